@@ -1,0 +1,61 @@
+"""Where everything meets: settings in, a server out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.generations.ledger import MemoryLedger
+from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.images.fetch import PictureFetcher
+from nano_banana_mcp.settings import LOOPBACK_HOSTS, Settings
+from nano_banana_tools.server import ImageServer
+
+SANDBOX_KEY = SecretStr("dk-sandbox")
+
+
+def build_server(settings: Settings) -> ImageServer:
+    """A server by ``settings``. Nothing is opened or sent before it serves."""
+    return ImageServer(open_studio(settings))
+
+
+@asynccontextmanager
+async def open_studio(settings: Settings) -> AsyncIterator[Studio]:
+    """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
+    async with AsyncExitStack() as stack:
+        base_url, key, problem = settings.base_url, settings.usable_key, settings.key_problem
+        if settings.sandbox:
+            from nano_banana_mcp.sandbox.config import SandboxConfig
+            from nano_banana_mcp.sandbox.server import serve_sandbox
+
+            sandbox = await stack.enter_async_context(serve_sandbox(SandboxConfig(seconds=settings.sandbox_seconds)))
+            base_url, key, problem = sandbox.url, SANDBOX_KEY, None
+        client = DefapiClient(base_url, key, key_problem=problem, timeout_seconds=settings.timeout_seconds)
+        fetcher = PictureFetcher(trusted_origins=_trusted_origins(base_url))
+        yield await stack.enter_async_context(
+            Studio.open(client, MemoryLedger(), fetcher, default_model=settings.model)
+        )
+
+
+def configure_logging(level: str) -> None:
+    """Log to stderr: while serving stdio, stdout is the protocol."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # They log URLs and the texts of errors, which may echo a prompt.
+    for chatty in ("httpx", "httpcore", "mcp.server.mcpserver.server"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+
+
+def _trusted_origins(base_url: str) -> list[str]:
+    """A stand-in on this machine serves its pictures from this machine too; nothing else may."""
+    parts = urlsplit(base_url)
+    return [f"{parts.scheme}://{parts.netloc}"] if parts.hostname in LOOPBACK_HOSTS else []

@@ -1,0 +1,114 @@
+"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nano_banana_mcp import __version__
+from nano_banana_mcp.settings import Settings, SettingsError, load_settings
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    arguments = _parser().parse_args(argv)
+    overrides: dict[str, Any] = {"sandbox": True} if arguments.sandbox else {}
+    try:
+        settings = load_settings(arguments.env_file, **overrides)
+    except SettingsError as error:
+        print(f"nano-banana-mcp: {error}", file=sys.stderr)  # noqa: T201 - no protocol is spoken yet
+        return USAGE_ERROR
+    run: Callable[[Settings, argparse.Namespace], int] = arguments.run
+    try:
+        return run(settings, arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    import anyio
+
+    from nano_banana_mcp.app import build_server, configure_logging
+
+    configure_logging(settings.log_level)
+    anyio.run(build_server(settings).run_stdio_async)
+    return 0
+
+
+def _demo(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import demo
+
+    return demo.run(settings, " ".join(arguments.prompt), arguments.output, arguments.env_file)
+
+
+def _sandbox(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import sandbox
+
+    return sandbox.run(settings, arguments.host, arguments.port, arguments.directives)
+
+
+def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import doctor
+
+    return doctor.run(settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nano-banana-mcp",
+        description="An MCP server that makes pictures with the Nano Banana 2 API. Without a command: serve stdio.",
+        epilog=_settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nano-banana-mcp {__version__}")
+    _add_common(parser, default=None)
+    parser.set_defaults(run=_serve)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="serve MCP over stdio (the default)")
+    serve.set_defaults(run=_serve)
+
+    demo = commands.add_parser("demo", help="make a picture: a real client, a real server process")
+    demo.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to draw (default: a lighthouse at dawn)")
+    demo.add_argument("--output", type=Path, metavar="FOLDER", help="where to save it (default: ./pictures)")
+    demo.set_defaults(run=_demo)
+
+    sandbox = commands.add_parser("sandbox", help="run the stand-in for the image API alone")
+    sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    sandbox.add_argument("--port", type=int, default=8765, help="port to listen on, 0 for any (default: 8765)")
+    sandbox.add_argument(
+        "--directives", default="", metavar="WORDS", help='faults for every task, e.g. "submit=503*2 result=many"'
+    )
+    sandbox.set_defaults(run=_sandbox)
+
+    doctor = commands.add_parser("doctor", help="check key, network, credits and state; print configurations")
+    doctor.set_defaults(run=_doctor)
+
+    for command in (serve, demo, sandbox, doctor):
+        # SUPPRESS: what was given before the command must not be overwritten by the command's default.
+        _add_common(command, default=argparse.SUPPRESS)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, default: Any) -> None:
+    off = default if default is argparse.SUPPRESS else False
+    parser.add_argument(
+        "--sandbox", action="store_true", default=off, help="use the built-in stand-in for the API: no key, no cost"
+    )
+    parser.add_argument(
+        "--env-file", type=Path, default=default, metavar="FILE", help="read settings from this file first"
+    )
+
+
+def _settings_help() -> str:
+    lines = ["settings (environment variables, or lines of --env-file):"]
+    for field in Settings.model_fields.values():
+        default = "" if field.default is None else f" [{field.default}]"
+        lines.append(f"  {field.validation_alias}{default}\n      {field.description}")
+    return "\n".join(lines)

@@ -1,0 +1,141 @@
+"""``demo``: a real client and a real server process make a picture, and a person sees it arrive."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from nano_banana_mcp.images.sniff import extension_for
+from nano_banana_mcp.settings import Settings
+
+DEFAULT_PROMPT = "a lighthouse at dawn"
+WAIT_SECONDS = 120
+USUAL_SECONDS = 45.0
+"""What a real picture usually takes: the API's other clients expect 30-60 s."""
+
+
+def run(settings: Settings, prompt: str, output: Path | None, env_file: Path | None) -> int:
+    """Make one picture. Returns the exit code."""
+    sandbox = settings.sandbox or settings.usable_key is None
+    if settings.sandbox:
+        _say("Sandbox: the built-in stand-in for the API draws the picture; nothing is charged.")
+    elif sandbox:
+        _say(f"{settings.key_problem} So this is the sandbox: the built-in stand-in draws; nothing is charged.")
+        _say("Set DEFAPI_API_KEY to make a real picture.")
+    else:
+        _say(f"The real API at {settings.base_url}: this picture costs credits.")
+    arguments = ["-m", "nano_banana_mcp"]
+    arguments += ["--sandbox"] if sandbox else []
+    arguments += ["--env-file", str(env_file.absolute())] if env_file else []
+    usual = settings.sandbox_seconds if sandbox else USUAL_SECONDS
+    return anyio.run(_make_picture, arguments, prompt.strip() or DEFAULT_PROMPT, output, usual)
+
+
+async def _make_picture(server: list[str], prompt: str, output: Path | None, usual_seconds: float) -> int:
+    from mcp.client import Client
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    parameters = StdioServerParameters(command=sys.executable, args=server, env=dict(os.environ))
+    began = time.monotonic()
+    async with Client(stdio_client(parameters)) as client:
+        names = ", ".join(tool.name for tool in (await client.list_tools()).tools)
+        _say(f"The server runs as a child process over stdio ({time.monotonic() - began:.1f} s). Tools: {names}")
+        _say(f"\ngenerate_image  “{prompt}”")
+        made = await client.call_tool("generate_image", {"prompt": prompt})
+        if made.is_error:
+            return _failed(made)
+        task_id = _facts(made)["task_id"]
+        _say(f"                task {task_id}\n")
+        bar = _Bar("wait_for_image ", usual_seconds)
+        result = await client.call_tool(
+            "wait_for_image",
+            {"task_id": task_id, "timeout_seconds": WAIT_SECONDS},
+            read_timeout_seconds=WAIT_SECONDS + 30,
+            progress_callback=bar.show,
+        )
+        facts = _facts(result) if result.structured_content else {}
+        bar.end(full=facts.get("status") == "success")
+        if result.is_error or not facts.get("finished"):
+            return _failed(result)
+        _say(f"                {facts['credits_consumed']} credits, {facts['elapsed_seconds']:g} s\n")
+        for image in facts["images"]:
+            await _save(client, image, output)
+    if any((image["url"] or "").startswith("http://127.0.0.1") for image in facts["images"]):
+        _say("      (the URL was the sandbox's own and ended with it; the file stays)")
+    return 0
+
+
+async def _save(client: Any, image: dict[str, Any], output: Path | None) -> None:
+    if image["url"]:
+        _say(f"URL   {image['url']}")
+    contents = (await client.read_resource(image["resource_uri"])).contents[0]
+    name = image["resource_uri"].removeprefix("nanobanana://tasks/").replace("/images/", "-")
+    folder = _writable(output)
+    path = folder / (name + extension_for(contents.mime_type))
+    path.write_bytes(base64.b64decode(contents.blob))
+    _say(f"File  {path}  ({path.stat().st_size:,} bytes, {contents.mime_type})")
+
+
+def _writable(wanted: Path | None) -> Path:
+    """The folder to save in: the one asked for, ``./pictures``, or a temporary one where that cannot be."""
+    if wanted is not None:
+        wanted.mkdir(parents=True, exist_ok=True)
+        return wanted.absolute()
+    try:
+        folder = Path.cwd() / "pictures"
+        folder.mkdir(exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="nano-banana-"))
+    return folder
+
+
+def _facts(result: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = result.structured_content
+    return facts
+
+
+def _failed(result: Any) -> int:
+    _say("\n".join(item.text for item in result.content if item.type == "text"))
+    return 1
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class _Bar:
+    """A progress bar over the usual time; on a terminal it moves, elsewhere it is a line per report."""
+
+    def __init__(self, label: str, usual_seconds: float) -> None:
+        self._label = label
+        self._usual = max(usual_seconds, 0.1)
+        self._moves = sys.stdout.isatty()
+        self._width = max(10, min(40, shutil.get_terminal_size().columns - 45))
+
+    async def show(self, progress: float, total: float | None, message: str | None) -> None:
+        """Called by the client for each progress notification."""
+        self._draw(min(0.95, progress / self._usual), message or "")
+
+    def end(self, *, full: bool) -> None:
+        """Draw the last state."""
+        if full:
+            self._draw(1.0, "success")
+        if self._moves:
+            _say("")
+
+    def _draw(self, share: float, message: str) -> None:
+        filled = round(share * self._width)
+        line = f"{self._label} [{'█' * filled}{'·' * (self._width - filled)}] {message}"
+        sys.stdout.write(f"\r\x1b[K{line}" if self._moves else f"{line}\n")
+        sys.stdout.flush()

@@ -1,0 +1,103 @@
+"""``doctor``: what works here, what does not, and how to set up a host."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from nano_banana_mcp import __version__
+from nano_banana_mcp.app import SANDBOX_KEY
+from nano_banana_mcp.commands.configurations import command, configurations
+from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
+from nano_banana_mcp.settings import LOOPBACK_HOSTS, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    good: bool
+    what: str
+    words: str
+    advice: str | None = None
+
+
+def run(settings: Settings) -> int:
+    """Print the report and the configurations. Returns 0 where everything is well, else 1."""
+    sys.stdout.write(f"nano-banana-mcp {__version__} on Python {sys.version.split()[0]}\n\n")
+    findings = anyio.run(examine, settings)
+    for finding in findings:
+        sys.stdout.write(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what:<12} {finding.words}\n")
+        if finding.advice:
+            sys.stdout.write(f"{'':18} {finding.advice}\n")
+    sys.stdout.write("\nTo use it, put this into your host's configuration:\n")
+    for host, text in configurations(command()).items():
+        sys.stdout.write(f"\n── {host}\n{text}\n")
+    return 0 if all(finding.good for finding in findings) else 1
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """All checks, in the order in which a person should mend them."""
+    return [_key(settings), *await _api(settings), _state_folder(settings.state_path)]
+
+
+def _key(settings: Settings) -> Finding:
+    if settings.sandbox:
+        return Finding(True, "key", "not needed: the sandbox is on")
+    if settings.key_problem is not None:
+        advice = "Set DEFAPI_API_KEY, or try the server without one: nano-banana-mcp --sandbox"
+        return Finding(False, "key", settings.key_problem, advice)
+    return Finding(True, "key", "DEFAPI_API_KEY is set")
+
+
+async def _api(settings: Settings) -> list[Finding]:
+    async with AsyncExitStack() as stack:
+        base_url, key = settings.base_url, settings.usable_key
+        if settings.sandbox:
+            from nano_banana_mcp.sandbox.server import serve_sandbox
+
+            base_url, key = (await stack.enter_async_context(serve_sandbox())).url, SANDBOX_KEY
+        # Without a key the API can still be reached: it then answers that the key is wrong.
+        client = DefapiClient(base_url, key or SANDBOX_KEY, timeout_seconds=min(15.0, settings.timeout_seconds))
+        stack.push_async_callback(client.aclose)
+        reached = Finding(True, "network", f"{base_url} answers", _about_plain_http(base_url))
+        try:
+            credits_left = await client.credits()
+        except TaskNotFound:
+            return [reached, Finding(True, "credits", "this API does not tell them (no /api/user)")]
+        except DefapiError as error:
+            if error.status is None:
+                return [Finding(False, "network", error.message, error.hint)]
+            if key is None:
+                return [reached]
+            return [reached, Finding(False, "credits", error.message, error.hint)]
+        return [reached, Finding(True, "credits", f"{credits_left} left")]
+
+
+def _about_plain_http(base_url: str) -> str | None:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(base_url)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+        return "Careful: plain http sends your key in the clear. Use https."
+    return None
+
+
+def _state_folder(folder: Path) -> Finding:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=folder) as probe:
+            probe.write(b"doctor")
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        advice = "Set NANO_BANANA_STATE_DIR to a folder that you can write to."
+        return Finding(False, "state folder", f"{folder} cannot be written to: {error.strerror}", advice)
+    return Finding(True, "state folder", f"{folder} can be written to")

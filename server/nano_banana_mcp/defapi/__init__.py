@@ -1,0 +1,1 @@
+"""The remote image API. Knows HTTP, knows no MCP."""

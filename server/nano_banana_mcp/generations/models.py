@@ -1,0 +1,149 @@
+"""A generation: one picture (or a few) that was asked for and paid for, and its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from nano_banana_mcp.defapi.wire import TaskSnapshot
+from nano_banana_mcp.images.data_uri import decode_data_uri
+from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.images.sniff import guess_from_url
+
+MOST_IMAGES = 16
+"""More pictures than any model of the API makes at once; what is beyond is not taken over."""
+
+
+class Status(StrEnum):
+    """The API's states, and ``unknown``: nobody can tell (yet)."""
+
+    PENDING = "pending"
+    SUBMITTED = "submitted"
+    IN_PROGRESS = "in_progress"
+    SUCCESS = "success"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def finished(self) -> bool:
+        """Whether this state is the last one."""
+        return self in (Status.SUCCESS, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImage:
+    """One picture of a generation.
+
+    Attributes:
+        url: Where it is; None where the API handed over the bytes themselves (a data URI).
+        mime_type: By the bytes where they are known, else by the URL's extension.
+    """
+
+    url: str | None
+    mime_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation as far as it is known.
+
+    Attributes:
+        submitted_at: When this server submitted it (Unix time, seconds); None for a task made elsewhere.
+        finished_at: When its end was first seen (Unix time, seconds).
+        credits_consumed: Decimal string as the API gives it.
+        message: Why it failed, or what the model said; text of others, cleaned.
+    """
+
+    task_id: str
+    status: Status = Status.PENDING
+    images: tuple[GeneratedImage, ...] = ()
+    model: str | None = None
+    prompt: str | None = None
+    credits_consumed: str | None = None
+    message: str | None = None
+    submitted_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status.finished
+
+    def elapsed_seconds(self, now: float) -> float | None:
+        """Seconds from the submit to the end, or to ``now``; None for a task made elsewhere."""
+        if self.submitted_at is None:
+            return None
+        return max(0.0, (self.finished_at or now) - self.submitted_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a snapshot makes of a generation, and the pictures whose bytes came with it, by number."""
+
+    generation: Generation
+    pictures: dict[int, Picture]
+
+
+def read(known: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
+    """Bring ``known`` up to date with what the API just said.
+
+    A status word that is not in the API's list means "still working". A success without a picture is a
+    failure that cost credits, and says so with the model's words.
+    """
+    status = _status(snapshot.status)
+    if not status.finished:
+        return Reading(replace(known, status=status, credits_consumed=snapshot.consumed), {})
+    images, pictures, spoiled = _images(snapshot.pictures)
+    message = snapshot.reason or (" ".join(snapshot.texts) or None)
+    if status is Status.SUCCESS and not images:
+        status, message = Status.FAILED, _why_no_picture(snapshot, spoiled)
+    elif status is Status.FAILED:
+        message = message or "The generation failed; the API gave no reason."
+        images, pictures = (), {}
+    generation = replace(
+        known,
+        status=status,
+        images=images,
+        credits_consumed=snapshot.consumed,
+        message=message,
+        finished_at=known.finished_at or now,
+    )
+    return Reading(generation, pictures)
+
+
+def _status(word: str) -> Status:
+    try:
+        status = Status(word)
+    except ValueError:
+        return Status.IN_PROGRESS
+    return Status.IN_PROGRESS if status is Status.UNKNOWN else status
+
+
+def _images(sources: tuple[str, ...]) -> tuple[tuple[GeneratedImage, ...], dict[int, Picture], list[str]]:
+    images: list[GeneratedImage] = []
+    pictures: dict[int, Picture] = {}
+    spoiled: list[str] = []
+    for source in sources[:MOST_IMAGES]:
+        if source[:5].lower() != "data:":
+            images.append(GeneratedImage(source, guess_from_url(source)))
+            continue
+        try:
+            picture = decode_data_uri(source)
+        except PictureError as error:
+            spoiled.append(str(error))
+            continue
+        pictures[len(images)] = picture
+        images.append(GeneratedImage(None, picture.mime_type))
+    return tuple(images), pictures, spoiled
+
+
+def _why_no_picture(snapshot: TaskSnapshot, spoiled: list[str]) -> str:
+    charged = "It counts as done for the API, so it may have been charged."
+    if spoiled:
+        return f"The API reported success, but its picture cannot be used: {spoiled[0]} {charged}"
+    if snapshot.texts:
+        return f"The model answered in words instead of drawing: “{' '.join(snapshot.texts)}” {charged}"
+    if snapshot.reason:
+        return f"The API reported success without a picture: {snapshot.reason} {charged}"
+    return f"The API reported success without a picture. {charged}"

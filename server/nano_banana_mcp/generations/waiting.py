@@ -1,0 +1,174 @@
+"""The only waiting loop. One per task, however many calls wait for it; it ends with the last of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+
+from nano_banana_mcp.defapi.errors import Busy, DefapiError, NoAnswer, Unreachable
+from nano_banana_mcp.generations import schedule
+from nano_banana_mcp.generations.models import Generation
+
+REPORT_EVERY_SECONDS = 3.0
+
+PASSING_TROUBLE = (Busy, NoAnswer, Unreachable)
+"""Trouble that a later query may not meet: a wait lives through it until its own deadline."""
+
+Ask = Callable[[Generation], Awaitable[Generation]]
+Report = Callable[[Generation, float], Awaitable[None]]
+"""Told the state and the seconds waited so far, at each change of state and every few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """How a wait ended: the last known state, and the trouble that the last query met, if any."""
+
+    generation: Generation
+    trouble: DefapiError | None = None
+
+
+@dataclass
+class _Watch:
+    latest: Generation
+    began: float
+    waiters: int = 0
+    failures: int = 0
+    trouble: DefapiError | None = None
+    error: Exception | None = None
+    changed: anyio.Event = field(default_factory=anyio.Event)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    @property
+    def over(self) -> bool:
+        return self.error is not None or self.latest.finished
+
+    def publish(self, latest: Generation) -> None:
+        different = latest.status is not self.latest.status
+        self.latest = latest
+        if different or latest.finished:
+            self._wake()
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = anyio.Event()
+
+
+class Waiting:
+    """Waits for tasks. Made by :func:`waiting_room`, whose task group its loops live in."""
+
+    def __init__(self, ask: Ask, tasks: TaskGroup, now: Callable[[], float]) -> None:
+        self._ask = ask
+        self._tasks = tasks
+        self._now = now
+        self._watches: dict[str, _Watch] = {}
+        self._last_query: dict[str, float] = {}
+
+    async def wait(self, known: Generation, seconds: float, report: Report | None = None) -> Waited:
+        """Wait until the task ends, at most ``seconds``. A timeout is no error.
+
+        Raises:
+            DefapiError: the task cannot be asked for at all (a refused key, an unknown task).
+        """
+        if known.finished:
+            return Waited(known)
+        watch = self._join(known)
+        try:
+            with anyio.move_on_after(seconds):
+                await self._follow(watch, report)
+        finally:
+            self._leave(watch)
+        if watch.error is not None:
+            raise watch.error
+        return Waited(watch.latest, None if watch.latest.finished else watch.trouble)
+
+    def tell(self, latest: Generation) -> None:
+        """Hand a state that was learned elsewhere to whoever waits for it."""
+        self._queried(latest)
+        watch = self._watches.get(latest.task_id)
+        if watch is not None:
+            watch.publish(latest)
+
+    async def _follow(self, watch: _Watch, report: Report | None) -> None:
+        began = anyio.current_time()
+        while not watch.over:
+            changed = watch.changed
+            if report is not None:
+                await report(watch.latest, anyio.current_time() - began)
+            with anyio.move_on_after(REPORT_EVERY_SECONDS):
+                await changed.wait()
+
+    def _join(self, known: Generation) -> _Watch:
+        watch = self._watches.get(known.task_id)
+        if watch is None:
+            watch = self._watches[known.task_id] = _Watch(known, anyio.current_time())
+            self._tasks.start_soon(self._run, watch)
+        watch.waiters += 1
+        return watch
+
+    def _leave(self, watch: _Watch) -> None:
+        watch.waiters -= 1
+        if watch.waiters == 0:
+            watch.scope.cancel()
+            self._drop(watch)
+
+    async def _run(self, watch: _Watch) -> None:
+        with watch.scope:
+            try:
+                while not watch.over:
+                    await anyio.sleep(self._pause(watch))
+                    if not watch.over:
+                        await self._look(watch)
+            except Exception as error:  # noqa: BLE001 - the edge of this task: the waiters get to see it
+                watch.fail(error)
+        # Whoever comes later starts afresh: an error of now says nothing about then.
+        self._drop(watch)
+
+    async def _look(self, watch: _Watch) -> None:
+        try:
+            latest = await self._ask(watch.latest)
+        except PASSING_TROUBLE as trouble:
+            watch.trouble = trouble
+            watch.failures += 1
+            self._last_query[watch.latest.task_id] = anyio.current_time()
+        else:
+            watch.trouble = None
+            watch.failures = 0
+            self._queried(latest)
+            watch.publish(latest)
+
+    def _pause(self, watch: _Watch) -> float:
+        task = watch.latest
+        last = self._last_query.get(task.task_id)
+        since = None if last is None else anyio.current_time() - last
+        elapsed = task.elapsed_seconds(self._now())
+        if elapsed is None:  # a task made elsewhere: it may be ready, so ask at once, and then less and less often
+            elapsed = schedule.FIRST_QUERY_SECONDS + anyio.current_time() - watch.began
+        asked_for = watch.trouble.retry_after if isinstance(watch.trouble, Busy) else None
+        least = schedule.backoff(watch.failures, asked_for)
+        return max(schedule.due_in(elapsed, since), least)
+
+    def _queried(self, latest: Generation) -> None:
+        if latest.finished:
+            self._last_query.pop(latest.task_id, None)
+        else:
+            self._last_query[latest.task_id] = anyio.current_time()
+
+    def _drop(self, watch: _Watch) -> None:
+        if self._watches.get(watch.latest.task_id) is watch:
+            del self._watches[watch.latest.task_id]
+
+
+@asynccontextmanager
+async def waiting_room(ask: Ask, now: Callable[[], float]) -> AsyncIterator[Waiting]:
+    """A :class:`Waiting` whose loops end with the block."""
+    async with anyio.create_task_group() as tasks:
+        yield Waiting(ask, tasks, now)
+        tasks.cancel_scope.cancel()

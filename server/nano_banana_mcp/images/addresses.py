@@ -1,0 +1,88 @@
+"""Which addresses belong to the public internet."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+# By hand, from IANA's special-purpose registries: `is_global` is wrong for some of these before Python 3.11.10.
+_CLOSED_V4 = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # carrier-grade NAT; a cloud's metadata service
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # Azure's host agent: a public number, reachable from inside only
+        "169.254.0.0/16",  # link-local; the metadata service of most clouds
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+)
+
+# All of IPv6 that is handed out. Outside it are loopback, mapped and compatible IPv4, NAT64, unique local, link-local,
+# site-local, multicast, discard-only and SRv6.
+_OPEN_V6 = IPv6Network("2000::/3")
+_CLOSED_V6 = tuple(
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments, Teredo, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: wraps any IPv4 address
+        "3fff::/20",  # documentation
+    )
+)
+
+_IPV4_PARTS = 4
+_DIGITS = {8: "01234567", 10: "0123456789", 16: "0123456789abcdef"}
+
+
+def is_public(ip: str | IPv4Address | IPv6Address) -> bool:
+    """Whether an address may be connected to. What is not an address is not public."""
+    try:
+        address = ip_address(ip) if isinstance(ip, str) else ip
+    except ValueError:
+        return False
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _CLOSED_V4)
+    if address.scope_id is not None:
+        return False
+    return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)
+
+
+def ipv4_from_spelling(host: str) -> IPv4Address | None:
+    """Read a host the way C libraries and browsers do: ``127.1``, ``0x7f.1``, ``017700000001``, ``2130706433``.
+
+    Returns:
+        The address, or None if the host is a name: its last label is no number.
+
+    Raises:
+        ValueError: it ends in a number, and is no address in any spelling.
+    """
+    labels = host.lower().split(".")
+    if not (labels[-1].isdecimal() or labels[-1].startswith("0x")):
+        return None
+    if len(labels) > _IPV4_PARTS:
+        raise ValueError("more than four parts")
+    *parts, last = [_number(label) for label in labels]
+    if any(part > 0xFF for part in parts) or last >= 1 << 8 * (_IPV4_PARTS - len(parts)):
+        raise ValueError("a part is too large")
+    return IPv4Address(last + sum(part << 8 * (3 - place) for place, part in enumerate(parts)))
+
+
+def _number(label: str) -> int:
+    base, digits = 10, label
+    if label.startswith("0x"):
+        base, digits = 16, label[2:] or "0"
+    elif label.startswith("0") and len(label) > 1:
+        base, digits = 8, label[1:]
+    if not digits or len(digits) > 16 or not set(digits) <= set(_DIGITS[base]):
+        raise ValueError("not a number")
+    return int(digits, base)

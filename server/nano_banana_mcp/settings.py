@@ -1,0 +1,171 @@
+"""What a user can set. Nothing is read at import: call :func:`load_settings`.
+
+The field order is the order of ``--help`` and of the README's table, which is generated from here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used. The text has one line a setting, ready to print."""
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http(s) URL such as https://api.defapi.org")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be a bare URL: no user name, query or fragment")
+    _ = parts.port  # raises ValueError for an impossible port
+    return value.rstrip("/")
+
+
+def _absolute(value: Path) -> Path:
+    path = value.expanduser()
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path (~ is allowed): hosts start servers in folders of their own")
+    return path
+
+
+class Settings(BaseSettings):
+    """The server's settings, from the environment or from the file that ``--env-file`` names."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True
+    )
+
+    api_key: SecretStr | None = Field(
+        None,
+        validation_alias="DEFAPI_API_KEY",
+        description="Your key for the image API (`dk-…`), from the defapi dashboard.",
+    )
+    base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        "https://api.defapi.org",
+        validation_alias="DEFAPI_BASE_URL",
+        description="Where the image API is.",
+    )
+    model: str = Field(
+        "google/gempix2",
+        validation_alias="DEFAPI_MODEL",
+        min_length=1,
+        max_length=200,
+        description="The model used when a call names none.",
+    )
+    timeout_seconds: float = Field(
+        60.0,
+        validation_alias="DEFAPI_TIMEOUT_SECONDS",
+        gt=0,
+        le=600,
+        allow_inf_nan=False,
+        description="Longest time for one whole request to the image API, in seconds.",
+    )
+    state_dir: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        validation_alias="NANO_BANANA_STATE_DIR",
+        description="Folder for the server's state. Default: your system's folder for application state.",
+    )
+    sandbox: bool = Field(
+        False,
+        validation_alias="NANO_BANANA_SANDBOX",
+        description="Use the built-in stand-in for the API: no key, no cost, drawn pictures.",
+    )
+    sandbox_seconds: float = Field(
+        6.0,
+        validation_alias="NANO_BANANA_SANDBOX_SECONDS",
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long a sandbox picture takes, in seconds.",
+    )
+    log_level: LogLevel = Field(
+        "WARNING",
+        validation_alias="NANO_BANANA_LOG_LEVEL",
+        description="What is logged, on stderr: DEBUG, INFO, WARNING or ERROR.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_unfilled_placeholders(cls, values: Any) -> Any:
+        """A host that fails to fill in ``${user_config.x}`` hands over the literal: that is "not set".
+
+        The key keeps the literal, so that the answer to a call can name the cause.
+        """
+        if not isinstance(values, dict):
+            return values
+        kept = {
+            name: value
+            for name, value in values.items()
+            if name in ("DEFAPI_API_KEY", "api_key") or not (isinstance(value, str) and _UNFILLED.fullmatch(value))
+        }
+        level = kept.get("NANO_BANANA_LOG_LEVEL")
+        return {**kept, "NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else kept
+
+    @property
+    def usable_key(self) -> SecretStr | None:
+        """The key, or None where there is none that could be sent (see :attr:`key_problem`)."""
+        return self.api_key if self.key_problem is None else None
+
+    @property
+    def key_problem(self) -> str | None:
+        """Why there is no usable key, in words that may be shown to anyone; None where there is one."""
+        key = self.api_key.get_secret_value().strip() if self.api_key else ""
+        if not key:
+            return "No API key is set."
+        if _UNFILLED.fullmatch(key):
+            return "DEFAPI_API_KEY holds a placeholder (`${…}`) that the host application did not fill in."
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            return "DEFAPI_API_KEY holds characters that no key has (spaces, line breaks or non-ASCII letters)."
+        return None
+
+    @property
+    def state_path(self) -> Path:
+        """The folder for state: `NANO_BANANA_STATE_DIR`, or the platform's own."""
+        if self.state_dir is not None:
+            return self.state_dir
+        import platformdirs
+
+        return platformdirs.user_state_path("nano-banana-mcp", appauthor=False)
+
+
+def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings from the environment, and before it from ``env_file`` if one is named.
+
+    ``overrides`` are field names (``sandbox=True``) and win over both.
+
+    Raises:
+        SettingsError: a value cannot be used, or the file cannot be read.
+    """
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"--env-file: there is no file {env_file}")
+    by_variable = {variable_of(name): value for name, value in overrides.items()}
+    try:
+        return Settings(_env_file=env_file, **by_variable)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(problem) for problem in error.errors())) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--env-file: cannot read {env_file}: {error}") from None
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a settings field."""
+    return str(Settings.model_fields[field].validation_alias)
+
+
+def _line(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    text = problem["msg"].removeprefix("Value error, ")
+    shown = "" if name == variable_of("api_key") else f" (it is {str(problem['input'])[:80]!r})"
+    return f"{name}: {text[:1].lower()}{text[1:]}{shown}"

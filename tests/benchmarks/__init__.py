@@ -1,0 +1,1 @@
+"""``make bench``: figures from one run, each against what it is compared to."""

@@ -1,0 +1,263 @@
+"""The waiting loop on a virtual clock: no test here takes real time."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+import trio
+import trio.testing
+
+from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.waiting import REPORT_EVERY_SECONDS, Waited, Waiting, waiting_room
+
+
+class Api:
+    """An API whose task ends ``latency`` seconds after its submit at time 0."""
+
+    def __init__(self, latency: float = 12.0, troubles: dict[int, Exception] | None = None) -> None:
+        self.latency = latency
+        self.troubles = troubles or {}
+        self.asked_at: list[float] = []
+        self.round_trip = 0.25
+
+    async def ask(self, known: Generation) -> Generation:
+        number = len(self.asked_at)
+        self.asked_at.append(anyio.current_time())
+        await anyio.sleep(self.round_trip)
+        if number in self.troubles:
+            raise self.troubles[number]
+        done = anyio.current_time() >= self.latency
+        return replace(known, status=Status.SUCCESS if done else Status.IN_PROGRESS)
+
+
+def virtually(run: Callable[[], Awaitable[Any]]) -> Any:
+    """Run on a clock that starts at 0 and jumps to the next deadline whenever nothing else is left to do."""
+    return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+FRESH = Generation("ta1", submitted_at=0.0)
+
+
+def waiting_for(api: Api, *, timeout: float = 60.0, known: Generation = FRESH) -> Waited:
+    async def run() -> Waited:
+        async with waiting_room(api.ask, anyio.current_time) as waiting:
+            return await waiting.wait(known, timeout)
+
+    result: Waited = virtually(run)
+    return result
+
+
+def test_a_wait_ends_with_the_picture_soon_after_it_is_ready() -> None:
+    async def run() -> float:
+        async with waiting_room(api.ask, anyio.current_time) as waiting:
+            assert (await waiting.wait(FRESH, 60.0)).generation.status is Status.SUCCESS
+            return anyio.current_time()
+
+    api = Api(latency=12.0)
+    assert virtually(run) - 12.0 <= 2.5
+
+
+def test_a_wait_that_times_out_hands_back_the_state() -> None:
+    waited = waiting_for(Api(latency=500.0), timeout=10.0)
+    assert waited.generation.status is Status.IN_PROGRESS
+    assert waited.trouble is None
+
+
+def test_a_wait_lasts_no_longer_than_its_timeout() -> None:
+    async def run() -> float:
+        async with waiting_room(api.ask, anyio.current_time) as waiting:
+            await waiting.wait(FRESH, 7.0)
+            return anyio.current_time()
+
+    api = Api(latency=500.0)
+    assert virtually(run) == pytest.approx(7.0)
+
+
+def test_a_finished_task_is_not_asked_for() -> None:
+    api = Api()
+    assert waiting_for(api, known=replace(FRESH, status=Status.SUCCESS)).generation.finished
+    assert api.asked_at == []
+
+
+def test_twenty_waits_for_one_task_cost_the_queries_of_one() -> None:
+    async def run() -> list[Waited]:
+        results: list[Waited] = []
+
+        async def one(waiting: Waiting) -> None:
+            results.append(await waiting.wait(FRESH, 60.0))
+
+        async with waiting_room(many.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(one, waiting)
+        return results
+
+    alone, many = Api(), Api()
+    waiting_for(alone)
+    results = virtually(run)
+    assert [waited.generation.status for waited in results] == [Status.SUCCESS] * 20
+    assert many.asked_at == alone.asked_at
+
+
+def test_a_task_made_elsewhere_is_asked_for_at_once_and_then_less_and_less_often() -> None:
+    api = Api(latency=100.0)
+    waiting_for(api, timeout=60.0, known=Generation("ta1"))
+    pauses = [later - earlier for earlier, later in pairwise(api.asked_at)]
+    assert api.asked_at[0] == 0.0
+    assert pauses[-1] > pauses[0]
+
+
+def test_waiting_again_after_a_timeout_goes_on_with_the_schedule() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, anyio.current_time) as waiting:
+            for _ in range(10):
+                await waiting.wait(FRESH, 1.0)
+
+    api = Api(latency=500.0)
+    virtually(run)
+    assert len(api.asked_at) <= 9
+
+
+@pytest.mark.parametrize("trouble", [NoAnswer("gone"), Busy("busy", status=503)])
+def test_passing_trouble_is_lived_through(trouble: DefapiError) -> None:
+    waited = waiting_for(Api(latency=12.0, troubles=dict.fromkeys(range(4), trouble)))
+    assert waited == Waited(replace(FRESH, status=Status.SUCCESS))
+
+
+def test_trouble_until_the_deadline_is_handed_back_with_the_state() -> None:
+    trouble = NoAnswer("gone")
+    waited = waiting_for(Api(troubles=dict.fromkeys(range(100), trouble)), timeout=30.0)
+    assert waited == Waited(FRESH, trouble)
+
+
+def test_a_retry_after_is_honoured_between_queries() -> None:
+    api = Api(latency=60.0, troubles={0: Busy("busy", status=429, retry_after=20.0)})
+    waiting_for(api)
+    assert api.asked_at[1] - api.asked_at[0] >= 20.0
+
+
+def test_a_refused_key_ends_every_wait_at_once() -> None:
+    async def run() -> list[type[Exception]]:
+        errors: list[type[Exception]] = []
+
+        async def one(waiting: Waiting) -> None:
+            try:
+                await waiting.wait(FRESH, 60.0)
+            except DefapiError as error:
+                errors.append(type(error))
+
+        async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(one, waiting)
+        assert anyio.current_time() < 5.0
+        return errors
+
+    api = Api(troubles=dict.fromkeys(range(100), KeyRefused("no", status=401)))
+    assert virtually(run) == [KeyRefused] * 3
+    assert len(api.asked_at) == 1
+
+
+def test_an_error_of_one_wait_does_not_spoil_the_next() -> None:
+    async def run() -> Waited:
+        async with waiting_room(api.ask, anyio.current_time) as waiting:
+            with pytest.raises(KeyRefused):
+                await waiting.wait(FRESH, 60.0)
+            return await waiting.wait(FRESH, 60.0)
+
+    api = Api(troubles={0: KeyRefused("no", status=401)})
+    assert virtually(run).generation.status is Status.SUCCESS
+
+
+def test_a_defect_while_asking_reaches_the_waiter_and_not_the_whole_server() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, anyio.current_time) as waiting:
+            with pytest.raises(ZeroDivisionError):
+                await waiting.wait(FRESH, 60.0)
+            await waiting.wait(FRESH, 60.0)
+
+    api = Api(troubles={0: ZeroDivisionError()})
+    virtually(run)
+
+
+def test_the_loop_ends_with_the_last_wait() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, anyio.current_time) as waiting:
+            with anyio.move_on_after(5.0):
+                await waiting.wait(FRESH, 60.0)
+            asked = len(api.asked_at)
+            await anyio.sleep(100.0)
+            assert len(api.asked_at) == asked
+
+    api = Api(latency=500.0)
+    virtually(run)
+
+
+def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
+    async def run() -> None:
+        async def impatient(waiting: Waiting) -> None:
+            with anyio.move_on_after(3.0):
+                await waiting.wait(FRESH, 60.0)
+
+        async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            group.start_soon(impatient, waiting)
+            assert (await waiting.wait(FRESH, 60.0)).generation.finished
+
+    api = Api()
+    virtually(run)
+
+
+def test_progress_is_reported_at_the_start_at_each_change_and_every_few_seconds() -> None:
+    reports: list[tuple[Status, float]] = []
+
+    async def report(generation: Generation, waited: float) -> None:
+        reports.append((generation.status, waited))
+
+    async def run() -> None:
+        async with waiting_room(Api(latency=20.0).ask, anyio.current_time) as waiting:
+            await waiting.wait(FRESH, 60.0, report)
+
+    virtually(run)
+    assert reports[0] == (Status.PENDING, 0.0)
+    assert reports[1][0] is Status.IN_PROGRESS
+    times = [waited for _, waited in reports]
+    assert times == sorted(times)
+    assert all(later - earlier <= REPORT_EVERY_SECONDS + 0.01 for earlier, later in pairwise(times))
+
+
+def test_a_state_learned_elsewhere_ends_the_wait_at_once() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+
+            async def tell() -> None:
+                await anyio.sleep(0.5)
+                waiting.tell(replace(FRESH, status=Status.SUCCESS))
+
+            group.start_soon(tell)
+            waited = await waiting.wait(FRESH, 60.0)
+            assert waited.generation.finished
+            assert anyio.current_time() == pytest.approx(0.5)
+
+    api = Api(latency=500.0)
+    virtually(run)
+    assert api.asked_at == []
+
+
+def test_two_thousand_waits_at_once_all_end() -> None:
+    async def run() -> int:
+        ended = 0
+
+        async def one(waiting: Waiting, number: int) -> None:
+            nonlocal ended
+            await waiting.wait(Generation(f"ta{number}", submitted_at=0.0), 60.0)
+            ended += 1
+
+        async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            for number in range(2_000):
+                group.start_soon(one, waiting, number)
+        return ended
+
+    api = Api(latency=30.0)
+    assert virtually(run) == 2_000

@@ -1,0 +1,50 @@
+"""Real clients of the real server: in this process, or over stdio to a child process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.types import CallToolResult, TextContent
+
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.settings import load_settings
+
+KEY = "dk-canary-0123456789"
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without any setting of the server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("DEFAPI_", "NANO_BANANA_"))}
+
+
+def child(*arguments: str, **settings: Any) -> StdioServerParameters:
+    """Start parameters of a server process; ``settings`` are environment variables."""
+    environment = {**clean_environment(), **{name: str(value) for name, value in settings.items()}}
+    return StdioServerParameters(command=sys.executable, args=["-m", "nano_banana_mcp", *arguments], env=environment)
+
+
+def child_at(url: str, **settings: Any) -> StdioServerParameters:
+    """Start parameters of a server process that talks to the API at ``url``."""
+    return child(DEFAPI_BASE_URL=url, DEFAPI_API_KEY=KEY, **settings)
+
+
+def client_at(url: str, *, mode: Any = "auto", **settings: Any) -> Client:
+    """A client of a server in this process that talks to the API at ``url`` over real sockets."""
+    values: dict[str, Any] = {"base_url": url, "api_key": KEY, **settings}
+    return Client(build_server(load_settings(**values)), mode=mode)
+
+
+def facts(result: CallToolResult) -> dict[str, Any]:
+    """The structured answer."""
+    answer: dict[str, Any] | None = result.structured_content
+    assert answer is not None, result.content
+    return answer
+
+
+def text(result: CallToolResult) -> str:
+    """The text of a result."""
+    return "\n".join(item.text for item in result.content if isinstance(item, TextContent))

@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import pytest
+
+from nano_banana_mcp.settings import Settings, SettingsError, load_settings
+
+
+def test_nothing_set_gives_the_documented_defaults() -> None:
+    settings = load_settings()
+    assert settings.base_url == "https://api.defapi.org"
+    assert settings.model == "google/gempix2"
+    assert settings.timeout_seconds == 60.0
+    assert settings.usable_key is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DEFAPI_TIMEOUT_SECONDS", "soon"),
+        ("DEFAPI_TIMEOUT_SECONDS", "0"),
+        ("DEFAPI_TIMEOUT_SECONDS", "inf"),
+        ("DEFAPI_TIMEOUT_SECONDS", "nan"),
+        ("DEFAPI_BASE_URL", "api.defapi.org"),
+        ("DEFAPI_BASE_URL", "ftp://api.defapi.org"),
+        ("DEFAPI_BASE_URL", "https://user:pass@api.defapi.org"),
+        ("DEFAPI_BASE_URL", "https://api.defapi.org:port"),
+        ("NANO_BANANA_STATE_DIR", "state"),
+        ("NANO_BANANA_SANDBOX", "perhaps"),
+        ("NANO_BANANA_SANDBOX_SECONDS", "-1"),
+        ("NANO_BANANA_LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"{variable}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_two_wrong_values_are_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFAPI_TIMEOUT_SECONDS", "soon")
+    monkeypatch.setenv("NANO_BANANA_LOG_LEVEL", "LOUD")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("placeholder", ["${DEFAPI_API_KEY}", "${user_config.api_key}", " ${input:key} "])
+def test_a_placeholder_that_the_host_did_not_fill_in_is_no_key_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, placeholder: str
+) -> None:
+    monkeypatch.setenv("DEFAPI_API_KEY", placeholder)
+    settings = load_settings()
+    assert settings.usable_key is None
+    assert "placeholder" in (settings.key_problem or "")
+
+
+def test_a_placeholder_in_any_other_setting_means_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFAPI_TIMEOUT_SECONDS", "${user_config.timeout}")
+    monkeypatch.setenv("DEFAPI_MODEL", "${user_config.model}")
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize("value", ["", "   "])
+def test_an_empty_key_is_no_key(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("DEFAPI_API_KEY", value)
+    assert load_settings().usable_key is None
+
+
+@pytest.mark.parametrize("value", ["dk-a b", "dk-ключ", "dk-a\r\nX: y"])
+def test_a_key_that_no_header_can_carry_is_no_key(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("DEFAPI_API_KEY", value)
+    settings = load_settings()
+    assert settings.usable_key is None
+    assert value not in (settings.key_problem or "")
+
+
+def test_the_key_shows_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFAPI_API_KEY", "dk-secret")
+    assert "dk-secret" not in repr(load_settings())
+    assert "dk-secret" not in str(load_settings())
+
+
+def test_a_dotenv_of_the_working_directory_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DEFAPI_MODEL=someone/else\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings().model == "google/gempix2"
+
+
+def test_a_named_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("DEFAPI_MODEL=from/file\nDEFAPI_TIMEOUT_SECONDS=5\nUNRELATED=1\n")
+    monkeypatch.setenv("DEFAPI_TIMEOUT_SECONDS", "7")
+    settings = load_settings(file)
+    assert (settings.model, settings.timeout_seconds) == ("from/file", 7.0)
+
+
+def test_a_named_env_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--env-file"):
+        load_settings(tmp_path / "none.env")
+
+
+def test_a_trailing_slash_of_the_base_url_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFAPI_BASE_URL", "https://api.example.org/v1/")
+    assert load_settings().base_url == "https://api.example.org/v1"
+
+
+def test_the_state_folder_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NANO_BANANA_STATE_DIR", "~/bananas")
+    assert load_settings().state_path == Path.home() / "bananas"

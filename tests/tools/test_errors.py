@@ -1,0 +1,134 @@
+"""What a model reads when the API does not play along: what happened, whether credits may be gone, what to do."""
+
+import pytest
+
+from nano_banana_mcp.sandbox.config import SandboxConfig
+from nano_banana_mcp.sandbox.server import serve_sandbox
+from tests.support.clients import KEY, client_at, facts, text
+
+MAY_BE_CHARGED = "may have been charged"
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ("400", "refused the request"),
+        ("401", "DEFAPI_API_KEY"),
+        ("402", "credits"),
+        ("403", "DEFAPI_API_KEY"),
+        ("404", "404"),
+        ("code", "refused the request"),
+    ],
+)
+async def test_a_refused_submit_is_an_error_that_says_nothing_was_charged(fault: str, expected: str) -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        result = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:submit={fault}"})
+        assert result.is_error
+        assert expected in text(result)
+        assert "othing was charged" in text(result)
+        assert MAY_BE_CHARGED not in text(result)
+        assert KEY not in text(result)
+        assert sandbox.stats.submits == 1
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "503"])
+async def test_a_submit_refused_for_now_is_tried_at_most_three_times(fault: str) -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        result = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:submit={fault}"})
+        assert result.is_error
+        assert fault in text(result)
+        assert sandbox.stats.submits == 3
+        assert sandbox.stats.charged == 0
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "503"])
+async def test_a_submit_refused_once_succeeds_and_is_charged_once(fault: str) -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        result = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:submit={fault}*1"})
+        assert facts(result)["status"] == "pending"
+        assert sandbox.stats.submits == 2
+        assert sandbox.stats.charged == 1
+
+
+@pytest.mark.parametrize(
+    "fault", ["502", "504", "html", "empty", "garbage", "reset-before", "reset-after", "hang", "drip"]
+)
+async def test_a_submit_of_unknown_outcome_is_never_repeated_and_says_that_it_may_be_charged(fault: str) -> None:
+    config = SandboxConfig(drip_interval=0.2)
+    async with serve_sandbox(config) as sandbox, client_at(sandbox.url, timeout_seconds=0.5) as client:
+        result = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:submit={fault}"})
+        assert result.is_error
+        assert MAY_BE_CHARGED in text(result)
+        assert sandbox.stats.submits == 1
+
+
+async def test_an_api_that_is_not_there_is_an_error_that_says_nothing_was_charged() -> None:
+    async with serve_sandbox() as sandbox:
+        gone = sandbox.url
+    async with client_at(gone) as client:
+        result = await client.call_tool("generate_image", {"prompt": "a cat"})
+        assert result.is_error
+        assert "could not be reached" in text(result)
+        assert "nothing was charged" in text(result)
+
+
+@pytest.mark.parametrize(
+    "fault", ["500", "502", "503", "504", "html", "truncated", "empty", "garbage", "reset-after", "code"]
+)
+async def test_a_failed_look_is_an_error_that_says_asking_is_free(fault: str) -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:query={fault}"})
+        result = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
+        assert result.is_error
+        assert MAY_BE_CHARGED not in text(result)
+        assert sandbox.stats.charged == 1
+
+
+@pytest.mark.parametrize(
+    "fault", ["429", "500", "502", "503", "504", "html", "truncated", "empty", "garbage", "reset-after", "code"]
+)
+async def test_a_wait_survives_failed_queries(fault: str) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox, client_at(sandbox.url) as client:
+        made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:query={fault}*1"})
+        result = await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
+        assert facts(result)["status"] == "success"
+
+
+async def test_a_wait_whose_queries_all_fail_ends_with_the_state_and_the_trouble() -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=503"})
+        task_id = facts(made)["task_id"]
+        result = await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 3})
+        assert not result.is_error
+        assert facts(result)["status"] == "pending"
+        assert "503" in facts(result)["message"]
+        assert task_id in facts(result)["next_step"]
+
+
+async def test_a_refused_key_ends_a_wait_at_once_with_words_about_the_key() -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=401"})
+        result = await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
+        assert result.is_error
+        assert "DEFAPI_API_KEY" in text(result)
+
+
+@pytest.mark.parametrize("key", [None, "", "${DEFAPI_API_KEY}", "${user_config.api_key}"])
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("generate_image", {"prompt": "a cat"}),
+        ("get_task", {"task_id": "ta1"}),
+        ("wait_for_image", {"task_id": "ta1"}),
+    ],
+)
+async def test_without_a_key_each_call_says_how_to_set_one_or_use_the_sandbox(
+    key: str | None, tool: str, arguments: dict[str, str]
+) -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url, api_key=key) as client:
+        assert len((await client.list_tools()).tools) == 3
+        result = await client.call_tool(tool, arguments)
+        assert result.is_error
+        assert "DEFAPI_API_KEY" in text(result)
+        assert "--sandbox" in text(result)
+        assert sandbox.stats.submits == sandbox.stats.queries == 0

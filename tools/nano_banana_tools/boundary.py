@@ -1,0 +1,65 @@
+"""Domain error → ToolError or ResourceError, in words. The only place where the one becomes the other."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
+from pydantic import ValidationError
+
+from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
+from nano_banana_mcp.generations.studio import NoSuchPicture
+from nano_banana_mcp.images.errors import PictureError
+
+
+def tool_error(cause: BaseException | None) -> ToolError | None:
+    """The error that a model should read for ``cause``; None where ``cause`` is not one of ours."""
+    if isinstance(cause, DefapiError):
+        return ToolError(" ".join([cause.message, *_about_credits(cause), cause.hint]))
+    if isinstance(cause, ValidationError):
+        return ToolError(_about_arguments(cause))
+    return None
+
+
+def resource_error(cause: BaseException | None, uri: str) -> ResourceError | None:
+    """The error for a failed ``resources/read``; None where ``cause`` is not one of ours."""
+    if isinstance(cause, NoSuchPicture):
+        return ResourceNotFoundError(f"This server knows no resource {uri[:200]}")
+    if isinstance(cause, DefapiError):
+        return ResourceError(f"{cause.message} {cause.hint}")
+    if isinstance(cause, PictureError):
+        return ResourceError(str(cause))
+    return None
+
+
+def unknown_arguments(given: Mapping[str, Any], known: Iterable[str]) -> ToolError | None:
+    """An error for arguments that no tool has: a misspelt one would be paid for and not heeded."""
+    names = list(known)
+    for name in given:
+        if name in names or name.startswith("_"):
+            continue
+        close = difflib.get_close_matches(name.lower(), names, n=1)
+        advice = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(names)}."
+        return ToolError(f"There is no argument {name[:80]!r}. {advice} Nothing was sent.")
+    return None
+
+
+def _about_credits(error: DefapiError) -> list[str]:
+    if isinstance(error, OutcomeUnknown):
+        return []  # its own message says so
+    if isinstance(error, NotSent):
+        return ["Nothing was sent, so nothing was charged."]
+    if isinstance(error, Refused):
+        return ["Nothing was charged for this request, as far as the API says."]
+    return ["Asking costs nothing, and the task is not lost."]
+
+
+def _about_arguments(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(part) for part in problem["loc"])
+        words = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{place}: {words[:1].lower()}{words[1:]}")
+    return f"{'; '.join(lines[:5])}. Nothing was sent, so nothing was charged."

@@ -1,0 +1,34 @@
+"""What a tool gets besides its arguments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.resolve import Resolve
+
+from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.generations.waiting import Report
+
+ToolContext = Context[Studio, Any]
+
+
+async def _studio(ctx: ToolContext) -> Studio:
+    return ctx.request_context.lifespan_context
+
+
+CurrentStudio = Annotated[Studio, Resolve(_studio)]
+
+
+def progress(ctx: ToolContext, seconds: float) -> Report:
+    """Reports a wait of at most ``seconds`` as progress: seconds waited, of that many, with the state in words."""
+    last = -1.0
+
+    async def report(generation: Generation, waited: float) -> None:
+        nonlocal last
+        last = max(round(waited, 1), last + 0.1)  # the protocol wants growing values
+        state = generation.status.value.replace("_", " ")
+        await ctx.report_progress(round(last, 1), seconds, f"{state}, {waited:.0f} s")
+
+    return report

@@ -1,0 +1,57 @@
+"""The explicit list of the tools, with what hosts go by: titles, descriptions, annotations, schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import ToolAnnotations
+
+from nano_banana_tools import generate_image, get_task, wait_for_image
+
+_SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
+_LOOKS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+
+
+def tools() -> list[Tool]:
+    """The tools of the server, made afresh."""
+    return [
+        _tool(generate_image.generate_image, "Generate image", generate_image.DESCRIPTION, _SPENDS),
+        _tool(get_task.get_task, "Get task", get_task.DESCRIPTION, _LOOKS),
+        _tool(wait_for_image.wait_for_image, "Wait for image", wait_for_image.DESCRIPTION, _LOOKS),
+    ]
+
+
+def _tool(function: Callable[..., Any], title: str, description: str, annotations: ToolAnnotations) -> Tool:
+    tool = Tool.from_function(function, title=title, description=description, annotations=annotations)
+    # Every byte of a schema is in the context of every conversation, used or not.
+    tool.parameters = {**_compact(tool.parameters, {}), "additionalProperties": False}
+    output = tool.fn_metadata.output_schema or {}
+    tool.fn_metadata.output_schema = _compact(output, output.get("$defs", {}))
+    return tool
+
+
+def _compact(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The same schema without generated titles and class descriptions, ``$ref`` resolved, "or null" in one word."""
+    if isinstance(schema, list):
+        return [_compact(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _compact(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+    compact = {
+        key: {name: _compact(item, definitions) for name, item in value.items()}
+        if key == "properties"
+        else _compact(value, definitions)
+        for key, value in schema.items()
+        if key not in ("title", "$defs") and not (key == "description" and "properties" in schema)
+    }
+    match compact.pop("anyOf", None):
+        case [{"type": str(kind)}, {"type": "null"}]:
+            compact["type"] = [kind, "null"]
+        case None:
+            pass
+        case other:
+            compact["anyOf"] = other
+    return compact

@@ -1,0 +1,99 @@
+"""Task and image resources: what can be listed, and what a URI stands for."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.types import Resource, ResourceTemplate
+
+from nano_banana_mcp.defapi.errors import TaskNotFound
+from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.studio import NoSuchPicture, Studio
+from nano_banana_tools.results import as_json, resource_uri
+
+TASKS_URI = "nanobanana://tasks"
+MOST_TASKS = 50
+MOST_LISTED_PICTURES = 20
+
+_JSON = "application/json"
+_TASK = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})")
+_IMAGE = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})/images/(\d{1,3})")
+
+TEMPLATES = [
+    ResourceTemplate(
+        uri_template="nanobanana://tasks/{task_id}",
+        name="task",
+        title="Task",
+        description="State of one generation.",
+        mime_type=_JSON,
+    ),
+    ResourceTemplate(
+        uri_template="nanobanana://tasks/{task_id}/images/{n}",
+        name="image",
+        title="Picture",
+        description="The bytes of the n-th picture of a generation, counted from 0.",
+    ),
+]
+
+
+def listed(studio: Studio) -> list[Resource]:
+    """The list of tasks, and the newest pictures, each under the URI that results link to."""
+    resources = [
+        Resource(
+            uri=TASKS_URI,
+            name="tasks",
+            title="Recent generations",
+            description="What was asked for lately and what became of it, newest first.",
+            mime_type=_JSON,
+        )
+    ]
+    for generation in studio.ledger.recent(MOST_TASKS):
+        for number, image in enumerate(generation.images):
+            resources.append(
+                Resource(
+                    uri=image.url or resource_uri(generation.task_id, number),
+                    name=f"{generation.task_id}-{number}",
+                    title=_title(generation),
+                    mime_type=image.mime_type,
+                )
+            )
+    return resources[: 1 + MOST_LISTED_PICTURES]
+
+
+async def read(studio: Studio, uri: str) -> ReadResourceContents:
+    """What ``uri`` stands for.
+
+    Raises:
+        NoSuchPicture: nothing that this server knows.
+        DefapiError, PictureError: it cannot be had now.
+    """
+    if uri == TASKS_URI:
+        tasks = [as_json(generation, studio.now()) for generation in studio.ledger.recent(MOST_TASKS)]
+        return _as_json({"tasks": tasks})
+    if match := _TASK.fullmatch(uri):
+        return _as_json(as_json(await _look(studio, match[1]), studio.now()))
+    if match := _IMAGE.fullmatch(uri):
+        await _look(studio, match[1])
+        picture = await studio.open_picture(match[1], int(match[2]))
+    else:
+        picture = await studio.open_url(uri)
+    return ReadResourceContents(content=picture.data, mime_type=picture.mime_type)
+
+
+async def _look(studio: Studio, task_id: str) -> Generation:
+    try:
+        return await studio.look(task_id)
+    except TaskNotFound:
+        raise NoSuchPicture from None
+
+
+def _as_json(value: Any) -> ReadResourceContents:
+    return ReadResourceContents(content=json.dumps(value, ensure_ascii=False, indent=1), mime_type=_JSON)
+
+
+def _title(generation: Generation) -> str:
+    prompt = " ".join((generation.prompt or generation.task_id).split())
+    return prompt if len(prompt) <= 80 else prompt[:79] + "…"

@@ -1,0 +1,151 @@
+"""Generation → CallToolResult. The only place that writes for the model.
+
+Some hosts show the model only ``structuredContent``, others only the text, so every fact is in both. No
+base64 is in either: a picture without a URL is named by its resource URI.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
+from pydantic import BaseModel, Field
+
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+from nano_banana_mcp.generations.waiting import Waited
+
+LONGEST_TEXT_BYTES = 600
+LONGEST_MESSAGE_CHARACTERS = 600
+
+
+class ImageResult(BaseModel):
+    """One picture in a result."""
+
+    url: str | None
+    resource_uri: str
+    mime_type: str
+
+
+class GenerationResult(BaseModel):
+    """The one answer shape of all three tools."""
+
+    task_id: str
+    status: Literal["pending", "submitted", "in_progress", "success", "failed", "unknown"]
+    finished: bool
+    images: Annotated[list[ImageResult], Field(description="url is null if only resource_uri has the picture")]
+    model: str | None
+    credits_consumed: str | None
+    message: Annotated[str | None, Field(description="why it failed, or what the model said")]
+    next_step: Annotated[str | None, Field(description="what to call now")]
+    elapsed_seconds: float | None
+
+
+def resource_uri(task_id: str, number: int) -> str:
+    """The URI under which this server reads out a picture, whatever became of its URL."""
+    return f"nanobanana://tasks/{task_id}/images/{number}"
+
+
+def describe(waited: Waited, now: float) -> GenerationResult:
+    """The answer shape for a generation at ``now`` (Unix time, seconds)."""
+    generation = waited.generation
+    elapsed = generation.elapsed_seconds(now)
+    return GenerationResult(
+        task_id=generation.task_id,
+        status=generation.status.value,
+        finished=generation.finished,
+        images=[
+            ImageResult(url=image.url, resource_uri=resource_uri(generation.task_id, n), mime_type=image.mime_type)
+            for n, image in enumerate(generation.images)
+        ],
+        model=generation.model,
+        credits_consumed=generation.credits_consumed,
+        message=_message(waited),
+        next_step=_next_step(waited),
+        elapsed_seconds=None if elapsed is None else round(elapsed, 1),
+    )
+
+
+def to_result(waited: Waited, now: float, *, failure_is_error: bool) -> CallToolResult:
+    """The whole result: text, a link for each picture, and the structured answer.
+
+    Args:
+        failure_is_error: Whether a failed generation is an error of this call (a wait) or a state (a look).
+    """
+    described = describe(waited, now)
+    content: list[ContentBlock] = [TextContent(type="text", text=_text(described))]
+    content += [
+        _link(waited.generation, number, image, described.images[number].resource_uri)
+        for number, image in enumerate(waited.generation.images)
+    ]
+    return CallToolResult(
+        content=content,
+        structured_content=described.model_dump(mode="json"),
+        is_error=failure_is_error and waited.generation.status is Status.FAILED,
+    )
+
+
+def as_json(generation: Generation, now: float) -> dict[str, Any]:
+    """A generation for the JSON resources: the answer shape and what was asked for."""
+    return {**describe(Waited(generation), now).model_dump(mode="json"), "prompt": generation.prompt}
+
+
+def _message(waited: Waited) -> str | None:
+    if waited.trouble is not None:
+        lasting = "" if waited.generation.finished else " The task itself is not lost."
+        return _cut(f"The last query failed: {waited.trouble.message}{lasting}", LONGEST_MESSAGE_CHARACTERS)
+    message = waited.generation.message
+    return None if message is None else _cut(message, LONGEST_MESSAGE_CHARACTERS)
+
+
+def _next_step(waited: Waited) -> str | None:
+    generation = waited.generation
+    if generation.status is Status.FAILED:
+        return "Tell the person why. generate_image with a changed prompt is a new, paid picture."
+    if not generation.finished:
+        return f'Call wait_for_image with task_id "{generation.task_id}".'
+    return None
+
+
+def _text(result: GenerationResult) -> str:
+    """All facts in a few lines, within :data:`LONGEST_TEXT_BYTES` of UTF-8.
+
+    What gives way when it gets long: first the message is cut, then URLs become resource URIs, then the
+    pictures beyond the first are only counted. The structured answer and the links stay whole.
+    """
+    facts = [f"task_id {result.task_id}", f"finished {str(result.finished).lower()}"]
+    facts += [f"model {result.model}"] if result.model else []
+    facts += [f"credits {result.credits_consumed}"] if result.credits_consumed else []
+    facts += [f"{result.elapsed_seconds:g} s"] if result.elapsed_seconds is not None else []
+    head = f"{result.status}: {', '.join(facts)}"
+    tail = [f"Next: {result.next_step}"] if result.next_step else []
+
+    def assemble(message: str | None, images: list[str]) -> str:
+        return "\n".join([head, *([message] if message else []), *images, *tail])
+
+    whole = [f"{image.url or image.resource_uri} ({image.mime_type})" for image in result.images]
+    short = [image.resource_uri for image in result.images]
+    counted = [*short[:1], f"and {len(short) - 1} more"] if len(short) > 1 else short
+    brief = None if result.message is None else _cut(result.message, 120)
+    choices = [(result.message, whole), (brief, whole), (brief, short), (brief, counted), (None, counted), (None, [])]
+    for message, images in choices:
+        text = assemble(message, images)
+        if len(text.encode()) <= LONGEST_TEXT_BYTES:
+            return text
+    return text.encode()[:LONGEST_TEXT_BYTES].decode(errors="ignore")
+
+
+def _link(generation: Generation, number: int, image: GeneratedImage, fallback: str) -> ResourceLink:
+    many = f" {number + 1} of {len(generation.images)}" if len(generation.images) > 1 else ""
+    extension = image.mime_type.removeprefix("image/").replace("jpeg", "jpg")
+    return ResourceLink(
+        type="resource_link",
+        uri=image.url or fallback,
+        name=f"{generation.task_id}-{number}.{extension}",
+        title=f"Generated picture{many}",
+        mime_type=image.mime_type,
+        annotations=Annotations(audience=["user", "assistant"], priority=1.0),
+    )
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -1,0 +1,94 @@
+"""The MCP server: the SDK's, with resources that are looked up rather than registered, and errors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from mcp.server.caching import CacheHint
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult, InputRequiredResult, Resource, ResourceTemplate
+
+from nano_banana_mcp import __version__
+from nano_banana_mcp.defapi.errors import DefapiError
+from nano_banana_mcp.generations.studio import NoSuchPicture, Studio
+from nano_banana_mcp.images.errors import PictureError
+from nano_banana_tools import boundary, resources
+from nano_banana_tools.registry import tools
+
+INSTRUCTIONS = (
+    "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
+    "picture. A timeout loses nothing: wait again with the same task_id. Show the person the picture's URL."
+)
+
+# What only a new version of the server changes.
+_LASTING = CacheHint(ttl_ms=3_600_000, scope="public")
+
+
+class ImageServer(MCPServer[Studio]):
+    """Serves the tools and resources of one :class:`~nano_banana_mcp.generations.studio.Studio`.
+
+    Args:
+        studio: Opens the studio; entered once, when serving begins.
+    """
+
+    def __init__(self, studio: AbstractAsyncContextManager[Studio]) -> None:
+        self._studio: Studio | None = None
+
+        @asynccontextmanager
+        async def lifespan(_: MCPServer[Studio]) -> Any:
+            async with studio as self._studio:
+                yield self._studio
+
+        super().__init__(
+            "nano-banana-mcp",
+            title="Nano Banana",
+            instructions=INSTRUCTIONS,
+            version=__version__,
+            tools=tools(),
+            lifespan=lifespan,
+            cache_hints={"tools/list": _LASTING, "resources/templates/list": _LASTING, "server/discover": _LASTING},
+        )
+
+    @property
+    def studio(self) -> Studio:
+        """The studio, while serving."""
+        assert self._studio is not None, "resources are read while serving"
+        return self._studio
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Studio, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """As the SDK's, with our errors in words instead of "Error executing tool"."""
+        tool = self._tool_manager.get_tool(name)
+        if tool is not None and (error := boundary.unknown_arguments(arguments, tool.parameters["properties"])):
+            raise error
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            worded = boundary.tool_error(error.__cause__)
+            if worded is None:
+                raise
+            raise worded from error.__cause__
+
+    async def list_resources(self) -> list[Resource]:
+        """The recent tasks and pictures, as they are now."""
+        return resources.listed(self.studio)
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """How tasks and pictures are addressed."""
+        return resources.TEMPLATES
+
+    async def read_resource(
+        self, uri: Any, context: Context[Studio, Any] | None = None
+    ) -> Iterable[ReadResourceContents]:
+        """A task, a picture, or any picture URL that this server handed out."""
+        try:
+            return [await resources.read(self.studio, str(uri))]
+        except (DefapiError, PictureError, NoSuchPicture) as error:
+            worded = boundary.resource_error(error, str(uri))
+            assert worded is not None
+            raise worded from error

@@ -1,0 +1,24 @@
+"""The tool that waits."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from mcp.types import CallToolResult
+
+from nano_banana_tools.arguments import TaskId, TimeoutSeconds
+from nano_banana_tools.context import CurrentStudio, ToolContext, progress
+from nano_banana_tools.results import GenerationResult, to_result
+
+DESCRIPTION = (
+    "Wait until a picture is finished and return it, free of charge. If the time runs out, the answer is the state "
+    "so far and the picture goes on: call again with the same task_id."
+)
+
+
+async def wait_for_image(
+    ctx: ToolContext, studio: CurrentStudio, task_id: TaskId, timeout_seconds: TimeoutSeconds = 45
+) -> Annotated[CallToolResult, GenerationResult]:
+    """Wait, with progress."""
+    waited = await studio.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds))
+    return to_result(waited, studio.now(), failure_is_error=True)
