@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
+import anyio
 from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
@@ -17,12 +20,42 @@ from nano_banana_mcp.images.fetch import PictureFetcher
 from nano_banana_mcp.settings import LOOPBACK_HOSTS, Settings
 from nano_banana_tools.server import ImageServer
 
+# Below these levels they log URLs, texts of errors and raw messages, which may hold a prompt.
+_PROMPTS_BELOW = {
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "mcp.server.mcpserver": logging.WARNING,
+    "mcp": logging.INFO,
+}
+
+SIGNAL_GRACE_SECONDS = 4.0
+"""Hosts kill a server that has not gone some five seconds after their signal."""
+
 SANDBOX_KEY = SecretStr("dk-sandbox")
 
 
 def build_server(settings: Settings) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves."""
     return ImageServer(open_studio(settings))
+
+
+async def serve_stdio(server: ImageServer) -> None:
+    """Serve until stdin ends, or a signal comes; open submits are recorded first."""
+    async with anyio.create_task_group() as tasks:
+        if sys.platform != "win32":  # there the event loop takes no signal handlers
+            tasks.start_soon(_exit_on_signal, server)
+        await server.run_stdio_async()
+        tasks.cancel_scope.cancel()
+
+
+async def _exit_on_signal(server: ImageServer) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            with anyio.move_on_after(SIGNAL_GRACE_SECONDS):
+                await server.settled()
+            # The SDK's thread blocks in a read of stdin, which nothing can wake, and would keep the process alive.
+            logging.shutdown()
+            os._exit(128 + number)
 
 
 @asynccontextmanager
@@ -50,9 +83,8 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # They log URLs and the texts of errors, which may echo a prompt.
-    for chatty in ("httpx", "httpcore", "mcp.server.mcpserver.server"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    for name, least in _PROMPTS_BELOW.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
 
 
 def _trusted_origins(base_url: str) -> list[str]:

@@ -34,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     import anyio
 
-    from nano_banana_mcp.app import build_server, configure_logging
+    from nano_banana_mcp.app import build_server, configure_logging, serve_stdio
 
     configure_logging(settings.log_level)
-    anyio.run(build_server(settings).run_stdio_async)
+    anyio.run(serve_stdio, build_server(settings))
     return 0
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from tests.support.clients import clean_environment
@@ -51,7 +52,7 @@ def measure(rounds: int) -> ColdStart:
     )
 
 
-def once(command: list[str]) -> float:
+def once(command: list[str], cwd: Path | None = None) -> float:
     """Seconds from the spawn to the answered ``tools/list``."""
     began = time.perf_counter()
     with subprocess.Popen(
@@ -60,6 +61,7 @@ def once(command: list[str]) -> float:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=clean_environment(),
+        cwd=cwd,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -59,6 +59,11 @@ class ImageServer(MCPServer[Studio]):
         assert self._studio is not None, "resources are read while serving"
         return self._studio
 
+    async def settled(self) -> None:
+        """Return when every submit that is under way is recorded."""
+        if self._studio is not None:
+            await self._studio.settled()
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Studio, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:

@@ -56,6 +56,8 @@ class DefapiClient:
         self._timeout = timeout_seconds
         self._paid_http: httpx.AsyncClient | None = None
         self._free_http: httpx.AsyncClient | None = None
+        self._open_attempts = 0
+        self._attempt_over = anyio.Event()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -103,14 +105,25 @@ class DefapiClient:
         """
         return answers.read_account(await self._ask("/api/user", {}))
 
+    async def settled(self) -> None:
+        """Return when no submit is under way and unrecorded."""
+        while self._open_attempts:
+            await self._attempt_over.wait()
+
     async def _attempt(self, request: SubmitRequest, settle: Settle | None) -> str:
         outcome: str | DefapiError
+        self._open_attempts += 1
         try:
-            outcome = await self._submit_once(request)
-        except DefapiError as error:
-            outcome = error
-        if settle is not None:
-            await settle(outcome)
+            try:
+                outcome = await self._submit_once(request)
+            except DefapiError as error:
+                outcome = error
+            if settle is not None:
+                await settle(outcome)
+        finally:
+            self._open_attempts -= 1
+            self._attempt_over.set()
+            self._attempt_over = anyio.Event()
         if isinstance(outcome, DefapiError):
             raise outcome
         return outcome

@@ -131,7 +131,7 @@ def _images(sources: tuple[str, ...]) -> tuple[tuple[GeneratedImage, ...], dict[
         try:
             picture = decode_data_uri(source)
         except PictureError as error:
-            spoiled.append(str(error))
+            spoiled.append(error.message)
             continue
         pictures[len(images)] = picture
         images.append(GeneratedImage(None, picture.mime_type))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,8 @@ from nano_banana_mcp.images.picture import Picture
 NOT_FOUND_GRACE_SECONDS = 60.0
 """A task that was just made is often "not found" for some seconds (seen in three public clients)."""
 
+
+logger = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 2.0
 
@@ -92,6 +95,7 @@ class Studio:
                 generation = Generation(outcome, model=request.model, prompt=request.prompt, submitted_at=self.now())
                 self.ledger.save(generation)
                 made.append(generation)
+                logger.info("task %s submitted to %s", outcome, request.model)
 
         await self._client.submit(request, settle=record)
         generation = made[0]
@@ -101,6 +105,10 @@ class Studio:
             return await self._waiting.wait(generation, wait_seconds, report)
         except DefapiError as trouble:
             return Waited(self.ledger.find(generation.task_id) or generation, trouble)
+
+    async def settled(self) -> None:
+        """Return when every submit that is under way is recorded."""
+        await self._client.settled()
 
     async def look(self, task_id: str) -> Generation:
         """The state now: one query, none if the end is already known.
@@ -168,5 +176,8 @@ class Studio:
         if current.finished:  # another query has seen the end while this one was on its way
             return current
         reading = read(current, snapshot, self.now())
-        self.ledger.save(reading.generation, reading.pictures)
-        return reading.generation
+        latest = reading.generation
+        self.ledger.save(latest, reading.pictures)
+        if latest.finished:
+            logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)
+        return latest

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from nano_banana_mcp.images.errors import PictureUnavailable
 from nano_banana_mcp.images.target import Target
@@ -64,6 +66,7 @@ class Connector:
     async def _send(self, target: Target, address: str) -> httpx.Response:
         import httpx
 
+        opened = _Opened()
         ip, port = (address, target.port) if self._connect_to is None else self._connect_to(address, target.port)
         request = httpx.Request(
             "GET",
@@ -75,10 +78,18 @@ class Connector:
                 "Accept-Encoding": "identity",
                 "Connection": "close",
             },
-            extensions={"sni_hostname": target.host, "timeout": {"connect": LONGEST_CONNECT_SECONDS}},
+            extensions={
+                "sni_hostname": target.host,
+                "timeout": {"connect": LONGEST_CONNECT_SECONDS},
+                "trace": opened.trace,
+            },
         )
-        # Straight to the transport: a client would keep cookies, and read .netrc and proxy variables.
-        return await self._open_transport().handle_async_request(request)
+        try:
+            # Straight to the transport: a client would keep cookies, and read .netrc and proxy variables.
+            return await self._open_transport().handle_async_request(request)
+        except BaseException:
+            await opened.aclose()
+            raise
 
     def _open_transport(self) -> httpx.AsyncHTTPTransport:
         import httpx
@@ -92,6 +103,22 @@ class Connector:
                 limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=0),
             )
         return self._transport
+
+
+class _Opened:
+    """The sockets of one request, by what the pool reports: it forgets one whose TLS handshake is cancelled."""
+
+    def __init__(self) -> None:
+        self._streams: list[Any] = []
+
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._streams.append(info["return_value"])
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            for stream in self._streams:
+                await stream.aclose()
 
 
 def unavailable(target: Target, error: Exception) -> PictureUnavailable:

@@ -42,7 +42,6 @@ _HINTS = {
     404: "The link may have expired: results are kept for a limited time.",
     410: "The link may have expired: results are kept for a limited time.",
 }
-_DIGITS_OF_A_LENGTH = 18
 
 
 async def resolve_host(host: str, port: int) -> list[str]:
@@ -172,8 +171,7 @@ class PictureFetcher:
         source = f"The answer of {target.host}"
         if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             raise NotAPicture(f"{source} is compressed, which was not asked for.", hint="Use another URL.")
-        length = headers.get("content-length", "0")
-        if len(length) > _DIGITS_OF_A_LENGTH or (length.isdecimal() and int(length) > self._max_bytes):
+        if int(headers.get("content-length", "0")) > self._max_bytes:  # h11 has seen to it that it is a number
             raise too_many_bytes(source, self._max_bytes)
         return picture_of(await self._read_body(response, source), source=source, max_pixels=self._max_pixels)
 

@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Callable
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from nano_banana_mcp.sandbox.palette import Colour, blend
 
@@ -150,6 +150,42 @@ def house(canvas: Image.Image, ridge: Ridge, colour: Colour, dice: random.Random
         [(x - size * 1.3, foot - size * 1.25), (x, foot - size * 2.4), (x + size * 1.3, foot - size * 1.25)], fill=wall
     )
     pen.rectangle((x - size * 0.3, foot - size * 0.95, x + size * 0.25, foot - size * 0.4), fill=_LAMP)
+
+
+def lighthouse(canvas: Image.Image, rock: Colour, right: bool) -> None:
+    """On its rock, on the side where the sun is not, with its beam over the water."""
+    unit = min(canvas.size)
+    x, foot, tall = canvas.width * (0.76 if right else 0.24), canvas.height * 0.74, unit * 0.42
+    top, width = foot - tall, unit * 0.052
+    beam = Image.new("L", canvas.size, 0)
+    away = -1 if right else 1
+    far = x + away * unit * 0.9
+    ImageDraw.Draw(beam).polygon([(x, top), (far, top - unit * 0.12), (far, top + unit * 0.1)], fill=90)
+    canvas.paste(Image.new("RGB", canvas.size, _LAMP), mask=beam.filter(ImageFilter.GaussianBlur(unit * 0.012)))
+    pen = ImageDraw.Draw(canvas)
+    for stripe in range(5):  # tapering, red and white in turn
+        upper, lower = stripe / 5, (stripe + 1) / 5
+        wide, narrow = width * (0.62 + 0.38 * lower), width * (0.62 + 0.38 * upper)
+        high, low = top + tall * upper, top + tall * lower
+        pen.polygon(
+            [(x - narrow, high), (x + narrow, high), (x + wide, low), (x - wide, low)],
+            fill=(214, 72, 64) if stripe % 2 == 0 else (250, 244, 232),
+        )
+    pen.rectangle((x - width * 0.85, top - unit * 0.012, x + width * 0.85, top), fill=rock)
+    pen.rectangle((x - width * 0.42, top - unit * 0.055, x + width * 0.42, top - unit * 0.012), fill=_LAMP)
+    pen.polygon(
+        [(x - width * 0.6, top - unit * 0.055), (x, top - unit * 0.1), (x + width * 0.6, top - unit * 0.055)], fill=rock
+    )
+    pen.polygon(
+        [
+            (x - unit * 0.24, foot + unit * 0.1),
+            (x - unit * 0.11, foot - unit * 0.012),
+            (x - unit * 0.02, foot - unit * 0.03),
+            (x + unit * 0.09, foot - unit * 0.005),
+            (x + unit * 0.25, foot + unit * 0.1),
+        ],
+        fill=rock,
+    )
 
 
 def cat(canvas: Image.Image, ridge: Ridge, colour: Colour, dice: random.Random) -> None:

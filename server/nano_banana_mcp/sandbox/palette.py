@@ -55,6 +55,7 @@ _HUES = {
     "violet": 0.77,
     "pink": 0.91,
 }
+_LIGHTHOUSE_WORDS = {"lighthouse", "lighthouses", "등대"}
 _CAT_WORDS = {"cat", "cats", "kitten", "fox", "고양이", "여우"}
 
 
@@ -68,13 +69,19 @@ class Theme:
     ground: Colour
     night: bool
     cat: bool
+    lighthouse: bool = False
 
 
 def read_theme(words: str, dice: random.Random) -> Theme:
     """What the words ask for; the dice decide what they leave open."""
     said = _said(words)
     mood = MOODS[_best(said, _MOOD_WORDS) or dice.choice(("dawn", "day", "dusk", "night", "gold"))]
-    place = _best(said, _PLACE_WORDS) or dice.choice(("hills", "hills", "mountains", "sea", "forest"))
+    lighthouse = bool(said & _LIGHTHOUSE_WORDS)
+    place = (
+        ("sea" if lighthouse else None)
+        or _best(said, _PLACE_WORDS)
+        or dice.choice(("hills", "hills", "mountains", "sea", "forest"))
+    )
     hue = next((hue for name, hue in _HUES.items() if name in said), None)
     turn = dice.uniform(-0.025, 0.025)
 
@@ -83,7 +90,7 @@ def read_theme(words: str, dice: random.Random) -> Theme:
 
     top, middle, horizon = mood.sky
     sky = (tinted(top), tinted(middle), tinted(horizon))
-    return Theme(place, sky, rgb(mood.light), tinted(mood.ground), mood.night, bool(said & _CAT_WORDS))
+    return Theme(place, sky, rgb(mood.light), tinted(mood.ground), mood.night, bool(said & _CAT_WORDS), lighthouse)
 
 
 def rgb(code: str) -> Colour:

@@ -25,6 +25,8 @@ def paint(canvas: Image.Image, theme: Theme, dice: random.Random) -> None:
     if theme.place == "sea":
         _ground(canvas, theme, dice, layers=2, bottom=0.05)
         _sea(canvas, theme, dice, spot)
+        if theme.lighthouse:
+            figures.lighthouse(canvas, blend(theme.ground, (0, 0, 0), 0.35), spot[0] < canvas.width / 2)
         if theme.cat:
             shore = _ridge(canvas, theme.place, dice, 0.83, 1.0)
             _land(canvas, shore, theme.ground, mist=theme.ground)

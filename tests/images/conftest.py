@@ -1,0 +1,69 @@
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from nano_banana_mcp.images.fetch import PictureFetcher
+
+from .certificates import Authority
+from .internet import PUBLIC, Host, Internet, Trap, listening
+
+NewFetcher = Callable[..., PictureFetcher]
+
+NAMES = ["pictures.example", "cdn.example", "xn--bcher-kva.example", "under_score.example"]
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+async def host(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
+    """A TLS server whose certificate is for NAMES and the address PUBLIC."""
+    context = authority.server_context(tmp_path_factory.mktemp("tls"), NAMES, [PUBLIC])
+    async with listening(Host(), context) as host:
+        yield host
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Host]:
+    """A plain HTTP server on loopback."""
+    async with listening(Host(), None) as host:
+        yield host
+
+
+@pytest.fixture
+def trap() -> Iterator[Trap]:
+    trap = Trap()
+    yield trap
+    trap.close()
+
+
+@pytest.fixture
+def internet(host: Host) -> Internet:
+    """Every checked address is the TLS server."""
+    return Internet(("127.0.0.1", host.port))
+
+
+@pytest.fixture
+async def new_fetcher(internet: Internet, authority: Authority) -> AsyncIterator[NewFetcher]:
+    fetchers: list[PictureFetcher] = []
+
+    def new(**options: Any) -> PictureFetcher:
+        seams: dict[str, Any] = {
+            "resolve": internet.resolve,
+            "connect_to": internet.connect_to,
+            "ssl_context": authority.client_context(),
+        }
+        fetchers.append(PictureFetcher(**(seams | options)))
+        return fetchers[-1]
+
+    yield new
+    for fetcher in fetchers:
+        await fetcher.aclose()
+
+
+@pytest.fixture
+def fetcher(new_fetcher: NewFetcher) -> PictureFetcher:
+    return new_fetcher()

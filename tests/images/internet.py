@@ -1,0 +1,132 @@
+"""A small internet on 127.0.0.1: names, a host of pictures, and a trap for connections that must not be made."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+PUBLIC = "93.184.215.14"
+
+Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+def answer(body: bytes = b"", *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def redirect(to: str, status: str = "302 Found") -> bytes:
+    return answer(b"", f"Location: {to}", status=status)
+
+
+@dataclass
+class Request:
+    line: str
+    headers: dict[str, str]
+
+
+@dataclass
+class Host:
+    """Answers each path as told, and remembers what it was asked."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    server_names: list[str | None] = field(default_factory=list)
+    port: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line, *rest = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+        pairs = (header.split(": ", 1) for header in rest)
+        self.requests.append(Request(line, {name.lower(): value for name, value in pairs}))
+        reply = self.answers.get(line.split()[1], answer(status="404 Not Found"))
+        if isinstance(reply, bytes):
+            writer.write(reply)
+            await writer.drain()
+        else:
+            await reply(writer)
+
+    def paths(self) -> list[str]:
+        return [request.line.split()[1] for request in self.requests]
+
+
+@asynccontextmanager
+async def listening(host: Host, context: ssl.SSLContext | None) -> AsyncIterator[Host]:
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await host.serve(reader, writer)
+        finally:
+            writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            tasks.discard(task)
+
+    if context is not None:
+        context.sni_callback = lambda _socket, name, _context: host.server_names.append(name)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    host.port = server.sockets[0].getsockname()[1]
+    try:
+        yield host
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks)
+
+
+@dataclass
+class Internet:
+    """Names and their addresses, and where every connection ends up. A list of lists is answered one by one."""
+
+    lands_at: tuple[str, int]
+    names: dict[str, list[list[str]]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    connections: list[tuple[str, int]] = field(default_factory=list)
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        self.asked.append(host)
+        rounds = self.names.get(host, [[PUBLIC]])
+        return rounds[min(self.asked.count(host), len(rounds)) - 1]
+
+    def connect_to(self, ip: str, port: int) -> tuple[str, int]:
+        self.connections.append((ip, port))
+        return self.lands_at
+
+
+class Trap:
+    """A socket that really listens, and never answers."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+
+    def was_reached(self) -> bool:
+        try:
+            connection, _ = self._socket.accept()
+        except BlockingIOError:
+            return False
+        connection.close()
+        return True
+
+    def was_left(self) -> bool:
+        """Whether the peer of the first connection has closed it, within a second."""
+        connection, _ = self._socket.accept()
+        with connection:
+            connection.settimeout(1)
+            try:
+                while connection.recv(65536):
+                    pass
+            except TimeoutError:
+                return False
+        return True
+
+    def close(self) -> None:
+        self._socket.close()

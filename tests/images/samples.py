@@ -1,0 +1,43 @@
+"""Pictures, made here."""
+
+import base64
+import io
+import struct
+import zlib
+
+from PIL import Image
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int = 3, height: int = 2) -> bytes:
+    """A PNG that claims to be of this size; its pixels are always few."""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        _chunk(kind, body)
+        for kind, body in (
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            (b"IDAT", zlib.compress(b"\0" + b"\x7f" * 9)),
+            (b"IEND", b""),
+        )
+    )
+
+
+def drawn(kind: str, size: tuple[int, int] = (37, 21), mode: str = "RGB", **options: object) -> bytes:
+    """A real picture, written by Pillow."""
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, kind, **options)
+    return file.getvalue()
+
+
+def large_png(size: int) -> bytes:
+    """A PNG with so many bytes behind its header."""
+    return png().ljust(size, b"\0")
+
+
+def data_uri(data: bytes, mime_type: str = "image/png") -> str:
+    return f"data:{mime_type};base64,{base64.b64encode(data).decode()}"
+
+
+PNG = png()

@@ -1,0 +1,53 @@
+"""The tables in the documents that are made from the code.
+
+``python -m tests.support.documents`` rewrites them; a test fails where they are out of date.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nano_banana_mcp.sandbox.faults import table
+from nano_banana_mcp.settings import Settings
+from nano_banana_tools.registry import tools
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def settings_table() -> str:
+    """Every setting, in the order of ``--help``."""
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for field in Settings.model_fields.values():
+        default = "" if field.default is None else f"`{field.default}`"
+        rows.append(f"| `{field.validation_alias}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def tools_table() -> str:
+    """Every tool with its arguments, the needed ones first."""
+    rows = ["| tool | arguments | |", "|---|---|---|"]
+    for tool in tools():
+        required = tool.parameters.get("required", [])
+        names = [f"**`{name}`**" if name in required else f"`{name}`" for name in tool.parameters["properties"]]
+        cost = "free" if tool.annotations and tool.annotations.read_only_hint else "spends credits"
+        rows.append(f"| `{tool.name}` | {' '.join(names)} | {cost} |")
+    return "\n".join(rows)
+
+
+TABLES = {"settings": settings_table, "tools": tools_table, "directives": table}
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "sandbox.md"]
+
+
+def renewed(text: str) -> str:
+    """``text`` with every marked table made anew."""
+
+    def make(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{TABLES[match[2]]().strip()}\n{match[3]}"
+
+    return re.sub(r"(<!-- table: (\w+) -->)\n.*?(<!-- end -->)", make, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    for document in DOCUMENTS:
+        document.write_text(renewed(document.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,89 @@
+"""What hosts and models read of the server: every change of it is a visible diff."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from mcp.types import Tool
+
+from nano_banana_mcp.sandbox.config import SandboxConfig
+from nano_banana_mcp.sandbox.server import serve_sandbox
+from tests.support.clients import client_at, facts
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+NOWHERE = "http://127.0.0.1:9"
+
+
+async def listed(mode: Any = "auto") -> tuple[list[Tool], str]:
+    async with client_at(NOWHERE, mode=mode) as client:
+        result = await client.list_tools()
+        return result.tools, result.model_dump_json(by_alias=True, exclude_none=True)
+
+
+async def test_the_tools_are_as_in_their_snapshots(request: pytest.FixtureRequest) -> None:
+    """After a deliberate change: delete the snapshot, run the tests twice, and read the diff."""
+    for tool in (await listed())[0]:
+        now = json.dumps(tool.model_dump(mode="json", by_alias=True, exclude_none=True), indent=2, ensure_ascii=False)
+        file = SNAPSHOTS / f"{tool.name}.json"
+        if not file.exists():
+            file.write_text(now + "\n", encoding="utf-8")
+            pytest.fail(f"{file.name} was missing and has been written: read it, then run again")
+        assert now + "\n" == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_all_of_tools_list_fits_in_6500_bytes(mode: Any) -> None:
+    assert len((await listed(mode))[1].encode()) <= 6_500
+
+
+async def test_only_the_tool_that_spends_is_not_read_only() -> None:
+    for tool in (await listed())[0]:
+        spends = tool.name == "generate_image"
+        assert tool.annotations is not None
+        assert tool.annotations.read_only_hint is not spends
+        assert tool.annotations.idempotent_hint is not spends
+        assert tool.annotations.open_world_hint is spends
+        assert tool.annotations.destructive_hint is False
+
+
+async def test_every_tool_has_a_title_a_description_and_described_arguments() -> None:
+    for tool in (await listed())[0]:
+        assert tool.title
+        assert 40 <= len(tool.description or "") <= 600
+        for name, schema in tool.input_schema["properties"].items():
+            assert schema.get("description"), f"{tool.name}.{name}"
+
+
+async def test_descriptions_name_the_other_tools_so_that_a_model_knows_which_to_use_when() -> None:
+    tools = {tool.name: tool.description or "" for tool in (await listed())[0]}
+    assert "wait_for_image" in tools["generate_image"]
+    assert "wait_for_image" in tools["get_task"]
+
+
+@pytest.mark.parametrize("prompt", ["a cat", "a cat sandbox:result=text", "a cat sandbox:result=data-uri"])
+async def test_answers_keep_to_the_published_output_schema(prompt: str) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        made = await client.call_tool("generate_image", {"prompt": prompt})
+        looked = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
+        for name, result in (("generate_image", made), ("get_task", looked)):
+            schema = tools[name].output_schema
+            assert schema is not None
+            jsonschema.validate(facts(result), schema)
+
+
+async def test_the_published_schemas_refuse_what_the_server_refuses() -> None:
+    schema = {tool.name: tool.input_schema for tool in (await listed())[0]}["generate_image"]
+    jsonschema.validate({"prompt": "a cat", "images": ["https://example.com/a.png"], "wait_seconds": 45}, schema)
+    for bad in (
+        {},
+        {"prompt": "a", "images": ["x"] * 5},
+        {"prompt": "a", "wait_seconds": 300},
+        {"prompt": "a", "x": 1},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, schema)
