@@ -33,7 +33,10 @@ def _tool(function: Callable[..., Any], title: str, description: str, annotation
 
 
 def _compact(schema: Any, definitions: dict[str, Any]) -> Any:
-    """The same schema without generated titles and class descriptions, ``$ref`` resolved, "or null" in one word."""
+    """The same schema without generated titles and class descriptions, ``$ref`` resolved, "or null" in one word.
+
+    A default of null or of nothing goes too: it is what leaving the argument out means.
+    """
     if isinstance(schema, list):
         return [_compact(item, definitions) for item in schema]
     if not isinstance(schema, dict):
@@ -45,7 +48,9 @@ def _compact(schema: Any, definitions: dict[str, Any]) -> Any:
         if key == "properties"
         else _compact(value, definitions)
         for key, value in schema.items()
-        if key not in ("title", "$defs") and not (key == "description" and "properties" in schema)
+        if key not in ("title", "$defs")
+        and not (key == "description" and "properties" in schema)
+        and not (key == "default" and not isinstance(value, bool | int | float))
     }
     match compact.pop("anyOf", None):
         case [{"type": str(kind)}, {"type": "null"}]:

@@ -45,6 +45,11 @@ class Answer:
     retry_after: str | None = None
 
     @property
+    def successful(self) -> bool:
+        """Whether the status is one of success (200-299)."""
+        return 200 <= self.status < 300
+
+    @property
     def json(self) -> dict[str, Any] | None:
         """The body as a JSON object, or None where it is anything else."""
         try:
@@ -62,7 +67,7 @@ def read_submit(answer: Answer) -> str:
         OutcomeUnknown: the answer does not tell whether a task was made.
     """
     body = answer.json
-    if answer.status == HTTPStatus.OK:
+    if answer.successful:
         if body is not None and wire.failure_code(body):
             raise _refusal(_status_in_code(body), body)
         task_id = (wire.read_task_id(body) if body is not None else None) or task_id_in_fragment(answer.body)
@@ -72,6 +77,8 @@ def read_submit(answer: Answer) -> str:
             f"The image API took the request but its answer holds no task id. {MAY_HAVE_BEEN_CHARGED}",
             status=answer.status,
         )
+    if task_id := task_id_in_fragment(answer.body):
+        return task_id  # whatever the status says: a task with an id was made, and another submit would pay twice
     if _is_refusal(answer.status):
         raise _refusal(answer.status, body, answer.retry_after)
     raise OutcomeUnknown(
@@ -88,7 +95,11 @@ def read_query(answer: Answer) -> wire.TaskSnapshot:
         Refused: as :func:`read_submit`.
         NoAnswer: no state in it; ask again.
     """
-    body = _usable_body(answer)
+    try:
+        body = _usable_body(answer)
+    except TaskNotFound as error:
+        error.hint = "Check the task_id. A task belongs to the API key that made it."
+        raise
     snapshot = wire.read_snapshot(body)
     if snapshot is None:
         raise NoAnswer("The image API's answer to the query holds no status.", status=answer.status)
@@ -122,14 +133,14 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
         return float(value)
     try:
         when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, when.timestamp() - (time.time() if now is None else now))
 
 
 def _usable_body(answer: Answer) -> dict[str, Any]:
     body = answer.json
-    if answer.status != HTTPStatus.OK:
+    if not answer.successful:
         if _is_refusal(answer.status):
             raise _refusal(answer.status, body, answer.retry_after)
         raise NoAnswer(f"The image API's gateway answered {_named(answer.status)}.", status=answer.status)
@@ -139,7 +150,8 @@ def _usable_body(answer: Answer) -> dict[str, Any]:
         status = _status_in_code(body)
         if status in (401, 402, 403, 404):
             raise _refusal(status, body)
-        raise NoAnswer(f"The image API answered with a failure: {wire.failure_text(body)}", status=answer.status)
+        said = wire.failure_text(body) or "no reason given"
+        raise NoAnswer(f"The image API answered the query with a failure: {said}", status=answer.status)
     return body
 
 

@@ -16,6 +16,8 @@ from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, Out
 from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
     from pydantic import SecretStr
 
@@ -56,6 +58,7 @@ class DefapiClient:
         self._timeout = timeout_seconds
         self._paid_http: httpx.AsyncClient | None = None
         self._free_http: httpx.AsyncClient | None = None
+        self._tls: ssl.SSLContext | None = None
         self._open_attempts = 0
         self._attempt_over = anyio.Event()
 
@@ -179,7 +182,7 @@ class DefapiClient:
         import httpx
 
         body = bytearray() if received is None else received
-        http = self._http(paid=method == "POST")
+        http, key = self._http(paid=method == "POST"), self._require_key()
         try:
             # httpx bounds each read, not their sum: a body that drips needs the deadline around all of it.
             with anyio.fail_after(seconds):
@@ -188,14 +191,16 @@ class DefapiClient:
                     self.base_url + path,
                     params=params,
                     json=json,
-                    headers={"Authorization": f"Bearer {self._require_key()}"},
+                    headers={"Authorization": f"Bearer {key}"},
                     extensions={"trace": sent.trace},
                 ) as response:
                     async for chunk in response.aiter_bytes():
                         body += chunk
                         if len(body) > LARGEST_ANSWER_BYTES:
                             raise _Broken("its answer is larger than any picture")
-                    return Answer(response.status_code, bytes(body), response.headers.get("retry-after"))
+                    # Some APIs repeat a wrong key in their error; ours must not go on from here.
+                    whole = bytes(body).replace(key.encode(), b"***")
+                    return Answer(response.status_code, whole, response.headers.get("retry-after"))
         except TimeoutError as error:
             raise _Broken(f"no answer within {seconds:g} s") from error
         except (httpx.RequestError, httpx.InvalidURL) as error:
@@ -213,7 +218,9 @@ class DefapiClient:
     def _new_http(self, *, keep: int) -> httpx.AsyncClient:
         import httpx
 
+        self._tls = self._tls or httpx.create_ssl_context()
         return httpx.AsyncClient(
+            verify=self._tls,
             timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, LONGEST_CONNECT_SECONDS), pool=None),
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=keep),
             headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
@@ -243,7 +250,9 @@ class _Sent:
         return self._started
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
-        self._started = self._started or event.endswith("send_request_headers.started")
+        if event.endswith("send_request_headers.started"):
+            # A proxy is first asked for a tunnel, through the same hook: that is not our request yet.
+            self._started = self._started or info["request"].method != b"CONNECT"
 
 
 def _why(error: Exception) -> str:

@@ -89,7 +89,7 @@ class OutOfCredits(Refused):
 class TaskNotFound(Refused):
     """The API knows no such task (or no such endpoint)."""
 
-    hint = "Check the task_id. A task belongs to the API key that made it."
+    hint = "Check DEFAPI_BASE_URL: this API has no such address."
 
 
 class Busy(Refused):

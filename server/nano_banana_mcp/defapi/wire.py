@@ -6,8 +6,10 @@ Sources of the shapes: the API's published guide, and what public clients have m
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +18,8 @@ from pydantic import BaseModel, ConfigDict
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _LONGEST_TEXT = 500
+_LONGEST_URL = 8_192
+_NOT_IN_URLS = frozenset(' "<>\\^`{|}\u3000')
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -78,8 +82,8 @@ def failure_text(body: Any) -> str | None:
         value = body.get(name)
         if isinstance(value, dict):
             value = value.get("message")
-        if isinstance(value, str) and value.strip():
-            return clean(value)
+        if isinstance(value, str) and (text := clean(value)):
+            return text
     return None
 
 
@@ -93,18 +97,18 @@ def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
     """The state in a query's answer or a callback; None where there is no status in it."""
     data = unwrap(body)
     status = data.get("status")
-    if not isinstance(status, str) or not status.strip():
+    if not isinstance(status, str) or not clean(status):
         return None
     pictures, texts = _read_result(data.get("result"))
     reason = data.get("status_reason")
     message = reason.get("message") if isinstance(reason, dict) else reason
     task_id = data.get("task_id")
     return TaskSnapshot(
-        task_id=task_id if isinstance(task_id, str) else None,
-        status=status.strip().lower(),
+        task_id=task_id if isinstance(task_id, str) and TASK_ID.fullmatch(task_id) else None,
+        status=clean(status).lower(),
         pictures=tuple(pictures),
         texts=tuple(texts),
-        reason=clean(message) if isinstance(message, str) and message.strip() else None,
+        reason=(clean(message) or None) if isinstance(message, str) else None,
         consumed=read_credits(data.get("consumed")),
     )
 
@@ -113,14 +117,14 @@ def read_credits(value: Any) -> str | None:
     """An amount of credits, which the API sends as a decimal string, seldom as a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    text = str(value).strip()
-    return text if re.fullmatch(r"-?\d{1,20}(\.\d{1,20})?", text) else None
+    text = f"{Decimal(repr(value)):f}" if isinstance(value, float) and math.isfinite(value) else str(value).strip()
+    return text if re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text) else None
 
 
 def clean(text: str) -> str:
     """Text of others as data: one line, no control or direction characters, no Markdown picture, cut short."""
     flat = "".join(" " if unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text[: 4 * _LONGEST_TEXT])
-    flat = re.sub(r"!(?=\[)", "", " ".join(flat.split()))
+    flat = re.sub(r"!+(?=\[)", "", " ".join(flat.split()))
     return flat if len(flat) <= _LONGEST_TEXT else flat[: _LONGEST_TEXT - 1] + "…"
 
 
@@ -131,8 +135,17 @@ def _read_result(result: Any) -> tuple[list[str], list[str]]:
     for item in items:
         picture = item.get("image") if isinstance(item, dict) else item
         text = item.get("text") if isinstance(item, dict) else None
-        if isinstance(picture, str) and picture.strip().lower().startswith(("https://", "http://", "data:image/")):
+        if isinstance(picture, str) and _is_picture(picture.strip()):
             pictures.append(picture.strip())
-        if isinstance(text, str) and text.strip():
+        if isinstance(text, str) and clean(text):
             texts.append(clean(text))
     return pictures, texts
+
+
+def _is_picture(address: str) -> bool:
+    """Whether it is an address that can be passed on: what looks like one may hold words for the model."""
+    if address[:11].lower() == "data:image/":
+        return address.isascii()
+    if len(address) > _LONGEST_URL or not address.isprintable() or any(c in _NOT_IN_URLS for c in address):
+        return False
+    return address.lower().startswith(("https://", "http://"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from nano_banana_mcp.defapi.wire import TaskSnapshot
+from nano_banana_mcp.defapi.wire import TaskSnapshot, clean
 from nano_banana_mcp.images.data_uri import decode_data_uri
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_mcp.images.picture import Picture
@@ -95,7 +95,7 @@ def read(known: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
     if not status.finished:
         return Reading(replace(known, status=status, credits_consumed=snapshot.consumed), {})
     images, pictures, spoiled = _images(snapshot.pictures)
-    message = snapshot.reason or (" ".join(snapshot.texts) or None)
+    message = snapshot.reason or (clean(" ".join(snapshot.texts)) or None)
     if status is Status.SUCCESS and not images:
         status, message = Status.FAILED, _why_no_picture(snapshot, spoiled)
     elif status is Status.FAILED:
@@ -143,7 +143,7 @@ def _why_no_picture(snapshot: TaskSnapshot, spoiled: list[str]) -> str:
     if spoiled:
         return f"The API reported success, but its picture cannot be used: {spoiled[0]} {charged}"
     if snapshot.texts:
-        return f"The model answered in words instead of drawing: “{' '.join(snapshot.texts)}” {charged}"
+        return f"The model answered in words instead of drawing: “{clean(' '.join(snapshot.texts))}” {charged}"
     if snapshot.reason:
         return f"The API reported success without a picture: {snapshot.reason} {charged}"
     return f"The API reported success without a picture. {charged}"
