@@ -5,7 +5,7 @@ import gzip
 import anyio
 import pytest
 
-from nano_banana_mcp.defapi import client as client_module
+from nano_banana_mcp.defapi import connection as connection_module
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import (
     Busy,
@@ -184,7 +184,7 @@ def test_a_query_that_hangs_is_given_up_sooner_than_a_submit(step: Step) -> None
 
 
 async def test_an_endless_answer_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "LARGEST_ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(connection_module, "LARGEST_ANSWER_BYTES", 20_000)
     tried = await query_to(endless_body())
     assert type(tried.error) is NoAnswer
     assert "larger than any picture" in tried.error.message

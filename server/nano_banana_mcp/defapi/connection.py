@@ -1,0 +1,146 @@
+"""One request and its whole answer, within a time. Knows bytes and connections, not what they mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from nano_banana_mcp import __version__
+from nano_banana_mcp.defapi.answers import Answer
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
+
+LONGEST_CONNECT_SECONDS = 10.0
+
+LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+"""Room for four pictures of about 10 MB as base64."""
+
+
+class Connection:
+    """The connections to the API. Nothing is opened before the first request."""
+
+    def __init__(self, base_url: str, timeout_seconds: float) -> None:
+        self._base_url = base_url
+        self._timeout = timeout_seconds
+        self._paid_http: httpx.AsyncClient | None = None
+        self._free_http: httpx.AsyncClient | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def aclose(self) -> None:
+        """Close them."""
+        for http in (self._paid_http, self._free_http):
+            if http is not None:
+                await http.aclose()
+        self._paid_http = self._free_http = None
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str,
+        seconds: float,
+        params: dict[str, str] | None = None,
+        json: Any = None,
+    ) -> Answer:
+        """One request and its whole answer within ``seconds``.
+
+        Raises:
+            Broken: there is no whole answer.
+        """
+        import httpx
+
+        received, sent = bytearray(), _Sent()
+        why: str
+        try:
+            # httpx bounds each read, not their sum: a body that drips needs the deadline around all of it.
+            with anyio.fail_after(seconds):
+                async with self._http(paid=method == "POST").stream(
+                    method,
+                    self._base_url + path,
+                    params=params,
+                    json=json,
+                    headers={"Authorization": f"Bearer {key}"},
+                    extensions={"trace": sent.trace},
+                ) as response:
+                    async for chunk in response.aiter_bytes():
+                        received += chunk
+                        if len(received) > LARGEST_ANSWER_BYTES:
+                            raise Broken("its answer is larger than any picture", sent=True, received=bytes(received))
+                    # Some APIs repeat a wrong key in their error; ours must not go on from here.
+                    body = bytes(received).replace(key.encode(), b"***")
+                    return Answer(response.status_code, body, response.headers.get("retry-after"))
+        except TimeoutError:
+            why = f"no answer within {seconds:g} s"
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            why = _why(error)
+        # Outside the handlers: httpx's errors hold the request, and with it the key.
+        raise Broken(why, sent=bool(sent), received=bytes(received))
+
+    def _http(self, *, paid: bool) -> httpx.AsyncClient:
+        if paid:
+            # A kept-alive connection may be closed by the server in the moment of reuse, and then nobody
+            # knows whether the request was read: a submit always gets a connection of its own.
+            self._paid_http = self._paid_http or self._new_http(keep=0)
+            return self._paid_http
+        self._free_http = self._free_http or self._new_http(keep=32)
+        return self._free_http
+
+    def _new_http(self, *, keep: int) -> httpx.AsyncClient:
+        import httpx
+
+        self._tls = self._tls or httpx.create_ssl_context()
+        return httpx.AsyncClient(
+            verify=self._tls,
+            timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, LONGEST_CONNECT_SECONDS), pool=None),
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=keep),
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+        )
+
+
+class Broken(Exception):
+    """No whole answer; the text says why.
+
+    Attributes:
+        sent: Whether any byte of the request may have left.
+        received: What there was of the body.
+    """
+
+    def __init__(self, why: str, *, sent: bool, received: bytes) -> None:
+        super().__init__(why)
+        self.sent = sent
+        self.received = received
+
+
+class _Sent:
+    """Whether any byte of a request may have left, by what the connection reports of itself."""
+
+    def __init__(self) -> None:
+        self._started = False
+
+    def __bool__(self) -> bool:
+        return self._started
+
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith("send_request_headers.started"):
+            # A proxy is first asked for a tunnel, through the same hook: that is not our request yet.
+            self._started = self._started or info["request"].method != b"CONNECT"
+
+
+def _why(error: Exception) -> str:
+    import httpx
+
+    known: tuple[tuple[type[Exception], str], ...] = (
+        (httpx.ConnectTimeout, "connecting took too long"),
+        (httpx.ConnectError, "the connection was refused or the name does not resolve"),
+        (httpx.TimeoutException, "it took too long"),
+        (httpx.RemoteProtocolError, "the connection was closed early"),
+        (httpx.NetworkError, "the connection broke"),
+    )
+    return next((words for kind, words in known if isinstance(error, kind)), type(error).__name__)
