@@ -14,9 +14,8 @@ import anyio
 from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.generations.ledger import MemoryLedger
+from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.studio import Studio
-from nano_banana_mcp.images.fetch import PictureFetcher
 from nano_banana_mcp.settings import LOOPBACK_HOSTS, Settings
 from nano_banana_tools.server import ImageServer
 
@@ -63,16 +62,22 @@ async def open_studio(settings: Settings) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with AsyncExitStack() as stack:
         base_url, key, problem = settings.base_url, settings.usable_key, settings.key_problem
+        api = base_url
         if settings.sandbox:
             from nano_banana_mcp.sandbox.config import SandboxConfig
             from nano_banana_mcp.sandbox.server import serve_sandbox
 
             sandbox = await stack.enter_async_context(serve_sandbox(SandboxConfig(seconds=settings.sandbox_seconds)))
-            base_url, key, problem = sandbox.url, SANDBOX_KEY, None
+            base_url, key, problem, api = sandbox.url, SANDBOX_KEY, None, "sandbox"
         client = DefapiClient(base_url, key, key_problem=problem, timeout_seconds=settings.timeout_seconds)
-        fetcher = PictureFetcher(trusted_origins=_trusted_origins(base_url))
         yield await stack.enter_async_context(
-            Studio.open(client, MemoryLedger(), fetcher, default_model=settings.model)
+            Studio.open(
+                client,
+                DurableLedger(settings.state_path),
+                trusted_origins=_trusted_origins(base_url),
+                default_model=settings.model,
+                api=api,
+            )
         )
 
 

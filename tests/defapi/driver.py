@@ -25,6 +25,20 @@ TAKEN = {"code": 0, "message": "ok", "data": {"task_id": TASK}}
 LONGEST_TEST_SECONDS = 5.0
 
 
+class Told:
+    """A journal that passes on how each attempt ended."""
+
+    def __init__(self, settle: Callable[[str | DefapiError], Awaitable[None]]) -> None:
+        self._settle = settle
+
+    async def before(self) -> None:
+        """Nothing to write down."""
+
+    async def after(self, outcome: str | DefapiError) -> None:
+        """Pass it on."""
+        await self._settle(outcome)
+
+
 @dataclass
 class Tried:
     """How one call ended, and what of it reached the server.
@@ -75,7 +89,7 @@ async def submit_to(
         async def settle(outcome: str | DefapiError) -> None:
             tried.settled.append(outcome)
 
-        await _record(tried, lambda: client.submit(request, settle=settle))
+        await _record(tried, lambda: client.submit(request, Told(settle)))
     assert tried.settled[-1] is (tried.failure or tried.value)
     return _without_key(tried)
 

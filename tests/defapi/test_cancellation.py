@@ -11,7 +11,7 @@ from nano_banana_mcp.defapi.errors import Busy, DefapiError, OutcomeUnknown
 from tests.support.fault_server import Step, fault_server
 from tests.support.faults import held, never_answer, reply
 
-from .driver import KEY, REQUEST, TAKEN, TASK, client_of, virtually
+from .driver import KEY, REQUEST, TAKEN, TASK, Told, client_of, virtually
 
 
 class Caller:
@@ -37,7 +37,7 @@ class Caller:
         async with client_of(url, timeout) as client:
             with self.scope:
                 try:
-                    self.returned = await client.submit(REQUEST, settle=self.settle)
+                    self.returned = await client.submit(REQUEST, Told(self.settle))
                 except DefapiError as error:
                     self.raised = error
 
@@ -98,7 +98,7 @@ async def test_a_caller_cancelled_while_settling_has_a_record_all_the_same(calle
 
     async with fault_server(reply(200, TAKEN)) as server, client_of(server.url) as client:
         with caller.scope:
-            await client.submit(REQUEST, settle=settle)
+            await client.submit(REQUEST, Told(settle))
     assert recorded == [TASK]
 
 
@@ -122,7 +122,7 @@ async def test_whoever_closes_can_wait_until_every_paid_attempt_is_recorded(call
             anyio.create_task_group() as group,
         ):
             await client.settled()  # nothing to wait for yet
-            group.start_soon(partial(client.submit, REQUEST, settle=settle))
+            group.start_soon(partial(client.submit, REQUEST, Told(settle)))
             await server.arrived()
             group.start_soon(close, client)
             await anyio.wait_all_tasks_blocked()

@@ -146,7 +146,7 @@ async def test_the_reason_is_read_in_every_shape(reason: Any, read_as: str | Non
 )
 async def test_a_status_word_that_is_not_known_means_still_working(word: str, status: Status) -> None:
     snapshot = (await query_to(reply(200, body(status=word, result=[{"image": URL}])))).snapshot
-    assert read(Generation(TASK), snapshot, now=1.0).generation.status is status
+    assert read(Generation("in-1", TASK), snapshot, now=1.0).generation.status is status
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ async def test_a_status_word_that_is_not_known_means_still_working(word: str, st
 )
 async def test_a_success_without_a_picture_is_a_failure_that_may_have_cost(data: dict[str, Any], words: str) -> None:
     snapshot = (await query_to(reply(200, body(consumed="0.5", **data)))).snapshot
-    generation = read(Generation(TASK), snapshot, now=1.0).generation
+    generation = read(Generation("in-1", TASK), snapshot, now=1.0).generation
     assert generation.status is Status.FAILED
     assert generation.credits_consumed == "0.5"
     assert words in (generation.message or "")

@@ -28,7 +28,7 @@ from tests.support.faults import (
     wrong_length,
 )
 
-from .driver import KEY, REQUEST, TAKEN, TASK, client_of, shown, submit_to, virtually
+from .driver import KEY, REQUEST, TAKEN, TASK, Told, client_of, shown, submit_to, virtually
 
 TAKEN_BYTES = json.dumps(TAKEN).encode()
 ID_ENDS = TAKEN_BYTES.index(TASK.encode()) + len(TASK)
@@ -169,7 +169,7 @@ async def test_a_refused_connection_is_tried_three_times_and_nothing_was_charged
 
     async with client_of(url) as client:
         with pytest.raises(Unreachable) as caught:
-            await client.submit(REQUEST, settle=settle)
+            await client.submit(REQUEST, Told(settle))
     assert "could not be reached" in caught.value.message
     assert url.removeprefix("http://") in caught.value.message
     assert "it is safe" in caught.value.hint
@@ -197,7 +197,7 @@ async def test_a_submit_that_found_nobody_is_repeated_and_arrives_once() -> None
 
     async with anyio.create_task_group() as group, client_of(f"http://127.0.0.1:{port}") as client:
         group.start_soon(come_up_late)
-        assert await client.submit(REQUEST, settle=settle) == TASK
+        assert await client.submit(REQUEST, Told(settle)) == TASK
         done.set()
     assert [type(outcome) for outcome in told] == [Unreachable, str]
     assert posts == [1]

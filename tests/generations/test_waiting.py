@@ -39,7 +39,7 @@ def virtually(run: Callable[[], Awaitable[Any]]) -> Any:
     return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-FRESH = Generation("ta1", submitted_at=0.0)
+FRESH = Generation("in-1", "ta1", Status.PENDING, submitted_at=0.0)
 
 
 def waiting_for(api: Api, *, timeout: float = 60.0, known: Generation = FRESH) -> Waited:
@@ -104,7 +104,7 @@ def test_twenty_waits_for_one_task_cost_the_queries_of_one() -> None:
 
 def test_a_task_made_elsewhere_is_asked_for_at_once_and_then_less_and_less_often() -> None:
     api = Api(latency=100.0)
-    waiting_for(api, timeout=60.0, known=Generation("ta1"))
+    waiting_for(api, timeout=60.0, known=Generation("in-1", "ta1", Status.PENDING))
     pauses = [later - earlier for earlier, later in pairwise(api.asked_at)]
     assert api.asked_at[0] == 0.0
     assert pauses[-1] > pauses[0]
@@ -251,7 +251,7 @@ def test_two_thousand_waits_at_once_all_end() -> None:
 
         async def one(waiting: Waiting, number: int) -> None:
             nonlocal ended
-            await waiting.wait(Generation(f"ta{number}", submitted_at=0.0), 60.0)
+            await waiting.wait(Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0), 60.0)
             ended += 1
 
         async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:

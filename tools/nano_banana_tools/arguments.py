@@ -92,6 +92,13 @@ def _model(value: str | None) -> str | None:
     return text or None
 
 
+def _request_id(value: str | None) -> str | None:
+    text = (value or "").strip()
+    if text and not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
+        raise ValueError("a request_id has 1 to 64 letters, digits, dots, colons, dashes or underscores")
+    return text or None
+
+
 def _as_list(value: Any) -> Any:
     if value is None or value == "":
         return []
@@ -139,6 +146,15 @@ CallbackUrl = Annotated[
     str | None,
     AfterValidator(_callback),
     _described({"type": "string"}, "URL that the API should POST the end to. Seldom needed."),
+]
+RequestId = Annotated[
+    str | None,
+    AfterValidator(_request_id),
+    _described(
+        {"type": "string"},
+        "Your own name for this one picture, such as a UUID. If an answer got lost, the same call with the same "
+        "request_id returns the same task and is not charged again. Use a new one for a new picture.",
+    ),
 ]
 TaskId = Annotated[
     str,

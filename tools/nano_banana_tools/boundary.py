@@ -10,7 +10,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from pydantic import ValidationError
 
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
-from nano_banana_mcp.generations.studio import NoSuchPicture
+from nano_banana_mcp.generations.studio import NoSuchPicture, RequestIdTaken
 from nano_banana_mcp.images.errors import PictureError
 
 
@@ -18,6 +18,11 @@ def tool_error(cause: BaseException | None) -> ToolError | None:
     """The error that a model should read for ``cause``; None where ``cause`` is not one of ours."""
     if isinstance(cause, DefapiError):
         return ToolError(" ".join([cause.message, *_about_credits(cause), cause.hint]))
+    if isinstance(cause, RequestIdTaken):
+        return ToolError(
+            "This request_id was used before, with other arguments. Use a new request_id for another picture, or the "
+            "same arguments to get the earlier one. Nothing was sent, so nothing was charged."
+        )
     if isinstance(cause, ValidationError):
         return ToolError(_about_arguments(cause))
     return None

@@ -39,7 +39,7 @@ TEMPLATES = [
 ]
 
 
-def listed(studio: Studio) -> list[Resource]:
+async def listed(studio: Studio) -> list[Resource]:
     """The list of tasks, and the newest pictures, each under the URI that results link to."""
     resources = [
         Resource(
@@ -50,12 +50,12 @@ def listed(studio: Studio) -> list[Resource]:
             mime_type=_JSON,
         )
     ]
-    for generation in studio.ledger.recent(MOST_TASKS):
+    for generation in await studio.ledger.recent(MOST_TASKS):
         for number, image in enumerate(generation.images):
             resources.append(
                 Resource(
-                    uri=image.url or resource_uri(generation.task_id, number),
-                    name=f"{generation.task_id}-{number}",
+                    uri=image.url or resource_uri(generation.handle, number),
+                    name=f"{generation.handle}-{number}",
                     title=_title(generation),
                     mime_type=image.mime_type,
                 )
@@ -71,7 +71,7 @@ async def read(studio: Studio, uri: str) -> ReadResourceContents:
         DefapiError, PictureError: it cannot be had now.
     """
     if uri == TASKS_URI:
-        tasks = [as_json(generation, studio.now()) for generation in studio.ledger.recent(MOST_TASKS)]
+        tasks = [as_json(generation, studio.now()) for generation in await studio.ledger.recent(MOST_TASKS)]
         return _as_json({"tasks": tasks})
     if match := _TASK.fullmatch(uri):
         return _as_json(as_json(await _look(studio, match[1]), studio.now()))
@@ -95,5 +95,5 @@ def _as_json(value: Any) -> ReadResourceContents:
 
 
 def _title(generation: Generation) -> str:
-    prompt = " ".join((generation.prompt or generation.task_id).split())
+    prompt = " ".join((generation.prompt or generation.handle).split())
     return prompt if len(prompt) <= 80 else prompt[:79] + "…"

@@ -50,11 +50,11 @@ def describe(waited: Waited, now: float) -> GenerationResult:
     generation = waited.generation
     elapsed = generation.elapsed_seconds(now)
     return GenerationResult(
-        task_id=generation.task_id,
+        task_id=generation.handle,
         status=generation.status.value,
         finished=generation.finished,
         images=[
-            ImageResult(url=image.url, resource_uri=resource_uri(generation.task_id, n), mime_type=image.mime_type)
+            ImageResult(url=image.url, resource_uri=resource_uri(generation.handle, n), mime_type=image.mime_type)
             for n, image in enumerate(generation.images)
         ],
         model=generation.model,
@@ -65,11 +65,11 @@ def describe(waited: Waited, now: float) -> GenerationResult:
     )
 
 
-def to_result(waited: Waited, now: float, *, failure_is_error: bool) -> CallToolResult:
+def to_result(waited: Waited, now: float, *, errors: frozenset[Status] = frozenset()) -> CallToolResult:
     """The whole result: text, a link for each picture, and the structured answer.
 
     Args:
-        failure_is_error: Whether a failed generation is an error of this call (a wait) or a state (a look).
+        errors: The states that are an error of this call, and not just what it found.
     """
     described = describe(waited, now)
     content: list[ContentBlock] = [TextContent(type="text", text=_text(described))]
@@ -80,7 +80,7 @@ def to_result(waited: Waited, now: float, *, failure_is_error: bool) -> CallTool
     return CallToolResult(
         content=content,
         structured_content=described.model_dump(mode="json"),
-        is_error=failure_is_error and waited.generation.status is Status.FAILED,
+        is_error=waited.generation.status in errors,
     )
 
 
@@ -90,19 +90,22 @@ def as_json(generation: Generation, now: float) -> dict[str, Any]:
 
 
 def _message(waited: Waited) -> str | None:
+    parts = [waited.generation.message, waited.note]
     if waited.trouble is not None:
         lasting = "" if waited.generation.finished else " The task itself is not lost."
-        return _cut(f"The last query failed: {waited.trouble.message}{lasting}", LONGEST_MESSAGE_CHARACTERS)
-    message = waited.generation.message
-    return None if message is None else _cut(message, LONGEST_MESSAGE_CHARACTERS)
+        parts.insert(0, f"The last query failed: {waited.trouble.message}{lasting}")
+    message = " ".join(part for part in parts if part)
+    return _cut(message, LONGEST_MESSAGE_CHARACTERS) if message else None
 
 
 def _next_step(waited: Waited) -> str | None:
     generation = waited.generation
     if generation.status is Status.FAILED:
         return "Tell the person why. generate_image with a changed prompt is a new, paid picture."
+    if generation.status is Status.UNKNOWN:
+        return "Do not repeat it: it could be charged twice. Ask the person to look at the defapi account."
     if not generation.finished:
-        return f'Call wait_for_image with task_id "{generation.task_id}".'
+        return f'Call wait_for_image with task_id "{generation.handle}".'
     return None
 
 
@@ -140,7 +143,7 @@ def _link(generation: Generation, number: int, image: GeneratedImage, fallback: 
     return ResourceLink(
         type="resource_link",
         uri=image.url or fallback,
-        name=f"{generation.task_id}-{number}.{extension}",
+        name=f"{generation.handle}-{number}.{extension}",
         title=f"Generated picture{many}",
         mime_type=image.mime_type,
         annotations=Annotations(audience=["user", "assistant"], priority=1.0),

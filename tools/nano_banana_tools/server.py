@@ -81,7 +81,7 @@ class ImageServer(MCPServer[Studio]):
 
     async def list_resources(self) -> list[Resource]:
         """The recent tasks and pictures, as they are now."""
-        return resources.listed(self.studio)
+        return await resources.listed(self.studio)
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """How tasks and pictures are addressed."""

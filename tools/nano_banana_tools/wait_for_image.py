@@ -6,6 +6,7 @@ from typing import Annotated
 
 from mcp.types import CallToolResult
 
+from nano_banana_mcp.generations.models import Status
 from nano_banana_tools.arguments import TaskId, TimeoutSeconds
 from nano_banana_tools.context import CurrentStudio, ToolContext, progress
 from nano_banana_tools.results import GenerationResult, to_result
@@ -21,4 +22,4 @@ async def wait_for_image(
 ) -> Annotated[CallToolResult, GenerationResult]:
     """Wait, with progress."""
     waited = await studio.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds))
-    return to_result(waited, studio.now(), failure_is_error=True)
+    return to_result(waited, studio.now(), errors=frozenset({Status.FAILED}))

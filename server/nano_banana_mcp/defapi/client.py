@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import anyio
@@ -21,8 +20,15 @@ if TYPE_CHECKING:
 LONGEST_QUERY_SECONDS = 15.0
 """A query that hangs is worth less than the next one."""
 
-Settle = Callable[[str | DefapiError], Awaitable[None]]
-"""Told how one paid attempt ended: the task id, or the error."""
+
+class Journal(Protocol):
+    """Kept of a submit by whoever wants to lose none."""
+
+    async def before(self) -> None:
+        """Called before each paid attempt. What it raises stops the submit."""
+
+    async def after(self, outcome: str | DefapiError) -> None:
+        """Told how the attempt ended: the task id, or the error."""
 
 
 class DefapiClient:
@@ -55,12 +61,12 @@ class DefapiClient:
         """Close the connections."""
         await self._connection.aclose()
 
-    async def submit(self, request: SubmitRequest, *, settle: Settle | None = None) -> str:
+    async def submit(self, request: SubmitRequest, journal: Journal | None = None) -> str:
         """Ask for a picture and return its task id. This spends credits.
 
         It is repeated only after failures that prove that nothing was made, at most
-        :data:`~nano_banana_mcp.defapi.retry.ATTEMPTS` times in all. Each attempt, together with ``settle``,
-        runs to its end even if the caller is cancelled; the pauses between attempts do not.
+        :data:`~nano_banana_mcp.defapi.retry.ATTEMPTS` times in all. Each attempt, together with its entries in
+        the ``journal``, runs to its end even if the caller's scope is cancelled; the pauses between attempts do not.
 
         Raises:
             NotSent: it never left this machine.
@@ -74,7 +80,7 @@ class DefapiClient:
         async for attempt in stamina.retry_context(on=retry.Backoff(), attempts=retry.ATTEMPTS, timeout=None):
             await anyio.lowlevel.checkpoint()  # a caller who has gone before the POST pays nothing
             with attempt, anyio.CancelScope(shield=True):
-                task_id = await self._attempt(request, settle)
+                task_id = await self._attempt(request, journal)
         return task_id
 
     async def query(self, task_id: str) -> TaskSnapshot:
@@ -99,16 +105,18 @@ class DefapiClient:
         while self._open_attempts:
             await self._attempt_over.wait()
 
-    async def _attempt(self, request: SubmitRequest, settle: Settle | None) -> str:
+    async def _attempt(self, request: SubmitRequest, journal: Journal | None) -> str:
         outcome: str | DefapiError
         self._open_attempts += 1
         try:
+            if journal is not None:
+                await journal.before()
             try:
                 outcome = await self._submit_once(request)
             except DefapiError as error:
                 outcome = error
-            if settle is not None:
-                await settle(outcome)
+            if journal is not None:
+                await journal.after(outcome)
         finally:
             self._open_attempts -= 1
             self._attempt_over.set()

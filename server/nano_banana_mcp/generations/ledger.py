@@ -1,91 +1,175 @@
-"""What was paid for, and what became of it."""
+"""What was paid for, and what became of it: the interface, and the ledger that lives in memory."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Protocol
 
-from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.picture import Picture
 
 MOST_GENERATIONS = 2_000
 MOST_PICTURE_BYTES = 256 * 1024 * 1024
+MOST_LATENCIES = 50
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used. The text says why, and what a person can do."""
 
 
 class Ledger(Protocol):
-    """Keeps generations, and the pictures that have no URL of their own."""
+    """Keeps generations, and the pictures that have no URL of their own.
 
-    def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+    A generation whose end is known never changes again, whoever saves it and in whatever order.
+
+    Attributes:
+        problem: Why what is kept now would not survive this process, where that is so.
+    """
+
+    problem: str | None
+
+    async def begin(self, intent: Generation) -> Generation:
+        """Write down an intent before it is sent. Returns it, or the earlier one with the same ``request_id``."""
+
+    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
         """Keep ``generation`` in its present state, and the bytes of its pictures by number."""
 
-    def find(self, task_id: str) -> Generation | None:
-        """The generation with this id."""
+    async def forget(self, intent_id: str) -> None:
+        """Drop an intent of which it is proven that nothing was made."""
 
-    def find_image(self, url: str) -> tuple[Generation, int] | None:
-        """The generation, and the number in it, of a picture at exactly this URL."""
+    async def find(self, handle: str) -> Generation | None:
+        """The generation with this task id or intent id."""
 
-    def picture(self, task_id: str, number: int) -> Picture | None:
+    async def find_request(self, request_id: str) -> Generation | None:
+        """The generation that was asked for under this name."""
+
+    async def find_image(self, url: str) -> Generation | None:
+        """The generation of a picture at exactly this URL."""
+
+    async def picture(self, intent_id: str, number: int) -> Picture | None:
         """The bytes of a picture that came without a URL."""
 
-    def recent(self, limit: int) -> list[Generation]:
+    async def recent(self, limit: int) -> list[Generation]:
         """The newest generations, newest first."""
+
+    async def latencies(self, model: str) -> list[float]:
+        """Seconds from submit to success of this model's latest generations."""
+
+    async def aclose(self) -> None:
+        """Let go of what is open."""
 
 
 class MemoryLedger:
     """A ledger that lives as long as the process. Bounded: finished generations go first, oldest first."""
 
     def __init__(self) -> None:
+        self.problem: str | None = None
         self._generations: OrderedDict[str, Generation] = OrderedDict()
-        self._by_url: dict[str, tuple[str, int]] = {}
+        self._by_task: dict[str, str] = {}
+        self._by_request: dict[str, str] = {}
+        self._by_url: dict[str, str] = {}
         self._pictures: OrderedDict[tuple[str, int], Picture] = OrderedDict()
         self._picture_bytes = 0
 
-    def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+    async def begin(self, intent: Generation) -> Generation:
         """See :class:`Ledger`."""
-        self._generations[generation.task_id] = generation
-        for number, image in enumerate(generation.images):
+        earlier = await self.find_request(intent.request_id) if intent.request_id else None
+        if earlier is not None:
+            return earlier
+        await self.save(intent)
+        return intent
+
+    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+        """See :class:`Ledger`."""
+        known = self._generations.get(generation.intent_id)
+        if known is not None and known.finished:
+            return
+        self._generations[generation.intent_id] = generation
+        if generation.task_id is not None:
+            self._by_task[generation.task_id] = generation.intent_id
+        if generation.request_id is not None:
+            self._by_request[generation.request_id] = generation.intent_id
+        for image in generation.images:
             if image.url is not None:
-                self._by_url[image.url] = (generation.task_id, number)
+                self._by_url[image.url] = generation.intent_id
         for number, picture in (pictures or {}).items():
-            self._forget_picture((generation.task_id, number))
-            self._pictures[generation.task_id, number] = picture
+            self._forget_picture((generation.intent_id, number))
+            self._pictures[generation.intent_id, number] = picture
             self._picture_bytes += len(picture.data)
         self._prune()
 
-    def find(self, task_id: str) -> Generation | None:
+    async def forget(self, intent_id: str) -> None:
         """See :class:`Ledger`."""
-        return self._generations.get(task_id)
+        if intent_id in self._generations:
+            self._drop(intent_id)
 
-    def find_image(self, url: str) -> tuple[Generation, int] | None:
+    async def find(self, handle: str) -> Generation | None:
         """See :class:`Ledger`."""
-        place = self._by_url.get(url)
-        return (self._generations[place[0]], place[1]) if place else None
+        return self._generations.get(self._by_task.get(handle, handle))
 
-    def picture(self, task_id: str, number: int) -> Picture | None:
+    async def find_request(self, request_id: str) -> Generation | None:
         """See :class:`Ledger`."""
-        return self._pictures.get((task_id, number))
+        return self._generations.get(self._by_request.get(request_id, ""))
 
-    def recent(self, limit: int) -> list[Generation]:
+    async def find_image(self, url: str) -> Generation | None:
+        """See :class:`Ledger`."""
+        return self._generations.get(self._by_url.get(url, ""))
+
+    async def picture(self, intent_id: str, number: int) -> Picture | None:
+        """See :class:`Ledger`."""
+        return self._pictures.get((intent_id, number))
+
+    async def recent(self, limit: int) -> list[Generation]:
         """See :class:`Ledger`."""
         newest_first = reversed(self._generations.values())
         return [generation for _, generation in zip(range(limit), newest_first, strict=False)]
+
+    async def latencies(self, model: str) -> list[float]:
+        """See :class:`Ledger`."""
+        own = [latency(known) for known in reversed(self._generations.values()) if known.model == model]
+        return [seconds for seconds in own if seconds is not None][:MOST_LATENCIES]
+
+    async def aclose(self) -> None:
+        """See :class:`Ledger`."""
 
     def _prune(self) -> None:
         while self._picture_bytes > MOST_PICTURE_BYTES and len(self._pictures) > 1:
             self._forget_picture(next(iter(self._pictures)))
         surplus = len(self._generations) - MOST_GENERATIONS
         if surplus > 0:
-            finished = [known.task_id for known in self._generations.values() if known.finished]
-            for task_id in finished[:surplus]:
-                self._forget(task_id)
+            finished = [known.intent_id for known in self._generations.values() if known.finished]
+            for intent_id in finished[:surplus]:
+                self._drop(intent_id)
 
-    def _forget(self, task_id: str) -> None:
-        for number, image in enumerate(self._generations.pop(task_id).images):
-            self._forget_picture((task_id, number))
-            if image.url is not None:
-                self._by_url.pop(image.url, None)
+    def _drop(self, intent_id: str) -> None:
+        known = self._generations.pop(intent_id)
+        self._by_task.pop(known.task_id or "", None)
+        self._by_request.pop(known.request_id or "", None)
+        for number, image in enumerate(known.images):
+            self._forget_picture((intent_id, number))
+            self._by_url.pop(image.url or "", None)
 
     def _forget_picture(self, place: tuple[str, int]) -> None:
         picture = self._pictures.pop(place, None)
         if picture is not None:
             self._picture_bytes -= len(picture.data)
+
+
+def latency(generation: Generation) -> float | None:
+    """Seconds from submit to success, or None where the end was not seen near the moment it came.
+
+    The end lies between the last look that found the task open and the one that found it finished: the middle
+    of the two is taken, if they are no further apart than half of the whole time.
+    """
+    submitted, opened, finished = generation.submitted_at, generation.open_at, generation.finished_at
+    if generation.status is not Status.SUCCESS or submitted is None or opened is None or finished is None:
+        return None
+    between = finished - opened
+    seconds = finished - submitted - between / 2
+    return seconds if 0 <= between <= max(2.0, seconds / 2) and seconds > 0 else None
+
+
+def without_look(generation: Generation) -> Generation:
+    """``generation`` without the time of the last look, which alone is not worth a write."""
+    return replace(generation, open_at=None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 from nano_banana_mcp.defapi.wire import TaskSnapshot, clean
 from nano_banana_mcp.images.data_uri import decode_data_uri
@@ -46,24 +48,44 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One generation as far as it is known.
+    """One generation as far as it is known. Times are Unix times in seconds.
 
     Attributes:
-        submitted_at: When this server submitted it (Unix time, seconds); None for a task made elsewhere.
-        finished_at: When its end was first seen (Unix time, seconds).
+        intent_id: Our own, unguessable name for it, given before anything is sent.
+        task_id: The API's name for it; None while the outcome of the submit is unknown.
+        request_id: The caller's name for the request, by which a repeated call finds it again.
+        request_hash: Of all arguments, to tell a repeated request from another one.
+        api: Which API made it: its base URL, or ``sandbox`` for the one inside the server.
+        options: What was asked for besides prompt and model, in words.
+        created_at: When it was asked for, or first seen.
+        submitted_at: When the API took it; None for a task made elsewhere.
+        open_at: When it was last seen not to have ended.
+        finished_at: When its end was first seen.
         credits_consumed: Decimal string as the API gives it.
         message: Why it failed, or what the model said; text of others, cleaned.
     """
 
-    task_id: str
-    status: Status = Status.PENDING
+    intent_id: str
+    task_id: str | None = None
+    status: Status = Status.UNKNOWN
     images: tuple[GeneratedImage, ...] = ()
     model: str | None = None
     prompt: str | None = None
+    api: str | None = None
+    options: str | None = None
+    request_id: str | None = None
+    request_hash: str | None = None
     credits_consumed: str | None = None
     message: str | None = None
+    created_at: float = 0.0
     submitted_at: float | None = None
+    open_at: float | None = None
     finished_at: float | None = None
+
+    @property
+    def handle(self) -> str:
+        """What a caller asks for it by: the task id, or our own while there is none."""
+        return self.task_id or self.intent_id
 
     @property
     def finished(self) -> bool:
@@ -75,6 +97,15 @@ class Generation:
         if self.submitted_at is None:
             return None
         return max(0.0, (self.finished_at or now) - self.submitted_at)
+
+    def accepted(self, task_id: str, now: float) -> Self:
+        """After the API took it."""
+        return replace(self, task_id=task_id, status=Status.PENDING, message=None, submitted_at=now, open_at=now)
+
+
+def new_intent_id() -> str:
+    """An unguessable id, told apart from the API's (which begin with ``ta``) by its first letters."""
+    return f"in-{uuid.uuid4()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +124,7 @@ def read(known: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
     """
     status = _status(snapshot.status)
     if not status.finished:
-        return Reading(replace(known, status=status, credits_consumed=snapshot.consumed), {})
+        return Reading(replace(known, status=status, credits_consumed=snapshot.consumed, open_at=now), {})
     images, pictures, spoiled = _images(snapshot.pictures)
     message = snapshot.reason or (clean(" ".join(snapshot.texts)) or None)
     if status is Status.SUCCESS and not images:

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
+from nano_banana_mcp.defapi.errors import DefapiError, OutcomeUnknown, TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
+from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
-from nano_banana_mcp.generations.models import Generation, read
+from nano_banana_mcp.generations.models import Generation, Status, new_intent_id, read
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
-from nano_banana_mcp.images.fetch import PictureFetcher
 from nano_banana_mcp.images.picture import Picture
+
+if TYPE_CHECKING:
+    from nano_banana_mcp.images.fetch import PictureFetcher
+
+logger = logging.getLogger(__name__)
 
 NOT_FOUND_GRACE_SECONDS = 60.0
 """A task that was just made is often "not found" for some seconds (seen in three public clients)."""
 
-
-logger = logging.getLogger(__name__)
-
 CLOSING_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 0.25
+OTHERS_SUBMIT_SECONDS = 15.0
 
 
 class NoSuchPicture(LookupError):
     """This server handed out no such picture."""
+
+
+class RequestIdTaken(ValueError):
+    """A ``request_id`` that was used before, for another request."""
 
 
 class Studio:
@@ -41,15 +50,19 @@ class Studio:
         self,
         client: DefapiClient,
         ledger: Ledger,
-        fetcher: PictureFetcher,
         *,
+        trusted_origins: Sequence[str] = (),
         default_model: str,
+        api: str,
         now: Callable[[], float],
     ) -> None:
         self._client = client
-        self._fetcher = fetcher
+        self._trusted_origins = trusted_origins
+        self._opened_fetcher: PictureFetcher | None = None
         self.ledger = ledger
         self.default_model = default_model
+        self._api = api
+        self._submitting: set[str] = set()
         self.now = now
 
     @classmethod
@@ -58,93 +71,119 @@ class Studio:
         cls,
         client: DefapiClient,
         ledger: Ledger,
-        fetcher: PictureFetcher,
         *,
+        trusted_origins: Sequence[str] = (),
         default_model: str,
+        api: str,
         now: Callable[[], float] = time.time,
     ) -> AsyncIterator[Self]:
-        """A studio that works within the block; leaving it closes the connections.
+        """A studio that works within the block; leaving it closes the connections and the ledger.
 
         Args:
+            trusted_origins: Where pictures may be fetched from besides public hosts: the sandbox's own origin.
+            api: What to call the API in the ledger.
             now: Wall-clock time, Unix seconds.
         """
-        studio = cls(client, ledger, fetcher, default_model=default_model, now=now)
+        studio = cls(client, ledger, trusted_origins=trusted_origins, default_model=default_model, api=api, now=now)
         try:
             async with waiting_room(studio._ask, now) as studio._waiting:
                 yield studio
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
                 await client.aclose()
-                await fetcher.aclose()
+                if studio._opened_fetcher is not None:
+                    await studio._opened_fetcher.aclose()
+                await ledger.aclose()
 
     async def generate(
-        self, request: SubmitRequest, *, wait_seconds: float = 0.0, report: Report | None = None
+        self,
+        request: SubmitRequest,
+        *,
+        request_id: str | None = None,
+        wait_seconds: float = 0.0,
+        report: Report | None = None,
     ) -> Waited:
         """Submit once, and wait at most ``wait_seconds`` for the picture.
 
-        From the moment the request is sent, a cancelled caller no longer stops it: the task is recorded.
+        The intent is written down before anything is sent, and what became of it after; from the moment the
+        request is sent, a cancelled caller stops neither. A request that was made before under the same
+        ``request_id`` is not made again: the generation that it led to is handed back.
+
+        Where the outcome of the submit is unknown, the generation is handed back in that state; so is one whose
+        wait met trouble, so that its id is never lost.
 
         Raises:
-            DefapiError: nothing was made, or (OutcomeUnknown) nobody knows. Once there is a task id, trouble
-                is handed back with it instead, so that the id is never lost.
+            DefapiError: nothing was made.
+            RequestIdTaken: ``request_id`` stands for another request.
         """
-        made: list[Generation] = []
-
-        async def record(outcome: str | DefapiError) -> None:
-            if isinstance(outcome, str):
-                generation = Generation(outcome, model=request.model, prompt=request.prompt, submitted_at=self.now())
-                self.ledger.save(generation)
-                made.append(generation)
-                logger.info("task %s submitted to %s", outcome, request.model)
-
-        await self._client.submit(request, settle=record)
-        generation = made[0]
-        if wait_seconds <= 0:
-            return Waited(generation)
+        intent = Generation(
+            new_intent_id(),
+            model=request.model,
+            prompt=request.prompt,
+            api=self._api,
+            options=in_words(request),
+            request_id=request_id,
+            request_hash=hash_of(request),
+            created_at=self.now(),
+        )
+        generation = await self._made_before(intent) or await self._make(request, intent)
+        if wait_seconds <= 0 or generation.finished or generation.task_id is None:
+            return Waited(generation, note=self.ledger.problem)
         try:
-            return await self._waiting.wait(generation, wait_seconds, report)
+            waited = await self._waiting.wait(generation, wait_seconds, report)
         except DefapiError as trouble:
-            return Waited(self.ledger.find(generation.task_id) or generation, trouble)
+            waited = Waited(await self.ledger.find(generation.handle) or generation, trouble)
+        return replace(waited, note=self.ledger.problem)
 
     async def settled(self) -> None:
         """Return when every submit that is under way is recorded."""
         await self._client.settled()
 
-    async def look(self, task_id: str) -> Generation:
-        """The state now: one query, none if the end is already known.
+    async def claim(self, intent_id: str, task_id: str) -> Generation | None:
+        """Settle an unknown outcome: the API has named the task that our intent led to."""
+        known = await self.ledger.find(intent_id)
+        if known is None or known.task_id is not None:
+            return known
+        claimed = known.accepted(task_id, self.now())
+        await self.ledger.save(claimed)
+        logger.info("task %s claimed for an intent of unknown outcome", task_id)
+        return claimed
+
+    async def look(self, handle: str) -> Generation:
+        """The state now: one query, none if the end is already known or the outcome of the submit is unknown.
 
         Raises:
             DefapiError: the API could not be asked, or knows no such task.
         """
-        known = self._known(task_id)
+        known = await self._known(handle)
         if known.finished:
             return known
         latest = await self._ask(known)
         self._waiting.tell(latest)
         return latest
 
-    async def wait(self, task_id: str, seconds: float, report: Report | None = None) -> Waited:
+    async def wait(self, handle: str, seconds: float, report: Report | None = None) -> Waited:
         """Wait until the task ends, at most ``seconds``.
 
         Raises:
             DefapiError: the task cannot be asked for at all (a refused key, an unknown task).
         """
-        return await self._waiting.wait(self._known(task_id), seconds, report)
+        return await self._waiting.wait(await self._known(handle), seconds, report)
 
-    async def open_picture(self, task_id: str, number: int) -> Picture:
-        """The bytes of a picture, by the task and its number in it.
+    async def open_picture(self, handle: str, number: int) -> Picture:
+        """The bytes of a picture, by its generation and its number in it.
 
         Raises:
-            NoSuchPicture: no such task or number is known here.
+            NoSuchPicture: no such generation or number is known here.
             PictureError: the bytes cannot be had.
         """
-        known = self.ledger.find(task_id)
+        known = await self.ledger.find(handle)
         if known is None or not 0 <= number < len(known.images):
             raise NoSuchPicture
         url = known.images[number].url
         if url is not None:
             return await self._fetcher.fetch(url)
-        kept = self.ledger.picture(task_id, number)
+        kept = await self.ledger.picture(known.intent_id, number)
         if kept is None:
             raise NoSuchPicture
         return kept
@@ -156,15 +195,60 @@ class Studio:
             NoSuchPicture: this server did not hand out that URL.
             PictureError: the bytes cannot be had.
         """
-        place = self.ledger.find_image(url)
-        if place is None:
+        if await self.ledger.find_image(url) is None:
             raise NoSuchPicture
         return await self._fetcher.fetch(url)
 
-    def _known(self, task_id: str) -> Generation:
-        return self.ledger.find(task_id) or Generation(task_id)
+    @property
+    def _fetcher(self) -> PictureFetcher:
+        if self._opened_fetcher is None:
+            from nano_banana_mcp.images.fetch import PictureFetcher
+
+            self._opened_fetcher = PictureFetcher(trusted_origins=self._trusted_origins)
+        return self._opened_fetcher
+
+    async def _made_before(self, intent: Generation) -> Generation | None:
+        """What the same ``request_id`` led to; its submit may still be under way, here or in another process."""
+        if intent.request_id is None:
+            return None
+        earlier = await self.ledger.find_request(intent.request_id)
+        while earlier is not None and self._under_way(earlier):
+            await anyio.sleep(LOOK_AGAIN_SECONDS)
+            earlier = await self.ledger.find_request(intent.request_id)
+        if earlier is None:
+            return None
+        if earlier.request_hash != intent.request_hash:
+            raise RequestIdTaken
+        return honest(earlier)
+
+    def _under_way(self, known: Generation) -> bool:
+        if known.task_id is not None or known.message is not None:
+            return False
+        # Whether another process still lives cannot be known: its submit gets the benefit of the doubt for a while.
+        return known.intent_id in self._submitting or self.now() - known.created_at < OTHERS_SUBMIT_SECONDS
+
+    async def _make(self, request: SubmitRequest, intent: Generation) -> Generation:
+        journal = SubmitJournal(self.ledger, intent, self.now)
+        self._submitting.add(intent.intent_id)
+        try:
+            await self._client.submit(request, journal)
+        except OutcomeUnknown:
+            pass  # the journal has the words for it
+        except MadeMeanwhile:
+            return await self._made_before(intent) or await self._make(request, intent)
+        finally:
+            self._submitting.discard(intent.intent_id)
+        return journal.generation
+
+    async def _known(self, handle: str) -> Generation:
+        known = await self.ledger.find(handle)
+        if known is None:  # made elsewhere: the API may know it
+            return Generation(new_intent_id(), task_id=handle, status=Status.PENDING, created_at=self.now())
+        return honest(known)
 
     async def _ask(self, known: Generation) -> Generation:
+        if known.task_id is None:
+            return await self._known(known.intent_id)  # a callback, or another process, may have settled it
         try:
             snapshot = await self._client.query(known.task_id)
         except TaskNotFound:
@@ -172,12 +256,12 @@ class Studio:
             if elapsed is not None and elapsed < NOT_FOUND_GRACE_SECONDS:
                 return known
             raise
-        current = self.ledger.find(known.task_id) or known
+        current = await self.ledger.find(known.task_id) or known
         if current.finished:  # another query has seen the end while this one was on its way
             return current
         reading = read(current, snapshot, self.now())
         latest = reading.generation
-        self.ledger.save(latest, reading.pictures)
+        await self.ledger.save(latest, reading.pictures)
         if latest.finished:
             logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)
         return latest

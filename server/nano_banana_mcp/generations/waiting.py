@@ -25,14 +25,16 @@ Report = Callable[[Generation, float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """How a wait ended: the last known state, and the trouble that the last query met, if any."""
+    """How a wait ended: the last known state, the trouble that the last query met, and what else to know."""
 
     generation: Generation
     trouble: DefapiError | None = None
+    note: str | None = None
 
 
 @dataclass
 class _Watch:
+    key: str
     latest: Generation
     began: float
     waiters: int = 0
@@ -92,7 +94,7 @@ class Waiting:
     def tell(self, latest: Generation) -> None:
         """Hand a state that was learned elsewhere to whoever waits for it."""
         self._queried(latest)
-        watch = self._watches.get(latest.task_id)
+        watch = self._watches.get(latest.handle)
         if watch is not None:
             watch.publish(latest)
 
@@ -106,9 +108,9 @@ class Waiting:
                 await changed.wait()
 
     def _join(self, known: Generation) -> _Watch:
-        watch = self._watches.get(known.task_id)
+        watch = self._watches.get(known.handle)
         if watch is None:
-            watch = self._watches[known.task_id] = _Watch(known, anyio.current_time())
+            watch = self._watches[known.handle] = _Watch(known.handle, known, anyio.current_time())
             self._tasks.start_soon(self._run, watch)
         watch.waiters += 1
         return watch
@@ -137,7 +139,7 @@ class Waiting:
         except PASSING_TROUBLE as trouble:
             watch.trouble = trouble
             watch.failures += 1
-            self._last_query[watch.latest.task_id] = anyio.current_time()
+            self._last_query[watch.key] = anyio.current_time()
         else:
             watch.trouble = None
             watch.failures = 0
@@ -146,7 +148,7 @@ class Waiting:
 
     def _pause(self, watch: _Watch) -> float:
         task = watch.latest
-        last = self._last_query.get(task.task_id)
+        last = self._last_query.get(watch.key)
         since = None if last is None else anyio.current_time() - last
         elapsed = task.elapsed_seconds(self._now())
         if elapsed is None:  # a task made elsewhere: it may be ready, so ask at once, and then less and less often
@@ -157,13 +159,13 @@ class Waiting:
 
     def _queried(self, latest: Generation) -> None:
         if latest.finished:
-            self._last_query.pop(latest.task_id, None)
+            self._last_query.pop(latest.handle, None)
         else:
-            self._last_query[latest.task_id] = anyio.current_time()
+            self._last_query[latest.handle] = anyio.current_time()
 
     def _drop(self, watch: _Watch) -> None:
-        if self._watches.get(watch.latest.task_id) is watch:
-            del self._watches[watch.latest.task_id]
+        if self._watches.get(watch.key) is watch:
+            del self._watches[watch.key]
 
 
 @asynccontextmanager

@@ -1,0 +1,280 @@
+"""The ledger's file: SQLite, shared by all server processes of one user.
+
+Synchronous, and to be used from one thread at a time; :mod:`nano_banana_mcp.generations.durable` sees to both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from nano_banana_mcp.generations.ledger import MOST_LATENCIES, LedgerError, latency
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.images.sniff import extension_for, sniff
+
+FILE_NAME = "ledger.sqlite3"
+PICTURES = "pictures"
+BUSY_SECONDS = 5.0
+
+# One script a version; a file's version is how many of them it has seen. Never change one: add another.
+MIGRATIONS = [
+    """
+    CREATE TABLE generations (
+        intent_id TEXT PRIMARY KEY,
+        task_id TEXT,
+        principal TEXT NOT NULL DEFAULT '',
+        request_id TEXT,
+        request_hash TEXT,
+        status TEXT NOT NULL,
+        prompt TEXT,
+        model TEXT,
+        api TEXT,
+        options TEXT,
+        images TEXT NOT NULL,
+        credits_consumed TEXT,
+        message TEXT,
+        created_at REAL NOT NULL,
+        submitted_at REAL,
+        open_at REAL,
+        finished_at REAL
+    ) WITHOUT ROWID;
+    CREATE INDEX generations_by_task ON generations (task_id) WHERE task_id IS NOT NULL;
+    CREATE UNIQUE INDEX generations_by_request ON generations (principal, request_id) WHERE request_id IS NOT NULL;
+    CREATE INDEX generations_by_time ON generations (created_at);
+    CREATE INDEX generations_by_model ON generations (model, finished_at) WHERE status = 'success';
+    CREATE TABLE images (
+        url TEXT PRIMARY KEY,
+        intent_id TEXT NOT NULL REFERENCES generations ON DELETE CASCADE
+    ) WITHOUT ROWID;
+    CREATE INDEX images_by_intent ON images (intent_id);
+    """
+]
+
+_COLUMNS = [field.name for field in fields(Generation)]
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM generations "  # noqa: S608 - our own column names
+_UPSERT = (
+    f"INSERT INTO generations ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)}) "  # noqa: S608
+    "ON CONFLICT (intent_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "intent_id")
+    + " WHERE generations.finished_at IS NULL"
+)
+
+
+class SqliteLedger:
+    """One connection to the ledger in ``folder``.
+
+    Raises:
+        LedgerError: the file cannot be used; so do all methods, whenever the disk fails them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / FILE_NAME
+        with self._trouble():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # SQLite gives its side files the permissions of this one.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            try:
+                self._db.row_factory = sqlite3.Row
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def begin(self, intent: Generation) -> Generation:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        with self._transaction() as db:
+            if intent.request_id is not None:
+                row = db.execute(_SELECT + "WHERE request_id = ?", (intent.request_id,)).fetchone()
+                if row is not None:
+                    return _generation(row)
+            db.execute(_UPSERT, _row(intent))
+        return intent
+
+    def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> Generation:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        with self._trouble():
+            for number, picture in (pictures or {}).items():
+                self._keep_picture(generation.intent_id, number, picture)
+        with self._transaction() as db:
+            # Whoever only met a task gave it an intent id of its own; one row of those is enough.
+            db.execute(
+                "DELETE FROM generations WHERE task_id = ? AND intent_id <> ? AND submitted_at IS NULL",
+                (generation.task_id, generation.intent_id),
+            )
+            db.execute(_UPSERT, _row(generation))
+            db.executemany(
+                "INSERT INTO images (url, intent_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(image.url, generation.intent_id) for image in generation.images if image.url is not None],
+            )
+        return generation
+
+    def forget(self, intent_id: str) -> None:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM generations WHERE intent_id = ? AND task_id IS NULL", (intent_id,))
+
+    def find(self, handle: str) -> Generation | None:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        return self._one("WHERE task_id = ?1 OR intent_id = ?1 ORDER BY submitted_at IS NULL, created_at DESC", handle)
+
+    def find_request(self, request_id: str) -> Generation | None:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        return self._one("WHERE request_id = ?", request_id)
+
+    def find_image(self, url: str) -> Generation | None:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        return self._one("WHERE intent_id = (SELECT intent_id FROM images WHERE url = ?)", url)
+
+    def picture(self, intent_id: str, number: int) -> Picture | None:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        with self._trouble():
+            for path in (self._folder / PICTURES).glob(f"{intent_id}-{number}.*"):
+                data = path.read_bytes()
+                return Picture(data, sniff(data) or "application/octet-stream")
+        return None
+
+    def recent(self, limit: int) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        return self._all("ORDER BY created_at DESC LIMIT ?", limit)
+
+    def unfinished(self) -> list[Generation]:
+        """All whose end is not known, oldest first."""
+        return self._all("WHERE finished_at IS NULL ORDER BY created_at")
+
+    def latencies(self, model: str) -> list[float]:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        latest = self._all(
+            "WHERE model = ? AND status = 'success' ORDER BY finished_at DESC LIMIT ?", model, MOST_LATENCIES
+        )
+        return [seconds for known in latest if (seconds := latency(known)) is not None]
+
+    def prune(self, *, older_than: float | None = None, most_bytes: int | None = None) -> int:
+        """Drop finished generations that ended before ``older_than`` (Unix time), then the oldest finished ones
+        until the ledger's pictures take no more than ``most_bytes``. Returns how many went."""
+        finished = self._all("WHERE finished_at IS NOT NULL ORDER BY finished_at")
+        doomed = [known for known in finished if older_than is not None and (known.finished_at or 0) < older_than]
+        if most_bytes is not None:
+            sizes = self._picture_sizes()
+            total = sum(sizes.values()) - sum(sizes.get(known.intent_id, 0) for known in doomed)
+            for known in finished[len(doomed) :]:
+                if total <= most_bytes:
+                    break
+                if known.intent_id in sizes:
+                    doomed.append(known)
+                    total -= sizes[known.intent_id]
+        with self._transaction() as db:
+            db.executemany("DELETE FROM generations WHERE intent_id = ?", [(known.intent_id,) for known in doomed])
+        with self._trouble():
+            for known in doomed:
+                for path in (self._folder / PICTURES).glob(f"{known.intent_id}-*"):
+                    path.unlink(missing_ok=True)
+        return len(doomed)
+
+    def _prepare(self) -> None:
+        if self._version() > len(MIGRATIONS):
+            raise LedgerError(
+                f"A newer version of nano-banana-mcp has written the ledger {self._path}. Install that version, or "
+                "name another folder in NANO_BANANA_STATE_DIR. The file was not touched."
+            )
+        # Twenty processes may find the file new at the same time; only one of them can turn WAL on.
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        if self._version() < len(MIGRATIONS):
+            self._migrate()
+
+    def _migrate(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for number, script in enumerate(MIGRATIONS[self._version() :], start=self._version() + 1):
+                for statement in filter(str.strip, script.split(";")):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {number}")
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _keep_picture(self, intent_id: str, number: int, picture: Picture) -> None:
+        folder = self._folder / PICTURES
+        folder.mkdir(exist_ok=True, mode=0o700)
+        path = folder / f"{intent_id}-{number}{extension_for(picture.mime_type)}"
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(picture.data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+    def _picture_sizes(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        with self._trouble():
+            for path in (self._folder / PICTURES).glob("in-*"):
+                intent_id = path.stem.rpartition("-")[0]
+                sizes[intent_id] = sizes.get(intent_id, 0) + path.stat().st_size
+        return sizes
+
+    def _one(self, where: str, *values: Any) -> Generation | None:
+        found = self._all(where + " LIMIT 1", *values)
+        return found[0] if found else None
+
+    def _all(self, where: str, *values: Any) -> list[Generation]:
+        with self._trouble():
+            return [_generation(row) for row in self._db.execute(_SELECT + where, values)]
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._trouble():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise LedgerError(f"The ledger {self._path} cannot be used: {words}.") from error
+
+
+def _row(generation: Generation) -> dict[str, Any]:
+    row = {name: getattr(generation, name) for name in _COLUMNS}
+    images = json.dumps([asdict(image) for image in generation.images])
+    return {**row, "status": generation.status.value, "images": images}
+
+
+def _generation(row: sqlite3.Row) -> Generation:
+    values = dict(row)
+    values["status"] = Status(values["status"])
+    values["images"] = tuple(GeneratedImage(**image) for image in json.loads(values["images"]))
+    return Generation(**values)
