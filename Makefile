@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: demo test lint format types contract tests bench clean pins
+.PHONY: help demo test lint format types contract tests bench crash pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -49,6 +49,9 @@ tests: .venv/.dev ## pytest
 
 bench: .venv/.dev ## the figures, each against what it is compared to, from one run
 	$(BIN)/python -m tests.benchmarks
+
+crash: .venv/.dev ## kill -9 and disconnects at every point of a submit, 100 rounds each
+	CRASH_ROUNDS=100 $(BIN)/pytest -s tests/crash
 
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt

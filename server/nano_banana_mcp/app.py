@@ -6,8 +6,11 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,6 +21,9 @@ from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.settings import LOOPBACK_HOSTS, Settings
 from nano_banana_tools.server import ImageServer
+
+if TYPE_CHECKING:
+    from nano_banana_mcp.generations.sqlite import SqliteLedger
 
 # Below these levels they log URLs, texts of errors and raw messages, which may hold a prompt.
 _PROMPTS_BELOW = {
@@ -73,12 +79,21 @@ async def open_studio(settings: Settings) -> AsyncIterator[Studio]:
         yield await stack.enter_async_context(
             Studio.open(
                 client,
-                DurableLedger(settings.state_path),
+                DurableLedger(settings.state_path, partial(prune, settings)),
                 trusted_origins=_trusted_origins(base_url),
                 default_model=settings.model,
                 api=api,
             )
         )
+
+
+def prune(settings: Settings, ledger: SqliteLedger) -> int:
+    """Drop what the settings no longer want to keep. Returns how many generations went."""
+    if settings.keep_days is None and settings.keep_megabytes is None:
+        return 0
+    oldest = None if settings.keep_days is None else time.time() - settings.keep_days * 86_400
+    most = None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000)
+    return ledger.prune(older_than=oldest, most_bytes=most)
 
 
 def configure_logging(level: str) -> None:

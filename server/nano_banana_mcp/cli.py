@@ -1,4 +1,4 @@
-"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor]``."""
+"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history]``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nano_banana_mcp.settings import Settings, SettingsError, load_settings
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+STATUSES = ("pending", "submitted", "in_progress", "success", "failed", "unknown")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,6 +60,22 @@ def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     return doctor.run(settings)
 
 
+def _history(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import history
+
+    if arguments.action == "settle":
+        return history.settle(settings)
+    return history.show(
+        settings,
+        as_json=arguments.json,
+        status=arguments.status,
+        model=arguments.model,
+        search=arguments.search,
+        since=arguments.since,
+        limit=arguments.limit,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nano-banana-mcp",
@@ -90,7 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check key, network, credits and state; print configurations")
     doctor.set_defaults(run=_doctor)
 
-    for command in (serve, demo, sandbox, doctor):
+    history = commands.add_parser("history", help="what was asked for, what became of it, what it cost")
+    history.add_argument(
+        "action", nargs="?", choices=["show", "settle"], default="show", help="settle: ask the API about all open ones"
+    )
+    history.add_argument("--json", action="store_true", help="as JSON")
+    history.add_argument("--status", choices=STATUSES, help="only these")
+    history.add_argument("--model", help="only of this model")
+    history.add_argument("--search", metavar="TEXT", help="only with this in the prompt")
+    history.add_argument("--since", metavar="WHEN", help="only since then: 2026-11-01, 12h, 7d or 4w")
+    history.add_argument("--limit", type=int, default=50, help="most rows shown, 0 for all (default: 50)")
+    history.set_defaults(run=_history)
+
+    for command in (serve, demo, sandbox, doctor, history):
         # SUPPRESS: what was given before the command must not be overwritten by the command's default.
         _add_common(command, default=argparse.SUPPRESS)
     return parser

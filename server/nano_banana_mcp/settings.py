@@ -77,6 +77,22 @@ class Settings(BaseSettings):
         validation_alias="NANO_BANANA_STATE_DIR",
         description="Folder for the server's state. Default: your system's folder for application state.",
     )
+    keep_days: float | None = Field(
+        None,
+        validation_alias="NANO_BANANA_KEEP_DAYS",
+        gt=0,
+        le=36_500,
+        allow_inf_nan=False,
+        description="Forget finished pictures so many days after their end. Not set: never.",
+    )
+    keep_megabytes: float | None = Field(
+        None,
+        validation_alias="NANO_BANANA_KEEP_MEGABYTES",
+        gt=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="Most disk space for pictures that came without a URL; the oldest go first. Not set: no limit.",
+    )
     sandbox: bool = Field(
         False,
         validation_alias="NANO_BANANA_SANDBOX",

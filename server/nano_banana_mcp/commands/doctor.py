@@ -16,6 +16,7 @@ from nano_banana_mcp.app import SANDBOX_KEY
 from nano_banana_mcp.commands.configurations import command, configurations
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
+from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.settings import LOOPBACK_HOSTS, Settings
 
 
@@ -45,7 +46,9 @@ def run(settings: Settings) -> int:
 
 async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order in which a person should mend them."""
-    return [_key(settings), *await _api(settings), _state_folder(settings.state_path)]
+    state = _state_folder(settings.state_path)
+    ledger = [_ledger(settings.state_path)] if state.good else []
+    return [_key(settings), *await _api(settings), state, *ledger]
 
 
 def _key(settings: Settings) -> Finding:
@@ -101,3 +104,16 @@ def _state_folder(folder: Path) -> Finding:
         advice = "Set NANO_BANANA_STATE_DIR to a folder that you can write to."
         return Finding(False, "state folder", f"{folder} cannot be written to: {error.strerror}", advice)
     return Finding(True, "state folder", f"{folder} can be written to")
+
+
+def _ledger(folder: Path) -> Finding:
+    from nano_banana_mcp.generations.sqlite import SqliteLedger
+
+    try:
+        ledger = SqliteLedger(folder)
+        words = ledger.check()
+        ledger.close()
+    except LedgerError as error:
+        advice = "The server still works, but forgets its pictures when it ends."
+        return Finding(False, "ledger", str(error), advice)
+    return Finding(True, "ledger", words)

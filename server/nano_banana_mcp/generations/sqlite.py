@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,11 +18,10 @@ from typing import Any
 
 from nano_banana_mcp.generations.ledger import MOST_LATENCIES, LedgerError, latency
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+from nano_banana_mcp.generations.picture_files import PictureFiles
 from nano_banana_mcp.images.picture import Picture
-from nano_banana_mcp.images.sniff import extension_for, sniff
 
 FILE_NAME = "ledger.sqlite3"
-PICTURES = "pictures"
 BUSY_SECONDS = 5.0
 
 # One script a version; a file's version is how many of them it has seen. Never change one: add another.
@@ -76,8 +76,8 @@ class SqliteLedger:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._path = folder / FILE_NAME
+        self._pictures = PictureFiles(folder / "pictures")
         with self._trouble():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # SQLite gives its side files the permissions of this one.
@@ -89,6 +89,17 @@ class SqliteLedger:
             except BaseException:
                 self._db.close()
                 raise
+
+    def check(self) -> str:
+        """In words, how the file is. Raises where SQLite finds it spoiled."""
+        with self._trouble():
+            verdict = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
+            if verdict != "ok":
+                raise LedgerError(f"The ledger {self._path} is spoiled: {verdict}. Move it away, and keep it.")
+            count, opened = self._db.execute(
+                "SELECT count(*), count(*) - count(finished_at) FROM generations"
+            ).fetchone()
+        return f"{count} generations, {opened} of them open or unknown"
 
     def close(self) -> None:
         """Close the connection."""
@@ -108,7 +119,7 @@ class SqliteLedger:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         with self._trouble():
             for number, picture in (pictures or {}).items():
-                self._keep_picture(generation.intent_id, number, picture)
+                self._pictures.keep(generation.intent_id, number, picture)
         with self._transaction() as db:
             # Whoever only met a task gave it an intent id of its own; one row of those is enough.
             db.execute(
@@ -142,14 +153,36 @@ class SqliteLedger:
     def picture(self, intent_id: str, number: int) -> Picture | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         with self._trouble():
-            for path in (self._folder / PICTURES).glob(f"{intent_id}-{number}.*"):
-                data = path.read_bytes()
-                return Picture(data, sniff(data) or "application/octet-stream")
-        return None
+            return self._pictures.find(intent_id, number)
 
     def recent(self, limit: int) -> list[Generation]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         return self._all("ORDER BY created_at DESC LIMIT ?", limit)
+
+    def history(
+        self,
+        *,
+        status: str | None = None,
+        model: str | None = None,
+        search: str | None = None,
+        since: float | None = None,
+    ) -> list[Generation]:
+        """All that fit every filter given, newest first.
+
+        Args:
+            search: Text in the prompt; upper and lower case are one for ASCII letters.
+            since: Unix time.
+        """
+        escaped = None if search is None else re.sub(r"([%_\\])", r"\\\1", search)
+        return self._all(
+            "WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR model = ?2) "
+            "AND (?3 IS NULL OR prompt LIKE '%' || ?3 || '%' ESCAPE '\\') "
+            "AND (?4 IS NULL OR created_at >= ?4) ORDER BY created_at DESC",
+            status,
+            model,
+            escaped,
+            since,
+        )
 
     def unfinished(self) -> list[Generation]:
         """All whose end is not known, oldest first."""
@@ -168,7 +201,8 @@ class SqliteLedger:
         finished = self._all("WHERE finished_at IS NOT NULL ORDER BY finished_at")
         doomed = [known for known in finished if older_than is not None and (known.finished_at or 0) < older_than]
         if most_bytes is not None:
-            sizes = self._picture_sizes()
+            with self._trouble():
+                sizes = self._pictures.sizes()
             total = sum(sizes.values()) - sum(sizes.get(known.intent_id, 0) for known in doomed)
             for known in finished[len(doomed) :]:
                 if total <= most_bytes:
@@ -180,8 +214,7 @@ class SqliteLedger:
             db.executemany("DELETE FROM generations WHERE intent_id = ?", [(known.intent_id,) for known in doomed])
         with self._trouble():
             for known in doomed:
-                for path in (self._folder / PICTURES).glob(f"{known.intent_id}-*"):
-                    path.unlink(missing_ok=True)
+                self._pictures.remove(known.intent_id)
         return len(doomed)
 
     def _prepare(self) -> None:
@@ -219,25 +252,6 @@ class SqliteLedger:
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
-    def _keep_picture(self, intent_id: str, number: int, picture: Picture) -> None:
-        folder = self._folder / PICTURES
-        folder.mkdir(exist_ok=True, mode=0o700)
-        path = folder / f"{intent_id}-{number}{extension_for(picture.mime_type)}"
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
-            file.write(picture.data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-
-    def _picture_sizes(self) -> dict[str, int]:
-        sizes: dict[str, int] = {}
-        with self._trouble():
-            for path in (self._folder / PICTURES).glob("in-*"):
-                intent_id = path.stem.rpartition("-")[0]
-                sizes[intent_id] = sizes.get(intent_id, 0) + path.stat().st_size
-        return sizes
 
     def _one(self, where: str, *values: Any) -> Generation | None:
         found = self._all(where + " LIMIT 1", *values)

@@ -1,0 +1,148 @@
+"""`history`: the table, the filters, the totals, and settling."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from anyio.to_thread import run_sync as in_thread
+
+from nano_banana_mcp.commands.history import parse_since, totals
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from nano_banana_mcp.generations.sqlite import FILE_NAME, SqliteLedger
+from nano_banana_mcp.sandbox.config import SandboxConfig
+from nano_banana_mcp.sandbox.server import serve_sandbox
+from tests.commands.test_cli import run
+from tests.support.clients import KEY, client_at, facts
+
+DAY = 86_400.0
+NOW = 1_790_000_000.0
+
+
+def made(prompt: str, age: float, *, model: str = "m", spent: str = "0.500000", api: str = "a") -> Generation:
+    begun = NOW - age
+    known = Generation(new_intent_id(), prompt=prompt, model=model, api=api, created_at=begun)
+    done = replace(
+        known.accepted(f"ta-{prompt.split(maxsplit=1)[0]}", begun), status=Status.SUCCESS, finished_at=begun + 30
+    )
+    return replace(done, credits_consumed=spent, images=(GeneratedImage(f"https://e.org/{prompt[0]}", "image/png"),))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    ledger = SqliteLedger(tmp_path)
+    ledger.save(made("cat on a roof", 3 * DAY))
+    ledger.save(made("dog 100% wet", 2 * DAY, spent="1.25"))
+    ledger.save(made("등대 lighthouse", 2 * DAY + 60, model="other"))
+    ledger.save(made("sand castle", 1 * DAY, api="sandbox"))
+    ledger.begin(Generation("in-unknown", prompt="lost one", model="m", api="a", created_at=NOW))
+    ledger.close()
+    return tmp_path
+
+
+def history(state: Path, *arguments: str) -> str:
+    ended = run("history", *arguments, settings={"NANO_BANANA_STATE_DIR": str(state)})
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def prompts(state: Path, *arguments: str) -> list[str]:
+    return [each["prompt"] for each in json.loads(history(state, "--json", *arguments))["generations"]]
+
+
+def test_the_table_shows_state_credits_age_and_prompt_newest_first(state: Path) -> None:
+    shown = history(state)
+    rows = [line for line in shown.splitlines() if "ta-" in line or "in-unknown" in line]
+    assert [row.split()[1] for row in rows] == ["unknown", "success", "success", "success", "success"]
+    assert "등대 lighthouse" in shown
+    assert "(sandbox) sand castle" in shown
+    assert "1.25" in rows[2]
+
+
+def test_the_filters_can_be_combined(state: Path) -> None:
+    assert prompts(state) == ["lost one", "sand castle", "dog 100% wet", "등대 lighthouse", "cat on a roof"]
+    assert prompts(state, "--status", "unknown") == ["lost one"]
+    assert prompts(state, "--model", "other") == ["등대 lighthouse"]
+    assert prompts(state, "--search", "등대") == ["등대 lighthouse"]
+    assert prompts(state, "--search", "100%") == ["dog 100% wet"]
+    assert prompts(state, "--search", "%") == ["dog 100% wet"]
+    assert prompts(state, "--search", "ROOF", "--model", "m", "--status", "success") == ["cat on a roof"]
+    assert prompts(state, "--limit", "2") == ["lost one", "sand castle"]
+    assert prompts(state, "--since", "2100-01-01") == []
+
+
+def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: Path) -> None:
+    sums = json.loads(history(state, "--json", "--limit", "1"))["totals"]
+    assert {(each["model"], each["sandbox"], each["credits"]) for each in sums} == {
+        ("m", False, "0"),
+        ("m", True, "0.500000"),
+        ("m", False, "1.25"),
+        ("other", False, "0.500000"),
+        ("m", False, "0.500000"),
+    }
+    assert "Paid in all: 2.25 credits." in history(state)
+
+
+def test_sums_do_not_suffer_from_binary_fractions() -> None:
+    [total] = totals([made(f"p{n}", 0.0, spent="0.1") for n in range(10)])
+    assert total["credits"] == "1.0"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("12h", 12 * 3_600), ("7d", 7 * DAY), ("4W", 28 * DAY)])
+def test_a_span_counts_back_from_now(text: str, seconds: float) -> None:
+    assert parse_since(text, NOW) == NOW - seconds
+
+
+@pytest.mark.parametrize("text", ["yesterday", "7", "-3d", "7dd", ""])
+def test_a_since_that_is_neither_date_nor_span_is_refused_in_words(text: str) -> None:
+    ended = run("history", f"--since={text}")
+    assert ended.returncode == 2
+    assert "--since" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_empty_ledger_says_so(tmp_path: Path) -> None:
+    assert "Nothing yet" in history(tmp_path)
+
+
+def test_a_ledger_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    for arguments in (["history"], ["history", "settle"]):
+        ended = run(*arguments, settings={"NANO_BANANA_STATE_DIR": str(tmp_path)})
+        assert ended.returncode == 1
+        assert FILE_NAME in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_the_doctor_names_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"garbage " * 1_000)
+    ended = run("doctor", "--sandbox", settings={"NANO_BANANA_STATE_DIR": str(tmp_path)})
+    assert ended.returncode == 1
+    assert "FAIL  ledger" in ended.stdout
+    assert "not a database" in ended.stdout
+
+
+async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(tmp_path: Path) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
+            made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
+            lost = facts(await client.call_tool("generate_image", {"prompt": "x sandbox:submit=reset-after"}))
+        settings = {
+            "DEFAPI_API_KEY": KEY,
+            "DEFAPI_BASE_URL": sandbox.url,
+            "NANO_BANANA_STATE_DIR": str(tmp_path),
+        }
+        ended = await in_thread(lambda: run("history", "settle", settings=settings))
+        assert ended.returncode == 0, ended.stderr
+        lines = dict(line.split("  ", 1) for line in ended.stdout.splitlines())
+        assert lines[made["task_id"]].startswith("success")
+        assert "may have been charged" in lines[lost["task_id"]]
+        assert sandbox.stats.submits == 2
+        assert sandbox.stats.queries == 1
+    disk = SqliteLedger(tmp_path)
+    found = disk.find(made["task_id"])
+    disk.close()
+    assert found is not None
+    assert found.status is Status.SUCCESS

@@ -1,0 +1,200 @@
+"""The ledger on disk: private, shared, and never the reason why a server stops."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.generations.ledger import LedgerError
+from nano_banana_mcp.generations.models import Status
+from nano_banana_mcp.generations.sqlite import FILE_NAME, MIGRATIONS, SqliteLedger
+from nano_banana_mcp.images.picture import Picture
+from tests.generations.test_ledger import intent, succeeded
+
+PNG = Picture(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
+
+
+def test_files_and_folders_are_readable_by_the_user_only(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "state")
+    ledger.save(succeeded(intent().accepted("ta1", 1.0)), {1: PNG})
+    for path in [tmp_path / "state", *(tmp_path / "state").rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    ledger.close()
+
+
+def test_a_file_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path) -> None:
+    file = tmp_path / FILE_NAME
+    with sqlite3.connect(file) as db:
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    db.close()
+    before = file.read_bytes()
+    with pytest.raises(LedgerError, match="newer version"):
+        SqliteLedger(tmp_path)
+    assert file.read_bytes() == before
+
+
+def test_a_file_that_is_no_ledger_is_refused_and_not_touched(tmp_path: Path) -> None:
+    file = tmp_path / FILE_NAME
+    file.write_bytes(b"this is no database, but somebody's letter" * 100)
+    with pytest.raises(LedgerError, match="not a database"):
+        SqliteLedger(tmp_path)
+    assert file.read_bytes().startswith(b"this is no database")
+
+
+async def spoiled(tmp_path: Path, how: str) -> Path:
+    """A state folder in which no ledger can be."""
+    folder = tmp_path / "state"
+    if how == "a file in place of the folder":
+        folder.write_text("")
+    elif how == "a folder in place of the file":
+        (folder / FILE_NAME).mkdir(parents=True)
+    else:
+        folder.mkdir()
+        (folder / FILE_NAME).write_bytes(b"garbage " * 1_000)
+    return folder
+
+
+@pytest.mark.parametrize("how", ["a file in place of the folder", "a folder in place of the file", "a spoiled file"])
+async def test_a_disk_that_fails_is_told_once_and_memory_serves(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = DurableLedger(await spoiled(tmp_path, how))
+    with caplog.at_level(logging.WARNING):
+        accepted = (await ledger.begin(intent(request_id="r-1"))).accepted("ta1", 101.0)
+        await ledger.save(accepted)
+        done = succeeded(accepted)
+        await ledger.save(done, {1: PNG})
+    assert await ledger.find("ta1") == done
+    assert await ledger.find_request("r-1") == done
+    assert await ledger.recent(10) == [done]
+    assert await ledger.picture(done.intent_id, 1) == PNG
+    assert ledger.problem is not None
+    assert str(tmp_path) in ledger.problem
+    assert len([record for record in caplog.records if "ledger" in record.getMessage()]) == 1
+    await ledger.aclose()
+
+
+async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.write_text("in the way")
+    ledger = DurableLedger(folder)
+    first = succeeded((await ledger.begin(intent())).accepted("ta1", 101.0))
+    await ledger.save(first, {1: PNG})
+    folder.unlink()
+    second = (await ledger.begin(intent(created_at=200.0))).accepted("ta2", 201.0)
+    await ledger.save(second)
+    assert ledger.problem is None
+    await ledger.aclose()
+    disk = SqliteLedger(folder)
+    assert disk.recent(10) == [second, first]
+    assert disk.picture(first.intent_id, 1) == PNG
+    disk.close()
+
+
+async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path) -> None:
+    ledger = DurableLedger(tmp_path)
+    await ledger.begin(intent())
+    assert ledger._disk is not None
+    pages = ledger._disk._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._disk._db.execute(f"PRAGMA max_page_count = {pages}")
+    kept = [(await ledger.begin(intent(prompt="x" * 5_000, created_at=float(n)))).intent_id for n in range(5)]
+    assert "full" in (ledger.problem or "")
+    assert {known.intent_id for known in await ledger.recent(10)} >= set(kept)
+    ledger._disk._db.execute("PRAGMA max_page_count = 1000000")
+    await ledger.aclose()
+    disk = SqliteLedger(tmp_path)
+    assert {known.intent_id for known in disk.recent(10)} >= set(kept)
+    disk.close()
+
+
+async def test_a_look_that_changes_nothing_is_not_written(tmp_path: Path) -> None:
+    ledger = DurableLedger(tmp_path)
+    accepted = (await ledger.begin(intent())).accepted("ta1", 101.0)
+    await ledger.save(accepted)
+    other = SqliteLedger(tmp_path)
+    version = other._db.execute("PRAGMA data_version").fetchone()[0]
+    for second in range(10):
+        await ledger.save(replace(accepted, open_at=102.0 + second))
+    assert other._db.execute("PRAGMA data_version").fetchone()[0] == version
+    other.close()
+    await ledger.aclose()
+
+
+async def test_twenty_processes_share_one_ledger_without_an_error_or_a_lost_row(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from dataclasses import replace
+from pathlib import Path
+from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.generations.models import Generation, Status, new_intent_id
+
+async def main(number):
+    ledger = DurableLedger(Path(sys.argv[1]))
+    for task in range(50):
+        known = await ledger.begin(Generation(new_intent_id(), prompt="p", model="m", created_at=float(task)))
+        accepted = known.accepted(f"ta-{number}-{task}", 1.0)
+        await ledger.save(accepted)
+        await ledger.save(replace(accepted, status=Status.SUCCESS, finished_at=2.0))
+    assert ledger.problem is None, ledger.problem
+    await ledger.aclose()
+
+import os
+children = []
+for number in range(20):
+    pid = os.fork()
+    if pid == 0:
+        asyncio.run(main(number))
+        os._exit(0)
+    children.append(pid)
+codes = [os.waitpid(pid, 0)[1] for pid in children]
+assert codes == [0] * 20, codes
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "state")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    disk = SqliteLedger(tmp_path / "state")
+    everything = disk.recent(10_000)
+    assert len({known.task_id for known in everything}) == 1_000
+    assert {known.status for known in everything} == {Status.SUCCESS}
+    disk.close()
+
+
+def test_pruning_drops_what_ended_long_ago_and_never_what_is_open(tmp_path: Path) -> None:
+    disk = SqliteLedger(tmp_path)
+    old, new = (succeeded(intent().accepted(f"ta{n}", n * 1_000.0)) for n in (1, 2))
+    disk.save(old, {1: PNG})
+    disk.save(new, {1: PNG})
+    waiting = intent(created_at=0.0).accepted("ta3", 1.0)
+    unknown = intent(created_at=0.0)
+    disk.save(waiting)
+    disk.begin(unknown)
+    assert disk.prune(older_than=1_500.0) == 1
+    assert disk.find("ta1") is None
+    assert disk.picture(old.intent_id, 1) is None
+    assert {known.handle for known in disk.recent(10)} == {"ta2", "ta3", unknown.intent_id}
+    assert disk.prune(older_than=1e12, most_bytes=0) == 1
+    assert {known.handle for known in disk.recent(10)} == {"ta3", unknown.intent_id}
+    disk.close()
+
+
+def test_pruning_by_size_drops_the_oldest_pictures_first(tmp_path: Path) -> None:
+    disk = SqliteLedger(tmp_path)
+    for number in range(5):
+        disk.save(succeeded(intent().accepted(f"ta{number}", number * 100.0)), {1: PNG})
+    disk.save(succeeded(intent().accepted("ta-with-a-url", 0.0)))
+    assert disk.prune(most_bytes=2 * len(PNG.data)) == 3
+    assert {known.task_id for known in disk.recent(10)} == {"ta3", "ta4", "ta-with-a-url"}
+    disk.close()

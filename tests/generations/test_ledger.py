@@ -1,0 +1,156 @@
+"""What every ledger promises, in memory and on disk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.generations.ledger import Ledger, MemoryLedger
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from nano_banana_mcp.images.picture import Picture
+
+URL = "https://pictures.example/a.png?signature=1"
+
+
+@pytest.fixture(params=["memory", "disk", "disk, read by another process"])
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
+    if request.param == "memory":
+        yield MemoryLedger()
+    elif request.param == "disk":
+        durable = DurableLedger(tmp_path / "state")
+        yield durable
+        assert durable.problem is None
+        await durable.aclose()
+    else:
+        yield TwoProcesses(tmp_path / "state")
+
+
+class TwoProcesses:
+    """Every call goes to a ledger that is opened afresh, as another process would."""
+
+    problem: str | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
+        async def call(*arguments: object) -> object:
+            durable = DurableLedger(self._folder)
+            try:
+                result = await getattr(durable, name)(*arguments)
+                assert durable.problem is None
+                return result
+            finally:
+                await durable.aclose()
+
+        return call
+
+
+def intent(**values: object) -> Generation:
+    defaults: dict[str, object] = {"prompt": "a 고양이", "model": "m", "api": "sandbox", "created_at": 100.0}
+    return Generation(new_intent_id(), **{**defaults, **values})  # type: ignore[arg-type]
+
+
+def succeeded(known: Generation, seconds: float = 30.0) -> Generation:
+    begun = known.submitted_at or 100.0
+    return replace(
+        known,
+        status=Status.SUCCESS,
+        images=(GeneratedImage(URL, "image/png"), GeneratedImage(None, "image/webp")),
+        credits_consumed="0.500000",
+        submitted_at=begun,
+        open_at=begun + seconds - 1,
+        finished_at=begun + seconds,
+    )
+
+
+async def test_what_is_saved_is_found_whole_by_task_intent_and_picture(ledger: Ledger) -> None:
+    known = await ledger.begin(intent(request_id="r-1", request_hash="h", options="16:9, 2 references"))
+    accepted = known.accepted("ta1", 101.0)
+    await ledger.save(accepted)
+    done = succeeded(accepted)
+    await ledger.save(done, {1: Picture(b"RIFF\0\0\0\0WEBPVP8 ", "image/webp")})
+    for found in (
+        await ledger.find("ta1"),
+        await ledger.find(known.intent_id),
+        await ledger.find_request("r-1"),
+        await ledger.find_image(URL),
+        (await ledger.recent(10))[0],
+    ):
+        assert found == done
+    assert await ledger.picture(known.intent_id, 1) == Picture(b"RIFF\0\0\0\0WEBPVP8 ", "image/webp")
+
+
+async def test_what_is_not_there_is_none(ledger: Ledger) -> None:
+    assert await ledger.find("ta1") is None
+    assert await ledger.find_request("r-1") is None
+    assert await ledger.find_image(URL) is None
+    assert await ledger.picture("in-1", 0) is None
+    assert await ledger.recent(10) == []
+    assert await ledger.latencies("m") == []
+
+
+async def test_an_intent_is_unknown_until_it_is_settled(ledger: Ledger) -> None:
+    known = await ledger.begin(intent())
+    found = await ledger.find(known.intent_id)
+    assert found is not None
+    assert found.status is Status.UNKNOWN
+    assert found.task_id is None
+    assert found.handle == known.intent_id
+
+
+async def test_an_intent_that_is_forgotten_is_gone_and_its_request_id_is_free(ledger: Ledger) -> None:
+    known = await ledger.begin(intent(request_id="r-1"))
+    await ledger.forget(known.intent_id)
+    assert await ledger.find(known.intent_id) is None
+    again = intent(request_id="r-1")
+    assert await ledger.begin(again) == again
+
+
+async def test_the_second_intent_of_a_request_id_gets_the_first(ledger: Ledger) -> None:
+    first = await ledger.begin(intent(request_id="r-1"))
+    assert await ledger.begin(intent(request_id="r-1")) == first
+    assert len(await ledger.recent(10)) == 1
+
+
+async def test_an_end_is_never_changed_by_a_later_save(ledger: Ledger) -> None:
+    accepted = (await ledger.begin(intent())).accepted("ta1", 101.0)
+    done = succeeded(accepted)
+    await ledger.save(done)
+    await ledger.save(replace(accepted, status=Status.IN_PROGRESS))
+    await ledger.save(replace(done, status=Status.FAILED, images=(), message="late news"))
+    assert await ledger.find("ta1") == done
+
+
+async def test_the_newest_come_first(ledger: Ledger) -> None:
+    for number in range(5):
+        await ledger.begin(intent(created_at=float(number), prompt=str(number)))
+    assert [known.prompt for known in await ledger.recent(3)] == ["4", "3", "2"]
+
+
+async def test_latencies_are_those_of_the_model_and_of_ends_that_were_seen_when_they_came(ledger: Ledger) -> None:
+    for number, seconds in enumerate((20.0, 30.0)):
+        await ledger.save(succeeded(intent().accepted(f"ta{number}", 100.0), seconds))
+    await ledger.save(succeeded(intent(model="other").accepted("ta8", 100.0), 99.0))
+    seen_late = replace(succeeded(intent().accepted("ta9", 100.0), 9_000.0), open_at=101.0)
+    await ledger.save(seen_late)
+    assert sorted(await ledger.latencies("m")) == [19.5, 29.5]
+
+
+async def test_a_task_that_two_have_met_is_kept_once(ledger: Ledger) -> None:
+    for _ in range(2):
+        met = intent(task_id="ta1", status=Status.PENDING)
+        await ledger.save(succeeded(replace(met, submitted_at=None)))
+    assert await ledger.find("ta1") is not None
+
+
+async def test_odd_characters_survive(ledger: Ledger) -> None:
+    odd = "'; DROP TABLE generations; -- \u202e \0 🍌\n\t%_\\"
+    known = await ledger.begin(intent(prompt=odd, message=odd))
+    found = await ledger.find(known.intent_id)
+    assert found is not None
+    assert found.prompt == odd
