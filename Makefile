@@ -25,8 +25,10 @@ endif
 	$(call install,.[dev])
 	@touch $@ .venv/.runtime
 
+# The prompt goes through the environment: it may hold quotes.
+demo: export PROMPT := $(value PROMPT)
 demo: .venv/.runtime ## make a picture: a real client, a real server process (sandbox without a key)
-	@$(BIN)/nano-banana-mcp demo $(PROMPT)
+	@$(BIN)/nano-banana-mcp demo -- "$$PROMPT"
 
 test: lint types contract tests ## every check and every test
 

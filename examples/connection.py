@@ -10,5 +10,5 @@ def server() -> StdioServerParameters:
     """Start parameters of the server in this very environment."""
     on_sandbox = [] if os.environ.get("DEFAPI_API_KEY") else ["--sandbox"]
     return StdioServerParameters(
-        command=sys.executable, args=["-m", "nano_banana_mcp", *on_sandbox], env=dict(os.environ)
+        command=sys.executable, args=["-P", "-m", "nano_banana_mcp", *on_sandbox], env=dict(os.environ)
     )

@@ -32,6 +32,8 @@ async def main(prompt: str) -> None:
             "wait_for_image", {"task_id": task_id, "timeout_seconds": 60}, progress_callback=show_progress
         )
         assert done.structured_content is not None
+        if done.is_error:
+            raise SystemExit(done.structured_content["message"])
         for image in done.structured_content["images"]:
             contents = (await client.read_resource(image["resource_uri"])).contents[0]
             data = base64.b64decode(contents.blob)  # type: ignore[union-attr]  # pictures are blobs

@@ -24,7 +24,10 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
         ("DEFAPI_BASE_URL", "ftp://api.defapi.org"),
         ("DEFAPI_BASE_URL", "https://user:pass@api.defapi.org"),
         ("DEFAPI_BASE_URL", "https://api.defapi.org:port"),
+        ("DEFAPI_BASE_URL", "http:// x"),
         ("NANO_BANANA_STATE_DIR", "state"),
+        ("NANO_BANANA_STATE_DIR", "~nobody-of-this-name/x"),
+        ("NANO_BANANA_KEEP_DAYS", "-1"),
         ("NANO_BANANA_SANDBOX", "perhaps"),
         ("NANO_BANANA_SANDBOX_SECONDS", "-1"),
         ("NANO_BANANA_LOG_LEVEL", "LOUD"),
@@ -38,6 +41,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
         load_settings()
     assert str(caught.value).startswith(f"{variable}: ")
     assert "\n" not in str(caught.value)
+    assert "pass" not in str(caught.value)
 
 
 def test_two_wrong_values_are_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,13 @@ from nano_banana_tools.server import ImageServer
 if TYPE_CHECKING:
     from nano_banana_mcp.generations.sqlite import SqliteLedger
 
-# Below these levels they log URLs, texts of errors and raw messages, which may hold a prompt.
+# Below these levels they log URLs, texts of errors and raw messages, which may hold a prompt, or what is no news.
 _PROMPTS_BELOW = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "mcp.server.mcpserver": logging.WARNING,
     "mcp": logging.INFO,
+    "stamina": logging.ERROR,
 }
 
 SIGNAL_GRACE_SECONDS = 4.0

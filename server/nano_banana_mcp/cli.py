@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +15,15 @@ from nano_banana_mcp.settings import Settings, SettingsError, load_settings
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 STATUSES = ("pending", "submitted", "in_progress", "success", "failed", "unknown")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to end
     arguments = _parser().parse_args(argv)
     overrides: dict[str, Any] = {"sandbox": True} if arguments.sandbox else {}
     try:
@@ -30,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(settings, arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:

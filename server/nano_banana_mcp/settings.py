@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nano_banana_mcp.urls import http_url
+
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
@@ -24,17 +26,20 @@ class SettingsError(ValueError):
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url = http_url(value) if " " not in value.strip() else None
+    if url is None:
         raise ValueError("must be an http(s) URL such as https://api.defapi.org")
+    parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must be a bare URL: no user name, query or fragment")
-    _ = parts.port  # raises ValueError for an impossible port
-    return value.rstrip("/")
+    return url.rstrip("/")
 
 
 def _absolute(value: Path) -> Path:
-    path = value.expanduser()
+    try:
+        path = value.expanduser()
+    except RuntimeError:
+        raise ValueError("names the home of a user who does not exist") from None
     if not path.is_absolute():
         raise ValueError("must be an absolute path (~ is allowed): hosts start servers in folders of their own")
     return path
@@ -183,5 +188,7 @@ def variable_of(field: str) -> str:
 def _line(problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     text = problem["msg"].removeprefix("Value error, ")
-    shown = "" if name == variable_of("api_key") else f" (it is {str(problem['input'])[:80]!r})"
+    value = str(problem["input"])
+    # A URL with a user name may have a password.
+    shown = "" if name == variable_of("api_key") or "@" in value else f" (it is {value[:80]!r})"
     return f"{name}: {text[:1].lower()}{text[1:]}{shown}"

@@ -102,6 +102,44 @@ async def test_a_demo_that_fails_says_why_and_ends_with_an_error() -> None:
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
+def test_a_demo_whose_picture_cannot_be_fetched_says_so_and_still_prints_its_url(tmp_path: Path) -> None:
+    ended = run("demo", "a cat sandbox:file=404", "--sandbox", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="0")
+    assert ended.returncode == 1
+    assert "could not be saved" in ended.stdout
+    assert "URL   http://127.0.0.1" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+async def test_a_demo_that_cannot_save_says_so_before_it_spends_anything(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with serve_sandbox() as sandbox:
+        settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
+        ended = await in_thread(lambda: run("demo", "--output", str(tmp_path / "file"), settings=settings))
+        assert sandbox.stats.submits == 0
+    assert ended.returncode == 1
+    assert "--output" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_terminal_without_the_letters_does_not_end_the_demo(tmp_path: Path) -> None:
+    ended = run("demo", "등대", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="0", PYTHONIOENCODING="ascii")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_demo_imports_nothing_of_the_folder_it_is_started_in(tmp_path: Path) -> None:
+    for name in ("mcp", "httpx", "anyio", "server", "tools"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')")
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "nano_banana_mcp", "demo", "a cat"],
+        env={**clean_environment(), "NANO_BANANA_SANDBOX_SECONDS": "0"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 async def test_the_doctor_finds_everything_well_and_prints_configurations() -> None:
     async with serve_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}

@@ -90,8 +90,8 @@ async def test_a_task_id_reaches_the_api_unchanged_and_changes_nothing_else(task
         pytest.param(reply(400, {"detail": "task_id is required"}), RequestRefused, "is required", id="400"),
         pytest.param(redirect("/elsewhere"), RequestRefused, "redirect (307)", id="307"),
         pytest.param(reply(200, {**UNKNOWN, "data": None}), TaskNotFound, "task not found", id="200, task not found"),
-        pytest.param(reply(200, {"code": 404}), TaskNotFound, "(404)", id="200, code 404"),
-        pytest.param(reply(200, {"code": "401"}), KeyRefused, "(401)", id="200, code '401'"),
+        pytest.param(reply(200, {"code": 404}), TaskNotFound, "(code 404)", id="200, code 404"),
+        pytest.param(reply(200, {"code": "401"}), KeyRefused, "(code 401)", id="200, code '401'"),
         pytest.param(reply(200, {"code": 1, "detail": "odd"}), NoAnswer, "odd", id="200, code 1"),
         pytest.param(reply(200, {"code": "1", "message": "odd"}), NoAnswer, "odd", id="200, code '1'"),
         pytest.param(reply(200, {"code": 429, "message": "slow"}), NoAnswer, "slow", id="200, code 429"),
@@ -171,14 +171,16 @@ async def test_without_a_key_nothing_is_asked() -> None:
     assert server.connections == 0
 
 
-@pytest.mark.parametrize("step", [pytest.param(never_answer(), id="silence"), pytest.param(drip(b"x", 4.0), id="drip")])
-def test_a_query_that_hangs_is_given_up_sooner_than_a_submit(step: Step) -> None:
+@pytest.mark.parametrize(
+    ("step", "seconds"),
+    [pytest.param(never_answer(), 6.0, id="silence"), pytest.param(drip(b"x", 4.0), 30.0, id="drip")],
+)
+def test_a_query_that_hangs_is_given_up_sooner_than_a_submit(step: Step, seconds: float) -> None:
     async def run() -> None:
         started = anyio.current_time()
         tried = await query_to(step, timeout=60.0)
         assert type(tried.error) is NoAnswer
-        assert "within 15 s" in tried.error.message
-        assert anyio.current_time() - started == pytest.approx(15.0, abs=0.5)
+        assert anyio.current_time() - started == pytest.approx(seconds, abs=0.5)
 
     virtually(run)
 

@@ -41,9 +41,9 @@ NEEDS_PROMPT = {"code": 1, "message": "failed", "detail": "prompt is required"}
         pytest.param(redirect("/elsewhere", 302), RequestRefused, "redirect (302)", 302, id="302"),
         pytest.param(reply(200, NEEDS_PROMPT), RequestRefused, "prompt is required", 400, id="200, code 1"),
         pytest.param(reply(200, {"code": "1", "message": "no"}), RequestRefused, "no", 400, id="200, code '1'"),
-        pytest.param(reply(200, {"code": -1}), RequestRefused, "(400)", 400, id="200, code -1"),
-        pytest.param(reply(200, {"code": True}), RequestRefused, "(400)", 400, id="200, code true"),
-        pytest.param(reply(200, {"code": [0]}), RequestRefused, "(400)", 400, id="200, code a list"),
+        pytest.param(reply(200, {"code": -1}), RequestRefused, "(code -1)", 400, id="200, code -1"),
+        pytest.param(reply(200, {"code": True}), RequestRefused, "(code True)", 400, id="200, code true"),
+        pytest.param(reply(200, {"code": [0]}), RequestRefused, "(code [0])", 400, id="200, code a list"),
         pytest.param(reply(200, {"code": 401, "message": "no"}), KeyRefused, "API key", 401, id="200, code 401"),
         pytest.param(reply(200, {"code": "402"}), OutOfCredits, "credits", 402, id="200, code '402'"),
     ],
@@ -68,7 +68,7 @@ async def test_a_refusal_is_told_as_what_it_is_and_never_repeated(
         pytest.param(html(500), "has trouble (500)", 500, id="500 as HTML"),
         pytest.param(html(503), "has trouble (503)", 503, id="503 as HTML"),
         pytest.param(reply(503), "has trouble (503)", 503, id="503 without a body"),
-        pytest.param(reply(200, {"code": 429}), "limiting requests (429)", 429, id="200, code 429"),
+        pytest.param(reply(200, {"code": 429}), "limiting requests (code 429)", 429, id="200, code 429"),
     ],
 )
 async def test_a_refusal_for_now_is_repeated_at_most_three_times_in_all(step: Step, words: str, status: int) -> None:

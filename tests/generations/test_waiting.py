@@ -10,9 +10,17 @@ import pytest
 import trio
 import trio.testing
 
-from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer
+from nano_banana_mcp.defapi.errors import (
+    Busy,
+    DefapiError,
+    KeyRefused,
+    NoAnswer,
+    OutOfCredits,
+    RequestRefused,
+    TaskNotFound,
+)
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.generations.waiting import REPORT_EVERY_SECONDS, Waited, Waiting, waiting_room
+from nano_banana_mcp.generations.waiting import MOST_REFUSALS, REPORT_EVERY_SECONDS, Waited, Waiting, waiting_room
 
 
 class Api:
@@ -139,7 +147,8 @@ def test_a_retry_after_is_honoured_between_queries() -> None:
     assert api.asked_at[1] - api.asked_at[0] >= 20.0
 
 
-def test_a_refused_key_ends_every_wait_at_once() -> None:
+@pytest.mark.parametrize("trouble", [KeyRefused("", status=401), TaskNotFound("", status=404)])
+def test_a_refusal_of_a_task_of_ours_ends_every_wait_after_the_third_in_a_row(trouble: DefapiError) -> None:
     async def run() -> list[type[Exception]]:
         errors: list[type[Exception]] = []
 
@@ -152,12 +161,39 @@ def test_a_refused_key_ends_every_wait_at_once() -> None:
         async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(one, waiting)
-        assert anyio.current_time() < 5.0
+        assert anyio.current_time() < 10.0
         return errors
 
-    api = Api(troubles=dict.fromkeys(range(100), KeyRefused("no", status=401)))
-    assert virtually(run) == [KeyRefused] * 3
+    api = Api(troubles=dict.fromkeys(range(100), trouble))
+    assert virtually(run) == [type(trouble)] * 3
+    assert len(api.asked_at) == MOST_REFUSALS
+
+
+@pytest.mark.parametrize(
+    "trouble", [KeyRefused("", status=401), KeyRefused("", status=403), TaskNotFound("", status=404)]
+)
+def test_a_refusal_of_a_task_made_elsewhere_ends_the_wait_at_once(trouble: DefapiError) -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, anyio.current_time) as waiting:
+            with pytest.raises(type(trouble)):
+                await waiting.wait(Generation("in-1", "ta1"), 60.0)
+
+    api = Api(troubles=dict.fromkeys(range(100), trouble))
+    virtually(run)
     assert len(api.asked_at) == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        KeyRefused("", status=403),
+        OutOfCredits("", status=402),
+        RequestRefused("", status=400),
+    ],
+)
+def test_what_gateways_say_now_and_then_is_lived_through_for_a_task_of_ours(trouble: DefapiError) -> None:
+    waited = waiting_for(Api(latency=30.0, troubles=dict.fromkeys(range(4), trouble)))
+    assert waited.generation.status is Status.SUCCESS
 
 
 def test_an_error_of_one_wait_does_not_spoil_the_next() -> None:
@@ -167,7 +203,7 @@ def test_an_error_of_one_wait_does_not_spoil_the_next() -> None:
                 await waiting.wait(FRESH, 60.0)
             return await waiting.wait(FRESH, 60.0)
 
-    api = Api(troubles={0: KeyRefused("no", status=401)})
+    api = Api(troubles=dict.fromkeys(range(MOST_REFUSALS), KeyRefused("no", status=401)))
     assert virtually(run).generation.status is Status.SUCCESS
 
 

@@ -17,8 +17,12 @@ KEY = "dk-canary-0123456789"
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without any setting of the server."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("DEFAPI_", "NANO_BANANA_"))}
+    """This process's environment without any setting of the server, and without proxies."""
+
+    def foreign(name: str) -> bool:
+        return not name.startswith(("DEFAPI_", "NANO_BANANA_")) and "_proxy" not in name.lower()
+
+    return {name: value for name, value in os.environ.items() if foreign(name)}
 
 
 def child(*arguments: str, **settings: Any) -> StdioServerParameters:

@@ -132,3 +132,74 @@ async def test_without_a_key_each_call_says_how_to_set_one_or_use_the_sandbox(
         assert "DEFAPI_API_KEY" in text(result)
         assert "--sandbox" in text(result)
         assert sandbox.stats.submits == sandbox.stats.queries == 0
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"HTTP_PROXY": "http://127.0.0.1:9"},
+        {"ALL_PROXY": "socks5://127.0.0.1:9"},
+        {"HTTP_PROXY": "foo:bar:baz"},
+        {"HTTPS_PROXY": "ftp://x"},
+        {"NO_PROXY": "127.0.0.1,::1/128"},
+        {"SSL_CERT_FILE": "/no/such/file.pem"},
+    ],
+    ids=str,
+)
+async def test_proxies_and_certificates_of_the_environment_do_not_stand_before_the_sandbox(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        assert facts(result)["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("HTTPS_PROXY", "ftp://me:secret@x"), ("SSL_CERT_FILE", "/no/such/file.pem")]
+)
+async def test_a_proxy_or_certificate_file_that_cannot_be_used_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    async with client_at("https://api.example.org") as client:
+        result = await client.call_tool("generate_image", {"prompt": "a cat"})
+        assert result.is_error
+        assert name in text(result)
+        assert "nothing was charged" in text(result)
+        assert "secret" not in text(result)
+
+
+@pytest.mark.parametrize("key", ["k", "ta", "task_id", "data"])
+async def test_a_key_that_is_part_of_every_answer_spoils_none(key: str) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, api_key=key) as client:
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        assert facts(result)["status"] == "success"
+
+
+async def test_a_wait_that_is_given_up_keeps_the_task_id_and_the_next_step() -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=401"}))["task_id"]
+        result = await client.call_tool("wait_for_image", {"task_id": task_id})
+        assert result.is_error
+        assert facts(result)["task_id"] == task_id
+        assert task_id in facts(result)["next_step"]
+
+
+@pytest.mark.parametrize("fault", ["400", "401", "402", "403"])
+async def test_a_wait_survives_what_gateways_say_now_and_then(fault: str) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+        made = await client.call_tool(
+            "generate_image", {"prompt": f"a cat sandbox:query={fault}*2", "wait_seconds": 20}
+        )
+        assert facts(made)["status"] == "success"
+
+
+async def test_of_a_task_made_elsewhere_that_cannot_be_asked_for_nothing_is_claimed() -> None:
+    async with serve_sandbox() as sandbox:
+        gone = sandbox.url
+    async with client_at(gone) as client:
+        result = await client.call_tool("wait_for_image", {"task_id": "ta-of-someone", "timeout_seconds": 1})
+        assert facts(result)["status"] == "unknown"
+        assert "wait_for_image" in facts(result)["next_step"]

@@ -6,61 +6,57 @@ for an optional argument is taken all the same.
 
 from __future__ import annotations
 
+import base64
 import re
+import unicodedata
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from nano_banana_mcp.defapi.wire import TASK_ID
 from nano_banana_mcp.images.data_uri import is_image_data_uri
+from nano_banana_mcp.images.sniff import describe, sniff
+from nano_banana_mcp.urls import http_url
 
 MOST_REFERENCES = 4
 LONGEST_PROMPT = 32_000
-LONGEST_URL = 8_192
 LONGEST_DATA_URI = 14_000_000
 """About 10 MB of picture as base64: where the API's other clients stop, no limit being documented."""
 
 
 def _prompt(value: str) -> str:
-    if not value.strip():
+    if all(letter.isspace() or unicodedata.category(letter).startswith("C") for letter in value):
         raise ValueError("the prompt is empty; describe the picture")
     return value
 
 
-def _http_url(value: str) -> str | None:
-    """``value`` stripped if it is a plausible http(s) URL."""
-    text = value.strip()
-    if len(text) > LONGEST_URL or re.search(r"[\s\x00-\x1f\x7f<>\"\\]", text):
-        return None
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        return None
-    return text if parts.scheme.lower() in ("http", "https") and parts.hostname else None
-
-
 def _reference(value: str) -> str:
     text = value.strip()
-    if text[:5].lower() == "data:":
-        if len(text) > LONGEST_DATA_URI:
-            raise ValueError("this data URI is larger than 10 MB; use a smaller picture or a URL")
-        if not is_image_data_uri(text):
-            raise ValueError("this data URI is not an image; it must read data:image/png;base64,… (or jpeg, webp)")
-        return text
-    url = _http_url(text)
-    if url is None:
-        raise ValueError("an image must be an http(s) URL or an image data URI (data:image/png;base64,…)")
-    return url
+    if text[:5].lower() != "data:":
+        url = http_url(text)
+        if url is None:
+            raise ValueError("an image must be an http(s) URL or an image data URI (data:image/png;base64,…)")
+        return url
+    if len(text) > LONGEST_DATA_URI:
+        raise ValueError("this data URI is larger than 10 MB; use a smaller picture or a URL")
+    if not is_image_data_uri(text):
+        raise ValueError("this data URI is not an image; it must read data:image/png;base64,… (or jpeg, webp)")
+    try:
+        data = base64.b64decode(text.partition(",")[2], validate=True)
+    except ValueError:
+        raise ValueError("the base64 of this data URI is broken") from None
+    # Kinds of pictures that are not known here may be known to the API; what is plainly none is not paid for.
+    if sniff(data) is None and describe(data) != "unknown data":
+        raise ValueError(f"this data URI holds {describe(data)}, not a picture")
+    return text
 
 
 def _callback(value: str | None) -> str | None:
     if value is None or not value.strip():
         return None
-    url = _http_url(value)
+    url = http_url(value.strip())
     if url is None:
-        raise ValueError("callback_url must be an http(s) URL that the API can reach")
+        raise ValueError("it must be an http(s) URL that the API can reach")
     return url
 
 
@@ -74,14 +70,14 @@ def _task_id(value: str) -> str:
 def _aspect_ratio(value: str | None) -> str | None:
     text = (value or "").strip().lower()
     if text and text != "auto" and not re.fullmatch(r"[1-9]\d?:[1-9]\d?", text):
-        raise ValueError('aspect_ratio must read like "16:9", or "auto"')
+        raise ValueError('it must read like "16:9", or "auto"')
     return text or None
 
 
 def _image_size(value: str | None) -> str | None:
     text = (value or "").strip().lower()
     if text and not re.fullmatch(r"[1-9]\d?k", text):
-        raise ValueError("image_size must be 1k, 2k or 4k")
+        raise ValueError("it must read like 2k; 1k, 2k and 4k are known")
     return text or None
 
 
@@ -102,7 +98,18 @@ def _request_id(value: str | None) -> str | None:
 def _as_list(value: Any) -> Any:
     if value is None or value == "":
         return []
+    if isinstance(value, list) and len(value) > MOST_REFERENCES:
+        raise ValueError(f"there are {len(value)} images, and the API takes at most {MOST_REFERENCES}")
     return [value] if isinstance(value, str) else value
+
+
+def _seconds(default: float) -> BeforeValidator:
+    def read(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("it must be a number of seconds")  # noqa: TRY004 - pydantic wants ValueError
+        return default if value is None else value
+
+    return BeforeValidator(read)
 
 
 def _described(schema: dict[str, Any], description: str) -> WithJsonSchema:
@@ -118,7 +125,6 @@ Prompt = Annotated[
 References = Annotated[
     list[Annotated[str, AfterValidator(_reference)]],
     BeforeValidator(_as_list),
-    Field(max_length=MOST_REFERENCES),
     _described(
         {"type": "array", "items": {"type": "string"}, "maxItems": MOST_REFERENCES},
         "Reference pictures to edit or combine: http(s) URLs or image data URIs.",
@@ -163,7 +169,7 @@ TaskId = Annotated[
 ]
 WaitSeconds = Annotated[
     float,
-    BeforeValidator(lambda value: 0 if value is None else value),
+    _seconds(0),
     Field(ge=0, le=240, allow_inf_nan=False),
     _described(
         {"type": "number", "minimum": 0, "maximum": 240, "default": 0},
@@ -172,7 +178,7 @@ WaitSeconds = Annotated[
 ]
 TimeoutSeconds = Annotated[
     float,
-    BeforeValidator(lambda value: 45 if value is None else value),
+    _seconds(45),
     Field(ge=1, le=240, allow_inf_nan=False),
     _described(
         {"type": "number", "minimum": 1, "maximum": 240, "default": 45},

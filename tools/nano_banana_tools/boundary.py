@@ -54,17 +54,19 @@ def unknown_arguments(given: Mapping[str, Any], known: Iterable[str]) -> ToolErr
 def _about_credits(error: DefapiError) -> list[str]:
     if isinstance(error, OutcomeUnknown):
         return []  # its own message says so
+    if error.asking and not isinstance(error, NotSent):
+        return ["Asking costs nothing, and a task is not lost by it."]
     if isinstance(error, NotSent):
         return ["Nothing was sent, so nothing was charged."]
     if isinstance(error, Refused):
         return ["Nothing was charged for this request, as far as the API says."]
-    return ["Asking costs nothing, and the task is not lost."]
+    return []
 
 
 def _about_arguments(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
         place = ".".join(str(part) for part in problem["loc"])
-        words = problem["msg"].removeprefix("Value error, ")
+        words = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
         lines.append(f"{place}: {words[:1].lower()}{words[1:]}")
     return f"{'; '.join(lines[:5])}. Nothing was sent, so nothing was charged."

@@ -15,7 +15,8 @@ from nano_banana_mcp.generations.models import GeneratedImage, Generation, Statu
 from nano_banana_mcp.generations.waiting import Waited
 
 LONGEST_TEXT_BYTES = 600
-LONGEST_MESSAGE_CHARACTERS = 600
+SHORTEST_MESSAGE_BYTES = 160
+LONGEST_MESSAGE_CHARACTERS = 700
 
 
 class ImageResult(BaseModel):
@@ -80,7 +81,7 @@ def to_result(waited: Waited, now: float, *, errors: frozenset[Status] = frozens
     return CallToolResult(
         content=content,
         structured_content=described.model_dump(mode="json"),
-        is_error=waited.generation.status in errors,
+        is_error=waited.generation.status in errors or waited.given_up,
     )
 
 
@@ -93,7 +94,8 @@ def _message(waited: Waited) -> str | None:
     parts = [waited.generation.message, waited.note]
     if waited.trouble is not None:
         lasting = "" if waited.generation.finished else " The task itself is not lost."
-        parts.insert(0, f"The last query failed: {waited.trouble.message}{lasting}")
+        advice = f" {waited.trouble.hint}" if waited.given_up else ""
+        parts.insert(0, f"The last query failed: {waited.trouble.message}{lasting}{advice}")
     message = " ".join(part for part in parts if part)
     return _cut(message, LONGEST_MESSAGE_CHARACTERS) if message else None
 
@@ -102,18 +104,18 @@ def _next_step(waited: Waited) -> str | None:
     generation = waited.generation
     if generation.status is Status.FAILED:
         return "Tell the person why. generate_image with a changed prompt is a new, paid picture."
-    if generation.status is Status.UNKNOWN:
+    if generation.task_id is None:
         return "Do not repeat it: it could be charged twice. Ask the person to look at the defapi account."
     if not generation.finished:
-        return f'Call wait_for_image with task_id "{generation.handle}".'
+        return f'Call wait_for_image with task_id "{generation.task_id}".'
     return None
 
 
 def _text(result: GenerationResult) -> str:
     """All facts in a few lines, within :data:`LONGEST_TEXT_BYTES` of UTF-8.
 
-    What gives way when it gets long: first the message is cut, then URLs become resource URIs, then the
-    pictures beyond the first are only counted. The structured answer and the links stay whole.
+    What gives way when it gets long: first URLs become resource URIs, then pictures beyond the first are only
+    counted, and what is left is the message's. The structured answer and the links stay whole.
     """
     facts = [f"task_id {result.task_id}", f"finished {str(result.finished).lower()}"]
     facts += [f"model {result.model}"] if result.model else []
@@ -121,20 +123,16 @@ def _text(result: GenerationResult) -> str:
     facts += [f"{result.elapsed_seconds:g} s"] if result.elapsed_seconds is not None else []
     head = f"{result.status}: {', '.join(facts)}"
     tail = [f"Next: {result.next_step}"] if result.next_step else []
-
-    def assemble(message: str | None, images: list[str]) -> str:
-        return "\n".join([head, *([message] if message else []), *images, *tail])
-
     whole = [f"{image.url or image.resource_uri} ({image.mime_type})" for image in result.images]
     short = [image.resource_uri for image in result.images]
     counted = [*short[:1], f"and {len(short) - 1} more"] if len(short) > 1 else short
-    brief = None if result.message is None else _cut(result.message, 120)
-    choices = [(result.message, whole), (brief, whole), (brief, short), (brief, counted), (None, counted), (None, [])]
-    for message, images in choices:
-        text = assemble(message, images)
-        if len(text.encode()) <= LONGEST_TEXT_BYTES:
-            return text
-    return text.encode()[:LONGEST_TEXT_BYTES].decode(errors="ignore")
+    least = 0 if result.message is None else min(SHORTEST_MESSAGE_BYTES, _bytes(result.message)) + 1
+    for images in (whole, short, counted, []):
+        room = LONGEST_TEXT_BYTES - _bytes("\n".join([head, *images, *tail]))
+        if room >= least:
+            break
+    message = [] if result.message is None else [_cut_to_bytes(result.message, room - 1)]
+    return _cut_to_bytes("\n".join([head, *message, *images, *tail]), LONGEST_TEXT_BYTES)
 
 
 def _link(generation: Generation, number: int, image: GeneratedImage, fallback: str) -> ResourceLink:
@@ -148,6 +146,16 @@ def _link(generation: Generation, number: int, image: GeneratedImage, fallback: 
         mime_type=image.mime_type,
         annotations=Annotations(audience=["user", "assistant"], priority=1.0),
     )
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
+
+
+def _cut_to_bytes(text: str, most: int) -> str:
+    if _bytes(text) <= most:
+        return text
+    return text.encode()[: max(0, most - len("…".encode()))].decode(errors="ignore") + "…"
 
 
 def _cut(text: str, characters: int) -> str:

@@ -18,7 +18,7 @@ def command() -> list[str]:
     found = shutil.which("nano-banana-mcp")
     if found:
         return [str(Path(found).absolute())]
-    return [sys.executable, "-m", "nano_banana_mcp"]
+    return [sys.executable, "-P", "-m", "nano_banana_mcp"]
 
 
 def configurations(start: list[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import shutil
 import sys
@@ -32,14 +33,20 @@ def run(settings: Settings, prompt: str, output: Path | None, env_file: Path | N
         _say("Set DEFAPI_API_KEY to make a real picture.")
     else:
         _say(f"The real API at {settings.base_url}: this picture costs credits.")
-    arguments = ["-m", "nano_banana_mcp"]
+    try:
+        folder = _writable(output)
+    except OSError as error:
+        _say(f"--output: cannot save in {output}: {error.strerror}. Nothing was sent.")
+        return 1
+    # -P: a file of the user's called mcp.py or httpx.py is not ours to import.
+    arguments = ["-P", "-m", "nano_banana_mcp"]
     arguments += ["--sandbox"] if sandbox else []
     arguments += ["--env-file", str(env_file.absolute())] if env_file else []
     usual = settings.sandbox_seconds if sandbox else USUAL_SECONDS
-    return anyio.run(_make_picture, arguments, prompt.strip() or DEFAULT_PROMPT, output, usual)
+    return anyio.run(_make_picture, arguments, prompt.strip() or DEFAULT_PROMPT, folder, usual)
 
 
-async def _make_picture(server: list[str], prompt: str, output: Path | None, usual_seconds: float) -> int:
+async def _make_picture(server: list[str], prompt: str, folder: Path, usual_seconds: float) -> int:
     from mcp.client import Client
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
@@ -66,28 +73,36 @@ async def _make_picture(server: list[str], prompt: str, output: Path | None, usu
         if result.is_error or not facts.get("finished"):
             return _failed(result)
         _say(f"                {facts['credits_consumed']} credits, {facts['elapsed_seconds']:g} s\n")
-        for image in facts["images"]:
-            await _save(client, image, output)
+        saved = [await _save(client, image, folder) for image in facts["images"]]
     if any((image["url"] or "").startswith("http://127.0.0.1") for image in facts["images"]):
         _say("      (the URL was the sandbox's own and ended with it; the file stays)")
-    return 0
+    return 0 if all(saved) else 1
 
 
-async def _save(client: Any, image: dict[str, Any], output: Path | None) -> None:
+async def _save(client: Any, image: dict[str, Any], folder: Path) -> bool:
+    """Print where a picture is, and save it. Returns whether that worked."""
+    from mcp.shared.exceptions import MCPError
+
     if image["url"]:
         _say(f"URL   {image['url']}")
-    contents = (await client.read_resource(image["resource_uri"])).contents[0]
+    try:
+        contents = (await client.read_resource(image["resource_uri"])).contents[0]
+    except MCPError as error:
+        _say(f"      It could not be saved: {error.message}")
+        return False
     name = image["resource_uri"].removeprefix("nanobanana://tasks/").replace("/images/", "-")
-    folder = _writable(output)
     path = folder / (name + extension_for(contents.mime_type))
     path.write_bytes(base64.b64decode(contents.blob))
     _say(f"File  {path}  ({path.stat().st_size:,} bytes, {contents.mime_type})")
+    return True
 
 
 def _writable(wanted: Path | None) -> Path:
     """The folder to save in: the one asked for, ``./pictures``, or a temporary one where that cannot be."""
     if wanted is not None:
         wanted.mkdir(parents=True, exist_ok=True)
+        if not os.access(wanted, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return wanted.absolute()
     try:
         folder = Path.cwd() / "pictures"

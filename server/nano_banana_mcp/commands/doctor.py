@@ -39,7 +39,8 @@ def run(settings: Settings) -> int:
         if finding.advice:
             sys.stdout.write(f"{'':18} {finding.advice}\n")
     sys.stdout.write("\nTo use it, put this into your host's configuration:\n")
-    for host, text in configurations(command()).items():
+    start = [*command(), *(["--sandbox"] if settings.sandbox else [])]
+    for host, text in configurations(start).items():
         sys.stdout.write(f"\n── {host}\n{text}\n")
     return 0 if all(finding.good for finding in findings) else 1
 
@@ -80,8 +81,10 @@ async def _api(settings: Settings) -> list[Finding]:
                 return [Finding(False, "network", error.message, error.hint)]
             if key is None:
                 return [reached]
-            return [reached, Finding(False, "credits", error.message, error.hint)]
-        return [reached, Finding(True, "credits", f"{credits_left} left")]
+            refused = "key" if error.status in (401, 403) else "credits"
+            return [reached, Finding(False, refused, error.message, error.hint)]
+        enough = float(credits_left) > 0
+        return [reached, Finding(enough, "credits", f"{credits_left} left", None if enough else "Add credits.")]
 
 
 def _about_plain_http(base_url: str) -> str | None:

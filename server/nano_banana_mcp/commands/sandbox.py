@@ -17,7 +17,7 @@ def run(settings: Settings, host: str, port: int, directives: str) -> int:
 
     def announce(url: str) -> None:
         sys.stdout.write(
-            f"The sandbox listens on {url} (no key is checked, nothing is charged). Use it with\n"
+            f"The sandbox listens on {url} (nothing is charged). Use it with\n"
             f"  DEFAPI_BASE_URL={url} DEFAPI_API_KEY=dk-sandbox nano-banana-mcp\n"
             f"What it was asked for: {url}/_sandbox/stats and /_sandbox/tasks. Ctrl-C ends it.\n"
         )

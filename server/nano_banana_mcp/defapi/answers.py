@@ -32,7 +32,7 @@ _MEANING: dict[int, tuple[type[DefapiError], str]] = {
     401: (KeyRefused, "The image API refused the API key"),
     402: (OutOfCredits, "The account has not enough credits"),
     403: (KeyRefused, "The image API does not allow this with the key in use"),
-    404: (TaskNotFound, "The image API does not know it"),
+    404: (TaskNotFound, "The image API knows no such task or address"),
 }
 
 
@@ -66,21 +66,17 @@ def read_submit(answer: Answer) -> str:
         Refused: the API will not draw it; nothing was charged, as far as the API says.
         OutcomeUnknown: the answer does not tell whether a task was made.
     """
+    # Whatever else it says: a task that has an id was made, and another submit would pay twice.
+    if task_id := task_id_in_fragment(answer.body):
+        return task_id
     body = answer.json
-    if answer.successful:
-        if body is not None and wire.failure_code(body):
-            raise _refusal(_status_in_code(body), body)
-        task_id = (wire.read_task_id(body) if body is not None else None) or task_id_in_fragment(answer.body)
-        if task_id:
-            return task_id
+    if answer.successful and (body is None or not wire.failure_code(body)):
         raise OutcomeUnknown(
             f"The image API took the request but its answer holds no task id. {MAY_HAVE_BEEN_CHARGED}",
             status=answer.status,
         )
-    if task_id := task_id_in_fragment(answer.body):
-        return task_id  # whatever the status says: a task with an id was made, and another submit would pay twice
-    if _is_refusal(answer.status):
-        raise _refusal(answer.status, body, answer.retry_after)
+    if answer.successful or _is_refusal(answer.status):
+        raise _refusal(answer, body)
     raise OutcomeUnknown(
         f"The image API's gateway answered {_named(answer.status)}, so it is not known whether the request "
         f"arrived. {MAY_HAVE_BEEN_CHARGED}",
@@ -142,16 +138,14 @@ def _usable_body(answer: Answer) -> dict[str, Any]:
     body = answer.json
     if not answer.successful:
         if _is_refusal(answer.status):
-            raise _refusal(answer.status, body, answer.retry_after)
+            raise _refusal(answer, body)
         raise NoAnswer(f"The image API's gateway answered {_named(answer.status)}.", status=answer.status)
     if body is None:
         raise NoAnswer("The image API answered with something that is not its JSON.", status=answer.status)
     if wire.failure_code(body):
-        status = _status_in_code(body)
-        if status in (401, 402, 403, 404):
-            raise _refusal(status, body)
-        said = wire.failure_text(body) or "no reason given"
-        raise NoAnswer(f"The image API answered the query with a failure: {said}", status=answer.status)
+        if _status_in_code(body) in _MEANING:
+            raise _refusal(answer, body)
+        raise NoAnswer(f"The image API answered the query with a failure.{_said(body)}", status=answer.status)
     return body
 
 
@@ -160,26 +154,36 @@ def _is_refusal(status: int) -> bool:
     return status in _REFUSING_FOR_NOW or (300 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT)
 
 
-def _status_in_code(body: dict[str, Any]) -> int:
-    """The HTTP status that a 200 answer carries in its ``code`` or words; 400 where it names none."""
-    code = body.get("code")
-    if str(code) in ("401", "402", "403", "404", "429"):
-        return int(str(code))
-    text = wire.failure_text(body) or ""
-    return 404 if "task not found" in text.lower() else 400
+def _status_in_code(body: dict[str, Any]) -> int | None:
+    """The HTTP status that a 200 answer carries in its ``code`` or words, if it names one."""
+    code = str(body.get("code"))
+    if code.isdecimal() and len(code) == 3:
+        return int(code)
+    return 404 if "task not found" in (wire.failure_text(body) or "").lower() else None
 
 
-def _refusal(status: int, body: Any, retry_after: str | None = None) -> DefapiError:
-    said = wire.failure_text(body)
-    words = f"({status})." + (f" It said: {said}" if said else "")
-    if status in _REFUSING_FOR_NOW:
+def _refusal(answer: Answer, body: dict[str, Any] | None) -> DefapiError:
+    if answer.successful and body is not None:
+        status, named = _status_in_code(body) or 400, f"code {wire.clean(str(body.get('code')))[:20]}"
+    else:
+        status, named = answer.status, str(answer.status)
+    if status in _REFUSING_FOR_NOW and (status == HTTPStatus.TOO_MANY_REQUESTS or not answer.successful):
         what = "is limiting requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "has trouble"
-        return Busy(f"The image API {what} {words}", status=status, retry_after=parse_retry_after(retry_after))
-    if status < 400:
+        words = f"The image API {what} ({named}).{_said(body)}"
+        return Busy(words, status=status, retry_after=parse_retry_after(answer.retry_after))
+    if 300 <= status < 400:
         hint = "Check DEFAPI_BASE_URL: it should be the address that the redirect leads to."
-        return RequestRefused(f"The image API answered with a redirect {words}", status=status, hint=hint)
+        return RequestRefused(f"The image API answered with a redirect ({named}).", status=status, hint=hint)
     kind, what = _MEANING.get(status, (RequestRefused, "The image API refused the request"))
-    return kind(f"{what} {words}", status=status)
+    error = kind(f"{what} ({named}).{_said(body)}", status=status)
+    if status in _REFUSING_FOR_NOW or status >= 500:
+        error.hint = "Try again later."
+    return error
+
+
+def _said(body: dict[str, Any] | None) -> str:
+    text = wire.failure_text(body)
+    return f" It said: {wire.sentence(text)}" if text else ""
 
 
 def _named(status: int) -> str:

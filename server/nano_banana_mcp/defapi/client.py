@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -17,8 +19,10 @@ from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-LONGEST_QUERY_SECONDS = 15.0
-"""A query that hangs is worth less than the next one."""
+LONGEST_QUERY_SECONDS = 30.0
+
+SHORTEST_SECRET = 6
+"""A key shorter than this is none, and would be found in every other word."""
 
 
 class Journal(Protocol):
@@ -89,8 +93,12 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: see their words; asking again is always free.
         """
-        answer = await self._ask("/api/task/query", {"task_id": task_id})
-        return answers.read_query(answer)
+        with self._asking():
+            answer = await self._ask("/api/task/query", {"task_id": task_id})
+            snapshot = answers.read_query(answer)
+        reason = None if snapshot.reason is None else self._without_key(snapshot.reason)
+        texts = tuple(self._without_key(text) for text in snapshot.texts)
+        return snapshot.model_copy(update={"reason": reason, "texts": texts})
 
     async def credits(self) -> str:
         """The credits left on the account, as a decimal string.
@@ -98,7 +106,8 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: as :meth:`query`.
         """
-        return answers.read_account(await self._ask("/api/user", {}))
+        with self._asking():
+            return answers.read_account(await self._ask("/api/user", {}))
 
     async def settled(self) -> None:
         """Return when no submit is under way and unrecorded."""
@@ -114,6 +123,7 @@ class DefapiClient:
             try:
                 outcome = await self._submit_once(request)
             except DefapiError as error:
+                error.message = self._without_key(error.message)
                 outcome = error
             if journal is not None:
                 await journal.after(outcome)
@@ -154,6 +164,21 @@ class DefapiClient:
     def _unreachable(self, broken: Broken) -> Unreachable:
         host = urlsplit(self.base_url).netloc
         return Unreachable(f"The image API at {host} could not be reached: {broken}.")
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Marks errors as those of a question, which costs nothing."""
+        try:
+            yield
+        except DefapiError as error:
+            error.asking = True
+            error.message = self._without_key(error.message)
+            raise
+
+    def _without_key(self, words: str) -> str:
+        """Some APIs repeat a wrong key in their words; ours must not go on from here."""
+        key = "" if self._key is None else self._key.get_secret_value().strip()
+        return words.replace(key, "***") if len(key) >= SHORTEST_SECRET else words
 
     def _require_key(self) -> str:
         if self._key is None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import anyio
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.answers import Answer
+from nano_banana_mcp.settings import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
     import ssl
@@ -17,9 +20,14 @@ if TYPE_CHECKING:
 USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
 
 LONGEST_CONNECT_SECONDS = 10.0
+LONGEST_SILENCE_SECONDS = 6.0
+"""Of a query. One that hangs is worth less than the next one; one that brings a large picture may take its time."""
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 """Room for four pictures of about 10 MB as base64."""
+
+
+_ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class Connection:
@@ -56,12 +64,13 @@ class Connection:
         """
         import httpx
 
+        paid = method == "POST"
         received, sent = bytearray(), _Sent()
         why: str
         try:
             # httpx bounds each read, not their sum: a body that drips needs the deadline around all of it.
             with anyio.fail_after(seconds):
-                async with self._http(paid=method == "POST").stream(
+                async with self._http(paid=paid).stream(
                     method,
                     self._base_url + path,
                     params=params,
@@ -73,9 +82,7 @@ class Connection:
                         received += chunk
                         if len(received) > LARGEST_ANSWER_BYTES:
                             raise Broken("its answer is larger than any picture", sent=True, received=bytes(received))
-                    # Some APIs repeat a wrong key in their error; ours must not go on from here.
-                    body = bytes(received).replace(key.encode(), b"***")
-                    return Answer(response.status_code, body, response.headers.get("retry-after"))
+                    return Answer(response.status_code, bytes(received), response.headers.get("retry-after"))
         except TimeoutError:
             why = f"no answer within {seconds:g} s"
         except (httpx.RequestError, httpx.InvalidURL) as error:
@@ -87,21 +94,32 @@ class Connection:
         if paid:
             # A kept-alive connection may be closed by the server in the moment of reuse, and then nobody
             # knows whether the request was read: a submit always gets a connection of its own.
-            self._paid_http = self._paid_http or self._new_http(keep=0)
+            self._paid_http = self._paid_http or self._new_http(keep=0, longest_silence=self._timeout)
             return self._paid_http
-        self._free_http = self._free_http or self._new_http(keep=32)
+        silence = min(self._timeout, LONGEST_SILENCE_SECONDS)
+        self._free_http = self._free_http or self._new_http(keep=32, longest_silence=silence)
         return self._free_http
 
-    def _new_http(self, *, keep: int) -> httpx.AsyncClient:
+    def _new_http(self, *, keep: int, longest_silence: float) -> httpx.AsyncClient:
         import httpx
 
-        self._tls = self._tls or httpx.create_ssl_context()
-        return httpx.AsyncClient(
-            verify=self._tls,
-            timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, LONGEST_CONNECT_SECONDS), pool=None),
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=keep),
-            headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
-        )
+        parts = urlsplit(self._base_url)
+        connect = min(self._timeout, LONGEST_CONNECT_SECONDS)
+        try:
+            if parts.scheme == "https" and self._tls is None:
+                self._tls = httpx.create_ssl_context()
+            return httpx.AsyncClient(
+                # Nothing on this machine is reached through a proxy.
+                trust_env=parts.hostname not in LOOPBACK_HOSTS,
+                verify=self._tls or False,
+                timeout=httpx.Timeout(self._timeout, connect=connect, read=longest_silence, pool=None),
+                limits=httpx.Limits(max_connections=64, max_keepalive_connections=keep),
+                headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+            )
+        except (OSError, ValueError, ImportError, httpx.InvalidURL):
+            # Not the error's own words: they may hold a proxy's password.
+            names = [name for name in _ENVIRONMENT if os.environ.get(name) or os.environ.get(name.lower())]
+            raise Broken(f"{' or '.join(names) or 'the TLS set-up'} cannot be used", sent=False, received=b"") from None
 
 
 class Broken(Exception):
@@ -142,5 +160,8 @@ def _why(error: Exception) -> str:
         (httpx.TimeoutException, "it took too long"),
         (httpx.RemoteProtocolError, "the connection was closed early"),
         (httpx.NetworkError, "the connection broke"),
+        (httpx.DecodingError, "the answer could not be decoded"),
+        (httpx.ProxyError, "the proxy refused"),
+        (httpx.InvalidURL, "its address cannot be used"),
     )
-    return next((words for kind, words in known if isinstance(error, kind)), type(error).__name__)
+    return next((words for kind, words in known if isinstance(error, kind)), "the connection failed")

@@ -29,16 +29,21 @@ class DefapiError(Exception):
         message: What happened, one or two sentences.
         hint: What to do next.
         status: The HTTP status, where a whole answer was read.
+        asking: Whether it was only a question, which costs nothing.
     """
 
     hint = "Try again later."
+    asking = False
 
     def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__()
         self.message = message
         self.status = status
         if hint is not None:
             self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
 
     def __repr__(self) -> str:
         # The retry library logs the repr, and the API's words may echo a prompt.

@@ -45,9 +45,12 @@ class Backoff:
 
     rng: random.Random = field(default_factory=random.SystemRandom)
     failures: int = 0
+    slept: float = 0.0
 
     def __call__(self, error: Exception) -> bool | float:
         self.failures += 1
         if not isinstance(error, DefapiError) or not may_repeat(error):
             return False
-        return delay_before(self.failures, error, self.rng)
+        delay = delay_before(self.failures, error, self.rng)
+        self.slept += delay
+        return delay if self.slept <= LONGEST_RETRY_AFTER_SECONDS + LAST_CEILING_SECONDS else False

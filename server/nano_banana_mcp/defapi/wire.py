@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from nano_banana_mcp.urls import http_url
+
 # Two shapes are seen (`ta` + UUID, and a UUID that starts with `ta`), so only the alphabet is checked.
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _LONGEST_TEXT = 500
-_LONGEST_URL = 8_192
-_NOT_IN_URLS = frozenset(' "<>\\^`{|}\u3000')
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -128,6 +128,11 @@ def clean(text: str) -> str:
     return flat if len(flat) <= _LONGEST_TEXT else flat[: _LONGEST_TEXT - 1] + "…"
 
 
+def sentence(text: str) -> str:
+    """``text`` with a full stop, unless it ends like a sentence already."""
+    return text if text.endswith((".", "!", "?", "…", "。", "！", "？")) else f"{text}."
+
+
 def _read_result(result: Any) -> tuple[list[str], list[str]]:
     items = result if isinstance(result, list) else [result]
     pictures: list[str] = []
@@ -135,17 +140,16 @@ def _read_result(result: Any) -> tuple[list[str], list[str]]:
     for item in items:
         picture = item.get("image") if isinstance(item, dict) else item
         text = item.get("text") if isinstance(item, dict) else None
-        if isinstance(picture, str) and _is_picture(picture.strip()):
-            pictures.append(picture.strip())
+        if isinstance(picture, str) and (address := _address(picture)):
+            pictures.append(address)
         if isinstance(text, str) and clean(text):
             texts.append(clean(text))
     return pictures, texts
 
 
-def _is_picture(address: str) -> bool:
-    """Whether it is an address that can be passed on: what looks like one may hold words for the model."""
-    if address[:11].lower() == "data:image/":
-        return address.isascii()
-    if len(address) > _LONGEST_URL or not address.isprintable() or any(c in _NOT_IN_URLS for c in address):
-        return False
-    return address.lower().startswith(("https://", "http://"))
+def _address(picture: str) -> str | None:
+    """A picture's address if it can be passed on; what only looks like one may hold words for the model."""
+    text = picture.strip()
+    if text[:11].lower() == "data:image/":
+        return text if text.isascii() else None
+    return http_url(text)

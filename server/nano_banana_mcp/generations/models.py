@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
-from nano_banana_mcp.defapi.wire import TaskSnapshot, clean
+from nano_banana_mcp.defapi.wire import TaskSnapshot, clean, sentence
 from nano_banana_mcp.images.data_uri import decode_data_uri
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_mcp.images.picture import Picture
@@ -127,6 +127,8 @@ def read(known: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
         return Reading(replace(known, status=status, credits_consumed=snapshot.consumed, open_at=now), {})
     images, pictures, spoiled = _images(snapshot.pictures)
     message = snapshot.reason or (clean(" ".join(snapshot.texts)) or None)
+    if spoiled and images:
+        message = f"{len(spoiled)} more could not be used: {sentence(spoiled[0])} {message or ''}".strip()
     if status is Status.SUCCESS and not images:
         status, message = Status.FAILED, _why_no_picture(snapshot, spoiled)
     elif status is Status.FAILED:
@@ -170,11 +172,11 @@ def _images(sources: tuple[str, ...]) -> tuple[tuple[GeneratedImage, ...], dict[
 
 
 def _why_no_picture(snapshot: TaskSnapshot, spoiled: list[str]) -> str:
-    charged = "It counts as done for the API, so it may have been charged."
+    charged = "The API counts it as done, so it may have been charged."
     if spoiled:
-        return f"The API reported success, but its picture cannot be used: {spoiled[0]} {charged}"
+        return f"{charged} Its picture cannot be used: {sentence(spoiled[0])}"
     if snapshot.texts:
-        return f"The model answered in words instead of drawing: “{clean(' '.join(snapshot.texts))}” {charged}"
+        return f"{charged} The model answered in words instead of drawing: “{clean(' '.join(snapshot.texts))}”"
     if snapshot.reason:
-        return f"The API reported success without a picture: {snapshot.reason} {charged}"
-    return f"The API reported success without a picture. {charged}"
+        return f"{charged} It reported success without a picture: {sentence(snapshot.reason)}"
+    return f"{charged} It reported success without a picture."

@@ -16,9 +16,10 @@ from nano_banana_mcp.defapi.errors import DefapiError, OutcomeUnknown, TaskNotFo
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
-from nano_banana_mcp.generations.models import Generation, Status, new_intent_id, read
+from nano_banana_mcp.generations.models import Generation, new_intent_id, read
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.urls import http_url
 
 if TYPE_CHECKING:
     from nano_banana_mcp.images.fetch import PictureFetcher
@@ -132,7 +133,7 @@ class Studio:
         try:
             waited = await self._waiting.wait(generation, wait_seconds, report)
         except DefapiError as trouble:
-            waited = Waited(await self.ledger.find(generation.handle) or generation, trouble)
+            waited = Waited(await self.ledger.find(generation.handle) or generation, trouble, given_up=True)
         return replace(waited, note=self.ledger.problem)
 
     async def settled(self) -> None:
@@ -163,12 +164,19 @@ class Studio:
         return latest
 
     async def wait(self, handle: str, seconds: float, report: Report | None = None) -> Waited:
-        """Wait until the task ends, at most ``seconds``.
+        """Wait until the task ends, at most ``seconds``. One of our own that cannot be asked for any more (a refused
+        key) is handed back with the trouble, given up.
 
         Raises:
-            DefapiError: the task cannot be asked for at all (a refused key, an unknown task).
+            DefapiError: a task made elsewhere cannot be asked for (a refused key, an unknown task).
         """
-        return await self._waiting.wait(await self._known(handle), seconds, report)
+        known = await self._known(handle)
+        try:
+            return await self._waiting.wait(known, seconds, report)
+        except DefapiError as trouble:
+            if known.submitted_at is None:
+                raise
+            return Waited(await self.ledger.find(handle) or known, trouble, given_up=True)
 
     async def open_picture(self, handle: str, number: int) -> Picture:
         """The bytes of a picture, by its generation and its number in it.
@@ -195,9 +203,10 @@ class Studio:
             NoSuchPicture: this server did not hand out that URL.
             PictureError: the bytes cannot be had.
         """
-        if await self.ledger.find_image(url) is None:
+        address = http_url(url)  # clients differ in how they spell a URL that they were handed
+        if address is None or await self.ledger.find_image(address) is None:
             raise NoSuchPicture
-        return await self._fetcher.fetch(url)
+        return await self._fetcher.fetch(address)
 
     @property
     def _fetcher(self) -> PictureFetcher:
@@ -243,7 +252,7 @@ class Studio:
     async def _known(self, handle: str) -> Generation:
         known = await self.ledger.find(handle)
         if known is None:  # made elsewhere: the API may know it
-            return Generation(new_intent_id(), task_id=handle, status=Status.PENDING, created_at=self.now())
+            return Generation(new_intent_id(), task_id=handle, created_at=self.now())
         return honest(known)
 
     async def _ask(self, known: Generation) -> Generation:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import anyio
 from anyio.abc import TaskGroup
 
-from nano_banana_mcp.defapi.errors import Busy, DefapiError, NoAnswer, Unreachable
+from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer, Refused, TaskNotFound, Unreachable
 from nano_banana_mcp.generations import schedule
 from nano_banana_mcp.generations.models import Generation
 
@@ -17,6 +18,11 @@ REPORT_EVERY_SECONDS = 3.0
 
 PASSING_TROUBLE = (Busy, NoAnswer, Unreachable)
 """Trouble that a later query may not meet: a wait lives through it until its own deadline."""
+
+MOST_REFUSALS = 3
+"""A refusal of a query for a task of ours may be a gateway's mood; so many in a row are not."""
+
+MOST_REMEMBERED_QUERIES = 10_000
 
 Ask = Callable[[Generation], Awaitable[Generation]]
 Report = Callable[[Generation, float], Awaitable[None]]
@@ -30,6 +36,7 @@ class Waited:
     generation: Generation
     trouble: DefapiError | None = None
     note: str | None = None
+    given_up: bool = False
 
 
 @dataclass
@@ -136,15 +143,26 @@ class Waiting:
     async def _look(self, watch: _Watch) -> None:
         try:
             latest = await self._ask(watch.latest)
-        except PASSING_TROUBLE as trouble:
+        except DefapiError as trouble:
             watch.trouble = trouble
             watch.failures += 1
             self._last_query[watch.key] = anyio.current_time()
+            if not self._may_pass(watch, trouble):
+                raise
         else:
             watch.trouble = None
             watch.failures = 0
             self._queried(latest)
             watch.publish(latest)
+
+    def _may_pass(self, watch: _Watch, trouble: DefapiError) -> bool:
+        """Whether a later query may do better. A task of ours exists, whatever a gateway says of it now."""
+        if isinstance(trouble, PASSING_TROUBLE):
+            return True
+        ours = watch.latest.submitted_at is not None
+        if isinstance(trouble, KeyRefused | TaskNotFound) and trouble.status != HTTPStatus.FORBIDDEN:
+            return ours and watch.failures < MOST_REFUSALS
+        return ours and isinstance(trouble, Refused)
 
     def _pause(self, watch: _Watch) -> float:
         task = watch.latest
@@ -158,6 +176,8 @@ class Waiting:
         return max(schedule.due_in(elapsed, since), least)
 
     def _queried(self, latest: Generation) -> None:
+        if len(self._last_query) > MOST_REMEMBERED_QUERIES:
+            self._last_query.clear()
         if latest.finished:
             self._last_query.pop(latest.handle, None)
         else:
