@@ -2,7 +2,7 @@
 
 import anyio
 
-from tests.benchmarks import cold_start, per_call
+from tests.benchmarks import cold_start, detection, per_call
 
 
 def main() -> None:
@@ -18,6 +18,9 @@ def main() -> None:
         f"(target ≤ {per_call.TARGET_RATIO}; medians {call.get_task * 1000:.2f}, {call.echo * 1000:.2f} and "
         f"{call.get * 1000:.2f} ms)"
     )
+
+    print("\ndetection, simulated (lognormal latencies, round trip 0.25 s):")
+    print("\n".join(detection.report()))
 
 
 if __name__ == "__main__":

@@ -1,35 +1,80 @@
 """When to ask: the pure rules."""
 
+from __future__ import annotations
+
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nano_banana_mcp.generations import schedule
+from nano_banana_mcp.generations.schedule import Pace
+from tests.benchmarks.detection import latencies
 
-elapsed = st.floats(min_value=0, max_value=10_000)
+elapsed = st.floats(min_value=0, max_value=100_000)
+seen = st.lists(st.floats(min_value=0.01, max_value=10_000), max_size=60)
 
 
-def test_a_fresh_task_is_not_asked_for_before_any_picture_can_be_ready() -> None:
-    assert schedule.due_in(0.0, None) == schedule.FIRST_QUERY_SECONDS
-    assert schedule.due_in(0.5, None) == schedule.FIRST_QUERY_SECONDS - 0.5
+def test_of_a_model_that_is_not_known_a_fresh_task_is_asked_for_soon() -> None:
+    assert Pace().due_in(0.0, None) == schedule.FIRST_QUERY_SECONDS
+    assert Pace().due_in(0.5, None) == schedule.FIRST_QUERY_SECONDS - 0.5
 
 
 def test_an_old_task_that_was_never_asked_for_is_due_at_once() -> None:
-    assert schedule.due_in(100.0, None) == 0.0
+    assert Pace().due_in(100.0, None) == 0.0
 
 
 def test_a_query_of_a_moment_ago_is_not_repeated() -> None:
-    assert schedule.due_in(40.0, 0.0) == schedule.interval(40.0)
+    assert Pace().due_in(40.0, 0.0) == Pace().interval(40.0)
 
 
 @given(elapsed)
-def test_intervals_stay_within_their_bounds_and_never_shrink_with_time(seconds: float) -> None:
-    now, later = schedule.interval(seconds), schedule.interval(seconds + 1)
+def test_unlearned_intervals_stay_within_their_bounds_and_never_shrink_with_time(seconds: float) -> None:
+    now, later = Pace().interval(seconds), Pace().interval(seconds + 1)
     assert schedule.SHORTEST_INTERVAL_SECONDS <= now <= later <= schedule.LONGEST_INTERVAL_SECONDS
 
 
-@given(elapsed, st.none() | elapsed)
-def test_a_pause_is_never_negative(seconds: float, since: float | None) -> None:
-    assert schedule.due_in(seconds, since) >= 0.0
+@given(seen, elapsed, st.none() | elapsed)
+def test_no_history_whatever_makes_a_pause_negative_or_endless(
+    history: list[float], seconds: float, since: float | None
+) -> None:
+    assert 0.0 <= Pace(history).due_in(seconds, since) <= 100_000
+
+
+@given(seen.filter(lambda history: len(history) >= schedule.FEWEST_LATENCIES), elapsed)
+def test_learned_intervals_stay_within_their_bounds(history: list[float], seconds: float) -> None:
+    interval = Pace(history).interval(seconds)
+    assert schedule.SHORTEST_LEARNED_INTERVAL_SECONDS <= interval <= schedule.LONGEST_LEARNED_INTERVAL_SECONDS
+
+
+def test_two_latencies_are_not_enough_to_go_by() -> None:
+    assert Pace([300.0, 300.0]).first() == Pace().first()
+
+
+@pytest.mark.parametrize("median", [12.0, 45.0, 180.0])
+def test_what_was_seen_sets_the_first_query_and_the_pace(median: float) -> None:
+    pace = Pace(latencies(median, 20, seed=1))
+    assert 0.05 * median < pace.first() < median
+    assert pace.interval(median) < pace.interval(0.2 * median)
+    assert pace.interval(median) == pytest.approx((0.4 * median) ** 0.5, rel=0.5)
+
+
+def test_a_slow_model_is_asked_for_less_often_than_a_fast_one() -> None:
+    fast, slow = Pace(latencies(12.0, 20, seed=1)), Pace(latencies(180.0, 20, seed=1))
+    assert fast.first() < slow.first()
+    assert fast.interval(12.0) < slow.interval(180.0)
+
+
+def test_a_day_on_which_everything_is_faster_is_noticed_all_the_same() -> None:
+    """Learned 180 s, come after 10 s: the first look is not left to what was learned alone."""
+    assert Pace(latencies(180.0, 50, seed=1)).first() < 25.0
+
+
+def test_equal_latencies_do_not_make_the_pace_blind_for_others() -> None:
+    pace = Pace([20.0] * 50)
+    assert pace.interval(60.0) <= schedule.LONGEST_LEARNED_INTERVAL_SECONDS
+    assert pace.first() < 20.0
 
 
 def test_failures_in_a_row_lengthen_the_pause_up_to_a_limit() -> None:
@@ -41,3 +86,9 @@ def test_failures_in_a_row_lengthen_the_pause_up_to_a_limit() -> None:
 
 def test_a_retry_after_of_the_api_is_the_least_pause() -> None:
     assert schedule.backoff(1, 20.0) == 20.0
+
+
+def test_shuffled_history_gives_the_same_pace() -> None:
+    history = latencies(45.0, 20, seed=1)
+    shuffled = random.Random(2).sample(history, len(history))
+    assert Pace(history).interval(45.0) == pytest.approx(Pace(shuffled).interval(45.0))

@@ -20,6 +20,7 @@ from nano_banana_mcp.defapi.errors import (
     TaskNotFound,
 )
 from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.schedule import Pace
 from nano_banana_mcp.generations.waiting import MOST_REFUSALS, REPORT_EVERY_SECONDS, Waited, Waiting, waiting_room
 
 
@@ -47,12 +48,17 @@ def virtually(run: Callable[[], Awaitable[Any]]) -> Any:
     return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+async def unhurried(_: Generation) -> Pace:
+    """Nothing is known yet."""
+    return Pace()
+
+
 FRESH = Generation("in-1", "ta1", Status.PENDING, submitted_at=0.0)
 
 
 def waiting_for(api: Api, *, timeout: float = 60.0, known: Generation = FRESH) -> Waited:
     async def run() -> Waited:
-        async with waiting_room(api.ask, anyio.current_time) as waiting:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             return await waiting.wait(known, timeout)
 
     result: Waited = virtually(run)
@@ -61,7 +67,7 @@ def waiting_for(api: Api, *, timeout: float = 60.0, known: Generation = FRESH) -
 
 def test_a_wait_ends_with_the_picture_soon_after_it_is_ready() -> None:
     async def run() -> float:
-        async with waiting_room(api.ask, anyio.current_time) as waiting:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             assert (await waiting.wait(FRESH, 60.0)).generation.status is Status.SUCCESS
             return anyio.current_time()
 
@@ -77,7 +83,7 @@ def test_a_wait_that_times_out_hands_back_the_state() -> None:
 
 def test_a_wait_lasts_no_longer_than_its_timeout() -> None:
     async def run() -> float:
-        async with waiting_room(api.ask, anyio.current_time) as waiting:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             await waiting.wait(FRESH, 7.0)
             return anyio.current_time()
 
@@ -98,7 +104,7 @@ def test_twenty_waits_for_one_task_cost_the_queries_of_one() -> None:
         async def one(waiting: Waiting) -> None:
             results.append(await waiting.wait(FRESH, 60.0))
 
-        async with waiting_room(many.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+        async with waiting_room(many.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
             for _ in range(20):
                 group.start_soon(one, waiting)
         return results
@@ -120,7 +126,7 @@ def test_a_task_made_elsewhere_is_asked_for_at_once_and_then_less_and_less_often
 
 def test_waiting_again_after_a_timeout_goes_on_with_the_schedule() -> None:
     async def run() -> None:
-        async with waiting_room(api.ask, anyio.current_time) as waiting:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             for _ in range(10):
                 await waiting.wait(FRESH, 1.0)
 
@@ -158,7 +164,7 @@ def test_a_refusal_of_a_task_of_ours_ends_every_wait_after_the_third_in_a_row(tr
             except DefapiError as error:
                 errors.append(type(error))
 
-        async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(one, waiting)
         assert anyio.current_time() < 10.0
@@ -174,7 +180,7 @@ def test_a_refusal_of_a_task_of_ours_ends_every_wait_after_the_third_in_a_row(tr
 )
 def test_a_refusal_of_a_task_made_elsewhere_ends_the_wait_at_once(trouble: DefapiError) -> None:
     async def run() -> None:
-        async with waiting_room(api.ask, anyio.current_time) as waiting:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             with pytest.raises(type(trouble)):
                 await waiting.wait(Generation("in-1", "ta1"), 60.0)
 
@@ -198,7 +204,7 @@ def test_what_gateways_say_now_and_then_is_lived_through_for_a_task_of_ours(trou
 
 def test_an_error_of_one_wait_does_not_spoil_the_next() -> None:
     async def run() -> Waited:
-        async with waiting_room(api.ask, anyio.current_time) as waiting:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             with pytest.raises(KeyRefused):
                 await waiting.wait(FRESH, 60.0)
             return await waiting.wait(FRESH, 60.0)
@@ -209,7 +215,7 @@ def test_an_error_of_one_wait_does_not_spoil_the_next() -> None:
 
 def test_a_defect_while_asking_reaches_the_waiter_and_not_the_whole_server() -> None:
     async def run() -> None:
-        async with waiting_room(api.ask, anyio.current_time) as waiting:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             with pytest.raises(ZeroDivisionError):
                 await waiting.wait(FRESH, 60.0)
             await waiting.wait(FRESH, 60.0)
@@ -220,7 +226,7 @@ def test_a_defect_while_asking_reaches_the_waiter_and_not_the_whole_server() -> 
 
 def test_the_loop_ends_with_the_last_wait() -> None:
     async def run() -> None:
-        async with waiting_room(api.ask, anyio.current_time) as waiting:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             with anyio.move_on_after(5.0):
                 await waiting.wait(FRESH, 60.0)
             asked = len(api.asked_at)
@@ -237,7 +243,7 @@ def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
             with anyio.move_on_after(3.0):
                 await waiting.wait(FRESH, 60.0)
 
-        async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
             group.start_soon(impatient, waiting)
             assert (await waiting.wait(FRESH, 60.0)).generation.finished
 
@@ -252,7 +258,7 @@ def test_progress_is_reported_at_the_start_at_each_change_and_every_few_seconds(
         reports.append((generation.status, waited))
 
     async def run() -> None:
-        async with waiting_room(Api(latency=20.0).ask, anyio.current_time) as waiting:
+        async with waiting_room(Api(latency=20.0).ask, unhurried, anyio.current_time) as waiting:
             await waiting.wait(FRESH, 60.0, report)
 
     virtually(run)
@@ -265,7 +271,7 @@ def test_progress_is_reported_at_the_start_at_each_change_and_every_few_seconds(
 
 def test_a_state_learned_elsewhere_ends_the_wait_at_once() -> None:
     async def run() -> None:
-        async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
 
             async def tell() -> None:
                 await anyio.sleep(0.5)
@@ -290,7 +296,7 @@ def test_two_thousand_waits_at_once_all_end() -> None:
             await waiting.wait(Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0), 60.0)
             ended += 1
 
-        async with waiting_room(api.ask, anyio.current_time) as waiting, anyio.create_task_group() as group:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
             for number in range(2_000):
                 group.start_soon(one, waiting, number)
         return ended

@@ -6,6 +6,7 @@ base64 is in either: a picture without a URL is named by its resource URI.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
@@ -87,7 +88,9 @@ def to_result(waited: Waited, now: float, *, errors: frozenset[Status] = frozens
 
 def as_json(generation: Generation, now: float) -> dict[str, Any]:
     """A generation for the JSON resources: the answer shape and what was asked for."""
-    return {**describe(Waited(generation), now).model_dump(mode="json"), "prompt": generation.prompt}
+    created = datetime.fromtimestamp(generation.created_at, UTC).isoformat(timespec="seconds")
+    described = describe(Waited(generation), now).model_dump(mode="json")
+    return {**described, "prompt": generation.prompt, "options": generation.options, "created_at": created}
 
 
 def _message(waited: Waited) -> str | None:

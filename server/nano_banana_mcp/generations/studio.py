@@ -17,6 +17,7 @@ from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
+from nano_banana_mcp.generations.schedule import Pace
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 from nano_banana_mcp.images.picture import Picture
 from nano_banana_mcp.urls import http_url
@@ -87,7 +88,7 @@ class Studio:
         """
         studio = cls(client, ledger, trusted_origins=trusted_origins, default_model=default_model, api=api, now=now)
         try:
-            async with waiting_room(studio._ask, now) as studio._waiting:
+            async with waiting_room(studio._ask, studio._pace, now) as studio._waiting:
                 yield studio
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
@@ -254,6 +255,9 @@ class Studio:
         if known is None:  # made elsewhere: the API may know it
             return Generation(new_intent_id(), task_id=handle, created_at=self.now())
         return honest(known)
+
+    async def _pace(self, known: Generation) -> Pace:
+        return Pace(await self.ledger.latencies(known.model) if known.model else ())
 
     async def _ask(self, known: Generation) -> Generation:
         if known.task_id is None:

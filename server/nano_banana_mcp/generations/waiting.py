@@ -25,6 +25,7 @@ MOST_REFUSALS = 3
 MOST_REMEMBERED_QUERIES = 10_000
 
 Ask = Callable[[Generation], Awaitable[Generation]]
+PaceOf = Callable[[Generation], Awaitable[schedule.Pace]]
 Report = Callable[[Generation, float], Awaitable[None]]
 """Told the state and the seconds waited so far, at each change of state and every few seconds."""
 
@@ -73,8 +74,9 @@ class _Watch:
 class Waiting:
     """Waits for tasks. Made by :func:`waiting_room`, whose task group its loops live in."""
 
-    def __init__(self, ask: Ask, tasks: TaskGroup, now: Callable[[], float]) -> None:
+    def __init__(self, ask: Ask, pace_of: PaceOf, tasks: TaskGroup, now: Callable[[], float]) -> None:
         self._ask = ask
+        self._pace_of = pace_of
         self._tasks = tasks
         self._now = now
         self._watches: dict[str, _Watch] = {}
@@ -131,8 +133,9 @@ class Waiting:
     async def _run(self, watch: _Watch) -> None:
         with watch.scope:
             try:
+                pace = await self._pace_of(watch.latest)
                 while not watch.over:
-                    await anyio.sleep(self._pause(watch))
+                    await anyio.sleep(self._pause(watch, pace))
                     if not watch.over:
                         await self._look(watch)
             except Exception as error:  # noqa: BLE001 - the edge of this task: the waiters get to see it
@@ -164,16 +167,16 @@ class Waiting:
             return ours and watch.failures < MOST_REFUSALS
         return ours and isinstance(trouble, Refused)
 
-    def _pause(self, watch: _Watch) -> float:
+    def _pause(self, watch: _Watch, pace: schedule.Pace) -> float:
         task = watch.latest
         last = self._last_query.get(watch.key)
         since = None if last is None else anyio.current_time() - last
         elapsed = task.elapsed_seconds(self._now())
         if elapsed is None:  # a task made elsewhere: it may be ready, so ask at once, and then less and less often
-            elapsed = schedule.FIRST_QUERY_SECONDS + anyio.current_time() - watch.began
+            elapsed = pace.first() + anyio.current_time() - watch.began
         asked_for = watch.trouble.retry_after if isinstance(watch.trouble, Busy) else None
         least = schedule.backoff(watch.failures, asked_for)
-        return max(schedule.due_in(elapsed, since), least)
+        return max(pace.due_in(elapsed, since), least)
 
     def _queried(self, latest: Generation) -> None:
         if len(self._last_query) > MOST_REMEMBERED_QUERIES:
@@ -189,8 +192,14 @@ class Waiting:
 
 
 @asynccontextmanager
-async def waiting_room(ask: Ask, now: Callable[[], float]) -> AsyncIterator[Waiting]:
-    """A :class:`Waiting` whose loops end with the block."""
+async def waiting_room(ask: Ask, pace_of: PaceOf, now: Callable[[], float]) -> AsyncIterator[Waiting]:
+    """A :class:`Waiting` whose loops end with the block.
+
+    Args:
+        ask: Asks the API for a task's state, once.
+        pace_of: Says when to ask for a task, by what is known of its like.
+        now: Wall-clock time, Unix seconds.
+    """
     async with anyio.create_task_group() as tasks:
-        yield Waiting(ask, tasks, now)
+        yield Waiting(ask, pace_of, tasks, now)
         tasks.cancel_scope.cancel()
