@@ -19,7 +19,8 @@ from pydantic import SecretStr
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.studio import Studio
-from nano_banana_mcp.settings import LOOPBACK_HOSTS, Settings
+from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
 
 if TYPE_CHECKING:

@@ -15,8 +15,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nano_banana_mcp.urls import http_url
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
-
 _UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 

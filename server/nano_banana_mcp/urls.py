@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote, urlsplit
 
 LONGEST_URL = 8_192
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # What RFC 3986 allows in a URL, and the percent sign of what is escaped already.
 _ALLOWED = "%/:?#[]@!$&'()*+,;=~-._"

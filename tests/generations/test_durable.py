@@ -15,7 +15,8 @@ import pytest
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.generations.models import Status
-from nano_banana_mcp.generations.sqlite import FILE_NAME, MIGRATIONS, SqliteLedger
+from nano_banana_mcp.generations.schema import MIGRATIONS
+from nano_banana_mcp.generations.sqlite import FILE_NAME, SqliteLedger
 from nano_banana_mcp.images.picture import Picture
 from tests.generations.test_ledger import intent, succeeded
 

@@ -10,7 +10,8 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from pydantic import ValidationError
 
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
-from nano_banana_mcp.generations.studio import NoSuchPicture, RequestIdTaken
+from nano_banana_mcp.generations.album import NoSuchPicture
+from nano_banana_mcp.generations.studio import RequestIdTaken
 from nano_banana_mcp.images.errors import PictureError
 
 

@@ -10,8 +10,9 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import Resource, ResourceTemplate
 
 from nano_banana_mcp.defapi.errors import TaskNotFound
+from nano_banana_mcp.generations.album import NoSuchPicture
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.studio import NoSuchPicture, Studio
+from nano_banana_mcp.generations.studio import Studio
 from nano_banana_tools.results import as_json, resource_uri
 
 TASKS_URI = "nanobanana://tasks"
@@ -77,9 +78,9 @@ async def read(studio: Studio, uri: str) -> ReadResourceContents:
         return _as_json(as_json(await _look(studio, match[1]), studio.now()))
     if match := _IMAGE.fullmatch(uri):
         await _look(studio, match[1])
-        picture = await studio.open_picture(match[1], int(match[2]))
+        picture = await studio.album.by_number(match[1], int(match[2]))
     else:
-        picture = await studio.open_url(uri)
+        picture = await studio.album.by_url(uri)
     return ReadResourceContents(content=picture.data, mime_type=picture.mime_type)
 
 

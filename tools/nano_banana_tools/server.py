@@ -14,7 +14,8 @@ from mcp.types import CallToolResult, InputRequiredResult, Resource, ResourceTem
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
-from nano_banana_mcp.generations.studio import NoSuchPicture, Studio
+from nano_banana_mcp.generations.album import NoSuchPicture
+from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_tools import boundary, resources
 from nano_banana_tools.registry import tools

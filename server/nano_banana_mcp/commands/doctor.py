@@ -17,7 +17,8 @@ from nano_banana_mcp.commands.configurations import command, configurations
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.generations.ledger import LedgerError
-from nano_banana_mcp.settings import LOOPBACK_HOSTS, Settings
+from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
 
 @dataclass(frozen=True, slots=True)

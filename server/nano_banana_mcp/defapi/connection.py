@@ -10,7 +10,7 @@ import anyio
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.answers import Answer
-from nano_banana_mcp.settings import LOOPBACK_HOSTS
+from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
     import ssl

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sqlite3
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -19,44 +18,10 @@ from typing import Any
 from nano_banana_mcp.generations.ledger import MOST_LATENCIES, LedgerError, latency
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
 from nano_banana_mcp.generations.picture_files import PictureFiles
+from nano_banana_mcp.generations.schema import BUSY_SECONDS, prepare
 from nano_banana_mcp.images.picture import Picture
 
 FILE_NAME = "ledger.sqlite3"
-BUSY_SECONDS = 5.0
-
-# One script a version; a file's version is how many of them it has seen. Never change one: add another.
-MIGRATIONS = [
-    """
-    CREATE TABLE generations (
-        intent_id TEXT PRIMARY KEY,
-        task_id TEXT,
-        principal TEXT NOT NULL DEFAULT '',
-        request_id TEXT,
-        request_hash TEXT,
-        status TEXT NOT NULL,
-        prompt TEXT,
-        model TEXT,
-        api TEXT,
-        options TEXT,
-        images TEXT NOT NULL,
-        credits_consumed TEXT,
-        message TEXT,
-        created_at REAL NOT NULL,
-        submitted_at REAL,
-        open_at REAL,
-        finished_at REAL
-    ) WITHOUT ROWID;
-    CREATE INDEX generations_by_task ON generations (task_id) WHERE task_id IS NOT NULL;
-    CREATE UNIQUE INDEX generations_by_request ON generations (principal, request_id) WHERE request_id IS NOT NULL;
-    CREATE INDEX generations_by_time ON generations (created_at);
-    CREATE INDEX generations_by_model ON generations (model, finished_at) WHERE status = 'success';
-    CREATE TABLE images (
-        url TEXT PRIMARY KEY,
-        intent_id TEXT NOT NULL REFERENCES generations ON DELETE CASCADE
-    ) WITHOUT ROWID;
-    CREATE INDEX images_by_intent ON images (intent_id);
-    """
-]
 
 _COLUMNS = [field.name for field in fields(Generation)]
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM generations "  # noqa: S608 - our own column names
@@ -85,7 +50,7 @@ class SqliteLedger:
             self._db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 self._db.row_factory = sqlite3.Row
-                self._prepare()
+                prepare(self._db, self._path)
             except BaseException:
                 self._db.close()
                 raise
@@ -216,42 +181,6 @@ class SqliteLedger:
             for known in doomed:
                 self._pictures.remove(known.intent_id)
         return len(doomed)
-
-    def _prepare(self) -> None:
-        if self._version() > len(MIGRATIONS):
-            raise LedgerError(
-                f"A newer version of nano-banana-mcp has written the ledger {self._path}. Install that version, or "
-                "name another folder in NANO_BANANA_STATE_DIR. The file was not touched."
-            )
-        # Twenty processes may find the file new at the same time; only one of them can turn WAL on.
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        if self._version() < len(MIGRATIONS):
-            self._migrate()
-
-    def _migrate(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            for number, script in enumerate(MIGRATIONS[self._version() :], start=self._version() + 1):
-                for statement in filter(str.strip, script.split(";")):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {number}")
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def _one(self, where: str, *values: Any) -> Generation | None:
         found = self._all(where + " LIMIT 1", *values)

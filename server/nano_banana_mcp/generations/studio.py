@@ -1,4 +1,4 @@
-"""The use cases: generate, look, wait, open a picture."""
+"""The use cases: generate, look, wait."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import anyio
 
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, OutcomeUnknown, TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
+from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
 from nano_banana_mcp.generations.schedule import Pace
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
-from nano_banana_mcp.images.picture import Picture
-from nano_banana_mcp.urls import http_url
-
-if TYPE_CHECKING:
-    from nano_banana_mcp.images.fetch import PictureFetcher
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +29,6 @@ NOT_FOUND_GRACE_SECONDS = 60.0
 CLOSING_SECONDS = 2.0
 LOOK_AGAIN_SECONDS = 0.25
 OTHERS_SUBMIT_SECONDS = 15.0
-
-
-class NoSuchPicture(LookupError):
-    """This server handed out no such picture."""
 
 
 class RequestIdTaken(ValueError):
@@ -59,8 +51,7 @@ class Studio:
         now: Callable[[], float],
     ) -> None:
         self._client = client
-        self._trusted_origins = trusted_origins
-        self._opened_fetcher: PictureFetcher | None = None
+        self.album = Album(ledger, trusted_origins)
         self.ledger = ledger
         self.default_model = default_model
         self._api = api
@@ -93,8 +84,7 @@ class Studio:
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
                 await client.aclose()
-                if studio._opened_fetcher is not None:
-                    await studio._opened_fetcher.aclose()
+                await studio.album.aclose()
                 await ledger.aclose()
 
     async def generate(
@@ -178,44 +168,6 @@ class Studio:
             if known.submitted_at is None:
                 raise
             return Waited(await self.ledger.find(handle) or known, trouble, given_up=True)
-
-    async def open_picture(self, handle: str, number: int) -> Picture:
-        """The bytes of a picture, by its generation and its number in it.
-
-        Raises:
-            NoSuchPicture: no such generation or number is known here.
-            PictureError: the bytes cannot be had.
-        """
-        known = await self.ledger.find(handle)
-        if known is None or not 0 <= number < len(known.images):
-            raise NoSuchPicture
-        url = known.images[number].url
-        if url is not None:
-            return await self._fetcher.fetch(url)
-        kept = await self.ledger.picture(known.intent_id, number)
-        if kept is None:
-            raise NoSuchPicture
-        return kept
-
-    async def open_url(self, url: str) -> Picture:
-        """The bytes of a picture, by the URL that this server handed out for it.
-
-        Raises:
-            NoSuchPicture: this server did not hand out that URL.
-            PictureError: the bytes cannot be had.
-        """
-        address = http_url(url)  # clients differ in how they spell a URL that they were handed
-        if address is None or await self.ledger.find_image(address) is None:
-            raise NoSuchPicture
-        return await self._fetcher.fetch(address)
-
-    @property
-    def _fetcher(self) -> PictureFetcher:
-        if self._opened_fetcher is None:
-            from nano_banana_mcp.images.fetch import PictureFetcher
-
-            self._opened_fetcher = PictureFetcher(trusted_origins=self._trusted_origins)
-        return self._opened_fetcher
 
     async def _made_before(self, intent: Generation) -> Generation | None:
         """What the same ``request_id`` led to; its submit may still be under way, here or in another process."""

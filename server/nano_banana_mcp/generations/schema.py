@@ -1,0 +1,91 @@
+"""The shape of the ledger's file, version by version."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from nano_banana_mcp.generations.ledger import LedgerError
+
+BUSY_SECONDS = 5.0
+
+# One script a version; a file's version is how many of them it has seen. Never change one: add another.
+MIGRATIONS = [
+    """
+    CREATE TABLE generations (
+        intent_id TEXT PRIMARY KEY,
+        task_id TEXT,
+        principal TEXT NOT NULL DEFAULT '',
+        request_id TEXT,
+        request_hash TEXT,
+        status TEXT NOT NULL,
+        prompt TEXT,
+        model TEXT,
+        api TEXT,
+        options TEXT,
+        images TEXT NOT NULL,
+        credits_consumed TEXT,
+        message TEXT,
+        created_at REAL NOT NULL,
+        submitted_at REAL,
+        open_at REAL,
+        finished_at REAL
+    ) WITHOUT ROWID;
+    CREATE INDEX generations_by_task ON generations (task_id) WHERE task_id IS NOT NULL;
+    CREATE UNIQUE INDEX generations_by_request ON generations (principal, request_id) WHERE request_id IS NOT NULL;
+    CREATE INDEX generations_by_time ON generations (created_at);
+    CREATE INDEX generations_by_model ON generations (model, finished_at) WHERE status = 'success';
+    CREATE TABLE images (
+        url TEXT PRIMARY KEY,
+        intent_id TEXT NOT NULL REFERENCES generations ON DELETE CASCADE
+    ) WITHOUT ROWID;
+    CREATE INDEX images_by_intent ON images (intent_id);
+    """
+]
+
+
+def prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Bring a new or older file up to date, safely while other processes do the same.
+
+    Raises:
+        LedgerError: the file is of a newer version; it is not touched.
+        sqlite3.Error: it is no database, or the disk fails.
+    """
+    if _version(db) > len(MIGRATIONS):
+        raise LedgerError(
+            f"A newer version of nano-banana-mcp has written the ledger {path}. Install that version, or "
+            "name another folder in NANO_BANANA_STATE_DIR. The file was not touched."
+        )
+    # Twenty processes may find the file new at the same time; only one of them can turn WAL on.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    if _version(db) < len(MIGRATIONS):
+        _migrate(db)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        done = _version(db)  # another process may have been faster
+        for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
+            for statement in filter(str.strip, script.split(";")):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
