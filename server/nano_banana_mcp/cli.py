@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nano_banana_mcp import __version__
-from nano_banana_mcp.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from nano_banana_mcp.settings import Settings
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -21,6 +24,10 @@ STATUSES = ("pending", "submitted", "in_progress", "success", "failed", "unknown
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    # Whatever is imported stays: looking through it for garbage, again and again, is a tenth of the start.
+    gc.disable()
+    from nano_banana_mcp.settings import SettingsError, load_settings
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to end
@@ -31,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"nano-banana-mcp: {error}", file=sys.stderr)  # noqa: T201 - no protocol is spoken yet
         return USAGE_ERROR
+    gc.enable()
     run: Callable[[Settings, argparse.Namespace], int] = arguments.run
     try:
         return run(settings, arguments)
@@ -45,10 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     import anyio
 
+    gc.disable()
     from nano_banana_mcp.app import build_server, configure_logging, serve_stdio
 
+    server = build_server(settings)
+    gc.freeze()
+    gc.enable()
     configure_logging(settings.log_level)
-    anyio.run(serve_stdio, build_server(settings))
+    anyio.run(serve_stdio, server)
     return 0
 
 
@@ -146,6 +158,8 @@ def _add_common(parser: argparse.ArgumentParser, *, default: Any) -> None:
 
 
 def _settings_help() -> str:
+    from nano_banana_mcp.settings import Settings
+
     lines = ["settings (environment variables, or lines of --env-file):"]
     for field in Settings.model_fields.values():
         default = "" if field.default is None else f" [{field.default}]"
