@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to end
     arguments = _parser().parse_args(argv)
     overrides: dict[str, Any] = {"sandbox": True} if arguments.sandbox else {}
+    if arguments.run is _serve:
+        given = {name: getattr(arguments, name, None) for name in ("host", "port")}
+        overrides |= {name: value for name, value in given.items() if value is not None}
     try:
         settings = load_settings(arguments.env_file, **overrides)
     except SettingsError as error:
@@ -53,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     import anyio
 
+    if getattr(arguments, "http", False):
+        return _serve_http(settings)
+
     gc.disable()
     from nano_banana_mcp.app import build_server, configure_logging, serve_stdio
 
@@ -61,6 +67,19 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     gc.enable()
     configure_logging(settings.log_level)
     anyio.run(serve_stdio, server)
+    return 0
+
+
+def _serve_http(settings: Settings) -> int:
+    from nano_banana_mcp.app import configure_logging
+    from nano_banana_mcp.hosting.serve import BindRefused, serve_http
+
+    configure_logging(settings.log_level)
+    try:
+        serve_http(settings)
+    except (BindRefused, OSError) as error:
+        sys.stderr.write(f"nano-banana-mcp: {error}\n")
+        return 1
     return 0
 
 
@@ -110,7 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=_serve)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="serve MCP over stdio (the default)")
+    serve = commands.add_parser("serve", help="serve MCP over stdio (the default), or over HTTP")
+    serve.add_argument("--http", action="store_true", help="serve streamable HTTP at /mcp")
+    serve.add_argument("--host", help="address to listen on (default: NANO_BANANA_HOST)")
+    serve.add_argument("--port", type=int, help="port to listen on (default: NANO_BANANA_PORT)")
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser("demo", help="make a picture: a real client, a real server process")

@@ -109,6 +109,24 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="How long a sandbox picture takes, in seconds.",
     )
+    host: str = Field(
+        "127.0.0.1",
+        validation_alias="NANO_BANANA_HOST",
+        min_length=1,
+        description="Address that `serve --http` listens on.",
+    )
+    port: int = Field(
+        8000,
+        validation_alias="NANO_BANANA_PORT",
+        ge=0,
+        le=65535,
+        description="Port that `serve --http` listens on; 0 for any free one.",
+    )
+    allowed_hosts: str = Field(
+        "",
+        validation_alias="NANO_BANANA_ALLOWED_HOSTS",
+        description="Host names besides this machine's that HTTP requests may name (a reverse proxy's), with commas.",
+    )
     log_level: LogLevel = Field(
         "WARNING",
         validation_alias="NANO_BANANA_LOG_LEVEL",
@@ -131,6 +149,11 @@ class Settings(BaseSettings):
         }
         level = kept.get("NANO_BANANA_LOG_LEVEL")
         return {**kept, "NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else kept
+
+    @property
+    def allowed_host_names(self) -> list[str]:
+        """``allowed_hosts`` as a list."""
+        return [name.strip() for name in self.allowed_hosts.split(",") if name.strip()]
 
     @property
     def usable_key(self) -> SecretStr | None:

@@ -65,6 +65,15 @@ class ImageServer(MCPServer[Studio]):
         if self._studio is not None:
             await self._studio.settled()
 
+    def drain(self) -> None:
+        """Let waiting calls answer now, with their next step."""
+        if self._studio is not None:
+            self._studio.drain()
+
+    async def not_ready(self) -> str | None:
+        """Why this server cannot make pictures that last; None where it can."""
+        return "The server is starting." if self._studio is None else self._studio.ledger.problem
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Studio, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:

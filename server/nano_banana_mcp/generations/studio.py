@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Self
 
 import anyio
+from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, OutcomeUnknown, TaskNotFound
@@ -39,6 +40,7 @@ class Studio:
     """Makes pictures through one account of the API. Made by :meth:`open`."""
 
     _waiting: Waiting
+    _tasks: TaskGroup
 
     def __init__(
         self,
@@ -79,8 +81,12 @@ class Studio:
         """
         studio = cls(client, ledger, trusted_origins=trusted_origins, default_model=default_model, api=api, now=now)
         try:
-            async with waiting_room(studio._ask, studio._pace, now) as studio._waiting:
+            async with (
+                anyio.create_task_group() as studio._tasks,
+                waiting_room(studio._ask, studio._pace, now) as studio._waiting,
+            ):
                 yield studio
+                studio._tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
                 await client.aclose()
@@ -118,7 +124,7 @@ class Studio:
             request_hash=hash_of(request),
             created_at=self.now(),
         )
-        generation = await self._made_before(intent) or await self._make(request, intent)
+        generation = await self._made_before(intent) or await self._make_apart(request, intent)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
             return Waited(generation, note=self.ledger.problem)
         try:
@@ -130,6 +136,10 @@ class Studio:
     async def settled(self) -> None:
         """Return when every submit that is under way is recorded."""
         await self._client.settled()
+
+    def drain(self) -> None:
+        """Let every wait end with the state as it is: the server is about to end."""
+        self._waiting.drain()
 
     async def claim(self, intent_id: str, task_id: str) -> Generation | None:
         """Settle an unknown outcome: the API has named the task that our intent led to."""
@@ -188,6 +198,34 @@ class Studio:
             return False
         # Whether another process still lives cannot be known: its submit gets the benefit of the doubt for a while.
         return known.intent_id in self._submitting or self.now() - known.created_at < OTHERS_SUBMIT_SECONDS
+
+    async def _make_apart(self, request: SubmitRequest, intent: Generation) -> Generation:
+        """Make it in a task of the studio's own: no way of ending the caller's task (a web server's plain
+        cancellation passes through every shield) can then cut a paid attempt. Between attempts it still ends."""
+        made: list[Generation] = []
+        failed: list[Exception] = []
+        over = anyio.Event()
+        scope = anyio.CancelScope()
+
+        async def make() -> None:
+            try:
+                with scope:
+                    made.append(await self._make(request, intent))
+            except Exception as error:  # noqa: BLE001 - the edge of this task: raised again by the caller
+                failed.append(error)
+            finally:
+                over.set()
+
+        self._tasks.start_soon(make)
+        try:
+            await over.wait()
+        finally:
+            scope.cancel()
+        if failed:
+            raise failed[0]
+        if not made:  # the studio itself is ending, and the cancellation of this caller is on its way
+            await anyio.sleep_forever()
+        return made[0]
 
     async def _make(self, request: SubmitRequest, intent: Generation) -> Generation:
         journal = SubmitJournal(self.ledger, intent, self.now)

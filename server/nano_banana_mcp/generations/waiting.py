@@ -60,13 +60,13 @@ class _Watch:
         different = latest.status is not self.latest.status
         self.latest = latest
         if different or latest.finished:
-            self._wake()
+            self.wake()
 
     def fail(self, error: Exception) -> None:
         self.error = error
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         self.changed.set()
         self.changed = anyio.Event()
 
@@ -81,6 +81,7 @@ class Waiting:
         self._now = now
         self._watches: dict[str, _Watch] = {}
         self._last_query: dict[str, float] = {}
+        self._draining = anyio.Event()
 
     async def wait(self, known: Generation, seconds: float, report: Report | None = None) -> Waited:
         """Wait until the task ends, at most ``seconds``. A timeout is no error.
@@ -100,6 +101,12 @@ class Waiting:
             raise watch.error
         return Waited(watch.latest, None if watch.latest.finished else watch.trouble)
 
+    def drain(self) -> None:
+        """Let every wait, and every one to come, end with the state as it is."""
+        self._draining.set()
+        for watch in self._watches.values():
+            watch.wake()
+
     def tell(self, latest: Generation) -> None:
         """Hand a state that was learned elsewhere to whoever waits for it."""
         self._queried(latest)
@@ -109,7 +116,7 @@ class Waiting:
 
     async def _follow(self, watch: _Watch, report: Report | None) -> None:
         began = anyio.current_time()
-        while not watch.over:
+        while not watch.over and not self._draining.is_set():
             changed = watch.changed
             if report is not None:
                 await report(watch.latest, anyio.current_time() - began)

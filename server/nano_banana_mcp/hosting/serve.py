@@ -1,0 +1,69 @@
+"""``serve --http``: the application under uvicorn, with an end that loses nothing."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+
+import anyio
+import uvicorn
+
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.hosting.app import application
+from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.urls import LOOPBACK_HOSTS
+
+GRACE_SECONDS = 10
+"""For calls that are under way when the server is told to end; waits answer at once with their next step."""
+
+
+class BindRefused(ValueError):
+    """The server will not listen there."""
+
+
+def serve_http(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        BindRefused: the address is open to others, and nobody would be asked who they are.
+        OSError: the address cannot be listened on.
+    """
+    if settings.host not in LOOPBACK_HOSTS:
+        raise BindRefused(
+            f"it will not listen on {settings.host}: everyone who reaches it could spend your credits, and it does not "
+            "ask who they are yet. Listen on 127.0.0.1 and put a reverse proxy with authentication before it."
+        )
+    server = build_server(settings)
+    config = uvicorn.Config(
+        application(server, settings),
+        lifespan="on",
+        log_config=None,  # uvicorn's own would write to stdout
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    with _listen(settings.host, settings.port) as listener:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        sys.stderr.write(f"nano-banana-mcp serves http://{host}:{listener.getsockname()[1]}/mcp\n")
+        anyio.run(_Server(config, server.drain).serve, [listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which lets waiting calls answer before it waits for all calls to end."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Told to end."""
+        self._drain()
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
