@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -41,9 +41,13 @@ SIGNAL_GRACE_SECONDS = 4.0
 SANDBOX_KEY = SecretStr("dk-sandbox")
 
 
-def build_server(settings: Settings) -> ImageServer:
-    """A server by ``settings``. Nothing is opened or sent before it serves."""
-    return ImageServer(open_studio(settings))
+def build_server(settings: Settings, callback_for: Callable[[str], str] | None = None) -> ImageServer:
+    """A server by ``settings``. Nothing is opened or sent before it serves.
+
+    Args:
+        callback_for: Where the API should tell of the end of an intent, if it should.
+    """
+    return ImageServer(open_studio(settings, callback_for))
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -66,7 +70,7 @@ async def _exit_on_signal(server: ImageServer) -> None:
 
 
 @asynccontextmanager
-async def open_studio(settings: Settings) -> AsyncIterator[Studio]:
+async def open_studio(settings: Settings, callback_for: Callable[[str], str] | None = None) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with AsyncExitStack() as stack:
         base_url, key, problem = settings.base_url, settings.usable_key, settings.key_problem
@@ -85,6 +89,7 @@ async def open_studio(settings: Settings) -> AsyncIterator[Studio]:
                 trusted_origins=_trusted_origins(base_url),
                 default_model=settings.model,
                 api=api,
+                callback_for=callback_for,
             )
         )
 

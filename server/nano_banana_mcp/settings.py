@@ -127,6 +127,16 @@ class Settings(BaseSettings):
         validation_alias="NANO_BANANA_ALLOWED_HOSTS",
         description="Host names besides this machine's that HTTP requests may name (a reverse proxy's), with commas.",
     )
+    public_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        None,
+        validation_alias="NANO_BANANA_PUBLIC_URL",
+        description="Where `serve --http` is reached from the internet; the API then calls back and is hardly polled.",
+    )
+    webhook_keys: SecretStr | None = Field(
+        None,
+        validation_alias="NANO_BANANA_WEBHOOK_KEYS",
+        description="Keys that sign callback addresses, with commas; the first signs. Not set: one is made and kept.",
+    )
     log_level: LogLevel = Field(
         "WARNING",
         validation_alias="NANO_BANANA_LOG_LEVEL",

@@ -23,9 +23,10 @@ from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.generations.maker import RequestIdTaken
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.sqlite import SqliteLedger
-from nano_banana_mcp.generations.studio import RequestIdTaken, Studio
+from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.images.picture import Picture
 from tests.support.clients import clean_environment
 
@@ -197,7 +198,7 @@ def test_nothing_is_lost_or_paid_twice_in_any_order_of_events(
     sandbox_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "FIRST_CEILING_SECONDS", 0.0)
-    monkeypatch.setattr("nano_banana_mcp.generations.studio.OTHERS_SUBMIT_SECONDS", 0.0)
+    monkeypatch.setattr("nano_banana_mcp.generations.maker.OTHERS_SUBMIT_SECONDS", 0.0)
     Machine.url = sandbox_url
     run_state_machine_as_test(
         Machine,

@@ -126,6 +126,16 @@ async def test_an_end_is_never_changed_by_a_later_save(ledger: Ledger) -> None:
     assert await ledger.find("ta1") == done
 
 
+async def test_a_task_that_is_known_is_never_forgotten_again(ledger: Ledger) -> None:
+    """A callback may settle an intent while its submit still waits for an answer that never comes."""
+    known = await ledger.begin(intent())
+    claimed = known.accepted("ta1", 101.0)
+    await ledger.save(claimed)
+    await ledger.save(replace(known, message="no whole answer arrived"))
+    await ledger.forget(known.intent_id)
+    assert await ledger.find(known.intent_id) == claimed
+
+
 async def test_the_newest_come_first(ledger: Ledger) -> None:
     for number in range(5):
         await ledger.begin(intent(created_at=float(number), prompt=str(number)))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
 from nano_banana_mcp.generations.album import NoSuchPicture
-from nano_banana_mcp.generations.studio import RequestIdTaken
+from nano_banana_mcp.generations.maker import RequestIdTaken
 from nano_banana_mcp.images.errors import PictureError
 
 

@@ -70,6 +70,10 @@ class ImageServer(MCPServer[Studio]):
         if self._studio is not None:
             self._studio.drain()
 
+    async def called_back(self, intent_id: str, task_id: str) -> bool:
+        """The API has called back about an intent. Returns whether there is such an intent."""
+        return self._studio is not None and await self._studio.called_back(intent_id, task_id)
+
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
         return "The server is starting." if self._studio is None else self._studio.ledger.problem

@@ -55,6 +55,8 @@ class SubmitJournal:
             self.generation = replace(self.generation, message=outcome.message)
             logger.warning("the outcome of a submit is unknown; it is kept as %s", self.generation.intent_id)
         await self._ledger.save(self.generation)
+        # A callback may have been faster than the answer, and may know what the answer does not.
+        self.generation = await self._ledger.find(self.generation.intent_id) or self.generation
 
 
 def honest(known: Generation) -> Generation:

@@ -21,7 +21,8 @@ class LedgerError(Exception):
 class Ledger(Protocol):
     """Keeps generations, and the pictures that have no URL of their own.
 
-    A generation whose end is known never changes again, whoever saves it and in whatever order.
+    A generation whose end is known never changes again, and one whose task is known never forgets it, whoever
+    saves it and in whatever order.
 
     Attributes:
         problem: Why what is kept now would not survive this process, where that is so.
@@ -83,7 +84,7 @@ class MemoryLedger:
     async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
         """See :class:`Ledger`."""
         known = self._generations.get(generation.intent_id)
-        if known is not None and known.finished:
+        if known is not None and (known.finished or (known.task_id and not generation.task_id)):
             return
         self._generations[generation.intent_id] = generation
         if generation.task_id is not None:
@@ -101,7 +102,8 @@ class MemoryLedger:
 
     async def forget(self, intent_id: str) -> None:
         """See :class:`Ledger`."""
-        if intent_id in self._generations:
+        known = self._generations.get(intent_id)
+        if known is not None and known.task_id is None:
             self._drop(intent_id)
 
     async def find(self, handle: str) -> Generation | None:

@@ -30,6 +30,10 @@ SHORTEST_LEARNED_INTERVAL_SECONDS = 0.5
 LONGEST_LEARNED_INTERVAL_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 15.0
 
+FIRST_SAFETY_QUERY_SECONDS = 10.0
+SAFETY_CHANCE = 0.9
+LONGEST_SAFETY_INTERVAL_SECONDS = 30.0
+
 FEWEST_LATENCIES = 3
 
 # Of any picture: 30-60 s is what the API's other clients expect. It also guards what was learned against a day on
@@ -83,11 +87,7 @@ class Pace:
         """Seconds from the submit to the first query."""
         if not self.learned:
             return FIRST_QUERY_SECONDS
-        low, high = 0.01, 100_000.0
-        while high / low > 1.01:
-            middle = math.sqrt(low * high)
-            low, high = (middle, high) if self._done(middle) < FIRST_QUERY_CHANCE else (low, middle)
-        return max(SHORTEST_LEARNED_INTERVAL_SECONDS, low)
+        return max(SHORTEST_LEARNED_INTERVAL_SECONDS, self._quantile(FIRST_QUERY_CHANCE))
 
     def interval(self, elapsed: float) -> float:
         """Seconds to the next query after one that found the task open, ``elapsed`` seconds after the submit."""
@@ -110,12 +110,33 @@ class Pace:
             return max(0.0, self.first() - elapsed)
         return max(0.0, self.interval(max(0.0, elapsed - since_last_query)) - since_last_query)
 
+    def _quantile(self, chance: float) -> float:
+        low, high = 0.01, 100_000.0
+        while high / low > 1.01:
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if self._done(middle) < chance else (low, middle)
+        return low
+
     def _done(self, seconds: float) -> float:
         return sum(part.done(seconds) for part in self._parts)
 
     def _hazard(self, seconds: float) -> float:
         still_open = sum(part.open(seconds) for part in self._parts)
         return sum(part.density(seconds) for part in self._parts) / still_open if still_open > 1e-12 else 0.0
+
+
+class SafetyPace(Pace):
+    """When to ask for a task whose end a callback should tell: late and seldom, since it is only for the lost ones."""
+
+    def first(self) -> float:
+        """As :meth:`Pace.first`: when most of such pictures would be ready."""
+        if not self.learned:
+            return FIRST_SAFETY_QUERY_SECONDS
+        return self._quantile(SAFETY_CHANCE) + SHORTEST_INTERVAL_SECONDS
+
+    def interval(self, elapsed: float) -> float:
+        """As :meth:`Pace.interval`: a quarter of the time waited so far."""
+        return min(LONGEST_SAFETY_INTERVAL_SECONDS, max(2.0, 0.25 * elapsed))
 
 
 def backoff(failures: int, retry_after: float | None) -> float:

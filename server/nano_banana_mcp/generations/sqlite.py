@@ -29,7 +29,7 @@ _UPSERT = (
     f"INSERT INTO generations ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)}) "  # noqa: S608
     "ON CONFLICT (intent_id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "intent_id")
-    + " WHERE generations.finished_at IS NULL"
+    + " WHERE generations.finished_at IS NULL AND (excluded.task_id IS NOT NULL OR generations.task_id IS NULL)"
 )
 
 

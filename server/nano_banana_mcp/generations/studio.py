@@ -13,13 +13,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.errors import DefapiError, OutcomeUnknown, TaskNotFound
+from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.album import Album
-from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, hash_of, honest, in_words
+from nano_banana_mcp.generations.callbacks import Callbacks
+from nano_banana_mcp.generations.journal import hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
+from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
-from nano_banana_mcp.generations.schedule import Pace
+from nano_banana_mcp.generations.schedule import Pace, SafetyPace
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
 logger = logging.getLogger(__name__)
@@ -28,12 +30,6 @@ NOT_FOUND_GRACE_SECONDS = 60.0
 """A task that was just made is often "not found" for some seconds (seen in three public clients)."""
 
 CLOSING_SECONDS = 2.0
-LOOK_AGAIN_SECONDS = 0.25
-OTHERS_SUBMIT_SECONDS = 15.0
-
-
-class RequestIdTaken(ValueError):
-    """A ``request_id`` that was used before, for another request."""
 
 
 class Studio:
@@ -41,6 +37,7 @@ class Studio:
 
     _waiting: Waiting
     _tasks: TaskGroup
+    _maker: Maker
 
     def __init__(
         self,
@@ -50,6 +47,7 @@ class Studio:
         trusted_origins: Sequence[str] = (),
         default_model: str,
         api: str,
+        callback_for: Callable[[str], str] | None,
         now: Callable[[], float],
     ) -> None:
         self._client = client
@@ -57,7 +55,7 @@ class Studio:
         self.ledger = ledger
         self.default_model = default_model
         self._api = api
-        self._submitting: set[str] = set()
+        self._callbacks = Callbacks(callback_for)
         self.now = now
 
     @classmethod
@@ -70,6 +68,7 @@ class Studio:
         trusted_origins: Sequence[str] = (),
         default_model: str,
         api: str,
+        callback_for: Callable[[str], str] | None = None,
         now: Callable[[], float] = time.time,
     ) -> AsyncIterator[Self]:
         """A studio that works within the block; leaving it closes the connections and the ledger.
@@ -77,14 +76,24 @@ class Studio:
         Args:
             trusted_origins: Where pictures may be fetched from besides public hosts: the sandbox's own origin.
             api: What to call the API in the ledger.
+            callback_for: Where the API should tell of the end of an intent, for requests that name no place.
             now: Wall-clock time, Unix seconds.
         """
-        studio = cls(client, ledger, trusted_origins=trusted_origins, default_model=default_model, api=api, now=now)
+        studio = cls(
+            client,
+            ledger,
+            trusted_origins=trusted_origins,
+            default_model=default_model,
+            api=api,
+            callback_for=callback_for,
+            now=now,
+        )
         try:
             async with (
                 anyio.create_task_group() as studio._tasks,
                 waiting_room(studio._ask, studio._pace, now) as studio._waiting,
             ):
+                studio._maker = Maker(client, ledger, studio._tasks, now)
                 yield studio
                 studio._tasks.cancel_scope.cancel()
         finally:
@@ -124,7 +133,9 @@ class Studio:
             request_hash=hash_of(request),
             created_at=self.now(),
         )
-        generation = await self._made_before(intent) or await self._make_apart(request, intent)
+        if request.callback_url is None and (address := self._callbacks.address(intent.intent_id)):
+            request = request.model_copy(update={"callback_url": address})
+        generation = await self._maker.make_once(request, intent)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
             return Waited(generation, note=self.ledger.problem)
         try:
@@ -140,6 +151,30 @@ class Studio:
     def drain(self) -> None:
         """Let every wait end with the state as it is: the server is about to end."""
         self._waiting.drain()
+
+    async def called_back(self, intent_id: str, task_id: str) -> bool:
+        """The API says that a task of this intent has ended: ask it. Returns whether there is such an intent.
+
+        It settles an unknown outcome, if the API knows the task. However many callbacks come for one intent, they
+        lead to at most one query in
+        :data:`~nano_banana_mcp.generations.callbacks.SPACING_SECONDS`.
+        """
+        known = await self.ledger.find(intent_id)
+        if known is None or known.task_id not in (None, task_id):
+            return False
+        if self._callbacks.came(intent_id) and not known.finished:
+            self._tasks.start_soon(self._look_after_callback, intent_id, task_id)
+        return True
+
+    async def _look_after_callback(self, intent_id: str, task_id: str) -> None:
+        try:
+            known = await self.ledger.find(intent_id)
+            if known is not None and known.task_id is None:
+                await self._client.query(task_id)  # a task that the API does not know settles nothing
+                await self.claim(intent_id, task_id)
+            await self.look(intent_id)
+        except DefapiError as error:
+            logger.warning("after a callback for %s: %r", task_id, error)
 
     async def claim(self, intent_id: str, task_id: str) -> Generation | None:
         """Settle an unknown outcome: the API has named the task that our intent led to."""
@@ -179,67 +214,6 @@ class Studio:
                 raise
             return Waited(await self.ledger.find(handle) or known, trouble, given_up=True)
 
-    async def _made_before(self, intent: Generation) -> Generation | None:
-        """What the same ``request_id`` led to; its submit may still be under way, here or in another process."""
-        if intent.request_id is None:
-            return None
-        earlier = await self.ledger.find_request(intent.request_id)
-        while earlier is not None and self._under_way(earlier):
-            await anyio.sleep(LOOK_AGAIN_SECONDS)
-            earlier = await self.ledger.find_request(intent.request_id)
-        if earlier is None:
-            return None
-        if earlier.request_hash != intent.request_hash:
-            raise RequestIdTaken
-        return honest(earlier)
-
-    def _under_way(self, known: Generation) -> bool:
-        if known.task_id is not None or known.message is not None:
-            return False
-        # Whether another process still lives cannot be known: its submit gets the benefit of the doubt for a while.
-        return known.intent_id in self._submitting or self.now() - known.created_at < OTHERS_SUBMIT_SECONDS
-
-    async def _make_apart(self, request: SubmitRequest, intent: Generation) -> Generation:
-        """Make it in a task of the studio's own: no way of ending the caller's task (a web server's plain
-        cancellation passes through every shield) can then cut a paid attempt. Between attempts it still ends."""
-        made: list[Generation] = []
-        failed: list[Exception] = []
-        over = anyio.Event()
-        scope = anyio.CancelScope()
-
-        async def make() -> None:
-            try:
-                with scope:
-                    made.append(await self._make(request, intent))
-            except Exception as error:  # noqa: BLE001 - the edge of this task: raised again by the caller
-                failed.append(error)
-            finally:
-                over.set()
-
-        self._tasks.start_soon(make)
-        try:
-            await over.wait()
-        finally:
-            scope.cancel()
-        if failed:
-            raise failed[0]
-        if not made:  # the studio itself is ending, and the cancellation of this caller is on its way
-            await anyio.sleep_forever()
-        return made[0]
-
-    async def _make(self, request: SubmitRequest, intent: Generation) -> Generation:
-        journal = SubmitJournal(self.ledger, intent, self.now)
-        self._submitting.add(intent.intent_id)
-        try:
-            await self._client.submit(request, journal)
-        except OutcomeUnknown:
-            pass  # the journal has the words for it
-        except MadeMeanwhile:
-            return await self._made_before(intent) or await self._make(request, intent)
-        finally:
-            self._submitting.discard(intent.intent_id)
-        return journal.generation
-
     async def _known(self, handle: str) -> Generation:
         known = await self.ledger.find(handle)
         if known is None:  # made elsewhere: the API may know it
@@ -247,7 +221,8 @@ class Studio:
         return honest(known)
 
     async def _pace(self, known: Generation) -> Pace:
-        return Pace(await self.ledger.latencies(known.model) if known.model else ())
+        latencies = await self.ledger.latencies(known.model) if known.model else ()
+        return SafetyPace(latencies) if self._callbacks.expected(known.intent_id) else Pace(latencies)
 
     async def _ask(self, known: Generation) -> Generation:
         if known.task_id is None:
@@ -266,5 +241,6 @@ class Studio:
         latest = reading.generation
         await self.ledger.save(latest, reading.pictures)
         if latest.finished:
+            self._callbacks.ended(latest.intent_id)
             logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)
         return latest

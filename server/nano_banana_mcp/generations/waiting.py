@@ -110,9 +110,10 @@ class Waiting:
     def tell(self, latest: Generation) -> None:
         """Hand a state that was learned elsewhere to whoever waits for it."""
         self._queried(latest)
-        watch = self._watches.get(latest.handle)
-        if watch is not None:
-            watch.publish(latest)
+        for key in {latest.handle, latest.intent_id}:  # whoever waited for an unknown outcome knows only our id
+            watch = self._watches.get(key)
+            if watch is not None:
+                watch.publish(latest)
 
     async def _follow(self, watch: _Watch, report: Report | None) -> None:
         began = anyio.current_time()

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import build_server
+from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver
 from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
@@ -22,19 +23,28 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     Raises:
         SettingsError: the environment has a value that cannot be used.
+        OSError: the key of the webhook cannot be kept in the state folder.
     """
-    return application(build_server(settings := settings or load_settings()), settings)
+    return application(settings or load_settings())[0]
 
 
-def application(server: ImageServer, settings: Settings) -> Starlette:
-    """The application around ``server``."""
+def application(settings: Settings) -> tuple[Starlette, ImageServer]:
+    """The application, and the server in it."""
+    if settings.public_url is None:
+        server = build_server(settings)
+    else:
+        keys = open_key_ring(settings)
+        root = f"{settings.public_url}/webhooks"
+        server = build_server(settings, lambda intent_id: f"{root}/{intent_id}/{keys.sign(intent_id)}")
+        server.custom_route(PATH, methods=["POST"])(receiver(server, keys))
     server.custom_route("/healthz", methods=["GET"])(_alive)
     server.custom_route("/readyz", methods=["GET"])(_readiness(server))
-    return server.streamable_http_app(
+    app = server.streamable_http_app(
         host=settings.host,
         max_request_body_size=LARGEST_REQUEST_BYTES,
         transport_security=_allowed_names(settings),
     )
+    return app, server
 
 
 async def _alive(_: Request) -> Response:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import anyio
 import uvicorn
 
-from nano_banana_mcp.app import build_server
 from nano_banana_mcp.hosting.app import application
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
@@ -34,9 +33,9 @@ def serve_http(settings: Settings) -> None:
             f"it will not listen on {settings.host}: everyone who reaches it could spend your credits, and it does not "
             "ask who they are yet. Listen on 127.0.0.1 and put a reverse proxy with authentication before it."
         )
-    server = build_server(settings)
+    app, server = application(settings)
     config = uvicorn.Config(
-        application(server, settings),
+        app,
         lifespan="on",
         log_config=None,  # uvicorn's own would write to stdout
         access_log=False,

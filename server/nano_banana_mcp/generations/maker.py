@@ -1,0 +1,108 @@
+"""Makes one picture, once: whoever asks again, goes away, or dies in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.defapi.errors import OutcomeUnknown
+from nano_banana_mcp.defapi.wire import SubmitRequest
+from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, honest
+from nano_banana_mcp.generations.ledger import Ledger
+from nano_banana_mcp.generations.models import Generation
+
+LOOK_AGAIN_SECONDS = 0.25
+OTHERS_SUBMIT_SECONDS = 15.0
+
+
+class RequestIdTaken(ValueError):
+    """A ``request_id`` that was used before, for another request."""
+
+
+class Maker:
+    """Turns an intent into a task of the API, with the ledger as its memory.
+
+    Args:
+        tasks: Where the paid attempts run, apart from their callers.
+        now: Wall-clock time, Unix seconds.
+    """
+
+    def __init__(self, client: DefapiClient, ledger: Ledger, tasks: TaskGroup, now: Callable[[], float]) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._tasks = tasks
+        self._now = now
+        self._submitting: set[str] = set()
+
+    async def make_once(self, request: SubmitRequest, intent: Generation) -> Generation:
+        """What the same ``request_id`` led to before, or a new task; in state ``unknown`` where nobody can tell.
+
+        Raises:
+            DefapiError: nothing was made.
+            RequestIdTaken: the ``request_id`` stands for another request.
+        """
+        return await self._made_before(intent) or await self._make_apart(request, intent)
+
+    async def _made_before(self, intent: Generation) -> Generation | None:
+        """What the same ``request_id`` led to; its submit may still be under way, here or in another process."""
+        if intent.request_id is None:
+            return None
+        earlier = await self._ledger.find_request(intent.request_id)
+        while earlier is not None and self._under_way(earlier):
+            await anyio.sleep(LOOK_AGAIN_SECONDS)
+            earlier = await self._ledger.find_request(intent.request_id)
+        if earlier is None:
+            return None
+        if earlier.request_hash != intent.request_hash:
+            raise RequestIdTaken
+        return honest(earlier)
+
+    def _under_way(self, known: Generation) -> bool:
+        if known.task_id is not None or known.message is not None:
+            return False
+        # Whether another process still lives cannot be known: its submit gets the benefit of the doubt for a while.
+        return known.intent_id in self._submitting or self._now() - known.created_at < OTHERS_SUBMIT_SECONDS
+
+    async def _make_apart(self, request: SubmitRequest, intent: Generation) -> Generation:
+        """Make it in a task of the studio's own: no way of ending the caller's task (a web server's plain
+        cancellation passes through every shield) can then cut a paid attempt. Between attempts it still ends."""
+        made: list[Generation] = []
+        failed: list[Exception] = []
+        over = anyio.Event()
+        scope = anyio.CancelScope()
+
+        async def make() -> None:
+            try:
+                with scope:
+                    made.append(await self._make(request, intent))
+            except Exception as error:  # noqa: BLE001 - the edge of this task: raised again by the caller
+                failed.append(error)
+            finally:
+                over.set()
+
+        self._tasks.start_soon(make)
+        try:
+            await over.wait()
+        finally:
+            scope.cancel()
+        if failed:
+            raise failed[0]
+        if not made:  # the studio itself is ending, and the cancellation of this caller is on its way
+            await anyio.sleep_forever()
+        return made[0]
+
+    async def _make(self, request: SubmitRequest, intent: Generation) -> Generation:
+        journal = SubmitJournal(self._ledger, intent, self._now)
+        self._submitting.add(intent.intent_id)
+        try:
+            await self._client.submit(request, journal)
+        except OutcomeUnknown:
+            pass  # the journal has the words for it
+        except MadeMeanwhile:
+            return await self._made_before(intent) or await self._make(request, intent)
+        finally:
+            self._submitting.discard(intent.intent_id)
+        return journal.generation
