@@ -35,7 +35,8 @@ _PROMPTS_BELOW = {
     "stamina": logging.ERROR,
 }
 
-SIGNAL_GRACE_SECONDS = 4.0
+SIGNAL_GRACE_SECONDS = 3.5
+LAST_WRITE_SECONDS = 0.5
 """Hosts kill a server that has not gone some five seconds after their signal."""
 
 SANDBOX_KEY = SecretStr("dk-sandbox")
@@ -64,6 +65,8 @@ async def _exit_on_signal(server: ImageServer) -> None:
         async for number in signals:
             with anyio.move_on_after(SIGNAL_GRACE_SECONDS):
                 await server.settled()
+            with anyio.move_on_after(LAST_WRITE_SECONDS):
+                await server.write_down()
             # The SDK's thread blocks in a read of stdin, which nothing can wake, and would keep the process alive.
             logging.shutdown()
             os._exit(128 + number)

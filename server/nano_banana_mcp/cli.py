@@ -104,8 +104,15 @@ def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:
 def _history(settings: Settings, arguments: argparse.Namespace) -> int:
     from nano_banana_mcp.commands import history
 
+    filters = (arguments.status, arguments.model, arguments.search, arguments.since, arguments.json)
     if arguments.action == "settle":
+        if any(filters):
+            sys.stderr.write("nano-banana-mcp history: settle asks about all that is open; it takes no filters\n")
+            return USAGE_ERROR
         return history.settle(settings)
+    if arguments.limit < 0:
+        sys.stderr.write("nano-banana-mcp history: --limit must be 0 (all) or more\n")
+        return USAGE_ERROR
     return history.show(
         settings,
         as_json=arguments.json,

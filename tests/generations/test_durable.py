@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from nano_banana_mcp.generations import schema, sqlite
 from nano_banana_mcp.generations.durable import DurableLedger
-from nano_banana_mcp.generations.ledger import LedgerError
+from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.generations.schema import MIGRATIONS
 from nano_banana_mcp.generations.sqlite import FILE_NAME, SqliteLedger
@@ -74,7 +75,7 @@ async def test_a_disk_that_fails_is_told_once_and_memory_serves(
         done = succeeded(accepted)
         await ledger.save(done, {1: PNG})
     assert await ledger.find("ta1") == done
-    assert await ledger.find_request("r-1") == done
+    assert await ledger.find_request("r-1", "sandbox") == done
     assert await ledger.recent(10) == [done]
     assert await ledger.picture(done.intent_id, 1) == PNG
     assert ledger.problem is not None
@@ -100,20 +101,153 @@ async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(tmp_pat
     disk.close()
 
 
-async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path) -> None:
+async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = False
+    original = schema.open_database
+
+    def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
+        db, read_only = original(path)
+        if full:
+            pages = db.execute("PRAGMA page_count").fetchone()[0]
+            db.execute(f"PRAGMA max_page_count = {pages}")
+        return db, read_only
+
+    monkeypatch.setattr(sqlite, "open_database", open_database)
     ledger = DurableLedger(tmp_path)
     await ledger.begin(intent())
-    assert ledger._disk is not None
-    pages = ledger._disk._db.execute("PRAGMA page_count").fetchone()[0]
-    ledger._disk._db.execute(f"PRAGMA max_page_count = {pages}")
+    await ledger.aclose()
+    full = True
     kept = [(await ledger.begin(intent(prompt="x" * 5_000, created_at=float(n)))).intent_id for n in range(5)]
     assert "full" in (ledger.problem or "")
     assert {known.intent_id for known in await ledger.recent(10)} >= set(kept)
-    ledger._disk._db.execute("PRAGMA max_page_count = 1000000")
+    full = False
+    if ledger._disk is not None:
+        ledger._disk._db.execute("PRAGMA max_page_count = 1000000")
     await ledger.aclose()
     disk = SqliteLedger(tmp_path)
     assert {known.intent_id for known in disk.recent(10)} >= set(kept)
     disk.close()
+
+
+async def test_one_row_that_cannot_be_written_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Two processes make the same request while the file is locked: both were paid for, and both are kept."""
+    ledger, other = DurableLedger(tmp_path), SqliteLedger(tmp_path)
+    first = intent(request_id="r-1").accepted("ta1", 101.0)
+    ledger._unwritten[first.intent_id] = (first, None)
+    second = intent(request_id="r-1").accepted("ta2", 101.0)
+    other.save(second)
+    for number in range(3, 6):
+        await ledger.save(intent().accepted(f"ta{number}", 101.0))
+    assert ledger.problem is None
+    assert {known.task_id for known in other.recent(10)} == {"ta1", "ta2", "ta3", "ta4", "ta5"}
+    assert other.find_request("r-1", "sandbox") == second
+    other.close()
+    await ledger.aclose()
+
+
+async def test_a_picture_that_cannot_be_kept_costs_neither_its_row_nor_the_next(tmp_path: Path) -> None:
+    (tmp_path / "pictures").write_text("in the way")
+    ledger = DurableLedger(tmp_path)
+    first = succeeded((await ledger.begin(intent())).accepted("ta1", 101.0))
+    await ledger.save(first, {1: PNG})
+    assert ledger.problem is not None
+    second = (await ledger.begin(intent())).accepted("ta2", 101.0)
+    await ledger.save(second)
+    disk = SqliteLedger(tmp_path)
+    assert {known.task_id for known in disk.recent(10)} == {"ta1", "ta2"}
+    (tmp_path / "pictures").unlink()
+    await ledger.save((await ledger.begin(intent())).accepted("ta3", 101.0))
+    assert disk.picture(first.intent_id, 1) == PNG
+    assert ledger.problem is None
+    disk.close()
+    await ledger.aclose()
+
+
+async def test_a_file_that_is_moved_away_is_written_anew_with_what_is_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = DurableLedger(tmp_path)
+    first = (await ledger.begin(intent())).accepted("ta1", 101.0)
+    await ledger.save(first)
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        path.rename(tmp_path / f"old-{path.name}")
+    await ledger.save((await ledger.begin(intent())).accepted("ta2", 101.0))
+    assert "moved or deleted" in caplog.text
+    disk = SqliteLedger(tmp_path)
+    assert {known.task_id for known in disk.recent(10)} == {"ta1", "ta2"}
+    disk.close()
+    await ledger.aclose()
+
+
+async def test_what_cannot_be_written_can_still_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """root may write everywhere, so the refusal of the system is played here."""
+    disk = SqliteLedger(tmp_path)
+    known = disk.begin(intent(request_id="r-1"))
+    disk.close()
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("nano_banana_mcp.generations.schema.os.open", refuse)
+    ledger = DurableLedger(tmp_path)
+    assert await ledger.find_request("r-1", "sandbox") == known
+    assert await ledger.recent(10) == [known]
+    await ledger.begin(intent())
+    assert ledger.problem is not None
+    assert await ledger.find_request("r-1", "sandbox") == known
+    await ledger.aclose()
+
+
+async def test_where_nobody_can_tell_whether_a_request_was_made_it_is_said_so(tmp_path: Path) -> None:
+    ledger = DurableLedger(await spoiled(tmp_path, "a spoiled file"))
+    with pytest.raises(LedgerError, match="not a database"):
+        await ledger.find_request("r-1", "sandbox")
+
+
+async def test_a_file_that_is_busy_for_too_long_stops_a_submit_before_it_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.05)
+    ledger = DurableLedger(tmp_path)
+    await ledger.begin(intent())
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerBusy, match="locked"):
+        await ledger.begin(intent())
+    other.execute("ROLLBACK")
+    other.close()
+    await ledger.begin(intent())
+    assert ledger.problem is None
+    await ledger.aclose()
+
+
+def test_one_row_with_values_of_somebody_elses_does_not_hide_the_others(tmp_path: Path) -> None:
+    disk = SqliteLedger(tmp_path)
+    good, odd = intent(), intent()
+    disk.begin(good)
+    disk.begin(odd)
+    disk._db.execute("UPDATE generations SET status = 'archived', images = '{' WHERE intent_id = ?", (odd.intent_id,))
+    assert {known.status for known in disk.recent(10)} == {Status.UNKNOWN}
+    assert len(disk.recent(10)) == 2
+    disk.close()
+
+
+def test_a_task_that_was_only_met_is_kept_once_and_brings_its_own_row_up_to_date(tmp_path: Path) -> None:
+    disk = SqliteLedger(tmp_path)
+    own = intent().accepted("ta1", 100.0)
+    disk.save(own)
+    met = succeeded(intent(task_id="ta1", prompt=None))
+    disk.save(replace(met, submitted_at=None))
+    [kept] = disk.recent(10)
+    assert (kept.intent_id, kept.prompt, kept.status) == (own.intent_id, own.prompt, Status.SUCCESS)
+    disk.close()
+
+
+def test_loose_permissions_of_an_older_file_are_tightened(tmp_path: Path) -> None:
+    SqliteLedger(tmp_path).close()
+    (tmp_path / FILE_NAME).chmod(0o644)
+    SqliteLedger(tmp_path).close()
+    assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 
 async def test_a_look_that_changes_nothing_is_not_written(tmp_path: Path) -> None:
@@ -134,6 +268,7 @@ async def test_twenty_processes_share_one_ledger_without_an_error_or_a_lost_row(
 import asyncio, sys
 from dataclasses import replace
 from pathlib import Path
+from nano_banana_mcp.generations import schema, sqlite
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.models import Generation, Status, new_intent_id
 

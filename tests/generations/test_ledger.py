@@ -77,7 +77,7 @@ async def test_what_is_saved_is_found_whole_by_task_intent_and_picture(ledger: L
     for found in (
         await ledger.find("ta1"),
         await ledger.find(known.intent_id),
-        await ledger.find_request("r-1"),
+        await ledger.find_request("r-1", "sandbox"),
         await ledger.find_image(URL),
         (await ledger.recent(10))[0],
     ):
@@ -87,11 +87,11 @@ async def test_what_is_saved_is_found_whole_by_task_intent_and_picture(ledger: L
 
 async def test_what_is_not_there_is_none(ledger: Ledger) -> None:
     assert await ledger.find("ta1") is None
-    assert await ledger.find_request("r-1") is None
+    assert await ledger.find_request("r-1", "sandbox") is None
     assert await ledger.find_image(URL) is None
     assert await ledger.picture("in-1", 0) is None
     assert await ledger.recent(10) == []
-    assert await ledger.latencies("m") == []
+    assert await ledger.latencies("m", "sandbox") == []
 
 
 async def test_an_intent_is_unknown_until_it_is_settled(ledger: Ledger) -> None:
@@ -148,14 +148,19 @@ async def test_latencies_are_those_of_the_model_and_of_ends_that_were_seen_when_
     await ledger.save(succeeded(intent(model="other").accepted("ta8", 100.0), 99.0))
     seen_late = replace(succeeded(intent().accepted("ta9", 100.0), 9_000.0), open_at=101.0)
     await ledger.save(seen_late)
-    assert sorted(await ledger.latencies("m")) == [19.5, 29.5]
+    assert sorted(await ledger.latencies("m", "sandbox")) == [19.5, 29.5]
 
 
-async def test_a_task_that_two_have_met_is_kept_once(ledger: Ledger) -> None:
-    for _ in range(2):
-        met = intent(task_id="ta1", status=Status.PENDING)
-        await ledger.save(succeeded(replace(met, submitted_at=None)))
-    assert await ledger.find("ta1") is not None
+async def test_another_apis_latencies_are_not_learned_from(ledger: Ledger) -> None:
+    await ledger.save(succeeded(intent(api="https://other.example").accepted("ta1", 100.0)))
+    assert await ledger.latencies("m", "sandbox") == []
+
+
+async def test_a_request_id_stands_for_one_picture_of_one_api(ledger: Ledger) -> None:
+    first = await ledger.begin(intent(request_id="r-1"))
+    other = intent(request_id="r-1", api="https://other.example")
+    assert await ledger.begin(other) == other
+    assert await ledger.find_request("r-1", "sandbox") == first
 
 
 async def test_odd_characters_survive(ledger: Ledger) -> None:

@@ -287,6 +287,18 @@ def test_a_state_learned_elsewhere_ends_the_wait_at_once() -> None:
     assert api.asked_at == []
 
 
+def test_an_unknown_outcome_that_is_settled_meanwhile_is_asked_for_at_the_pace_of_any_other() -> None:
+    class Settled(Api):
+        async def ask(self, known: Generation) -> Generation:
+            found = await super().ask(known)
+            return replace(found, task_id="ta1", submitted_at=0.0) if anyio.current_time() > 3.0 else known
+
+    api = Settled(latency=30.0)
+    waited = waiting_for(api, known=Generation("in-1"))
+    assert waited.generation.status is Status.SUCCESS
+    assert len(api.asked_at) < 25
+
+
 def test_two_thousand_waits_at_once_all_end() -> None:
     async def run() -> int:
         ended = 0

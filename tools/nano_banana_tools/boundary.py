@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
 from nano_banana_mcp.generations.album import NoSuchPicture
+from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.generations.maker import RequestIdTaken
 from nano_banana_mcp.images.errors import PictureError
 
@@ -23,6 +24,11 @@ def tool_error(cause: BaseException | None) -> ToolError | None:
         return ToolError(
             "This request_id was used before, with other arguments. Use a new request_id for another picture, or the "
             "same arguments to get the earlier one. Nothing was sent, so nothing was charged."
+        )
+    if isinstance(cause, LedgerError):
+        return ToolError(
+            f"{cause} So it cannot be told whether this was made before, or be made sure that it is not lost. Nothing "
+            "was sent, so nothing was charged. Try again in a moment; without a request_id it works even so."
         )
     if isinstance(cause, ValidationError):
         return ToolError(_about_arguments(cause))

@@ -20,4 +20,4 @@ DESCRIPTION = (
 async def get_task(studio: CurrentStudio, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
     """The state now."""
     generation = await studio.look(task_id)
-    return to_result(Waited(generation), studio.now())
+    return to_result(Waited(generation, note=studio.ledger.problem), studio.now())

@@ -65,6 +65,11 @@ class ImageServer(MCPServer[Studio]):
         if self._studio is not None:
             await self._studio.settled()
 
+    async def write_down(self) -> None:
+        """Write to the ledger what could not be written before."""
+        if self._studio is not None:
+            await self._studio.ledger.aclose()
+
     def drain(self) -> None:
         """Let waiting calls answer now, with their next step."""
         if self._studio is not None:

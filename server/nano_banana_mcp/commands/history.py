@@ -23,6 +23,7 @@ from nano_banana_mcp.generations.sqlite import SqliteLedger
 from nano_banana_mcp.settings import Settings
 
 USAGE_ERROR = 2
+WIDE_COLUMNS = 100
 
 _UNITS = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
@@ -140,24 +141,26 @@ async def _settle(settings: Settings) -> int:
 
 
 def _print_table(rows: list[Generation]) -> None:
-    columns = shutil.get_terminal_size((100, 24)).columns
-    header = f"{'age':>5}  {'status':11} {'credits':>8}  {'id':40} "
+    columns = shutil.get_terminal_size((120, 24)).columns
+    # A narrow terminal keeps the prompts; the whole ids are in --json.
+    id_width = 40 if columns >= WIDE_COLUMNS else 12
+    header = f"{'age':>5}  {'status':11} {'credits':>8}  {'id':{id_width}} "
     sys.stdout.write(header + "prompt\n")
     for known in rows:
         sandbox = "(sandbox) " if known.api == "sandbox" else ""
         prompt = sandbox + " ".join((known.prompt or "").split())
         sys.stdout.write(
             f"{_age(known.created_at):>5}  {known.status.value:11} {_short(known.credits_consumed):>8}  "
-            f"{known.handle:40} {_fit(prompt, max(20, columns - len(header)))}\n"
+            f"{_fit(known.handle, id_width + 1):{id_width}} {_fit(prompt, max(20, columns - len(header)))}\n"
         )
 
 
 def _print_totals(rows: list[dict[str, Any]]) -> None:
-    sys.stdout.write(f"\n{'day':10}  {'pictures':>8}  {'credits':>10}  model\n")
+    sys.stdout.write(f"\n{'day':10}  {'requests':>8}  {'credits':>10}  model\n")
     for row in rows:
         sandbox = " (sandbox: costs nothing)" if row["sandbox"] else ""
         sys.stdout.write(
-            f"{row['day']}  {row['generations']:>8}  {_short(row['credits']):>10}  {row['model']}{sandbox}\n"
+            f"{row['day']}  {row['generations']:>8}  {_short(row['credits']):>10}  {_fit(row['model'], 60)}{sandbox}\n"
         )
     paid = sum((Decimal(row["credits"]) for row in rows if not row["sandbox"]), Decimal(0))
     sys.stdout.write(f"Paid in all: {_short(str(paid))} credits.\n")
@@ -174,7 +177,8 @@ def _age(created_at: float) -> str:
 def _short(amount: str | None) -> str:
     if amount is None:
         return "-"
-    return f"{Decimal(amount):f}".rstrip("0").rstrip(".") if "." in amount else amount
+    value = Decimal(amount)
+    return f"{value.normalize():f}" if value else "0"
 
 
 def _fit(text: str, width: int) -> str:
@@ -182,6 +186,9 @@ def _fit(text: str, width: int) -> str:
     used = 0
     kept: list[str] = []
     for letter in text:
+        if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
+            kept.append(letter if unicodedata.category(letter) != "Cf" or letter == "\u200d" else "")
+            continue
         used += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         if used > width - 1:
             return "".join(kept) + "…"

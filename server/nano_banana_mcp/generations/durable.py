@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 import anyio.to_thread
 
-from nano_banana_mcp.generations.ledger import LedgerError, MemoryLedger, without_look
+from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError, MemoryLedger, without_look
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.picture import Picture
 
@@ -42,12 +43,16 @@ class DurableLedger:
         self._memory = MemoryLedger()
         self._unwritten: dict[str, tuple[Generation, dict[int, Picture] | None]] = {}
         self._written: dict[str, Generation] = {}
+        self._unforgotten: set[str] = set()
         self.problem: str | None = None
 
     async def begin(self, intent: Generation) -> Generation:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        written = await self._try(lambda disk: disk.begin(intent), None)
-        if written is None:  # the disk fails: the intent is at least known while this process lives
+        try:
+            written = await self._on_disk(lambda disk: disk.begin(intent), writes=True)
+        except LedgerBusy:
+            raise  # it will pass; until then nothing is paid for that a crash would lose
+        except LedgerError:
             self._unwritten[intent.intent_id] = (intent, None)
             return await self._memory.begin(intent)
         if written.intent_id == intent.intent_id:
@@ -59,7 +64,9 @@ class DurableLedger:
         await self._memory.save(generation, pictures)
         if self._written.get(generation.intent_id) == without_look(generation):
             return
-        if await self._try(lambda disk: disk.save(generation, pictures), None) is None:
+        try:
+            await self._on_disk(lambda disk: disk.save(generation, pictures), writes=True)
+        except LedgerError:
             self._unwritten[generation.intent_id] = (generation, pictures)
             return
         if generation.finished:
@@ -71,7 +78,10 @@ class DurableLedger:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         await self._memory.forget(intent_id)
         self._unwritten.pop(intent_id, None)
-        await self._try(lambda disk: disk.forget(intent_id), None)
+        try:
+            await self._on_disk(lambda disk: disk.forget(intent_id), writes=True)
+        except LedgerError:
+            self._unforgotten.add(intent_id)
 
     async def find(self, handle: str) -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
@@ -79,71 +89,109 @@ class DurableLedger:
         # Of an unknown outcome another process, or a callback, may know more by now.
         if known is not None and known.task_id is not None:
             return known
-        return await self._try(lambda disk: disk.find(handle), None) or known
+        return await self._read(lambda disk: disk.find(handle), None) or known
 
-    async def find_request(self, request_id: str) -> Generation | None:
+    async def find_request(self, request_id: str, api: str | None) -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        found = await self._try(lambda disk: disk.find_request(request_id), None)
-        return found or await self._memory.find_request(request_id)
+        known = await self._memory.find_request(request_id, api)
+        if known is not None and known.task_id is not None:
+            return known
+        try:
+            return await self._on_disk(lambda disk: disk.find_request(request_id, api)) or known
+        except LedgerError:
+            if known is not None:
+                return known
+            raise
 
     async def find_image(self, url: str) -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         known = await self._memory.find_image(url)
-        return known or await self._try(lambda disk: disk.find_image(url), None)
+        return known or await self._read(lambda disk: disk.find_image(url), None)
 
     async def picture(self, intent_id: str, number: int) -> Picture | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         kept = await self._memory.picture(intent_id, number)
-        return kept or await self._try(lambda disk: disk.picture(intent_id, number), None)
+        return kept or await self._read(lambda disk: disk.picture(intent_id, number), None)
 
     async def recent(self, limit: int) -> list[Generation]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        on_disk = await self._try(lambda disk: disk.recent(limit), None)
+        on_disk = await self._read(lambda disk: disk.recent(limit), None)
         if on_disk is None:
             return await self._memory.recent(limit)
         ids = {known.intent_id for known in on_disk}
         unwritten = [known for known, _ in self._unwritten.values() if known.intent_id not in ids]
         return sorted([*on_disk, *unwritten], key=lambda known: -known.created_at)[:limit]
 
-    async def latencies(self, model: str) -> list[float]:
+    async def latencies(self, model: str, api: str | None) -> list[float]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        return await self._try(lambda disk: disk.latencies(model), None) or await self._memory.latencies(model)
-
-    async def unfinished(self) -> list[Generation]:
-        """All whose end is not known, oldest first."""
-        return await self._try(lambda disk: disk.unfinished(), [])
+        seen = await self._read(lambda disk: disk.latencies(model, api), None)
+        return seen or await self._memory.latencies(model, api)
 
     async def aclose(self) -> None:
         """Write what is not written yet, if it can be, and close the file."""
-        if self._unwritten:
-            await self._try(lambda disk: None, None)
+        if self._unwritten or self._unforgotten:
+            await self._read(self._catch_up, None)
         if self._disk is not None:
             await anyio.to_thread.run_sync(self._disk.close, limiter=self._one_at_a_time)
             self._disk = None
 
-    async def _try(self, work: Callable[[SqliteLedger], T], otherwise: T) -> T:
-        """Work on the disk in a thread, to the end even if the caller goes; ``otherwise`` where the disk fails."""
+    async def _read(self, work: Callable[[SqliteLedger], T], otherwise: T) -> T:
+        try:
+            return await self._on_disk(work)
+        except LedgerError:
+            return otherwise
+
+    async def _on_disk(self, work: Callable[[SqliteLedger], T], *, writes: bool = False) -> T:
+        """Work on the disk in a thread, to the end even if the caller goes."""
         with anyio.CancelScope(shield=True):
             try:
-                result = await anyio.to_thread.run_sync(self._work, work, limiter=self._one_at_a_time)
+                result = await anyio.to_thread.run_sync(self._work, work, writes, limiter=self._one_at_a_time)
             except LedgerError as error:
                 if self.problem != str(error):
-                    logger.warning("%s Pictures made now are known only while this server runs.", error)
+                    logger.warning("%s What is made now is known only while this server runs.", error)
                 self.problem = str(error)
-                return otherwise
-        if self.problem is not None:
+                raise
+        if writes and self.problem is not None and not self._unwritten:
             logger.warning("The ledger can be used again.")
             self.problem = None
         return result
 
-    def _work(self, work: Callable[[SqliteLedger], T]) -> T:
+    def _work(self, work: Callable[[SqliteLedger], T], writes: bool) -> T:
+        disk = self._opened()
+        if writes and not disk.read_only:
+            self._catch_up(disk)
+        try:
+            return work(disk)
+        except LedgerBusy:
+            raise
+        except LedgerError:
+            # Opened afresh the next time: it may have been mended, or moved away, by then.
+            disk.close()
+            self._disk = None
+            raise
+
+    def _opened(self) -> SqliteLedger:
+        if self._disk is not None and not self._disk.still_there:
+            logger.warning("The ledger was moved or deleted while this server runs. What it knows is written anew.")
+            self._disk.close()
+            self._disk = None
+            self._written.clear()
+            self._unwritten = {known.intent_id: (known, None) for known in self._memory.everything()} | self._unwritten
         if self._disk is None:
             from nano_banana_mcp.generations.sqlite import SqliteLedger
 
             self._disk = SqliteLedger(self._folder)
-            if self._prune is not None:
+            if self._prune is not None and not self._disk.read_only:
                 self._prune(self._disk)
+        return self._disk
+
+    def _catch_up(self, disk: SqliteLedger) -> None:
+        """Write what could not be written before, each by itself: one that still cannot be is in nobody's way."""
         for intent_id, (generation, pictures) in list(self._unwritten.items()):
-            self._disk.save(generation, pictures)
-            self._unwritten.pop(intent_id, None)
-        return work(self._disk)
+            with contextlib.suppress(LedgerError):
+                disk.save(generation, pictures)
+                self._unwritten.pop(intent_id, None)
+        for intent_id in list(self._unforgotten):
+            with contextlib.suppress(LedgerError):
+                disk.forget(intent_id)
+                self._unforgotten.discard(intent_id)

@@ -18,6 +18,10 @@ class LedgerError(Exception):
     """The ledger cannot be used. The text says why, and what a person can do."""
 
 
+class LedgerBusy(LedgerError):
+    """Another process has held the ledger for too long."""
+
+
 class Ledger(Protocol):
     """Keeps generations, and the pictures that have no URL of their own.
 
@@ -31,7 +35,11 @@ class Ledger(Protocol):
     problem: str | None
 
     async def begin(self, intent: Generation) -> Generation:
-        """Write down an intent before it is sent. Returns it, or the earlier one with the same ``request_id``."""
+        """Write down an intent before it is sent. Returns it, or the earlier one with the same ``request_id``.
+
+        Raises:
+            LedgerBusy: it could not be written for a passing reason; nothing should be sent now.
+        """
 
     async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
         """Keep ``generation`` in its present state, and the bytes of its pictures by number."""
@@ -42,8 +50,12 @@ class Ledger(Protocol):
     async def find(self, handle: str) -> Generation | None:
         """The generation with this task id or intent id."""
 
-    async def find_request(self, request_id: str) -> Generation | None:
-        """The generation that was asked for under this name."""
+    async def find_request(self, request_id: str, api: str | None) -> Generation | None:
+        """The generation that this API was asked for under this name.
+
+        Raises:
+            LedgerError: nobody can tell.
+        """
 
     async def find_image(self, url: str) -> Generation | None:
         """The generation of a picture at exactly this URL."""
@@ -54,8 +66,8 @@ class Ledger(Protocol):
     async def recent(self, limit: int) -> list[Generation]:
         """The newest generations, newest first."""
 
-    async def latencies(self, model: str) -> list[float]:
-        """Seconds from submit to success of this model's latest generations."""
+    async def latencies(self, model: str, api: str | None) -> list[float]:
+        """Seconds from submit to success of this model's latest generations by this API."""
 
     async def aclose(self) -> None:
         """Let go of what is open."""
@@ -68,14 +80,14 @@ class MemoryLedger:
         self.problem: str | None = None
         self._generations: OrderedDict[str, Generation] = OrderedDict()
         self._by_task: dict[str, str] = {}
-        self._by_request: dict[str, str] = {}
+        self._by_request: dict[tuple[str, str | None], str] = {}
         self._by_url: dict[str, str] = {}
         self._pictures: OrderedDict[tuple[str, int], Picture] = OrderedDict()
         self._picture_bytes = 0
 
     async def begin(self, intent: Generation) -> Generation:
         """See :class:`Ledger`."""
-        earlier = await self.find_request(intent.request_id) if intent.request_id else None
+        earlier = await self.find_request(intent.request_id, intent.api) if intent.request_id else None
         if earlier is not None:
             return earlier
         await self.save(intent)
@@ -90,7 +102,7 @@ class MemoryLedger:
         if generation.task_id is not None:
             self._by_task[generation.task_id] = generation.intent_id
         if generation.request_id is not None:
-            self._by_request[generation.request_id] = generation.intent_id
+            self._by_request[generation.request_id, generation.api] = generation.intent_id
         for image in generation.images:
             if image.url is not None:
                 self._by_url[image.url] = generation.intent_id
@@ -110,9 +122,9 @@ class MemoryLedger:
         """See :class:`Ledger`."""
         return self._generations.get(self._by_task.get(handle, handle))
 
-    async def find_request(self, request_id: str) -> Generation | None:
+    async def find_request(self, request_id: str, api: str | None) -> Generation | None:
         """See :class:`Ledger`."""
-        return self._generations.get(self._by_request.get(request_id, ""))
+        return self._generations.get(self._by_request.get((request_id, api), ""))
 
     async def find_image(self, url: str) -> Generation | None:
         """See :class:`Ledger`."""
@@ -127,13 +139,18 @@ class MemoryLedger:
         newest_first = reversed(self._generations.values())
         return [generation for _, generation in zip(range(limit), newest_first, strict=False)]
 
-    async def latencies(self, model: str) -> list[float]:
+    async def latencies(self, model: str, api: str | None) -> list[float]:
         """See :class:`Ledger`."""
-        own = [latency(known) for known in reversed(self._generations.values()) if known.model == model]
+        alike = [known for known in reversed(self._generations.values()) if (known.model, known.api) == (model, api)]
+        own = [latency(known) for known in alike]
         return [seconds for seconds in own if seconds is not None][:MOST_LATENCIES]
 
     async def aclose(self) -> None:
         """See :class:`Ledger`."""
+
+    def everything(self) -> list[Generation]:
+        """All generations, oldest first."""
+        return list(self._generations.values())
 
     def _prune(self) -> None:
         while self._picture_bytes > MOST_PICTURE_BYTES and len(self._pictures) > 1:
@@ -147,7 +164,7 @@ class MemoryLedger:
     def _drop(self, intent_id: str) -> None:
         known = self._generations.pop(intent_id)
         self._by_task.pop(known.task_id or "", None)
-        self._by_request.pop(known.request_id or "", None)
+        self._by_request.pop((known.request_id or "", known.api), None)
         for number, image in enumerate(known.images):
             self._forget_picture((intent_id, number))
             self._by_url.pop(image.url or "", None)
@@ -170,6 +187,19 @@ def latency(generation: Generation) -> float | None:
     between = finished - opened
     seconds = finished - submitted - between / 2
     return seconds if 0 <= between <= max(2.0, seconds / 2) and seconds > 0 else None
+
+
+def met_elsewhere(known: Generation, met: Generation) -> Generation:
+    """``known``, brought up to date by what somebody learned who only met its task."""
+    return replace(
+        known,
+        status=met.status,
+        images=met.images,
+        credits_consumed=met.credits_consumed,
+        message=met.message,
+        open_at=met.open_at,
+        finished_at=met.finished_at,
+    )
 
 
 def without_look(generation: Generation) -> Generation:

@@ -43,6 +43,7 @@ class Maker:
         Raises:
             DefapiError: nothing was made.
             RequestIdTaken: the ``request_id`` stands for another request.
+            LedgerError: it cannot be told whether the request was made before; nothing was sent.
         """
         return await self._made_before(intent) or await self._make_apart(request, intent)
 
@@ -50,15 +51,13 @@ class Maker:
         """What the same ``request_id`` led to; its submit may still be under way, here or in another process."""
         if intent.request_id is None:
             return None
-        earlier = await self._ledger.find_request(intent.request_id)
-        while earlier is not None and self._under_way(earlier):
+        while (earlier := await self._ledger.find_request(intent.request_id, intent.api)) is not None:
+            if earlier.request_hash != intent.request_hash:
+                raise RequestIdTaken
+            if not self._under_way(earlier):
+                return honest(earlier)
             await anyio.sleep(LOOK_AGAIN_SECONDS)
-            earlier = await self._ledger.find_request(intent.request_id)
-        if earlier is None:
-            return None
-        if earlier.request_hash != intent.request_hash:
-            raise RequestIdTaken
-        return honest(earlier)
+        return None
 
     def _under_way(self, known: Generation) -> bool:
         if known.task_id is not None or known.message is not None:

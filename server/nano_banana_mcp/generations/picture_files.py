@@ -24,11 +24,15 @@ class PictureFiles:
         self._folder.mkdir(exist_ok=True, mode=0o700)
         path = self._folder / f"{intent_id}-{number}{extension_for(picture.mime_type)}"
         part = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
-            file.write(picture.data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+                file.write(picture.data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)  # half a picture only takes the room that the whole one needs
+            raise
 
     def find(self, intent_id: str, number: int) -> Picture | None:
         """A picture's bytes."""
@@ -44,6 +48,12 @@ class PictureFiles:
             intent_id = path.stem.rpartition("-")[0]
             sizes[intent_id] = sizes.get(intent_id, 0) + path.stat().st_size
         return sizes
+
+    def sweep(self, older_than: float) -> None:
+        """Delete what a killed process left half written before ``older_than`` (Unix time)."""
+        for path in self._folder.glob(".in-*"):
+            if path.stat().st_mtime < older_than:
+                path.unlink(missing_ok=True)
 
     def remove(self, intent_id: str) -> None:
         """Delete a generation's pictures."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -33,7 +35,7 @@ MIGRATIONS = [
         finished_at REAL
     ) WITHOUT ROWID;
     CREATE INDEX generations_by_task ON generations (task_id) WHERE task_id IS NOT NULL;
-    CREATE UNIQUE INDEX generations_by_request ON generations (principal, request_id) WHERE request_id IS NOT NULL;
+    CREATE UNIQUE INDEX generations_by_request ON generations (principal, api, request_id) WHERE request_id IS NOT NULL;
     CREATE INDEX generations_by_time ON generations (created_at);
     CREATE INDEX generations_by_model ON generations (model, finished_at) WHERE status = 'success';
     CREATE TABLE images (
@@ -45,6 +47,68 @@ MIGRATIONS = [
 ]
 
 
+def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """The database at ``path``, made where there is none, up to date; and whether it can only be read.
+
+    Raises:
+        LedgerError: the file is of a newer version; it is not touched.
+        sqlite3.Error, OSError: it is no database, or the disk fails.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # SQLite gives its side files the permissions of this one.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except PermissionError:
+        return _open_to_read(path), True
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            return _open_to_read(path), True
+        raise
+    db = _connect(path.absolute().as_uri())
+    try:
+        prepare(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db, False
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Where nothing can be written, SQLite cannot share the file with others either: it reads it as it is."""
+    for how in ("mode=ro", "immutable=1"):
+        db = _connect(f"{path.absolute().as_uri()}?{how}")
+        try:
+            _refuse_newer(db, path)
+            db.execute("SELECT count(*) FROM generations")
+        except sqlite3.OperationalError:
+            db.close()
+        except BaseException:
+            db.close()
+            raise
+        else:
+            return db
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
+    if _version(db) > len(MIGRATIONS):
+        raise LedgerError(
+            f"A newer version of nano-banana-mcp has written the ledger {path}. Install that version, or "
+            "name another folder in NANO_BANANA_STATE_DIR. The file was not touched."
+        )
+
+
 def prepare(db: sqlite3.Connection, path: Path) -> None:
     """Bring a new or older file up to date, safely while other processes do the same.
 
@@ -52,11 +116,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         LedgerError: the file is of a newer version; it is not touched.
         sqlite3.Error: it is no database, or the disk fails.
     """
-    if _version(db) > len(MIGRATIONS):
-        raise LedgerError(
-            f"A newer version of nano-banana-mcp has written the ledger {path}. Install that version, or "
-            "name another folder in NANO_BANANA_STATE_DIR. The file was not touched."
-        )
+    _refuse_newer(db, path)
     # Twenty processes may find the file new at the same time; only one of them can turn WAL on.
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
@@ -83,7 +143,8 @@ def _migrate(db: sqlite3.Connection) -> None:
             db.execute(f"PRAGMA user_version = {number}")
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         raise
 
 

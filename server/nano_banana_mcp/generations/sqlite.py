@@ -6,31 +6,23 @@ Synchronous, and to be used from one thread at a time; :mod:`nano_banana_mcp.gen
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import re
 import sqlite3
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nano_banana_mcp.generations.ledger import MOST_LATENCIES, LedgerError, latency
-from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+from nano_banana_mcp.generations.ledger import MOST_LATENCIES, LedgerBusy, LedgerError, latency, met_elsewhere
+from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.picture_files import PictureFiles
-from nano_banana_mcp.generations.schema import BUSY_SECONDS, prepare
+from nano_banana_mcp.generations.rows import SELECT, UPSERT, from_row, to_row
+from nano_banana_mcp.generations.schema import open_database
 from nano_banana_mcp.images.picture import Picture
 
 FILE_NAME = "ledger.sqlite3"
 
-_COLUMNS = [field.name for field in fields(Generation)]
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM generations "  # noqa: S608 - our own column names
-_UPSERT = (
-    f"INSERT INTO generations ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)}) "  # noqa: S608
-    "ON CONFLICT (intent_id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "intent_id")
-    + " WHERE generations.finished_at IS NULL AND (excluded.task_id IS NOT NULL OR generations.task_id IS NULL)"
-)
+_OF_REQUEST = "WHERE request_id = ? AND api IS ?"
 
 
 class SqliteLedger:
@@ -44,16 +36,20 @@ class SqliteLedger:
         self._path = folder / FILE_NAME
         self._pictures = PictureFiles(folder / "pictures")
         with self._trouble():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # SQLite gives its side files the permissions of this one.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            try:
-                self._db.row_factory = sqlite3.Row
-                prepare(self._db, self._path)
-            except BaseException:
-                self._db.close()
-                raise
+            self._db, self.read_only = open_database(self._path)
+            self._identity = self._on_disk()
+
+    @property
+    def still_there(self) -> bool:
+        """Whether the file that was opened is the one that has its name. Somebody may have moved it away."""
+        return self._on_disk() == self._identity
+
+    def _on_disk(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def check(self) -> str:
         """In words, how the file is. Raises where SQLite finds it spoiled."""
@@ -74,28 +70,46 @@ class SqliteLedger:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         with self._transaction() as db:
             if intent.request_id is not None:
-                row = db.execute(_SELECT + "WHERE request_id = ?", (intent.request_id,)).fetchone()
+                row = db.execute(SELECT + _OF_REQUEST, (intent.request_id, intent.api)).fetchone()
                 if row is not None:
-                    return _generation(row)
-            db.execute(_UPSERT, _row(intent))
+                    return from_row(row)
+            db.execute(UPSERT, to_row(intent))
         return intent
 
     def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> Generation:
-        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`. The row is safe even where a picture is not."""
+        with self._transaction() as db:
+            kept = self._only_one(db, generation)
+            db.execute(UPSERT, to_row(kept))
+            db.executemany(
+                "INSERT INTO images (url, intent_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(image.url, kept.intent_id) for image in kept.images if image.url is not None],
+            )
         with self._trouble():
             for number, picture in (pictures or {}).items():
-                self._pictures.keep(generation.intent_id, number, picture)
-        with self._transaction() as db:
-            # Whoever only met a task gave it an intent id of its own; one row of those is enough.
+                self._pictures.keep(kept.intent_id, number, picture)
+        return kept
+
+    def _only_one(self, db: sqlite3.Connection, generation: Generation) -> Generation:
+        """``generation`` as it can stand beside what is there: a task is kept once, a request id stands for one."""
+        if generation.task_id is not None:
+            # Whoever only met a task gave it an intent id of its own.
+            row = db.execute(
+                SELECT + "WHERE task_id = ? AND intent_id <> ?", (generation.task_id, generation.intent_id)
+            ).fetchone()
+            if row is not None and generation.submitted_at is None:
+                return met_elsewhere(from_row(row), generation)
             db.execute(
                 "DELETE FROM generations WHERE task_id = ? AND intent_id <> ? AND submitted_at IS NULL",
                 (generation.task_id, generation.intent_id),
             )
-            db.execute(_UPSERT, _row(generation))
-            db.executemany(
-                "INSERT INTO images (url, intent_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                [(image.url, generation.intent_id) for image in generation.images if image.url is not None],
-            )
+        if generation.request_id is not None:
+            other = db.execute(
+                SELECT + _OF_REQUEST + " AND intent_id <> ?",
+                (generation.request_id, generation.api, generation.intent_id),
+            ).fetchone()
+            if other is not None:  # written while the file could not be: both were paid for, both are kept
+                return replace(generation, request_id=None)
         return generation
 
     def forget(self, intent_id: str) -> None:
@@ -107,9 +121,9 @@ class SqliteLedger:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         return self._one("WHERE task_id = ?1 OR intent_id = ?1 ORDER BY submitted_at IS NULL, created_at DESC", handle)
 
-    def find_request(self, request_id: str) -> Generation | None:
+    def find_request(self, request_id: str, api: str | None) -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        return self._one("WHERE request_id = ?", request_id)
+        return self._one(_OF_REQUEST, request_id, api)
 
     def find_image(self, url: str) -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
@@ -138,14 +152,13 @@ class SqliteLedger:
             search: Text in the prompt; upper and lower case are one for ASCII letters.
             since: Unix time.
         """
-        escaped = None if search is None else re.sub(r"([%_\\])", r"\\\1", search)
         return self._all(
             "WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR model = ?2) "
-            "AND (?3 IS NULL OR prompt LIKE '%' || ?3 || '%' ESCAPE '\\') "
+            "AND (?3 IS NULL OR instr(lower(prompt), lower(?3))) "
             "AND (?4 IS NULL OR created_at >= ?4) ORDER BY created_at DESC",
             status,
             model,
-            escaped,
+            search,
             since,
         )
 
@@ -153,10 +166,13 @@ class SqliteLedger:
         """All whose end is not known, oldest first."""
         return self._all("WHERE finished_at IS NULL ORDER BY created_at")
 
-    def latencies(self, model: str) -> list[float]:
+    def latencies(self, model: str, api: str | None) -> list[float]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         latest = self._all(
-            "WHERE model = ? AND status = 'success' ORDER BY finished_at DESC LIMIT ?", model, MOST_LATENCIES
+            "WHERE model = ? AND api IS ? AND status = 'success' ORDER BY finished_at DESC LIMIT ?",
+            model,
+            api,
+            MOST_LATENCIES,
         )
         return [seconds for known in latest if (seconds := latency(known)) is not None]
 
@@ -178,6 +194,7 @@ class SqliteLedger:
         with self._transaction() as db:
             db.executemany("DELETE FROM generations WHERE intent_id = ?", [(known.intent_id,) for known in doomed])
         with self._trouble():
+            self._pictures.sweep(time.time() - 3_600)
             for known in doomed:
                 self._pictures.remove(known.intent_id)
         return len(doomed)
@@ -188,7 +205,7 @@ class SqliteLedger:
 
     def _all(self, where: str, *values: Any) -> list[Generation]:
         with self._trouble():
-            return [_generation(row) for row in self._db.execute(_SELECT + where, values)]
+            return [from_row(row) for row in self._db.execute(SELECT + where, values)]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -196,10 +213,11 @@ class SqliteLedger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite may have rolled it back by itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     @contextlib.contextmanager
     def _trouble(self) -> Iterator[None]:
@@ -207,17 +225,6 @@ class SqliteLedger:
             yield
         except (sqlite3.Error, OSError) as error:
             words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise LedgerError(f"The ledger {self._path} cannot be used: {words}.") from error
-
-
-def _row(generation: Generation) -> dict[str, Any]:
-    row = {name: getattr(generation, name) for name in _COLUMNS}
-    images = json.dumps([asdict(image) for image in generation.images])
-    return {**row, "status": generation.status.value, "images": images}
-
-
-def _generation(row: sqlite3.Row) -> Generation:
-    values = dict(row)
-    values["status"] = Status(values["status"])
-    values["images"] = tuple(GeneratedImage(**image) for image in json.loads(values["images"]))
-    return Generation(**values)
+            busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+            kind = LedgerBusy if busy else LedgerError
+            raise kind(f"The ledger {self._path} cannot be used: {' '.join(words.split())}.") from error

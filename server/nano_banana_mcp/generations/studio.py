@@ -122,6 +122,8 @@ class Studio:
         Raises:
             DefapiError: nothing was made.
             RequestIdTaken: ``request_id`` stands for another request.
+            LedgerError: it cannot be told whether ``request_id`` was used before, or nothing can be written for a
+                passing reason; nothing was sent.
         """
         intent = Generation(
             new_intent_id(),
@@ -208,11 +210,12 @@ class Studio:
         """
         known = await self._known(handle)
         try:
-            return await self._waiting.wait(known, seconds, report)
+            waited = await self._waiting.wait(known, seconds, report)
         except DefapiError as trouble:
             if known.submitted_at is None:
                 raise
-            return Waited(await self.ledger.find(handle) or known, trouble, given_up=True)
+            waited = Waited(await self.ledger.find(handle) or known, trouble, given_up=True)
+        return replace(waited, note=self.ledger.problem)
 
     async def _known(self, handle: str) -> Generation:
         known = await self.ledger.find(handle)
@@ -221,7 +224,7 @@ class Studio:
         return honest(known)
 
     async def _pace(self, known: Generation) -> Pace:
-        latencies = await self.ledger.latencies(known.model) if known.model else ()
+        latencies = await self.ledger.latencies(known.model, self._api) if known.model else ()
         return SafetyPace(latencies) if self._callbacks.expected(known.intent_id) else Pace(latencies)
 
     async def _ask(self, known: Generation) -> Generation:
