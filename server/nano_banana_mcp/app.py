@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
+from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
@@ -55,18 +56,25 @@ async def serve_stdio(server: ImageServer) -> None:
     """Serve until stdin ends, or a signal comes; open submits are recorded first."""
     async with anyio.create_task_group() as tasks:
         if sys.platform != "win32":  # there the event loop takes no signal handlers
-            tasks.start_soon(_exit_on_signal, server)
+            tasks.start_soon(_exit_on_signal, server, tasks)
         await server.run_stdio_async()
         tasks.cancel_scope.cancel()
 
 
-async def _exit_on_signal(server: ImageServer) -> None:
+async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
+    written = anyio.Event()
+
+    async def write_down() -> None:
+        await server.write_down()
+        written.set()
+
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             with anyio.move_on_after(SIGNAL_GRACE_SECONDS):
                 await server.settled()
+            tasks.start_soon(write_down)  # not awaited itself: a write goes to its end, and the disk may be locked
             with anyio.move_on_after(LAST_WRITE_SECONDS):
-                await server.write_down()
+                await written.wait()
             # The SDK's thread blocks in a read of stdin, which nothing can wake, and would keep the process alive.
             logging.shutdown()
             os._exit(128 + number)
