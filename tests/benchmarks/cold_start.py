@@ -12,18 +12,12 @@ from pathlib import Path
 from typing import IO
 
 from tests.support.clients import clean_environment
+from tests.support.handshake import INITIALIZE, INITIALIZED
 
 TARGET_RATIO = 1.15
 OURS = [sys.executable, "-m", "nano_banana_mcp"]
 ECHO = [sys.executable, "-m", "tests.benchmarks.echo_server"]
 
-_INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}},
-}
-_INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 _LIST = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
 
 
@@ -65,7 +59,7 @@ def once(command: list[str], cwd: Path | None = None) -> float:
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        for message in (_INITIALIZE, _INITIALIZED, _LIST):
+        for message in (INITIALIZE, INITIALIZED, _LIST):
             process.stdin.write(json.dumps(message).encode() + b"\n")
         process.stdin.flush()
         _read_answer(process.stdout, 2)

@@ -18,6 +18,7 @@ import anyio
 from nano_banana_mcp.app import build_server, serve_stdio
 from nano_banana_mcp.settings import load_settings
 from tests.crash.rounds import check
+from tests.support.handshake import INITIALIZE
 
 WAYS = ("stdin ends", "the call is cancelled", "the call is cancelled, then stdin ends")
 LONGEST_PATIENCE_SECONDS = 0.08
@@ -44,7 +45,7 @@ def one_round(url: str, state: Path, way: str, prompt: str, patience: float) -> 
     os.close(to_child[0])
     os.close(from_child[1])
     with open(to_child[1], "wb", buffering=0) as stdin, open(from_child[0], "rb") as stdout:
-        say(stdin, 1, "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT})
+        say(stdin, 1, "initialize", INITIALIZE["params"])
         stdout.readline()
         say(stdin, None, "notifications/initialized", {})
         say(stdin, 2, "tools/call", {"name": "generate_image", "arguments": {"prompt": prompt}})
@@ -54,9 +55,6 @@ def one_round(url: str, state: Path, way: str, prompt: str, patience: float) -> 
         if way == "the call is cancelled":
             time.sleep(0.3)
     os.waitpid(pid, 0)
-
-
-CLIENT = {"name": "crash", "version": "1"}
 
 
 def say(stdin: Any, number: int | None, method: str, params: dict[str, Any]) -> None:

@@ -16,14 +16,7 @@ import pytest
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from tests.support.clients import KEY, child
-
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}},
-}
-INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+from tests.support.handshake import INITIALIZE, INITIALIZED
 
 
 class Raw:
