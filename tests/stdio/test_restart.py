@@ -13,7 +13,7 @@ from mcp.types import BlobResourceContents, TextResourceContents
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
-from tests.support.clients import child_at, client_at, facts, text
+from tests.support.clients import child, child_at, client_at, facts, text
 
 
 async def tasks(client: Client) -> list[dict[str, Any]]:
@@ -64,6 +64,15 @@ async def test_two_servers_of_one_user_know_each_others_pictures(tmp_path: Path)
         assert [each["task_id"] for each in await tasks(other)] == [facts(result)["task_id"]]
         contents = (await other.read_resource(facts(result)["images"][0]["url"])).contents[0]
         assert isinstance(contents, BlobResourceContents)
+
+
+async def test_pictures_of_a_sandbox_that_has_ended_are_remembered_but_not_offered(tmp_path: Path) -> None:
+    settings = {"NANO_BANANA_STATE_DIR": tmp_path, "NANO_BANANA_SANDBOX_SECONDS": 0}
+    for made_before in (0, 1):
+        async with Client(child("--sandbox", **settings)) as client:
+            await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+            assert len((await client.list_resources()).resources) == 2
+            assert len(await tasks(client)) == made_before + 1
 
 
 async def test_an_unknown_outcome_is_kept_shown_and_never_sent_again(tmp_path: Path) -> None:

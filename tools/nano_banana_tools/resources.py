@@ -53,6 +53,8 @@ async def listed(studio: Studio) -> list[Resource]:
     ]
     for generation in await studio.ledger.recent(MOST_TASKS):
         for number, image in enumerate(generation.images):
+            if image.url is not None and not studio.album.still_serves(generation):
+                continue
             resources.append(
                 Resource(
                     uri=image.url or resource_uri(generation.handle, number),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nano_banana_mcp.generations.ledger import Ledger
+from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.picture import Picture
 from nano_banana_mcp.urls import http_url
 
@@ -22,12 +23,18 @@ class Album:
 
     Args:
         trusted_origins: Where pictures may be fetched from besides public hosts: the sandbox's own origin.
+        opened_at: When this server began (Unix time, seconds).
     """
 
-    def __init__(self, ledger: Ledger, trusted_origins: Sequence[str]) -> None:
+    def __init__(self, ledger: Ledger, trusted_origins: Sequence[str], opened_at: float) -> None:
         self._ledger = ledger
+        self._opened_at = opened_at
         self._trusted_origins = trusted_origins
         self._opened_fetcher: PictureFetcher | None = None
+
+    def still_serves(self, known: Generation) -> bool:
+        """Whether the URLs of its pictures can lead anywhere: those of a sandbox inside a server ended with it."""
+        return known.api != "sandbox" or known.created_at >= self._opened_at
 
     async def aclose(self) -> None:
         """Close what was opened for fetching."""

@@ -51,7 +51,7 @@ class Studio:
         now: Callable[[], float],
     ) -> None:
         self._client = client
-        self.album = Album(ledger, trusted_origins)
+        self.album = Album(ledger, trusted_origins, now())
         self.ledger = ledger
         self.default_model = default_model
         self._api = api
