@@ -218,5 +218,7 @@ async def test_a_generation_can_wait_for_its_picture() -> None:
 async def test_trouble_after_the_submit_never_costs_the_task_id() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": "x sandbox:query=401", "wait_seconds": 5})
+        assert not result.is_error
         assert facts(result)["task_id"] == sandbox.tasks[0].id
         assert "401" in facts(result)["message"]
+        assert "wait_for_image" in facts(result)["next_step"]

@@ -67,11 +67,15 @@ def describe(waited: Waited, now: float) -> GenerationResult:
     )
 
 
-def to_result(waited: Waited, now: float, *, errors: frozenset[Status] = frozenset()) -> CallToolResult:
+def to_result(
+    waited: Waited, now: float, *, errors: frozenset[Status] = frozenset(), giving_up_is_error: bool = False
+) -> CallToolResult:
     """The whole result: text, a link for each picture, and the structured answer.
 
     Args:
         errors: The states that are an error of this call, and not just what it found.
+        giving_up_is_error: Whether a wait that was given up is one too. Not of a call that has paid for a picture: a
+            model that reads "error" there pays again.
     """
     described = describe(waited, now)
     content: list[ContentBlock] = [TextContent(type="text", text=_text(described))]
@@ -82,7 +86,7 @@ def to_result(waited: Waited, now: float, *, errors: frozenset[Status] = frozens
     return CallToolResult(
         content=content,
         structured_content=described.model_dump(mode="json"),
-        is_error=waited.generation.status in errors or waited.given_up,
+        is_error=waited.generation.status in errors or (giving_up_is_error and waited.given_up),
     )
 
 

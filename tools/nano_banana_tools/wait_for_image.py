@@ -22,4 +22,4 @@ async def wait_for_image(
 ) -> Annotated[CallToolResult, GenerationResult]:
     """Wait, with progress."""
     waited = await studio.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds))
-    return to_result(waited, studio.now(), errors=frozenset({Status.FAILED}))
+    return to_result(waited, studio.now(), errors=frozenset({Status.FAILED}), giving_up_is_error=True)

@@ -164,7 +164,8 @@ class Waiting:
             watch.trouble = None
             watch.failures = 0
             self._queried(latest)
-            self._last_query[watch.key] = anyio.current_time()  # its handle may have changed with its task id
+            if not latest.finished:
+                self._last_query[watch.key] = anyio.current_time()  # its handle may have changed with its task id
             watch.publish(latest)
 
     def _may_pass(self, watch: _Watch, trouble: DefapiError) -> bool:
