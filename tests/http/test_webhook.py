@@ -56,7 +56,7 @@ async def test_once_callbacks_have_come_a_picture_costs_one_query() -> None:
             task_id = await make(client)
             done = await client.call_tool("wait_for_image", {"task_id": task_id})
             assert facts(done)["status"] == "success"
-            assert facts(done)["elapsed_seconds"] < 2.5 + 0.5
+            assert facts(done)["elapsed_seconds"] < 2.5 + 1.5
             assert sandbox.stats.queries_by_task[task_id] == 1
 
 
@@ -140,7 +140,7 @@ async def test_lost_callbacks_only_cost_time_and_polling_takes_over() -> None:
             task_id = await make(client, "a cat sandbox:callback=lost")
             done = facts(await client.call_tool("wait_for_image", {"task_id": task_id}))
             assert done["status"] == "success"
-            assert done["elapsed_seconds"] < 5
+            assert done["elapsed_seconds"] < 8
 
 
 async def test_a_callback_that_comes_too_early_does_not_end_the_picture() -> None:
