@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -83,26 +84,42 @@ async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
 @asynccontextmanager
 async def open_studio(settings: Settings, callback_for: Callable[[str], str] | None = None) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
-    async with AsyncExitStack() as stack:
-        base_url, key, problem = settings.base_url, settings.usable_key, settings.key_problem
-        api = base_url
-        if settings.sandbox:
-            from nano_banana_mcp.sandbox.config import SandboxConfig
-            from nano_banana_mcp.sandbox.server import serve_sandbox
+    async with (
+        reached_api(settings) as api,
+        Studio.open(
+            DefapiClient(
+                api.base_url, api.key, key_problem=settings.key_problem, timeout_seconds=settings.timeout_seconds
+            ),
+            DurableLedger(settings.state_path, partial(prune, settings)),
+            trusted_origins=_trusted_origins(api.base_url),
+            default_model=settings.model,
+            api=api.name,
+            callback_for=callback_for,
+        ) as studio,
+    ):
+        yield studio
 
-            sandbox = await stack.enter_async_context(serve_sandbox(SandboxConfig(seconds=settings.sandbox_seconds)))
-            base_url, key, problem, api = sandbox.url, SANDBOX_KEY, None, "sandbox"
-        client = DefapiClient(base_url, key, key_problem=problem, timeout_seconds=settings.timeout_seconds)
-        yield await stack.enter_async_context(
-            Studio.open(
-                client,
-                DurableLedger(settings.state_path, partial(prune, settings)),
-                trusted_origins=_trusted_origins(base_url),
-                default_model=settings.model,
-                api=api,
-                callback_for=callback_for,
-            )
-        )
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Where the API is, the key for it, and what the ledger calls it."""
+
+    base_url: str
+    key: SecretStr | None
+    name: str
+
+
+@asynccontextmanager
+async def reached_api(settings: Settings) -> AsyncIterator[Api]:
+    """The API by ``settings``: the real one, or a sandbox that lives as long as the block."""
+    if not settings.sandbox:
+        yield Api(settings.base_url, settings.usable_key, settings.base_url)
+        return
+    from nano_banana_mcp.sandbox.config import SandboxConfig
+    from nano_banana_mcp.sandbox.server import serve_sandbox
+
+    async with serve_sandbox(SandboxConfig(seconds=settings.sandbox_seconds)) as sandbox:
+        yield Api(sandbox.url, SANDBOX_KEY, "sandbox")
 
 
 def prune(settings: Settings, ledger: SqliteLedger) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from nano_banana_mcp import __version__
-from nano_banana_mcp.app import SANDBOX_KEY
+from nano_banana_mcp.app import SANDBOX_KEY, reached_api
 from nano_banana_mcp.commands.configurations import command, configurations
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
@@ -64,15 +64,11 @@ def _key(settings: Settings) -> Finding:
 
 async def _api(settings: Settings) -> list[Finding]:
     async with AsyncExitStack() as stack:
-        base_url, key = settings.base_url, settings.usable_key
-        if settings.sandbox:
-            from nano_banana_mcp.sandbox.server import serve_sandbox
-
-            base_url, key = (await stack.enter_async_context(serve_sandbox())).url, SANDBOX_KEY
+        api = await stack.enter_async_context(reached_api(settings))
         # Without a key the API can still be reached: it then answers that the key is wrong.
-        client = DefapiClient(base_url, key or SANDBOX_KEY, timeout_seconds=min(15.0, settings.timeout_seconds))
+        client = DefapiClient(api.base_url, api.key or SANDBOX_KEY, timeout_seconds=min(15.0, settings.timeout_seconds))
         stack.push_async_callback(client.aclose)
-        reached = Finding(True, "network", f"{base_url} answers", _about_plain_http(base_url))
+        reached = Finding(True, "network", f"{api.base_url} answers", _about_plain_http(api.base_url))
         try:
             credits_left = await client.credits()
         except TaskNotFound:
@@ -80,7 +76,7 @@ async def _api(settings: Settings) -> list[Finding]:
         except DefapiError as error:
             if error.status is None:
                 return [Finding(False, "network", error.message, error.hint)]
-            if key is None:
+            if api.key is None:
                 return [reached]
             refused = "key" if error.status in (401, 403) else "credits"
             return [reached, Finding(False, refused, error.message, error.hint)]

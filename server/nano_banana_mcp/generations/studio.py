@@ -140,11 +140,7 @@ class Studio:
         generation = await self._maker.make_once(request, intent)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
             return Waited(generation, note=self.ledger.problem)
-        try:
-            waited = await self._waiting.wait(generation, wait_seconds, report)
-        except DefapiError as trouble:
-            waited = Waited(await self.ledger.find(generation.handle) or generation, trouble, given_up=True)
-        return replace(waited, note=self.ledger.problem)
+        return await self._wait(generation, wait_seconds, report)
 
     async def settled(self) -> None:
         """Return when every submit that is under way is recorded."""
@@ -208,13 +204,15 @@ class Studio:
         Raises:
             DefapiError: a task made elsewhere cannot be asked for (a refused key, an unknown task).
         """
-        known = await self._known(handle)
+        return await self._wait(await self._known(handle), seconds, report)
+
+    async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
         try:
             waited = await self._waiting.wait(known, seconds, report)
         except DefapiError as trouble:
             if known.submitted_at is None:
                 raise
-            waited = Waited(await self.ledger.find(handle) or known, trouble, given_up=True)
+            waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
         return replace(waited, note=self.ledger.problem)
 
     async def _known(self, handle: str) -> Generation:
