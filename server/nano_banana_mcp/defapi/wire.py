@@ -87,12 +87,6 @@ def failure_text(body: Any) -> str | None:
     return None
 
 
-def read_task_id(body: dict[str, Any]) -> str | None:
-    """The task id of a submit's answer, if it is one that can be asked for again."""
-    task_id = unwrap(body).get("task_id")
-    return task_id if isinstance(task_id, str) and TASK_ID.fullmatch(task_id) else None
-
-
 def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
     """The state in a query's answer or a callback; None where there is no status in it."""
     data = unwrap(body)
