@@ -10,8 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -19,7 +20,9 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.generations.limits import Limits, Quotas
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
@@ -27,6 +30,8 @@ from nano_banana_tools.server import ImageServer
 
 if TYPE_CHECKING:
     from nano_banana_mcp.generations.sqlite import SqliteLedger
+
+Number = TypeVar("Number", int, Decimal)
 
 # Below these levels they log URLs, texts of errors and raw messages, which may hold a prompt, or what is no news.
 _PROMPTS_BELOW = {
@@ -44,13 +49,16 @@ LAST_WRITE_SECONDS = 0.5
 SANDBOX_KEY = SecretStr("dk-sandbox")
 
 
-def build_server(settings: Settings, callback_for: Callable[[str], str] | None = None) -> ImageServer:
+def build_server(
+    settings: Settings, callback_for: Callable[[str], str] | None = None, accounts: Accounts | None = None
+) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves.
 
     Args:
         callback_for: Where the API should tell of the end of an intent, if it should.
+        accounts: Who may use what, where callers are asked who they are.
     """
-    return ImageServer(open_studio(settings, callback_for))
+    return ImageServer(open_studio(settings, callback_for, accounts))
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -82,22 +90,56 @@ async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
 
 
 @asynccontextmanager
-async def open_studio(settings: Settings, callback_for: Callable[[str], str] | None = None) -> AsyncIterator[Studio]:
+async def open_studio(
+    settings: Settings, callback_for: Callable[[str], str] | None = None, accounts: Accounts | None = None
+) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with (
         reached_api(settings) as api,
         Studio.open(
             DefapiClient(
-                api.base_url, api.key, key_problem=settings.key_problem, timeout_seconds=settings.timeout_seconds
+                api.base_url,
+                api.key,
+                key_problem=settings.key_problem,
+                timeout_seconds=settings.timeout_seconds,
+                concurrency=settings.upstream_concurrency,
+                queries_per_second=settings.queries_per_second,
             ),
             DurableLedger(settings.state_path, partial(prune, settings)),
             trusted_origins=_trusted_origins(api.base_url),
             default_model=settings.model,
             api=api.name,
             callback_for=callback_for,
+            accounts=accounts or Accounts(quotas=quotas(settings)),
         ) as studio,
     ):
         yield studio
+
+
+def quotas(
+    settings: Settings, *, asked: bool = False, special: Callable[[str], Limits | None] = lambda principal: None
+) -> Quotas:
+    """The limits by ``settings``.
+
+    Args:
+        asked: Whether callers are asked who they are: only then are there limits by default, for a team of fifty.
+        special: A caller's own limits, where they have some.
+    """
+
+    def limit(value: Number | None, default: Number) -> Number | None:
+        return (default if asked else None) if value is None else (value or None)
+
+    each = Limits(
+        limit(settings.calls_per_minute, 120),
+        limit(settings.open_tasks, 20),
+        limit(settings.credits_per_day, Decimal(50)),
+    )
+    overall = Limits(
+        limit(settings.total_calls_per_minute, 3_000),
+        limit(settings.total_open_tasks, 300),
+        limit(settings.total_credits_per_day, Decimal(1_000)),
+    )
+    return Quotas(each, overall, special=special, clock=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ The field order is the order of ``--help`` and of the README's table, which is g
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -136,6 +137,79 @@ class Settings(BaseSettings):
         None,
         validation_alias="NANO_BANANA_WEBHOOK_KEYS",
         description="Keys that sign callback addresses, with commas; the first signs. Not set: one is made and kept.",
+    )
+    calls_per_minute: int | None = Field(
+        None,
+        validation_alias="NANO_BANANA_CALLS_PER_MINUTE",
+        ge=0,
+        description="Most calls a minute of one caller; 0: no limit. Default: 120 for callers with tokens, else none.",
+    )
+    open_tasks: int | None = Field(
+        None,
+        validation_alias="NANO_BANANA_OPEN_TASKS",
+        ge=0,
+        description="Most unfinished pictures of one caller; 0: no limit. Default: 20 for callers with tokens, else none.",
+    )
+    credits_per_day: Decimal | None = Field(
+        None,
+        validation_alias="NANO_BANANA_CREDITS_PER_DAY",
+        ge=0,
+        allow_inf_nan=False,
+        description="Most credits a day (UTC) of one caller; 0: no limit. Default: 50 for callers with tokens, else none.",
+    )
+    total_calls_per_minute: int | None = Field(
+        None,
+        validation_alias="NANO_BANANA_TOTAL_CALLS_PER_MINUTE",
+        ge=0,
+        description="The same for all callers together. Default: 3000 for callers with tokens, else none.",
+    )
+    total_open_tasks: int | None = Field(
+        None,
+        validation_alias="NANO_BANANA_TOTAL_OPEN_TASKS",
+        ge=0,
+        description="The same for all callers together. Default: 300 for callers with tokens, else none.",
+    )
+    total_credits_per_day: Decimal | None = Field(
+        None,
+        validation_alias="NANO_BANANA_TOTAL_CREDITS_PER_DAY",
+        ge=0,
+        allow_inf_nan=False,
+        description="The same for all callers together. Default: 1000 for callers with tokens, else none.",
+    )
+    upstream_concurrency: int = Field(
+        64,
+        validation_alias="NANO_BANANA_UPSTREAM_CONCURRENCY",
+        ge=1,
+        le=1_000,
+        description="Most requests to the image API at a time, submits and queries each.",
+    )
+    queries_per_second: float = Field(
+        50.0,
+        validation_alias="NANO_BANANA_QUERIES_PER_SECOND",
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="Most queries a second to the image API in the long run; four seconds of them may come at once.",
+    )
+    max_request_megabytes: float = Field(
+        64.0,
+        validation_alias="NANO_BANANA_MAX_REQUEST_MEGABYTES",
+        gt=0,
+        le=1_024,
+        allow_inf_nan=False,
+        description="Largest HTTP request taken: room for four reference pictures of 10 MB as data URIs.",
+    )
+    max_sessions: int = Field(
+        5_000,
+        validation_alias="NANO_BANANA_MAX_SESSIONS",
+        ge=1,
+        description="Most sessions of clients of the older protocol at a time.",
+    )
+    caller_sessions: int = Field(
+        100,
+        validation_alias="NANO_BANANA_CALLER_SESSIONS",
+        ge=1,
+        description="Most such sessions of one caller with a token.",
     )
     log_level: LogLevel = Field(
         "WARNING",

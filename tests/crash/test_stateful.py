@@ -23,6 +23,7 @@ from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.maker import RequestIdTaken
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.sqlite import SqliteLedger
@@ -45,9 +46,9 @@ class DyingLedger(DurableLedger):
         super().__init__(folder)
         self._point = point
 
-    async def begin(self, intent: Generation) -> Generation:
+    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
         self._die("before the intent")
-        written = await super().begin(intent)
+        written = await super().begin(intent, check)
         self._die("after the intent")
         return written
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
 from nano_banana_mcp.generations.album import NoSuchPicture
 from nano_banana_mcp.generations.ledger import LedgerError
+from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.maker import RequestIdTaken
 from nano_banana_mcp.images.errors import PictureError
 
@@ -25,6 +26,8 @@ def tool_error(cause: BaseException | None) -> ToolError | None:
             "This request_id was used before, with other arguments. Use a new request_id for another picture, or the "
             "same arguments to get the earlier one. Nothing was sent, so nothing was charged."
         )
+    if isinstance(cause, LimitReached):
+        return ToolError(f"{cause.message} Nothing was sent, so nothing was charged. {cause.hint}")
     if isinstance(cause, LedgerError):
         return ToolError(
             f"{cause} So it cannot be told whether this was made before, or be made sure that it is not lost. Nothing "
@@ -39,7 +42,7 @@ def resource_error(cause: BaseException | None, uri: str) -> ResourceError | Non
     """The error for a failed ``resources/read``; None where ``cause`` is not one of ours."""
     if isinstance(cause, NoSuchPicture):
         return ResourceNotFoundError(f"This server knows no resource {uri[:200]}")
-    if isinstance(cause, DefapiError):
+    if isinstance(cause, DefapiError | LimitReached):
         return ResourceError(f"{cause.message} {cause.hint}")
     if isinstance(cause, PictureError):
         return ResourceError(str(cause))

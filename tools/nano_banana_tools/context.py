@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Resolve
 
@@ -19,6 +20,12 @@ async def _studio(ctx: ToolContext) -> Studio:
 
 
 CurrentStudio = Annotated[Studio, Resolve(_studio)]
+
+
+def principal() -> str:
+    """Whose call this is; empty where nobody is asked who they are."""
+    token = get_access_token()
+    return "" if token is None else token.client_id
 
 
 def progress(ctx: ToolContext, seconds: float) -> Report:

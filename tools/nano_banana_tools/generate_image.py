@@ -18,7 +18,7 @@ from nano_banana_tools.arguments import (
     RequestId,
     WaitSeconds,
 )
-from nano_banana_tools.context import CurrentStudio, ToolContext, progress
+from nano_banana_tools.context import CurrentStudio, ToolContext, principal, progress
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -51,6 +51,10 @@ async def generate_image(
         callback_url=callback_url,
     )
     waited = await studio.generate(
-        request, request_id=request_id, wait_seconds=wait_seconds, report=progress(ctx, wait_seconds)
+        request,
+        principal=principal(),
+        request_id=request_id,
+        wait_seconds=wait_seconds,
+        report=progress(ctx, wait_seconds),
     )
     return to_result(waited, studio.now(), errors=frozenset({Status.FAILED, Status.UNKNOWN}))

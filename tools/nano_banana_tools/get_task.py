@@ -8,7 +8,7 @@ from mcp.types import CallToolResult
 
 from nano_banana_mcp.generations.waiting import Waited
 from nano_banana_tools.arguments import TaskId
-from nano_banana_tools.context import CurrentStudio
+from nano_banana_tools.context import CurrentStudio, principal
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -19,5 +19,5 @@ DESCRIPTION = (
 
 async def get_task(studio: CurrentStudio, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
     """The state now."""
-    generation = await studio.look(task_id)
+    generation = await studio.look(task_id, principal())
     return to_result(Waited(generation, note=studio.ledger.problem), studio.now())

@@ -40,7 +40,7 @@ TEMPLATES = [
 ]
 
 
-async def listed(studio: Studio) -> list[Resource]:
+async def listed(studio: Studio, principal: str) -> list[Resource]:
     """The list of tasks, and the newest pictures, each under the URI that results link to."""
     resources = [
         Resource(
@@ -51,7 +51,7 @@ async def listed(studio: Studio) -> list[Resource]:
             mime_type=_JSON,
         )
     ]
-    for generation in await studio.ledger.recent(MOST_TASKS):
+    for generation in await studio.ledger.recent(MOST_TASKS, principal):
         for number, image in enumerate(generation.images):
             if image.url is not None and not studio.album.still_serves(generation):
                 continue
@@ -66,29 +66,28 @@ async def listed(studio: Studio) -> list[Resource]:
     return resources[: 1 + MOST_LISTED_PICTURES]
 
 
-async def read(studio: Studio, uri: str) -> ReadResourceContents:
-    """What ``uri`` stands for.
+async def read(studio: Studio, uri: str, principal: str) -> ReadResourceContents:
+    """What ``uri`` stands for, to this caller.
 
     Raises:
         NoSuchPicture: nothing that this server knows.
         DefapiError, PictureError: it cannot be had now.
     """
     if uri == TASKS_URI:
-        tasks = [as_json(generation, studio.now()) for generation in await studio.ledger.recent(MOST_TASKS)]
+        tasks = [as_json(generation, studio.now()) for generation in await studio.ledger.recent(MOST_TASKS, principal)]
         return _as_json({"tasks": tasks})
     if match := _TASK.fullmatch(uri):
-        return _as_json(as_json(await _look(studio, match[1]), studio.now()))
+        return _as_json(as_json(await _look(studio, match[1], principal), studio.now()))
     if match := _IMAGE.fullmatch(uri):
-        await _look(studio, match[1])
-        picture = await studio.album.by_number(match[1], int(match[2]))
+        picture = await studio.album.open(await _look(studio, match[1], principal), int(match[2]))
     else:
-        picture = await studio.album.by_url(uri)
+        picture = await studio.album.by_url(uri, principal)
     return ReadResourceContents(content=picture.data, mime_type=picture.mime_type)
 
 
-async def _look(studio: Studio, task_id: str) -> Generation:
+async def _look(studio: Studio, task_id: str, principal: str) -> Generation:
     try:
-        return await studio.look(task_id)
+        return await studio.look(task_id, principal)
     except TaskNotFound:
         raise NoSuchPicture from None
 

@@ -15,9 +15,11 @@ from mcp.types import CallToolResult, InputRequiredResult, Resource, ResourceTem
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.album import NoSuchPicture
+from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_tools import boundary, resources
+from nano_banana_tools.context import principal
 from nano_banana_tools.registry import tools
 
 INSTRUCTIONS = (
@@ -91,7 +93,12 @@ class ImageServer(MCPServer[Studio]):
         if tool is not None and (error := boundary.unknown_arguments(arguments, tool.parameters["properties"])):
             raise error
         try:
+            self.studio.accounts.quotas.count_call(principal())
             return await super().call_tool(name, arguments, context)
+        except LimitReached as error:
+            worded = boundary.tool_error(error)
+            assert worded is not None
+            raise worded from error
         except ToolError as error:
             worded = boundary.tool_error(error.__cause__)
             if worded is None:
@@ -100,7 +107,7 @@ class ImageServer(MCPServer[Studio]):
 
     async def list_resources(self) -> list[Resource]:
         """The recent tasks and pictures, as they are now."""
-        return await resources.listed(self.studio)
+        return await resources.listed(self.studio, principal())
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """How tasks and pictures are addressed."""
@@ -111,8 +118,9 @@ class ImageServer(MCPServer[Studio]):
     ) -> Iterable[ReadResourceContents]:
         """A task, a picture, or any picture URL that this server handed out."""
         try:
-            return [await resources.read(self.studio, str(uri))]
-        except (DefapiError, PictureError, NoSuchPicture) as error:
+            self.studio.accounts.quotas.count_call(principal())
+            return [await resources.read(self.studio, str(uri), principal())]
+        except (DefapiError, LimitReached, PictureError, NoSuchPicture) as error:
             worded = boundary.resource_error(error, str(uri))
             assert worded is not None
             raise worded from error

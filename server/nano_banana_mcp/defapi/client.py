@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.lowlevel
 
 from nano_banana_mcp.defapi import answers, retry
 from nano_banana_mcp.defapi.answers import MAY_HAVE_BEEN_CHARGED, Answer
+from nano_banana_mcp.defapi.budget import QueryBudget
 from nano_banana_mcp.defapi.connection import Broken, Connection
 from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, OutcomeUnknown, Unreachable
 from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
@@ -43,6 +43,8 @@ class DefapiClient:
         key: The API key, or None.
         key_problem: Why there is no key, for the error that a call then gets.
         timeout_seconds: Longest time for one whole request, answer included.
+        concurrency: Most submits, and most queries, under way at a time.
+        queries_per_second: Most queries a second in the long run; None for no limit.
     """
 
     def __init__(
@@ -52,12 +54,16 @@ class DefapiClient:
         *,
         key_problem: str | None = None,
         timeout_seconds: float = 60.0,
+        concurrency: int = 64,
+        queries_per_second: float | None = None,
     ) -> None:
         self.base_url = base_url
         self._key = key
         self._key_problem = key_problem or "No API key is set."
         self._timeout = timeout_seconds
         self._connection = Connection(base_url, timeout_seconds)
+        self._submits, self._queries = anyio.Semaphore(concurrency), anyio.Semaphore(concurrency)
+        self._budget = QueryBudget(queries_per_second)
         self._open_attempts = 0
         self._attempt_over = anyio.Event()
 
@@ -65,39 +71,48 @@ class DefapiClient:
         """Close the connections."""
         await self._connection.aclose()
 
-    async def submit(self, request: SubmitRequest, journal: Journal | None = None) -> str:
+    async def submit(
+        self, request: SubmitRequest, journal: Journal | None = None, *, key: SecretStr | None = None
+    ) -> str:
         """Ask for a picture and return its task id. This spends credits.
 
         It is repeated only after failures that prove that nothing was made, at most
         :data:`~nano_banana_mcp.defapi.retry.ATTEMPTS` times in all. Each attempt, together with its entries in
         the ``journal``, runs to its end even if the caller's scope is cancelled; the pauses between attempts do not.
 
+        Args:
+            key: Whose account pays, if not the server's.
+
         Raises:
             NotSent: it never left this machine.
             Refused: the API will not do it.
             OutcomeUnknown: it may have been charged.
         """
-        self._require_key()
+        secret = self._require_key(key)
         import stamina
 
         task_id = ""
         async for attempt in stamina.retry_context(on=retry.Backoff(), attempts=retry.ATTEMPTS, timeout=None):
-            await anyio.lowlevel.checkpoint()  # a caller who has gone before the POST pays nothing
-            with attempt, anyio.CancelScope(shield=True):
-                task_id = await self._attempt(request, journal)
+            async with self._submits:  # it is left before the pause; a caller who has gone before the POST pays nothing
+                with attempt, anyio.CancelScope(shield=True):
+                    task_id = await self._attempt(request, journal, secret)
         return task_id
 
-    async def query(self, task_id: str) -> TaskSnapshot:
+    async def query(self, task_id: str, *, key: SecretStr | None = None) -> TaskSnapshot:
         """The state of a task, asked once.
+
+        Args:
+            key: Whose task it is, if not the server's.
 
         Raises:
             NotSent, Refused, NoAnswer: see their words; asking again is always free.
         """
-        with self._asking():
-            answer = await self._ask("/api/task/query", {"task_id": task_id})
+        secret = self._require_key(key, asking=True)
+        with _asking(secret):
+            answer = await self._ask("/api/task/query", {"task_id": task_id}, secret)
             snapshot = answers.read_query(answer)
-        reason = None if snapshot.reason is None else self._without_key(snapshot.reason)
-        texts = tuple(self._without_key(text) for text in snapshot.texts)
+        reason = None if snapshot.reason is None else _without_key(snapshot.reason, secret)
+        texts = tuple(_without_key(text, secret) for text in snapshot.texts)
         return snapshot.model_copy(update={"reason": reason, "texts": texts})
 
     async def credits(self) -> str:
@@ -106,24 +121,25 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: as :meth:`query`.
         """
-        with self._asking():
-            return answers.read_account(await self._ask("/api/user", {}))
+        secret = self._require_key(asking=True)
+        with _asking(secret):
+            return answers.read_account(await self._ask("/api/user", {}, secret))
 
     async def settled(self) -> None:
         """Return when no submit is under way and unrecorded."""
         while self._open_attempts:
             await self._attempt_over.wait()
 
-    async def _attempt(self, request: SubmitRequest, journal: Journal | None) -> str:
+    async def _attempt(self, request: SubmitRequest, journal: Journal | None, secret: str) -> str:
         outcome: str | DefapiError
         self._open_attempts += 1
         try:
             if journal is not None:
                 await journal.before()
             try:
-                outcome = await self._submit_once(request)
+                outcome = await self._submit_once(request, secret)
             except DefapiError as error:
-                error.message = self._without_key(error.message)
+                error.message = _without_key(error.message, secret)
                 outcome = error
             if journal is not None:
                 await journal.after(outcome)
@@ -135,10 +151,10 @@ class DefapiClient:
             raise outcome
         return outcome
 
-    async def _submit_once(self, request: SubmitRequest) -> str:
+    async def _submit_once(self, request: SubmitRequest, secret: str) -> str:
         try:
             answer = await self._connection.send(
-                "POST", "/api/image/gen", key=self._require_key(), seconds=self._timeout, json=request.body()
+                "POST", "/api/image/gen", key=secret, seconds=self._timeout, json=request.body()
             )
         except Broken as broken:
             if not broken.sent:
@@ -152,10 +168,12 @@ class DefapiClient:
             ) from broken
         return answers.read_submit(answer)
 
-    async def _ask(self, path: str, params: dict[str, str]) -> Answer:
+    async def _ask(self, path: str, params: dict[str, str], secret: str) -> Answer:
         seconds = min(self._timeout, LONGEST_QUERY_SECONDS)
         try:
-            return await self._connection.send("GET", path, key=self._require_key(), seconds=seconds, params=params)
+            await self._budget.take()
+            async with self._queries:
+                return await self._connection.send("GET", path, key=secret, seconds=seconds, params=params)
         except Broken as broken:
             if not broken.sent:
                 raise self._unreachable(broken) from broken
@@ -165,22 +183,26 @@ class DefapiClient:
         host = urlsplit(self.base_url).netloc
         return Unreachable(f"The image API at {host} could not be reached: {broken}.")
 
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Marks errors as those of a question, which costs nothing."""
-        try:
-            yield
-        except DefapiError as error:
-            error.asking = True
-            error.message = self._without_key(error.message)
-            raise
+    def _require_key(self, own: SecretStr | None = None, *, asking: bool = False) -> str:
+        key = own or self._key
+        if key is None:
+            missing = KeyMissing(self._key_problem)
+            missing.asking = asking
+            raise missing
+        return key.get_secret_value().strip()
 
-    def _without_key(self, words: str) -> str:
-        """Some APIs repeat a wrong key in their words; ours must not go on from here."""
-        key = "" if self._key is None else self._key.get_secret_value().strip()
-        return words.replace(key, "***") if len(key) >= SHORTEST_SECRET else words
 
-    def _require_key(self) -> str:
-        if self._key is None:
-            raise KeyMissing(self._key_problem)
-        return self._key.get_secret_value().strip()
+@contextmanager
+def _asking(secret: str) -> Iterator[None]:
+    """Marks errors as those of a question, which costs nothing."""
+    try:
+        yield
+    except DefapiError as error:
+        error.asking = True
+        error.message = _without_key(error.message, secret)
+        raise
+
+
+def _without_key(words: str, secret: str) -> str:
+    """Some APIs repeat a wrong key in their words; ours must not go on from here."""
+    return words.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else words

@@ -113,7 +113,7 @@ class Connection:
                 trust_env=parts.hostname not in LOOPBACK_HOSTS,
                 verify=self._tls or False,
                 timeout=httpx.Timeout(self._timeout, connect=connect, read=longest_silence, pool=None),
-                limits=httpx.Limits(max_connections=64, max_keepalive_connections=keep),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep),  # the client bounds them
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
         except (OSError, ValueError, ImportError, httpx.InvalidURL):

@@ -41,15 +41,14 @@ class Album:
         if self._opened_fetcher is not None:
             await self._opened_fetcher.aclose()
 
-    async def by_number(self, handle: str, number: int) -> Picture:
+    async def open(self, known: Generation, number: int) -> Picture:
         """The bytes of a picture, by its generation and its number in it.
 
         Raises:
-            NoSuchPicture: no such generation or number is known here.
+            NoSuchPicture: it has no picture of that number.
             PictureError: the bytes cannot be had.
         """
-        known = await self._ledger.find(handle)
-        if known is None or not 0 <= number < len(known.images):
+        if not 0 <= number < len(known.images):
             raise NoSuchPicture
         url = known.images[number].url
         if url is not None:
@@ -59,15 +58,15 @@ class Album:
             raise NoSuchPicture
         return kept
 
-    async def by_url(self, url: str) -> Picture:
-        """The bytes of a picture, by the URL that this server handed out for it.
+    async def by_url(self, url: str, principal: str = "") -> Picture:
+        """The bytes of a picture, by the URL that this server handed out to this caller for it.
 
         Raises:
-            NoSuchPicture: this server did not hand out that URL.
+            NoSuchPicture: this server did not hand out that URL to them.
             PictureError: the bytes cannot be had.
         """
         address = http_url(url)  # clients differ in how they spell a URL that they were handed
-        if address is None or await self._ledger.find_image(address) is None:
+        if address is None or await self._ledger.find_image(address, principal) is None:
             raise NoSuchPicture
         return await self._fetcher.fetch(address)
 

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError, MemoryLedger, without_look
+from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.picture import Picture
 
@@ -46,15 +47,17 @@ class DurableLedger:
         self._unforgotten: set[str] = set()
         self.problem: str | None = None
 
-    async def begin(self, intent: Generation) -> Generation:
+    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         try:
-            written = await self._on_disk(lambda disk: disk.begin(intent), writes=True)
+            written = await self._on_disk(lambda disk: disk.begin(intent, check), writes=True)
         except LedgerBusy:
             raise  # it will pass; until then nothing is paid for that a crash would lose
         except LedgerError:
-            self._unwritten[intent.intent_id] = (intent, None)
-            return await self._memory.begin(intent)
+            begun = await self._memory.begin(intent, check)
+            if begun.intent_id == intent.intent_id:
+                self._unwritten[intent.intent_id] = (intent, None)
+            return begun
         if written.intent_id == intent.intent_id:
             await self._memory.save(intent)
         return written
@@ -91,36 +94,42 @@ class DurableLedger:
             return known
         return await self._read(lambda disk: disk.find(handle), None) or known
 
-    async def find_request(self, request_id: str, api: str | None) -> Generation | None:
+    async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        known = await self._memory.find_request(request_id, api)
+        known = await self._memory.find_request(request_id, api, principal)
         if known is not None and known.task_id is not None:
             return known
         try:
-            return await self._on_disk(lambda disk: disk.find_request(request_id, api)) or known
+            return await self._on_disk(lambda disk: disk.find_request(request_id, api, principal)) or known
         except LedgerError:
             if known is not None:
                 return known
             raise
 
-    async def find_image(self, url: str) -> Generation | None:
+    async def find_image(self, url: str, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        known = await self._memory.find_image(url)
-        return known or await self._read(lambda disk: disk.find_image(url), None)
+        known = await self._memory.find_image(url, principal)
+        return known or await self._read(lambda disk: disk.find_image(url, principal), None)
 
     async def picture(self, intent_id: str, number: int) -> Picture | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         kept = await self._memory.picture(intent_id, number)
         return kept or await self._read(lambda disk: disk.picture(intent_id, number), None)
 
-    async def recent(self, limit: int) -> list[Generation]:
+    async def recent(self, limit: int, principal: str = "") -> list[Generation]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        on_disk = await self._read(lambda disk: disk.recent(limit), None)
+        on_disk = await self._read(lambda disk: disk.recent(limit, principal), None)
         if on_disk is None:
-            return await self._memory.recent(limit)
+            return await self._memory.recent(limit, principal)
         ids = {known.intent_id for known in on_disk}
-        unwritten = [known for known, _ in self._unwritten.values() if known.intent_id not in ids]
+        own = (known for known, _ in self._unwritten.values() if known.principal == principal)
+        unwritten = [known for known in own if known.intent_id not in ids]
         return sorted([*on_disk, *unwritten], key=lambda known: -known.created_at)[:limit]
+
+    async def open_tasks(self, since: float) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        on_disk = await self._read(lambda disk: disk.open_tasks(since), None)
+        return await self._memory.open_tasks(since) if on_disk is None else on_disk
 
     async def latencies(self, model: str, api: str | None) -> list[float]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, Refused
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.ledger import Ledger
+from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.models import Generation
 
 logger = logging.getLogger(__name__)
@@ -28,18 +29,24 @@ class MadeMeanwhile(Exception):
 class SubmitJournal:
     """Writes down one submit: the intent before each attempt, what became of it after.
 
+    Args:
+        check: Whether the caller may have another task.
+
     Attributes:
         generation: The intent, and then what became of it.
     """
 
-    def __init__(self, ledger: Ledger, intent: Generation, now: Callable[[], float]) -> None:
+    def __init__(
+        self, ledger: Ledger, intent: Generation, now: Callable[[], float], check: Check | None = None
+    ) -> None:
         self._ledger = ledger
         self._now = now
+        self._check = check
         self.generation = intent
 
     async def before(self) -> None:
-        """Raise if somebody else has made this request meanwhile."""
-        written = await self._ledger.begin(self.generation)
+        """Raise if somebody else has made this request meanwhile, or the caller may not make it."""
+        written = await self._ledger.begin(self.generation, self._check)
         if written.intent_id != self.generation.intent_id:
             raise MadeMeanwhile
 

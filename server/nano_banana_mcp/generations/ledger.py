@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Protocol
 
+from nano_banana_mcp.generations.limits import Check, usage_of
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.picture import Picture
 
@@ -34,10 +36,15 @@ class Ledger(Protocol):
 
     problem: str | None
 
-    async def begin(self, intent: Generation) -> Generation:
-        """Write down an intent before it is sent. Returns it, or the earlier one with the same ``request_id``.
+    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
+        """Write down an intent before it is sent. Returns it, or its principal's earlier one with the same
+        ``request_id``.
+
+        Args:
+            check: Looks at what is used already, in the same transaction.
 
         Raises:
+            LimitReached: ``check`` says so; nothing was written.
             LedgerBusy: it could not be written for a passing reason; nothing should be sent now.
         """
 
@@ -48,23 +55,26 @@ class Ledger(Protocol):
         """Drop an intent of which it is proven that nothing was made."""
 
     async def find(self, handle: str) -> Generation | None:
-        """The generation with this task id or intent id."""
+        """The generation with this task id or intent id, whosever it is."""
 
-    async def find_request(self, request_id: str, api: str | None) -> Generation | None:
-        """The generation that this API was asked for under this name.
+    async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
+        """The generation that this API was asked for under this name by this principal.
 
         Raises:
             LedgerError: nobody can tell.
         """
 
-    async def find_image(self, url: str) -> Generation | None:
-        """The generation of a picture at exactly this URL."""
+    async def find_image(self, url: str, principal: str = "") -> Generation | None:
+        """The principal's generation of a picture at exactly this URL."""
 
     async def picture(self, intent_id: str, number: int) -> Picture | None:
         """The bytes of a picture that came without a URL."""
 
-    async def recent(self, limit: int) -> list[Generation]:
-        """The newest generations, newest first."""
+    async def recent(self, limit: int, principal: str = "") -> list[Generation]:
+        """The principal's newest generations, newest first."""
+
+    async def open_tasks(self, since: float) -> list[Generation]:
+        """Everybody's tasks without a known end that were submitted after ``since`` (Unix time), oldest first."""
 
     async def latencies(self, model: str, api: str | None) -> list[float]:
         """Seconds from submit to success of this model's latest generations by this API."""
@@ -80,16 +90,23 @@ class MemoryLedger:
         self.problem: str | None = None
         self._generations: OrderedDict[str, Generation] = OrderedDict()
         self._by_task: dict[str, str] = {}
-        self._by_request: dict[tuple[str, str | None], str] = {}
-        self._by_url: dict[str, str] = {}
+        self._by_request: dict[tuple[str, str | None, str], str] = {}
+        self._by_url: dict[tuple[str, str], str] = {}
         self._pictures: OrderedDict[tuple[str, int], Picture] = OrderedDict()
         self._picture_bytes = 0
 
-    async def begin(self, intent: Generation) -> Generation:
+    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
         """See :class:`Ledger`."""
-        earlier = await self.find_request(intent.request_id, intent.api) if intent.request_id else None
+        earlier = self._by_request.get((intent.request_id or "", intent.api, intent.principal))
         if earlier is not None:
-            return earlier
+            return self._generations[earlier]
+        if check is not None:
+            others = [known for known in self._generations.values() if known.intent_id != intent.intent_id]
+            check(
+                lambda principal: usage_of(
+                    (known for known in others if principal in (None, known.principal)), intent.created_at
+                )
+            )
         await self.save(intent)
         return intent
 
@@ -102,10 +119,10 @@ class MemoryLedger:
         if generation.task_id is not None:
             self._by_task[generation.task_id] = generation.intent_id
         if generation.request_id is not None:
-            self._by_request[generation.request_id, generation.api] = generation.intent_id
+            self._by_request[generation.request_id, generation.api, generation.principal] = generation.intent_id
         for image in generation.images:
             if image.url is not None:
-                self._by_url[image.url] = generation.intent_id
+                self._by_url[image.url, generation.principal] = generation.intent_id
         for number, picture in (pictures or {}).items():
             self._forget_picture((generation.intent_id, number))
             self._pictures[generation.intent_id, number] = picture
@@ -122,22 +139,26 @@ class MemoryLedger:
         """See :class:`Ledger`."""
         return self._generations.get(self._by_task.get(handle, handle))
 
-    async def find_request(self, request_id: str, api: str | None) -> Generation | None:
+    async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`Ledger`."""
-        return self._generations.get(self._by_request.get((request_id, api), ""))
+        return self._generations.get(self._by_request.get((request_id, api, principal), ""))
 
-    async def find_image(self, url: str) -> Generation | None:
+    async def find_image(self, url: str, principal: str = "") -> Generation | None:
         """See :class:`Ledger`."""
-        return self._generations.get(self._by_url.get(url, ""))
+        return self._generations.get(self._by_url.get((url, principal), ""))
 
     async def picture(self, intent_id: str, number: int) -> Picture | None:
         """See :class:`Ledger`."""
         return self._pictures.get((intent_id, number))
 
-    async def recent(self, limit: int) -> list[Generation]:
+    async def recent(self, limit: int, principal: str = "") -> list[Generation]:
         """See :class:`Ledger`."""
-        newest_first = reversed(self._generations.values())
-        return [generation for _, generation in zip(range(limit), newest_first, strict=False)]
+        newest_first = (known for known in reversed(self._generations.values()) if known.principal == principal)
+        return list(itertools.islice(newest_first, limit))
+
+    async def open_tasks(self, since: float) -> list[Generation]:
+        """See :class:`Ledger`."""
+        return [known for known in self._generations.values() if is_open(known, since)]
 
     async def latencies(self, model: str, api: str | None) -> list[float]:
         """See :class:`Ledger`."""
@@ -164,10 +185,10 @@ class MemoryLedger:
     def _drop(self, intent_id: str) -> None:
         known = self._generations.pop(intent_id)
         self._by_task.pop(known.task_id or "", None)
-        self._by_request.pop((known.request_id or "", known.api), None)
+        self._by_request.pop((known.request_id or "", known.api, known.principal), None)
         for number, image in enumerate(known.images):
             self._forget_picture((intent_id, number))
-            self._by_url.pop(image.url or "", None)
+            self._by_url.pop((image.url or "", known.principal), None)
 
     def _forget_picture(self, place: tuple[str, int]) -> None:
         picture = self._pictures.pop(place, None)
@@ -187,6 +208,11 @@ def latency(generation: Generation) -> float | None:
     between = finished - opened
     seconds = finished - submitted - between / 2
     return seconds if 0 <= between <= max(2.0, seconds / 2) and seconds > 0 else None
+
+
+def is_open(known: Generation, since: float) -> bool:
+    """Whether it is a task without a known end that was submitted after ``since``."""
+    return not known.finished and known.task_id is not None and (known.submitted_at or 0.0) > since
 
 
 def met_elsewhere(known: Generation, met: Generation) -> Generation:

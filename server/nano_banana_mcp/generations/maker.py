@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import OutcomeUnknown
 from nano_banana_mcp.defapi.wire import SubmitRequest
+from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, honest
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.models import Generation
@@ -27,13 +28,17 @@ class Maker:
 
     Args:
         tasks: Where the paid attempts run, apart from their callers.
+        accounts: Who may use what.
         now: Wall-clock time, Unix seconds.
     """
 
-    def __init__(self, client: DefapiClient, ledger: Ledger, tasks: TaskGroup, now: Callable[[], float]) -> None:
+    def __init__(
+        self, client: DefapiClient, ledger: Ledger, tasks: TaskGroup, accounts: Accounts, now: Callable[[], float]
+    ) -> None:
         self._client = client
         self._ledger = ledger
         self._tasks = tasks
+        self._accounts = accounts
         self._now = now
         self._submitting: set[str] = set()
 
@@ -43,6 +48,7 @@ class Maker:
         Raises:
             DefapiError: nothing was made.
             RequestIdTaken: the ``request_id`` stands for another request.
+            LimitReached: the caller may not make it now; nothing was sent.
             LedgerError: it cannot be told whether the request was made before; nothing was sent.
         """
         return await self._made_before(intent) or await self._make_apart(request, intent)
@@ -51,7 +57,8 @@ class Maker:
         """What the same ``request_id`` led to; its submit may still be under way, here or in another process."""
         if intent.request_id is None:
             return None
-        while (earlier := await self._ledger.find_request(intent.request_id, intent.api)) is not None:
+        request_id, api, principal = intent.request_id, intent.api, intent.principal
+        while (earlier := await self._ledger.find_request(request_id, api, principal)) is not None:
             if earlier.request_hash != intent.request_hash:
                 raise RequestIdTaken
             if not self._under_way(earlier):
@@ -94,10 +101,10 @@ class Maker:
         return made[0]
 
     async def _make(self, request: SubmitRequest, intent: Generation) -> Generation:
-        journal = SubmitJournal(self._ledger, intent, self._now)
+        journal = SubmitJournal(self._ledger, intent, self._now, self._accounts.quotas.check_for(intent.principal))
         self._submitting.add(intent.intent_id)
         try:
-            await self._client.submit(request, journal)
+            await self._client.submit(request, journal, key=self._accounts.key_of(intent.principal))
         except OutcomeUnknown:
             pass  # the journal has the words for it
         except MadeMeanwhile:

@@ -53,6 +53,7 @@ class Generation:
     Attributes:
         intent_id: Our own, unguessable name for it, given before anything is sent.
         task_id: The API's name for it; None while the outcome of the submit is unknown.
+        principal: Whose it is; empty where nobody is asked who they are.
         request_id: The caller's name for the request, by which a repeated call finds it again.
         request_hash: Of all arguments, to tell a repeated request from another one.
         api: Which API made it: its base URL, or ``sandbox`` for the one inside the server.
@@ -73,6 +74,7 @@ class Generation:
     prompt: str | None = None
     api: str | None = None
     options: str | None = None
+    principal: str = ""
     request_id: str | None = None
     request_hash: str | None = None
     credits_consumed: str | None = None

@@ -43,7 +43,20 @@ MIGRATIONS = [
         intent_id TEXT NOT NULL REFERENCES generations ON DELETE CASCADE
     ) WITHOUT ROWID;
     CREATE INDEX images_by_intent ON images (intent_id);
+    """,
+    # Two principals may be handed the same URL.
     """
+    CREATE TABLE images_of_all (
+        url TEXT NOT NULL,
+        intent_id TEXT NOT NULL REFERENCES generations ON DELETE CASCADE,
+        PRIMARY KEY (url, intent_id)
+    ) WITHOUT ROWID;
+    INSERT INTO images_of_all SELECT url, intent_id FROM images;
+    DROP TABLE images;
+    ALTER TABLE images_of_all RENAME TO images;
+    CREATE INDEX images_by_intent ON images (intent_id);
+    CREATE INDEX generations_open ON generations (submitted_at) WHERE finished_at IS NULL AND task_id IS NOT NULL;
+    """,
 ]
 
 

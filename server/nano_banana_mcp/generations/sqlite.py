@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nano_banana_mcp.generations.ledger import MOST_LATENCIES, LedgerBusy, LedgerError, latency, met_elsewhere
+from nano_banana_mcp.generations.limits import Check, Usage, counted_since, usage_of
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.picture_files import PictureFiles
 from nano_banana_mcp.generations.rows import SELECT, UPSERT, from_row, to_row
@@ -22,7 +23,7 @@ from nano_banana_mcp.images.picture import Picture
 
 FILE_NAME = "ledger.sqlite3"
 
-_OF_REQUEST = "WHERE request_id = ? AND api IS ?"
+_OF_REQUEST = "WHERE request_id = ? AND api IS ? AND principal = ?"
 
 
 class SqliteLedger:
@@ -66,15 +67,26 @@ class SqliteLedger:
         """Close the connection."""
         self._db.close()
 
-    def begin(self, intent: Generation) -> Generation:
+    def begin(self, intent: Generation, check: Check | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         with self._transaction() as db:
             if intent.request_id is not None:
-                row = db.execute(SELECT + _OF_REQUEST, (intent.request_id, intent.api)).fetchone()
+                row = db.execute(SELECT + _OF_REQUEST, (intent.request_id, intent.api, intent.principal)).fetchone()
                 if row is not None:
                     return from_row(row)
+            if check is not None:
+                check(lambda principal: self._usage(principal, intent))
             db.execute(UPSERT, to_row(intent))
         return intent
+
+    def _usage(self, principal: str | None, intent: Generation) -> Usage:
+        counted = self._all(
+            "WHERE created_at >= ?1 AND (?2 IS NULL OR principal = ?2) AND intent_id <> ?3",
+            counted_since(intent.created_at),
+            principal,
+            intent.intent_id,
+        )
+        return usage_of(counted, intent.created_at)
 
     def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`. The row is safe even where a picture is not."""
@@ -106,7 +118,7 @@ class SqliteLedger:
         if generation.request_id is not None:
             other = db.execute(
                 SELECT + _OF_REQUEST + " AND intent_id <> ?",
-                (generation.request_id, generation.api, generation.intent_id),
+                (generation.request_id, generation.api, generation.principal, generation.intent_id),
             ).fetchone()
             if other is not None:  # written while the file could not be: both were paid for, both are kept
                 return replace(generation, request_id=None)
@@ -121,22 +133,30 @@ class SqliteLedger:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         return self._one("WHERE task_id = ?1 OR intent_id = ?1 ORDER BY submitted_at IS NULL, created_at DESC", handle)
 
-    def find_request(self, request_id: str, api: str | None) -> Generation | None:
+    def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        return self._one(_OF_REQUEST, request_id, api)
+        return self._one(_OF_REQUEST, request_id, api, principal)
 
-    def find_image(self, url: str) -> Generation | None:
+    def find_image(self, url: str, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        return self._one("WHERE intent_id = (SELECT intent_id FROM images WHERE url = ?)", url)
+        return self._one(
+            "WHERE intent_id IN (SELECT intent_id FROM images WHERE url = ?) AND principal = ?", url, principal
+        )
 
     def picture(self, intent_id: str, number: int) -> Picture | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
         with self._trouble():
             return self._pictures.find(intent_id, number)
 
-    def recent(self, limit: int) -> list[Generation]:
+    def recent(self, limit: int, principal: str = "") -> list[Generation]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        return self._all("ORDER BY created_at DESC LIMIT ?", limit)
+        return self._all("WHERE principal = ? ORDER BY created_at DESC LIMIT ?", principal, limit)
+
+    def open_tasks(self, since: float) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        return self._all(
+            "WHERE finished_at IS NULL AND task_id IS NOT NULL AND submitted_at > ? ORDER BY submitted_at", since
+        )
 
     def history(
         self,

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
+from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.callbacks import Callbacks
 from nano_banana_mcp.generations.journal import hash_of, honest, in_words
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 NOT_FOUND_GRACE_SECONDS = 60.0
 """A task that was just made is often "not found" for some seconds (seen in three public clients)."""
+
+NO_SUCH_TASK = "This server knows no such task of yours."
 
 CLOSING_SECONDS = 2.0
 
@@ -48,9 +51,11 @@ class Studio:
         default_model: str,
         api: str,
         callback_for: Callable[[str], str] | None,
+        accounts: Accounts,
         now: Callable[[], float],
     ) -> None:
         self._client = client
+        self.accounts = accounts
         self.album = Album(ledger, trusted_origins, now())
         self.ledger = ledger
         self.default_model = default_model
@@ -69,6 +74,7 @@ class Studio:
         default_model: str,
         api: str,
         callback_for: Callable[[str], str] | None = None,
+        accounts: Accounts | None = None,
         now: Callable[[], float] = time.time,
     ) -> AsyncIterator[Self]:
         """A studio that works within the block; leaving it closes the connections and the ledger.
@@ -77,6 +83,7 @@ class Studio:
             trusted_origins: Where pictures may be fetched from besides public hosts: the sandbox's own origin.
             api: What to call the API in the ledger.
             callback_for: Where the API should tell of the end of an intent, for requests that name no place.
+            accounts: Who may use what; without, nobody is asked who they are.
             now: Wall-clock time, Unix seconds.
         """
         studio = cls(
@@ -86,6 +93,7 @@ class Studio:
             default_model=default_model,
             api=api,
             callback_for=callback_for,
+            accounts=accounts or Accounts(),
             now=now,
         )
         try:
@@ -93,7 +101,7 @@ class Studio:
                 anyio.create_task_group() as studio._tasks,
                 waiting_room(studio._ask, studio._pace, now) as studio._waiting,
             ):
-                studio._maker = Maker(client, ledger, studio._tasks, now)
+                studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now)
                 yield studio
                 studio._tasks.cancel_scope.cancel()
         finally:
@@ -106,6 +114,7 @@ class Studio:
         self,
         request: SubmitRequest,
         *,
+        principal: str = "",
         request_id: str | None = None,
         wait_seconds: float = 0.0,
         report: Report | None = None,
@@ -122,6 +131,7 @@ class Studio:
         Raises:
             DefapiError: nothing was made.
             RequestIdTaken: ``request_id`` stands for another request.
+            LimitReached: the caller may not make it now.
             LedgerError: it cannot be told whether ``request_id`` was used before, or nothing can be written for a
                 passing reason; nothing was sent.
         """
@@ -131,6 +141,7 @@ class Studio:
             prompt=request.prompt,
             api=self._api,
             options=in_words(request),
+            principal=principal,
             request_id=request_id,
             request_hash=hash_of(request),
             created_at=self.now(),
@@ -168,9 +179,11 @@ class Studio:
         try:
             known = await self.ledger.find(intent_id)
             if known is not None and known.task_id is None:
-                await self._client.query(task_id)  # a task that the API does not know settles nothing
+                key = self.accounts.key_of(known.principal)
+                await self._client.query(task_id, key=key)  # a task that the API does not know settles nothing
                 await self.claim(intent_id, task_id)
-            await self.look(intent_id)
+            if known is not None:
+                await self.look(intent_id, known.principal)
         except DefapiError as error:
             logger.warning("after a callback for %s: %r", task_id, error)
 
@@ -184,27 +197,29 @@ class Studio:
         logger.info("task %s claimed for an intent of unknown outcome", task_id)
         return claimed
 
-    async def look(self, handle: str) -> Generation:
+    async def look(self, handle: str, principal: str = "") -> Generation:
         """The state now: one query, none if the end is already known or the outcome of the submit is unknown.
 
         Raises:
-            DefapiError: the API could not be asked, or knows no such task.
+            TaskNotFound: there is no such task, or it is somebody else's.
+            DefapiError: the API could not be asked.
         """
-        known = await self._known(handle)
+        known = await self._known(handle, principal)
         if known.finished:
             return known
         latest = await self._ask(known)
         self._waiting.tell(latest)
         return latest
 
-    async def wait(self, handle: str, seconds: float, report: Report | None = None) -> Waited:
+    async def wait(self, handle: str, seconds: float, report: Report | None = None, principal: str = "") -> Waited:
         """Wait until the task ends, at most ``seconds``. One of our own that cannot be asked for any more (a refused
         key) is handed back with the trouble, given up.
 
         Raises:
+            TaskNotFound: there is no such task, or it is somebody else's.
             DefapiError: a task made elsewhere cannot be asked for (a refused key, an unknown task).
         """
-        return await self._wait(await self._known(handle), seconds, report)
+        return await self._wait(await self._known(handle, principal), seconds, report)
 
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
         try:
@@ -215,11 +230,14 @@ class Studio:
             waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
         return replace(waited, note=self.ledger.problem)
 
-    async def _known(self, handle: str) -> Generation:
+    async def _known(self, handle: str, principal: str) -> Generation:
         known = await self.ledger.find(handle)
-        if known is None:  # made elsewhere: the API may know it
-            return Generation(new_intent_id(), task_id=handle, created_at=self.now())
-        return honest(known)
+        if known is not None and known.principal == principal:
+            return honest(known)
+        if self.accounts.asked:  # the API cannot tell whose it is: all use the same key
+            raise TaskNotFound(NO_SUCH_TASK, hint="Check the task_id: it is the one that generate_image gave you.")
+        # Made elsewhere: the API may know it.
+        return Generation(new_intent_id(), task_id=handle, principal=principal, created_at=self.now())
 
     async def _pace(self, known: Generation) -> Pace:
         latencies = await self.ledger.latencies(known.model, self._api) if known.model else ()
@@ -227,9 +245,11 @@ class Studio:
 
     async def _ask(self, known: Generation) -> Generation:
         if known.task_id is None:
-            return await self._known(known.intent_id)  # a callback, or another process, may have settled it
+            return await self._known(
+                known.intent_id, known.principal
+            )  # a callback, or another process, may have settled it
         try:
-            snapshot = await self._client.query(known.task_id)
+            snapshot = await self._client.query(known.task_id, key=self.accounts.key_of(known.principal))
         except TaskNotFound:
             elapsed = known.elapsed_seconds(self.now())
             if elapsed is not None and elapsed < NOT_FOUND_GRACE_SECONDS:

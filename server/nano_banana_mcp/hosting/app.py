@@ -14,9 +14,6 @@ from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
 
-LARGEST_REQUEST_BYTES = 64 * 1024 * 1024
-"""Room for four reference pictures of 10 MB as data URIs."""
-
 
 def create_app(settings: Settings | None = None) -> Starlette:
     """The application by ``settings``, or by the environment.
@@ -41,7 +38,8 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
     server.custom_route("/readyz", methods=["GET"])(_readiness(server))
     app = server.streamable_http_app(
         host=settings.host,
-        max_request_body_size=LARGEST_REQUEST_BYTES,
+        max_request_body_size=round(settings.max_request_megabytes * 1024 * 1024),
+        max_sessions=settings.max_sessions,
         transport_security=_allowed_names(settings),
     )
     return app, server
