@@ -142,39 +142,39 @@ class Settings(BaseSettings):
         None,
         validation_alias="NANO_BANANA_CALLS_PER_MINUTE",
         ge=0,
-        description="Most calls a minute of one caller; 0: no limit. Default: 120 for callers with tokens, else none.",
+        description="Most calls a minute of one caller; 0: no limit. Default: 120 with tokens, else none.",
     )
     open_tasks: int | None = Field(
         None,
         validation_alias="NANO_BANANA_OPEN_TASKS",
         ge=0,
-        description="Most unfinished pictures of one caller; 0: no limit. Default: 20 for callers with tokens, else none.",
+        description="Most unfinished pictures of one caller; 0: no limit. Default: 20 with tokens, else none.",
     )
     credits_per_day: Decimal | None = Field(
         None,
         validation_alias="NANO_BANANA_CREDITS_PER_DAY",
         ge=0,
         allow_inf_nan=False,
-        description="Most credits a day (UTC) of one caller; 0: no limit. Default: 50 for callers with tokens, else none.",
+        description="Most credits a day (UTC) of one caller; 0: no limit. Default: 50 with tokens, else none.",
     )
     total_calls_per_minute: int | None = Field(
         None,
         validation_alias="NANO_BANANA_TOTAL_CALLS_PER_MINUTE",
         ge=0,
-        description="The same for all callers together. Default: 3000 for callers with tokens, else none.",
+        description="The same for all callers together. Default: 3000 with tokens, else none.",
     )
     total_open_tasks: int | None = Field(
         None,
         validation_alias="NANO_BANANA_TOTAL_OPEN_TASKS",
         ge=0,
-        description="The same for all callers together. Default: 300 for callers with tokens, else none.",
+        description="The same for all callers together. Default: 300 with tokens, else none.",
     )
     total_credits_per_day: Decimal | None = Field(
         None,
         validation_alias="NANO_BANANA_TOTAL_CREDITS_PER_DAY",
         ge=0,
         allow_inf_nan=False,
-        description="The same for all callers together. Default: 1000 for callers with tokens, else none.",
+        description="The same for all callers together. Default: 1000 with tokens, else none.",
     )
     upstream_concurrency: int = Field(
         64,
