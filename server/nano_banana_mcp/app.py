@@ -50,15 +50,20 @@ SANDBOX_KEY = SecretStr("dk-sandbox")
 
 
 def build_server(
-    settings: Settings, callback_for: Callable[[str], str] | None = None, accounts: Accounts | None = None
+    settings: Settings,
+    callback_for: Callable[[str], str] | None = None,
+    accounts: Accounts | None = None,
+    *,
+    care: bool = False,
 ) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves.
 
     Args:
         callback_for: Where the API should tell of the end of an intent, if it should.
         accounts: Who may use what, where callers are asked who they are.
+        care: Whether to ask about tasks that nobody waits for, too.
     """
-    return ImageServer(open_studio(settings, callback_for, accounts))
+    return ImageServer(open_studio(settings, callback_for, accounts, care=care))
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -91,7 +96,11 @@ async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
 
 @asynccontextmanager
 async def open_studio(
-    settings: Settings, callback_for: Callable[[str], str] | None = None, accounts: Accounts | None = None
+    settings: Settings,
+    callback_for: Callable[[str], str] | None = None,
+    accounts: Accounts | None = None,
+    *,
+    care: bool = False,
 ) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with (
@@ -111,6 +120,7 @@ async def open_studio(
             api=api.name,
             callback_for=callback_for,
             accounts=accounts or Accounts(quotas=quotas(settings)),
+            care=care,
         ) as studio,
     ):
         yield studio

@@ -36,10 +36,10 @@ def child_at(url: str, **settings: Any) -> StdioServerParameters:
     return child(DEFAPI_BASE_URL=url, DEFAPI_API_KEY=KEY, **settings)
 
 
-def client_at(url: str, *, mode: Any = "auto", **settings: Any) -> Client:
+def client_at(url: str, *, mode: Any = "auto", message_handler: Any = None, **settings: Any) -> Client:
     """A client of a server in this process that talks to the API at ``url`` over real sockets."""
     values: dict[str, Any] = {"base_url": url, "api_key": KEY, **settings}
-    return Client(build_server(load_settings(**values)), mode=mode)
+    return Client(build_server(load_settings(**values)), mode=mode, message_handler=message_handler)
 
 
 def facts(result: CallToolResult) -> dict[str, Any]:

@@ -40,6 +40,11 @@ TEMPLATES = [
 ]
 
 
+def task_uri(handle: str) -> str:
+    """The URI of one generation's state."""
+    return f"{TASKS_URI}/{handle}"
+
+
 async def listed(studio: Studio, principal: str) -> list[Resource]:
     """The list of tasks, and the newest pictures, each under the URI that results link to."""
     resources = [

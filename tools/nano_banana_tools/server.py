@@ -6,11 +6,19 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import anyio
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, InputRequiredResult, Resource, ResourceTemplate
+from mcp.types import (
+    CallToolResult,
+    InputRequiredResult,
+    Resource,
+    ResourceTemplate,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
@@ -21,6 +29,7 @@ from nano_banana_mcp.images.errors import PictureError
 from nano_banana_tools import boundary, resources
 from nano_banana_tools.context import principal
 from nano_banana_tools.registry import tools
+from nano_banana_tools.subscriptions import OwnedBus, SessionSubscriptions
 
 INSTRUCTIONS = (
     "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
@@ -36,15 +45,20 @@ class ImageServer(MCPServer[Studio]):
 
     Args:
         studio: Opens the studio; entered once, when serving begins.
+        bus: Tells who subscribes of changes.
     """
 
-    def __init__(self, studio: AbstractAsyncContextManager[Studio]) -> None:
+    def __init__(self, studio: AbstractAsyncContextManager[Studio], bus: OwnedBus | None = None) -> None:
         self._studio: Studio | None = None
+        self._bus = bus or OwnedBus()
+        self._sessions = SessionSubscriptions(self._bus)
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[Studio]) -> Any:
-            async with studio as self._studio:
+            async with studio as self._studio, anyio.create_task_group() as self._sessions.tasks:
+                self._studio.on_change = self._bus.changed
                 yield self._studio
+                self._sessions.tasks.cancel_scope.cancel()
 
         super().__init__(
             "nano-banana-mcp",
@@ -53,8 +67,16 @@ class ImageServer(MCPServer[Studio]):
             version=__version__,
             tools=tools(),
             lifespan=lifespan,
+            subscriptions=self._bus,
             cache_hints={"tools/list": _LASTING, "resources/templates/list": _LASTING, "server/discover": _LASTING},
         )
+
+        # The SDK's server has no argument for these two.
+        for method, params, handler in (
+            ("resources/subscribe", SubscribeRequestParams, self._sessions.subscribe),
+            ("resources/unsubscribe", UnsubscribeRequestParams, self._sessions.unsubscribe),
+        ):
+            self._lowlevel_server.add_request_handler(method, params, handler)  # type: ignore[arg-type]
 
     @property
     def studio(self) -> Studio:

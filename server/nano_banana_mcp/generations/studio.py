@@ -18,6 +18,7 @@ from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.callbacks import Callbacks
+from nano_banana_mcp.generations.caretaker import Caretaker
 from nano_banana_mcp.generations.journal import hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
@@ -36,7 +37,11 @@ CLOSING_SECONDS = 2.0
 
 
 class Studio:
-    """Makes pictures through one account of the API. Made by :meth:`open`."""
+    """Makes pictures through the API. Made by :meth:`open`.
+
+    Attributes:
+        on_change: Told each generation whose state has changed.
+    """
 
     _waiting: Waiting
     _tasks: TaskGroup
@@ -61,6 +66,7 @@ class Studio:
         self.default_model = default_model
         self._api = api
         self._callbacks = Callbacks(callback_for)
+        self.on_change: Callable[[Generation], None] = lambda generation: None
         self.now = now
 
     @classmethod
@@ -75,6 +81,7 @@ class Studio:
         api: str,
         callback_for: Callable[[str], str] | None = None,
         accounts: Accounts | None = None,
+        care: bool = False,
         now: Callable[[], float] = time.time,
     ) -> AsyncIterator[Self]:
         """A studio that works within the block; leaving it closes the connections and the ledger.
@@ -84,6 +91,7 @@ class Studio:
             api: What to call the API in the ledger.
             callback_for: Where the API should tell of the end of an intent, for requests that name no place.
             accounts: Who may use what; without, nobody is asked who they are.
+            care: Whether to ask about tasks that nobody waits for, too.
             now: Wall-clock time, Unix seconds.
         """
         studio = cls(
@@ -102,6 +110,8 @@ class Studio:
                 waiting_room(studio._ask, studio._pace, now) as studio._waiting,
             ):
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now)
+                if care:
+                    studio._tasks.start_soon(studio._caretaker().run)
                 yield studio
                 studio._tasks.cancel_scope.cancel()
         finally:
@@ -149,6 +159,7 @@ class Studio:
         if request.callback_url is None and (address := self._callbacks.address(intent.intent_id)):
             request = request.model_copy(update={"callback_url": address})
         generation = await self._maker.make_once(request, intent)
+        self.on_change(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
             return Waited(generation, note=self.ledger.problem)
         return await self._wait(generation, wait_seconds, report)
@@ -194,6 +205,7 @@ class Studio:
             return known
         claimed = known.accepted(task_id, self.now())
         await self.ledger.save(claimed)
+        self.on_change(claimed)
         logger.info("task %s claimed for an intent of unknown outcome", task_id)
         return claimed
 
@@ -230,6 +242,16 @@ class Studio:
             waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
         return replace(waited, note=self.ledger.problem)
 
+    def _caretaker(self) -> Caretaker:
+        def in_care(known: Generation) -> bool:
+            elsewhere = known.api not in (self._api, None) or not self.album.still_serves(known)
+            return elsewhere or self._waiting.watches(known)
+
+        async def look(known: Generation) -> None:
+            await self.look(known.intent_id, known.principal)
+
+        return Caretaker(self.ledger, look=look, in_care=in_care, told=self._callbacks.expected, now=self.now)
+
     async def _known(self, handle: str, principal: str) -> Generation:
         known = await self.ledger.find(handle)
         if known is not None and known.principal == principal:
@@ -261,6 +283,8 @@ class Studio:
         reading = read(current, snapshot, self.now())
         latest = reading.generation
         await self.ledger.save(latest, reading.pictures)
+        if latest.status is not current.status:
+            self.on_change(latest)
         if latest.finished:
             self._callbacks.ended(latest.intent_id)
             logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)

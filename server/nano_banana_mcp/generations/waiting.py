@@ -115,6 +115,10 @@ class Waiting:
             if watch is not None:
                 watch.publish(latest)
 
+    def watches(self, known: Generation) -> bool:
+        """Whether somebody waits for it here."""
+        return known.handle in self._watches or known.intent_id in self._watches
+
     async def _follow(self, watch: _Watch, report: Report | None) -> None:
         began = anyio.current_time()
         while not watch.over and not self._draining.is_set():

@@ -28,11 +28,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
 def application(settings: Settings) -> tuple[Starlette, ImageServer]:
     """The application, and the server in it."""
     if settings.public_url is None:
-        server = build_server(settings)
+        server = build_server(settings, care=True)
     else:
         keys = open_key_ring(settings)
         root = f"{settings.public_url}/webhooks"
-        server = build_server(settings, lambda intent_id: f"{root}/{intent_id}/{keys.sign(intent_id)}")
+        server = build_server(settings, lambda intent_id: f"{root}/{intent_id}/{keys.sign(intent_id)}", care=True)
         server.custom_route(PATH, methods=["POST"])(receiver(server, keys))
     server.custom_route("/healthz", methods=["GET"])(_alive)
     server.custom_route("/readyz", methods=["GET"])(_readiness(server))

@@ -1,0 +1,103 @@
+"""Tasks that nobody waits for, on a virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+import pytest
+import trio
+import trio.testing
+
+from nano_banana_mcp.defapi.errors import NoAnswer
+from nano_banana_mcp.generations.caretaker import OLDEST_SECONDS, Caretaker, due
+from nano_banana_mcp.generations.ledger import MemoryLedger
+from nano_banana_mcp.generations.models import Generation, Status
+
+
+def virtually(run: Callable[[], Awaitable[Any]]) -> Any:
+    return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@dataclass
+class House:
+    """A ledger, an API whose tasks end ``latency`` seconds after time 0, and who is waited for or told of."""
+
+    latency: float = 45.0
+    waited_for: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+    trouble: Exception | None = None
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    asked: list[tuple[str, float]] = field(default_factory=list)
+
+    async def look(self, known: Generation) -> None:
+        self.asked.append((known.intent_id, anyio.current_time()))
+        await anyio.sleep(0.25)
+        if self.trouble is not None:
+            raise self.trouble
+        if anyio.current_time() >= self.latency:
+            await self.ledger.save(replace(known, status=Status.SUCCESS, finished_at=anyio.current_time()))
+
+    async def run(self, seconds: float, *tasks: Generation) -> None:
+        for task in tasks:
+            await self.ledger.save(task)
+        caretaker = Caretaker(
+            self.ledger,
+            look=self.look,
+            in_care=lambda known: known.intent_id in self.waited_for,
+            told=lambda intent_id: intent_id in self.told,
+            now=anyio.current_time,
+        )
+        with anyio.move_on_after(seconds):
+            await caretaker.run()
+
+
+def task(name: str, submitted_at: float = 0.0) -> Generation:
+    return Generation(name, f"ta-{name}", Status.PENDING, created_at=submitted_at, submitted_at=submitted_at)
+
+
+@pytest.mark.parametrize("latency", [1.0, 12.0, 45.0, 180.0, 600.0])
+def test_a_task_that_nobody_waits_for_ends_within_thirty_seconds_of_its_end(latency: float) -> None:
+    house = House(latency)
+    virtually(lambda: house.run(latency + 60.0, task("a")))
+    assert house.asked[-1][1] - latency <= 30.0
+    end = virtually(lambda: house.ledger.find("a"))
+    assert end.finished
+
+
+def test_a_task_that_somebody_waits_for_is_left_to_them() -> None:
+    house = House(waited_for={"a"})
+    virtually(lambda: house.run(300.0, task("a"), task("b")))
+    assert {name for name, _ in house.asked} == {"b"}
+
+
+def test_an_end_that_a_callback_should_tell_is_asked_for_late() -> None:
+    house = House(latency=1_000.0, told={"a"})
+    virtually(lambda: house.run(85.0, task("a")))
+    assert house.asked == []
+
+
+def test_trouble_is_lived_through() -> None:
+    house = House(trouble=NoAnswer("nothing"))
+    virtually(lambda: house.run(120.0, task("a"), task("b")))
+    assert len(house.asked) >= 6
+
+
+def test_many_are_asked_for_a_few_at_a_time_and_none_is_left_out() -> None:
+    house = House(latency=5.0)
+    virtually(lambda: house.run(60.0, *(task(f"t{n}") for n in range(200))))
+    assert {name for name, _ in house.asked} == {f"t{n}" for n in range(200)}
+    assert max(sum(1 for _, at in house.asked if moment <= at < moment + 0.25) for _, moment in house.asked) <= 8
+
+
+def test_what_has_no_end_is_asked_for_less_and_less_often() -> None:
+    assert due(900.0, 74.0, told=False) is False
+    assert due(900.0, 76.0, told=False) is True
+
+
+def test_what_is_older_than_a_day_is_left_alone() -> None:
+    house = House(latency=1e9)
+    virtually(lambda: house.run(60.0, task("old", submitted_at=-OLDEST_SECONDS - 1), task("new", submitted_at=-50.0)))
+    assert {name for name, _ in house.asked} == {"new"}
