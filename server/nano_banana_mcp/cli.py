@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.run is _serve:
         given = {name: getattr(arguments, name, None) for name in ("host", "port")}
         overrides |= {name: value for name, value in given.items() if value is not None}
+    if arguments.run is _doctor and arguments.public_url:
+        overrides["public_url"] = arguments.public_url
     try:
         settings = load_settings(arguments.env_file, **overrides)
     except SettingsError as error:
@@ -98,7 +100,7 @@ def _sandbox(settings: Settings, arguments: argparse.Namespace) -> int:
 def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     from nano_banana_mcp.commands import doctor
 
-    return doctor.run(settings)
+    return doctor.run(settings, public_url=arguments.public_url is not None)
 
 
 def _history(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -156,6 +158,13 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.set_defaults(run=_sandbox)
 
     doctor = commands.add_parser("doctor", help="check key, network, credits and state; print configurations")
+    doctor.add_argument(
+        "--public-url",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="check that this URL (default: NANO_BANANA_PUBLIC_URL) leads to the running server",
+    )
     doctor.set_defaults(run=_doctor)
 
     history = commands.add_parser("history", help="what was asked for, what became of it, what it cost")

@@ -31,10 +31,16 @@ class Finding:
     advice: str | None = None
 
 
-def run(settings: Settings) -> int:
-    """Print the report and the configurations. Returns 0 where everything is well, else 1."""
+def run(settings: Settings, *, public_url: bool = False) -> int:
+    """Print the report and the configurations. Returns 0 where everything is well, else 1.
+
+    Args:
+        public_url: Whether to check that the public URL leads to a running server, too.
+    """
     sys.stdout.write(f"nano-banana-mcp {__version__} on Python {sys.version.split()[0]}\n\n")
     findings = anyio.run(examine, settings)
+    if public_url:
+        findings.append(anyio.run(_public_url, settings))
     for finding in findings:
         sys.stdout.write(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what:<12} {finding.words}\n")
         if finding.advice:
@@ -89,8 +95,23 @@ def _about_plain_http(base_url: str) -> str | None:
 
     parts = urlsplit(base_url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
-        return "Careful: plain http sends your key in the clear. Use https."
+        return "Careful: plain http can be read, and changed, on its way. Use https."
     return None
+
+
+async def _public_url(settings: Settings) -> Finding:
+    from nano_banana_mcp.hosting.probe import NotReached, probe
+    from nano_banana_mcp.hosting.webhook import open_key_ring
+
+    if settings.public_url is None:
+        advice = "Set NANO_BANANA_PUBLIC_URL, or name it: doctor --public-url https://pictures.example.org"
+        return Finding(False, "public URL", "it is not set, so the API cannot call back", advice)
+    try:
+        await probe(settings.public_url, open_key_ring(settings))
+    except (NotReached, OSError) as error:
+        return Finding(False, "public URL", f"{settings.public_url} does not lead to this server", str(error))
+    words = f"{settings.public_url} leads to this server"
+    return Finding(True, "public URL", words, _about_plain_http(settings.public_url))
 
 
 def _state_folder(folder: Path) -> Finding:

@@ -26,6 +26,9 @@ PATH = "/webhooks/{intent_id}/{signature}"
 LARGEST_BODY_BYTES = 64 * 1024
 KEY_FILE = "webhook.key"
 
+PROBE_PREFIX = "probe-"
+"""Names a question of ``doctor``, whether this address leads here; no intent is named so."""
+
 
 class KeyRing:
     """Signs with the first key, accepts the signatures of all: so a key can be replaced while callbacks are out."""
@@ -62,12 +65,19 @@ def receiver(server: ImageServer, keys: KeyRing):  # type: ignore[no-untyped-def
         intent_id = request.path_params["intent_id"]
         if not keys.accepts(intent_id, request.path_params["signature"]):
             return _nothing_here()
+        if intent_id.startswith(PROBE_PREFIX):
+            return PlainTextResponse(answer_to(intent_id, keys))
         named = _task_id(await _read(request))
         if named is None or not await server.called_back(intent_id, named):
             return _nothing_here()
         return Response(status_code=204)
 
     return receive
+
+
+def answer_to(probe: str, keys: KeyRing) -> str:
+    """What only a server with these keys can answer."""
+    return keys.sign(f"answer to {probe}")
 
 
 async def _read(request: Request) -> bytes:

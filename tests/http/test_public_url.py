@@ -1,0 +1,73 @@
+"""`doctor --public-url`: whether the address that the API is given leads to this very server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from anyio.to_thread import run_sync as in_thread
+
+from tests.commands.test_cli import run
+from tests.http.test_serve import served
+from tests.http.test_webhook import free_port
+from tests.support.fault_server import Step, fault_server
+from tests.support.faults import close_after_reading, html, redirect, reply
+
+
+def line(output: str) -> str:
+    [found] = [each for each in output.splitlines() if "public URL" in each]
+    return found
+
+
+def test_a_url_that_leads_to_this_server_is_told_so(tmp_path: Path) -> None:
+    state = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with served("--sandbox", "--port", str(port), NANO_BANANA_PUBLIC_URL=url, NANO_BANANA_STATE_DIR=tmp_path):
+        by_argument = run("doctor", "--sandbox", "--public-url", url, settings=state)
+        by_setting = run("doctor", "--sandbox", "--public-url", settings={**state, "NANO_BANANA_PUBLIC_URL": url})
+    for ended in (by_argument, by_setting):
+        assert line(ended.stdout).startswith("ok  ")
+        assert ended.returncode == 0
+
+
+def test_a_server_with_other_keys_is_another_server(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with served("--sandbox", "--port", str(port), NANO_BANANA_PUBLIC_URL=url, NANO_BANANA_STATE_DIR=tmp_path / "a"):
+        ended = run("doctor", "--sandbox", "--public-url", url, NANO_BANANA_STATE_DIR=str(tmp_path / "b"))
+    assert line(ended.stdout).startswith("FAIL")
+    assert "NANO_BANANA_WEBHOOK_KEYS" in ended.stdout
+    assert ended.returncode == 1
+
+
+def test_an_address_where_nobody_listens_is_told_so(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    ended = run("doctor", "--sandbox", "--public-url", url, NANO_BANANA_STATE_DIR=str(tmp_path))
+    assert line(ended.stdout).startswith("FAIL")
+    assert "No connection" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (reply(200, "hi"), "but not this server"),
+        (reply(404, "Not Found"), "but not this server"),
+        (redirect("https://x.example/"), "redirect"),
+        (html(502), "not running"),
+        (close_after_reading(), "cannot be asked"),
+    ],
+    ids=["other", "missing", "redirect", "gateway", "closed"],
+)
+async def test_whatever_else_answers_there_is_told_apart(answer: Step, words: str, tmp_path: Path) -> None:
+    async with fault_server(answer) as server:
+        state = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+        ended = await in_thread(lambda: run("doctor", "--sandbox", "--public-url", server.url, settings=state))
+    assert line(ended.stdout).startswith("FAIL")
+    assert words in ended.stdout
+
+
+def test_no_url_at_all_is_told_so(tmp_path: Path) -> None:
+    ended = run("doctor", "--sandbox", "--public-url", NANO_BANANA_STATE_DIR=str(tmp_path))
+    assert "it is not set" in line(ended.stdout)
+    assert ended.returncode == 1
