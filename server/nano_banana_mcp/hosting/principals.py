@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +62,11 @@ class Principal(BaseModel):
             raise ValueError("holds characters that no key has")
         return key
 
-    @field_serializer("api_key", when_used="json-unless-none")
-    def _in_the_open(self, key: SecretStr) -> str:
-        return key.get_secret_value()
+    def as_dict(self) -> dict[str, Any]:
+        """As the file has it."""
+        key = self.api_key.get_secret_value() if self.api_key else None
+        tokens = [token.model_dump() for token in self.tokens]
+        return {name: value for name, value in (("tokens", tokens), ("api_key", key), ("limits", self.limits)) if value}
 
 
 class Principals(BaseModel):
@@ -175,11 +177,11 @@ def edited(path: Path) -> Iterator[Principals]:
 
 
 def _write(path: Path, principals: Principals) -> None:
-    content = principals.model_dump(mode="json", exclude_defaults=True)
+    content = {"principals": {name: principal.as_dict() for name, principal in principals.principals.items()}}
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
-            file.write(json.dumps(content or {"principals": {}}, indent=2).encode() + b"\n")
+            file.write(json.dumps(content, indent=2).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         if sys.platform != "win32" and os.geteuid() == 0 and path.exists():
