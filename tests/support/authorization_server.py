@@ -92,6 +92,20 @@ class Code:
         return self.scope
 
 
+class _Asked(OAuth2Request):  # type: ignore[misc]
+    def __init__(self, request: Request, values: dict[str, str]) -> None:
+        super().__init__(request.method, str(request.url), headers=request.headers)
+        self.payload = BasicOAuth2Payload(values)
+
+    @property
+    def args(self) -> Any:
+        return self.payload.data
+
+    @property
+    def form(self) -> Any:
+        return self.payload.data
+
+
 class _Codes(AuthorizationCodeGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = ("none",)
 
@@ -149,10 +163,7 @@ class _Grants(Authlib):  # type: ignore[misc]
         """Its tokens are signed; there is nothing to keep."""
 
     def create_oauth2_request(self, request: tuple[Request, dict[str, str]]) -> OAuth2Request:
-        http, values = request
-        made = OAuth2Request(http.method, str(http.url), headers=http.headers)
-        made.payload = BasicOAuth2Payload(values)
-        return made
+        return _Asked(*request)
 
     def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Response:
         return Response(json.dumps(body) if isinstance(body, dict) else body, status, dict(headers))
