@@ -1,0 +1,52 @@
+"""What the files for operators may name: settings that exist, and commands that the command line takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from nano_banana_mcp.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+FILES = ("Dockerfile", "compose.yaml", "packaging/Caddyfile", "packaging/nano-banana-mcp.service", "docs/deploy.md")
+
+SETTINGS = {str(field.validation_alias) for field in Settings.model_fields.values()}
+
+PENDING_SETTINGS: set[str] = {
+    "NANO_BANANA_ALLOW_UNAUTHENTICATED",
+    "NANO_BANANA_CALLS_PER_MINUTE",
+    "NANO_BANANA_CREDITS_PER_DAY",
+    "NANO_BANANA_LEDGER_URL",
+    "NANO_BANANA_OAUTH_AUDIENCE",
+    "NANO_BANANA_OAUTH_ISSUER",
+    "NANO_BANANA_OAUTH_JWKS_URL",
+    "NANO_BANANA_OAUTH_SCOPES",
+    "NANO_BANANA_OPEN_TASKS",
+    "NANO_BANANA_TOKENS_FILE",
+}
+"""Settings that are being built; a test fails as soon as one of them exists and is still listed here."""
+
+PENDING_COMMANDS: set[tuple[str, ...]] = {
+    ("doctor", "--public-url"),
+    ("token", "create", "alice"),
+    ("token", "list"),
+    ("token", "revoke", "alice"),
+}
+"""Commands that are being built, as one would call them; likewise."""
+
+
+def settings_in(text: str) -> set[str]:
+    """Every name that looks like a setting of ours."""
+    return set(re.findall(r"\b(?:DEFAPI|NANO_BANANA)_[A-Z][A-Z_]*[A-Z]\b", text))
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """The arguments of every call of ``nano-banana-mcp``, directly or through the container ``admin``."""
+    call = r"(?:(?:^|[\s`/])nano-banana-mcp|docker compose run --rm admin)((?: [^\s`|>#]+)+)"
+    for found in re.finditer(call, text, re.MULTILINE):
+        # Of "…:/var/lib/nano-banana-mcp nano-banana-mcp token list" the last name is the program's.
+        arguments = found[1].rpartition("nano-banana-mcp")[2].split()
+        if arguments:
+            yield arguments
