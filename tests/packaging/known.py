@@ -36,6 +36,9 @@ PENDING_COMMANDS: set[tuple[str, ...]] = {
 }
 """Commands that are being built, as one would call them; likewise."""
 
+METRICS_ARE_PENDING = True
+"""Whether /metrics is being built; likewise."""
+
 
 def settings_in(text: str) -> set[str]:
     """Every name that looks like a setting of ours."""

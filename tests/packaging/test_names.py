@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+import httpx
 import pytest
+import yaml
 
 from nano_banana_mcp.cli import _parser
-from tests.packaging.known import FILES, PENDING_COMMANDS, PENDING_SETTINGS, ROOT, SETTINGS, commands_in, settings_in
+from tests.http.test_serve import served
+from tests.packaging.known import (
+    FILES,
+    METRICS_ARE_PENDING,
+    PENDING_COMMANDS,
+    PENDING_SETTINGS,
+    ROOT,
+    SETTINGS,
+    commands_in,
+    settings_in,
+)
+
+PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 
 
 def takes(arguments: list[str]) -> bool:
@@ -45,3 +61,24 @@ def test_what_is_listed_as_being_built_does_not_exist_yet() -> None:
     """Remove from tests/packaging/known.py what this finds: the tests above then hold it."""
     assert not PENDING_SETTINGS & SETTINGS
     assert not [pending for pending in PENDING_COMMANDS if takes(list(pending))]
+
+
+def test_every_metric_that_is_named_is_one_of_the_servers() -> None:
+    named = {re.sub(r"_bucket$", "", name) for name in re.findall(r"\bnano_banana_[a-z_]+\b(?=[{\[])", PAGE)}
+    assert len(named) >= 4
+    with served("--sandbox") as server:
+        answer = httpx.get(f"{server.root}/metrics")
+    if METRICS_ARE_PENDING:
+        assert answer.status_code == 404, "they are there: METRICS_ARE_PENDING is no more"
+    else:
+        assert named <= set(re.findall(r"^# TYPE (\S+)", answer.text, re.MULTILINE))
+
+
+def test_the_samples_for_prometheus_are_well_formed() -> None:
+    configuration, rules = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+    assert [job["job_name"] for job in configuration["scrape_configs"]] == ["nano-banana"]
+    [group] = rules["groups"]
+    for rule in group["rules"]:
+        assert rule["alert"].startswith("NanoBanana")
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert rule["annotations"]["summary"].endswith(".")
