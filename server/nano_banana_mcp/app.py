@@ -21,21 +21,13 @@ from pydantic import SecretStr
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
 
 if TYPE_CHECKING:
     from nano_banana_mcp.generations.sqlite import SqliteLedger
-
-# Below these levels they log URLs, texts of errors and raw messages, which may hold a prompt, or what is no news.
-_PROMPTS_BELOW = {
-    "httpx": logging.WARNING,
-    "httpcore": logging.WARNING,
-    "mcp.server.mcpserver": logging.WARNING,
-    "mcp": logging.INFO,
-    "stamina": logging.ERROR,
-}
 
 SIGNAL_GRACE_SECONDS = 3.5
 LAST_WRITE_SECONDS = 0.5
@@ -44,13 +36,16 @@ LAST_WRITE_SECONDS = 0.5
 SANDBOX_KEY = SecretStr("dk-sandbox")
 
 
-def build_server(settings: Settings, callback_for: Callable[[str], str] | None = None) -> ImageServer:
+def build_server(
+    settings: Settings, callback_for: Callable[[str], str] | None = None, telemetry: Telemetry = UNTOLD
+) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves.
 
     Args:
         callback_for: Where the API should tell of the end of an intent, if it should.
+        telemetry: Told what happens.
     """
-    return ImageServer(open_studio(settings, callback_for))
+    return ImageServer(open_studio(settings, callback_for, telemetry), telemetry)
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -82,7 +77,9 @@ async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
 
 
 @asynccontextmanager
-async def open_studio(settings: Settings, callback_for: Callable[[str], str] | None = None) -> AsyncIterator[Studio]:
+async def open_studio(
+    settings: Settings, callback_for: Callable[[str], str] | None = None, telemetry: Telemetry = UNTOLD
+) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with (
         reached_api(settings) as api,
@@ -95,6 +92,7 @@ async def open_studio(settings: Settings, callback_for: Callable[[str], str] | N
             default_model=settings.model,
             api=api.name,
             callback_for=callback_for,
+            telemetry=telemetry,
         ) as studio,
     ):
         yield studio
@@ -129,17 +127,6 @@ def prune(settings: Settings, ledger: SqliteLedger) -> int:
     oldest = None if settings.keep_days is None else time.time() - settings.keep_days * 86_400
     most = None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000)
     return ledger.prune(older_than=oldest, most_bytes=most)
-
-
-def configure_logging(level: str) -> None:
-    """Log to stderr: while serving stdio, stdout is the protocol."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name, least in _PROMPTS_BELOW.items():
-        logging.getLogger(name).setLevel(max(least, root.level))
 
 
 def _trusted_origins(base_url: str) -> list[str]:

@@ -60,21 +60,22 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
         return _serve_http(settings)
 
     gc.disable()
-    from nano_banana_mcp.app import build_server, configure_logging, serve_stdio
+    from nano_banana_mcp.app import build_server, serve_stdio
+    from nano_banana_mcp.logs import configure_logging
 
     server = build_server(settings)
     gc.freeze()
     gc.enable()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     anyio.run(serve_stdio, server)
     return 0
 
 
 def _serve_http(settings: Settings) -> int:
-    from nano_banana_mcp.app import configure_logging
     from nano_banana_mcp.hosting.serve import BindRefused, serve_http
+    from nano_banana_mcp.logs import configure_logging
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     try:
         serve_http(settings)
     except (BindRefused, OSError) as error:

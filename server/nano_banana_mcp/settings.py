@@ -17,6 +17,7 @@ from nano_banana_mcp.urls import http_url
 
 _UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["text", "json"]
 
 
 class SettingsError(ValueError):
@@ -141,6 +142,11 @@ class Settings(BaseSettings):
         "WARNING",
         validation_alias="NANO_BANANA_LOG_LEVEL",
         description="What is logged, on stderr: DEBUG, INFO, WARNING or ERROR.",
+    )
+    log_format: LogFormat = Field(
+        "text",
+        validation_alias="NANO_BANANA_LOG_FORMAT",
+        description="How: `text`, or `json` with one object a line.",
     )
 
     @model_validator(mode="before")

@@ -16,8 +16,10 @@ from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.album import NoSuchPicture
 from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_tools import boundary, resources
+from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
 
 INSTRUCTIONS = (
@@ -34,9 +36,10 @@ class ImageServer(MCPServer[Studio]):
 
     Args:
         studio: Opens the studio; entered once, when serving begins.
+        telemetry: Told how calls went.
     """
 
-    def __init__(self, studio: AbstractAsyncContextManager[Studio]) -> None:
+    def __init__(self, studio: AbstractAsyncContextManager[Studio], telemetry: Telemetry = UNTOLD) -> None:
         self._studio: Studio | None = None
 
         @asynccontextmanager
@@ -44,12 +47,14 @@ class ImageServer(MCPServer[Studio]):
             async with studio as self._studio:
                 yield self._studio
 
+        served = tools()
         super().__init__(
             "nano-banana-mcp",
             title="Nano Banana",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=tools(),
+            tools=served,
+            middleware=[Observer(telemetry, {tool.name for tool in served})],
             lifespan=lifespan,
             cache_hints={"tools/list": _LASTING, "resources/templates/list": _LASTING, "server/discover": _LASTING},
         )
@@ -81,6 +86,11 @@ class ImageServer(MCPServer[Studio]):
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
+        return self.problem
+
+    @property
+    def problem(self) -> str | None:
+        """As :meth:`not_ready`, by what is known without looking."""
         return "The server is starting." if self._studio is None else self._studio.ledger.problem
 
     async def call_tool(

@@ -15,6 +15,7 @@ from nano_banana_mcp.defapi.answers import MAY_HAVE_BEEN_CHARGED, Answer
 from nano_banana_mcp.defapi.connection import Broken, Connection
 from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, OutcomeUnknown, Unreachable
 from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
+from nano_banana_mcp.tracing import name_task, request_span
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -54,6 +55,7 @@ class DefapiClient:
         timeout_seconds: float = 60.0,
     ) -> None:
         self.base_url = base_url
+        self._host = urlsplit(base_url).hostname
         self._key = key
         self._key_problem = key_problem or "No API key is set."
         self._timeout = timeout_seconds
@@ -93,7 +95,7 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: see their words; asking again is always free.
         """
-        with self._asking():
+        with self._asking(), request_span("defapi.query", "GET", self._host, nano_banana__task_id=task_id):
             answer = await self._ask("/api/task/query", {"task_id": task_id})
             snapshot = answers.read_query(answer)
         reason = None if snapshot.reason is None else self._without_key(snapshot.reason)
@@ -106,7 +108,7 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: as :meth:`query`.
         """
-        with self._asking():
+        with self._asking(), request_span("defapi.credits", "GET", self._host):
             return answers.read_account(await self._ask("/api/user", {}))
 
     async def settled(self) -> None:
@@ -121,7 +123,9 @@ class DefapiClient:
             if journal is not None:
                 await journal.before()
             try:
-                outcome = await self._submit_once(request)
+                with request_span("defapi.submit", "POST", self._host, gen_ai__request__model=request.model):
+                    outcome = await self._submit_once(request)
+                    name_task(outcome)
             except DefapiError as error:
                 error.message = self._without_key(error.message)
                 outcome = error

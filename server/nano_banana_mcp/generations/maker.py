@@ -13,6 +13,7 @@ from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, honest
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 
 LOOK_AGAIN_SECONDS = 0.25
 OTHERS_SUBMIT_SECONDS = 15.0
@@ -30,11 +31,19 @@ class Maker:
         now: Wall-clock time, Unix seconds.
     """
 
-    def __init__(self, client: DefapiClient, ledger: Ledger, tasks: TaskGroup, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: DefapiClient,
+        ledger: Ledger,
+        tasks: TaskGroup,
+        now: Callable[[], float],
+        telemetry: Telemetry = UNTOLD,
+    ) -> None:
         self._client = client
         self._ledger = ledger
         self._tasks = tasks
         self._now = now
+        self._telemetry = telemetry
         self._submitting: set[str] = set()
 
     async def make_once(self, request: SubmitRequest, intent: Generation) -> Generation:
@@ -55,6 +64,7 @@ class Maker:
             if earlier.request_hash != intent.request_hash:
                 raise RequestIdTaken
             if not self._under_way(earlier):
+                self._telemetry.repeated(earlier)
                 return honest(earlier)
             await anyio.sleep(LOOK_AGAIN_SECONDS)
         return None
@@ -97,7 +107,8 @@ class Maker:
         journal = SubmitJournal(self._ledger, intent, self._now)
         self._submitting.add(intent.intent_id)
         try:
-            await self._client.submit(request, journal)
+            with self._telemetry.submitting(intent):
+                await self._client.submit(request, journal)
         except OutcomeUnknown:
             pass  # the journal has the words for it
         except MadeMeanwhile:

@@ -22,6 +22,7 @@ from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
 from nano_banana_mcp.generations.schedule import Pace, SafetyPace
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry, Why
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Studio:
         api: str,
         callback_for: Callable[[str], str] | None,
         now: Callable[[], float],
+        telemetry: Telemetry,
     ) -> None:
         self._client = client
         self.album = Album(ledger, trusted_origins, now())
@@ -57,6 +59,7 @@ class Studio:
         self._api = api
         self._callbacks = Callbacks(callback_for)
         self.now = now
+        self._telemetry = telemetry
 
     @classmethod
     @asynccontextmanager
@@ -70,6 +73,7 @@ class Studio:
         api: str,
         callback_for: Callable[[str], str] | None = None,
         now: Callable[[], float] = time.time,
+        telemetry: Telemetry = UNTOLD,
     ) -> AsyncIterator[Self]:
         """A studio that works within the block; leaving it closes the connections and the ledger.
 
@@ -78,6 +82,7 @@ class Studio:
             api: What to call the API in the ledger.
             callback_for: Where the API should tell of the end of an intent, for requests that name no place.
             now: Wall-clock time, Unix seconds.
+            telemetry: Told what happens.
         """
         studio = cls(
             client,
@@ -87,13 +92,14 @@ class Studio:
             api=api,
             callback_for=callback_for,
             now=now,
+            telemetry=telemetry,
         )
         try:
             async with (
                 anyio.create_task_group() as studio._tasks,
                 waiting_room(studio._ask, studio._pace, now) as studio._waiting,
             ):
-                studio._maker = Maker(client, ledger, studio._tasks, now)
+                studio._maker = Maker(client, ledger, studio._tasks, now, telemetry)
                 yield studio
                 studio._tasks.cancel_scope.cancel()
         finally:
@@ -160,7 +166,9 @@ class Studio:
         known = await self.ledger.find(intent_id)
         if known is None or known.task_id not in (None, task_id):
             return False
-        if self._callbacks.came(intent_id) and not known.finished:
+        timely = self._callbacks.came(intent_id)
+        self._telemetry.called_back(known, "late" if known.finished else "accepted" if timely else "repeated")
+        if timely and not known.finished:
             self._tasks.start_soon(self._look_after_callback, intent_id, task_id)
         return True
 
@@ -168,11 +176,12 @@ class Studio:
         try:
             known = await self.ledger.find(intent_id)
             if known is not None and known.task_id is None:
-                await self._client.query(task_id)  # a task that the API does not know settles nothing
+                with self._telemetry.querying(known):
+                    await self._client.query(task_id)  # a task that the API does not know settles nothing
                 await self.claim(intent_id, task_id)
             await self.look(intent_id)
         except DefapiError as error:
-            logger.warning("after a callback for %s: %r", task_id, error)
+            logger.warning("after a callback for %s: %r", task_id, error, extra={"task_id": task_id})
 
     async def claim(self, intent_id: str, task_id: str) -> Generation | None:
         """Settle an unknown outcome: the API has named the task that our intent led to."""
@@ -181,7 +190,7 @@ class Studio:
             return known
         claimed = known.accepted(task_id, self.now())
         await self.ledger.save(claimed)
-        logger.info("task %s claimed for an intent of unknown outcome", task_id)
+        logger.info("task %s claimed for an intent of unknown outcome", task_id, extra={"task_id": task_id})
         return claimed
 
     async def look(self, handle: str) -> Generation:
@@ -193,7 +202,7 @@ class Studio:
         known = await self._known(handle)
         if known.finished:
             return known
-        latest = await self._ask(known)
+        latest = await self._ask(known, "look")
         self._waiting.tell(latest)
         return latest
 
@@ -208,7 +217,8 @@ class Studio:
 
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
         try:
-            waited = await self._waiting.wait(known, seconds, report)
+            with self._telemetry.waiting():
+                waited = await self._waiting.wait(known, seconds, report)
         except DefapiError as trouble:
             if known.submitted_at is None:
                 raise
@@ -225,11 +235,12 @@ class Studio:
         latencies = await self.ledger.latencies(known.model, self._api) if known.model else ()
         return SafetyPace(latencies) if self._callbacks.expected(known.intent_id) else Pace(latencies)
 
-    async def _ask(self, known: Generation) -> Generation:
+    async def _ask(self, known: Generation, why: Why = "poll") -> Generation:
         if known.task_id is None:
             return await self._known(known.intent_id)  # a callback, or another process, may have settled it
         try:
-            snapshot = await self._client.query(known.task_id)
+            with self._telemetry.querying(known):
+                snapshot = await self._client.query(known.task_id)
         except TaskNotFound:
             elapsed = known.elapsed_seconds(self.now())
             if elapsed is not None and elapsed < NOT_FOUND_GRACE_SECONDS:
@@ -241,7 +252,14 @@ class Studio:
         reading = read(current, snapshot, self.now())
         latest = reading.generation
         await self.ledger.save(latest, reading.pictures)
+        self._telemetry.seen(latest, why)
         if latest.finished:
             self._callbacks.ended(latest.intent_id)
-            logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)
+            logger.info(
+                "task %s ended: %s, %s credits",
+                latest.task_id,
+                latest.status,
+                latest.credits_consumed,
+                extra={"task_id": latest.task_id},
+            )
         return latest

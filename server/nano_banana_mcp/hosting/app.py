@@ -1,4 +1,4 @@
-"""The ASGI application: ``/mcp``, ``/healthz`` and ``/readyz``, for uvicorn or any other ASGI server."""
+"""The ASGI application: ``/mcp``, ``/healthz``, ``/readyz`` and ``/metrics``, for uvicorn or any other ASGI server."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from starlette.responses import JSONResponse, Response
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import build_server
+from nano_banana_mcp.hosting import metrics
+from nano_banana_mcp.hosting.request_ids import RequestIds
 from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver
 from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
+from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
 
 LARGEST_REQUEST_BYTES = 64 * 1024 * 1024
@@ -30,20 +33,23 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
 def application(settings: Settings) -> tuple[Starlette, ImageServer]:
     """The application, and the server in it."""
+    counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
     if settings.public_url is None:
-        server = build_server(settings)
+        server = build_server(settings, telemetry=counts)
     else:
         keys = open_key_ring(settings)
         root = f"{settings.public_url}/webhooks"
-        server = build_server(settings, lambda intent_id: f"{root}/{intent_id}/{keys.sign(intent_id)}")
-        server.custom_route(PATH, methods=["POST"])(receiver(server, keys))
+        server = build_server(settings, lambda intent_id: f"{root}/{intent_id}/{keys.sign(intent_id)}", counts)
+        server.custom_route(PATH, methods=["POST"])(receiver(server, keys, counts))
     server.custom_route("/healthz", methods=["GET"])(_alive)
     server.custom_route("/readyz", methods=["GET"])(_readiness(server))
+    server.custom_route(metrics.PATH, methods=["GET"])(counts.endpoint)
     app = server.streamable_http_app(
         host=settings.host,
         max_request_body_size=LARGEST_REQUEST_BYTES,
         transport_security=_allowed_names(settings),
     )
+    app.add_middleware(RequestIds)
     return app, server
 
 

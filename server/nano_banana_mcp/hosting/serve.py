@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable
 
 import anyio
 import uvicorn
 
 from nano_banana_mcp.hosting.app import application
+from nano_banana_mcp.logs import announce
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
@@ -43,7 +43,7 @@ def serve_http(settings: Settings) -> None:
     )
     with _listen(settings.host, settings.port) as listener:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        sys.stderr.write(f"nano-banana-mcp serves http://{host}:{listener.getsockname()[1]}/mcp\n")
+        announce(f"nano-banana-mcp serves http://{host}:{listener.getsockname()[1]}/mcp")
         anyio.run(_Server(config, server.drain).serve, [listener])
 
 
