@@ -163,8 +163,9 @@ class Settings(BaseSettings):
             for name, value in values.items()
             if name in ("DEFAPI_API_KEY", "api_key") or not (isinstance(value, str) and _UNFILLED.fullmatch(value))
         }
-        level = kept.get("NANO_BANANA_LOG_LEVEL")
-        return {**kept, "NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else kept
+        level, form = kept.get("NANO_BANANA_LOG_LEVEL"), kept.get("NANO_BANANA_LOG_FORMAT")
+        cased = {"NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else {}
+        return kept | cased | ({"NANO_BANANA_LOG_FORMAT": form.lower()} if isinstance(form, str) else {})
 
     @property
     def allowed_host_names(self) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
-from mcp.types import CallToolResult
+from pydantic import BaseModel
 
 from nano_banana_mcp import logs
 from nano_banana_mcp.defapi.wire import TASK_ID
@@ -58,7 +58,8 @@ class Observer(ServerMiddleware[Any]):
         outcome, task_id = "refused", None
         try:
             result = await call_next(ctx)
-            outcome, task_id = _outcome(result), _made(result)
+            answer = _as_sent(result) if ctx.method == _CALL else {}  # a picture that was read may be large
+            outcome, task_id = _outcome(answer), _made(answer)
         except anyio.get_cancelled_exc_class():
             outcome = "cancelled"
             raise
@@ -75,9 +76,8 @@ class Observer(ServerMiddleware[Any]):
         return name if isinstance(name, str) and name in self._tools else "other"
 
 
-def _outcome(result: HandlerResult) -> str:
-    failed = result.is_error if isinstance(result, CallToolResult) else False
-    return "error" if failed else "ok"
+def _outcome(answer: Mapping[str, Any]) -> str:
+    return "error" if answer.get("isError") is True else "ok"
 
 
 def _asked_for(params: Mapping[str, Any]) -> str | None:
@@ -90,10 +90,15 @@ def _asked_for(params: Mapping[str, Any]) -> str | None:
     return match[1] if match else None
 
 
-def _made(result: HandlerResult) -> str | None:
-    facts = result.structured_content if isinstance(result, CallToolResult) else None
-    task_id = facts.get("task_id") if isinstance(facts, dict) else None
+def _made(answer: Mapping[str, Any]) -> str | None:
+    facts = answer.get("structuredContent")
+    task_id = facts.get("task_id") if isinstance(facts, Mapping) else None
     return task_id if isinstance(task_id, str) else None
+
+
+def _as_sent(result: HandlerResult) -> Mapping[str, Any]:
+    """The SDK hands over the answer as it is sent; an interceptor may still hand over its model."""
+    return result.model_dump(by_alias=True) if isinstance(result, BaseModel) else result or {}
 
 
 def _sane(text: str) -> str | None:
