@@ -121,7 +121,9 @@ async def test_the_principal_is_named_where_there_is_one(written: Written) -> No
             await client.call_tool("get_task", {"task_id": "ta-of-nobody"})
     finally:
         auth_context_var.reset(token)
-    [record] = [record for record in written.records if record.get("tool") == "get_task"]
+    found = [record for record in written.records if record.get("tool") == "get_task"]
+    assert len(found) == 1, found
+    [record] = found
     assert record["principal"] == "team-a"
     assert record["request_id"]
     assert "secret-token" not in written.text
