@@ -15,7 +15,7 @@ from nano_banana_mcp.defapi.errors import Busy, OutcomeUnknown, TaskNotFound
 from nano_banana_mcp.generations.ledger import LedgerBusy
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.hosting.app import create_app
-from nano_banana_mcp.hosting.metrics import MOST_FOLLOWED, MOST_MODELS, Metrics
+from nano_banana_mcp.hosting.metrics import FOLLOWED_SECONDS, MOST_FOLLOWED, MOST_MODELS, Metrics
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from nano_banana_mcp.settings import load_settings
@@ -280,6 +280,19 @@ def test_asking_for_what_does_not_exist_leaves_nothing_behind(metrics: Metrics) 
             raise TaskNotFound("", status=404)
     assert counted(metrics, "open_tasks") == 0
     assert not metrics._followed
+
+
+def test_a_task_that_nobody_looks_at_is_open_for_an_hour() -> None:
+    moment = 0.0
+    metrics = Metrics([MODEL], [], lambda: None, lambda: moment)
+    with metrics.submitting(made(1)):
+        pass
+    moment = FOLLOWED_SECONDS - 1
+    metrics.seen(made(2), "look")
+    assert counted(metrics, "open_tasks") == 2
+    moment = FOLLOWED_SECONDS + 1
+    metrics.seen(made(3), "look")
+    assert counted(metrics, "open_tasks") == 2
 
 
 def test_only_so_many_tasks_are_followed(metrics: Metrics) -> None:

@@ -28,6 +28,8 @@ MOST_MODELS = 50
 """A model is the caller's text: it gets a label of its own once the API has taken it, and so many do."""
 
 MOST_FOLLOWED = 10_000
+FOLLOWED_SECONDS = 3600.0
+"""No picture takes so long: what has not ended by then is abandoned, or another process has seen its end."""
 
 OTHER = "other"
 
@@ -41,6 +43,7 @@ _QUERIES = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
 class _Followed:
     """A task while its end is awaited, and for a while after, so that no end counts twice."""
 
+    since: float
     queries: int = 0
     called_back_at: float | None = None
     open: bool = False
@@ -54,9 +57,17 @@ class Metrics(Telemetry):
         models: Models that are known from the start.
         tools: The names of the tools; what else is called counts as ``other``.
         ledger_problem: Says what is wrong with the ledger, if anything.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, models: Iterable[str], tools: Iterable[str], ledger_problem: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        models: Iterable[str],
+        tools: Iterable[str],
+        ledger_problem: Callable[[], str | None],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._clock = clock
         self._models = set(models)
         self._tools = frozenset(tools)
         self._followed: dict[str, _Followed] = {}
@@ -90,7 +101,7 @@ class Metrics(Telemetry):
         self._callbacks = counter("callbacks", "Callbacks that came, by what became of them.", "verdict")
         self._credits = counter("credits", "Credits that the API says ended tasks consumed.", "model")
         self._waits = gauge("waits", "Calls that wait now.")
-        self._open = gauge("open_tasks", "Tasks that this process made or asked for, whose end it has not seen.")
+        self._open = gauge("open_tasks", "Tasks of the last hour whose end this process has not seen.")
         self._tool_calls = counter("tool_calls", "Calls of tools, by how they went.", "tool", "outcome")
         self._tool_seconds = histogram(
             "tool_seconds", "Call to answer, waits included.", _CALLS + _PICTURES[9:], "tool"
@@ -100,13 +111,14 @@ class Metrics(Telemetry):
 
     async def endpoint(self, request: Request) -> Response:
         """What Prometheus reads."""
+        self._drop_old()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self.registry), headers={"content-type": content_type})
 
     @contextmanager
     def submitting(self, intent: Generation) -> Iterator[None]:
         """See :class:`~nano_banana_mcp.generations.telemetry.Telemetry`."""
-        began = time.perf_counter()
+        began = self._clock()
         outcome = "cancelled"
         try:
             yield
@@ -123,7 +135,7 @@ class Metrics(Telemetry):
         finally:
             if outcome:
                 self._submits.labels(self._label(intent.model), outcome).inc()
-                self._submit_seconds.observe(time.perf_counter() - began)
+                self._submit_seconds.observe(self._clock() - began)
 
     def repeated(self, intent: Generation) -> None:
         """See :class:`~nano_banana_mcp.generations.telemetry.Telemetry`."""
@@ -132,7 +144,7 @@ class Metrics(Telemetry):
     @contextmanager
     def querying(self, known: Generation) -> Iterator[None]:
         """See :class:`~nano_banana_mcp.generations.telemetry.Telemetry`."""
-        began = time.perf_counter()
+        began = self._clock()
         outcome = "cancelled"
         try:
             yield
@@ -143,7 +155,7 @@ class Metrics(Telemetry):
             raise
         finally:
             self._queries.labels(outcome).inc()
-            self._query_seconds.observe(time.perf_counter() - began)
+            self._query_seconds.observe(self._clock() - began)
 
     def seen(self, latest: Generation, why: Why) -> None:
         """See :class:`~nano_banana_mcp.generations.telemetry.Telemetry`."""
@@ -161,7 +173,7 @@ class Metrics(Telemetry):
         if latest.submitted_at is not None and latest.finished_at is not None:
             self._task_seconds.observe(max(0.0, latest.finished_at - latest.submitted_at))
         if task.called_back_at is not None:
-            self._lag.labels("callback").observe(time.perf_counter() - task.called_back_at)
+            self._lag.labels("callback").observe(self._clock() - task.called_back_at)
         elif latest.open_at is not None and latest.finished_at is not None:
             self._lag.labels(why).observe(max(0.0, latest.finished_at - latest.open_at))
 
@@ -169,7 +181,7 @@ class Metrics(Telemetry):
         """See :class:`~nano_banana_mcp.generations.telemetry.Telemetry`."""
         self._callbacks.labels(verdict).inc()
         if known is not None and verdict == "accepted":
-            self._follow(known).called_back_at = time.perf_counter()
+            self._follow(known).called_back_at = self._clock()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -186,12 +198,20 @@ class Metrics(Telemetry):
     def _follow(self, known: Generation, *, still_open: bool | None = None) -> _Followed:
         task = self._followed.get(known.intent_id)
         if task is None:
-            task = self._followed[known.intent_id] = _Followed()
-            if len(self._followed) > MOST_FOLLOWED:
-                self._set_open(self._followed.pop(next(iter(self._followed))), False)
+            task = self._followed[known.intent_id] = _Followed(self._clock())
+            self._drop_old()
         if still_open is not None:
             self._set_open(task, still_open and not task.ended)
         return task
+
+    def _drop_old(self) -> None:
+        oldest = self._clock() - FOLLOWED_SECONDS
+        while self._followed:
+            intent_id, task = next(iter(self._followed.items()))
+            if len(self._followed) <= MOST_FOLLOWED and task.since >= oldest:
+                return
+            del self._followed[intent_id]
+            self._set_open(task, False)
 
     def _set_open(self, task: _Followed, still_open: bool) -> None:
         if task.open is not still_open:
