@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,12 +13,17 @@ import httpx
 import httpx2
 import pytest
 from anyio.to_thread import run_sync as in_thread
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, OKPKey
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
+from nano_banana_mcp.hosting.issuer import KeySet, NoKeys
+from nano_banana_mcp.hosting.keys import Keys
+from nano_banana_mcp.hosting.oauth import OAuthTokens
 from tests.commands.test_cli import run
 from tests.http.team import ACCEPT, CALL, REFUSED, Egress, client_with, grant, post, watched_sandbox
 from tests.http.test_serve import Served, at, served
@@ -34,6 +40,16 @@ from tests.support.authorization_server import (
 )
 from tests.support.clients import KEY, facts
 from tests.support.handshake import INITIALIZE, INITIALIZED
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.sampled_from(["RS256", "none", "HS256", "JWT"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+ANY_PARTS = st.lists(st.binary(), max_size=4).map(lambda parts: ".".join(map(part, parts)))
+ANY_HEADER = st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64", "zip"]), ANY_JSON).map(
+    lambda header: f"{part(header)}.{part({})}.{part(b'x')}"
+)
 
 
 class Team:
@@ -111,6 +127,21 @@ async def test_a_token_without_the_needed_scope_is_told_so() -> None:
         ):
             assert await group.status(group.token(**granted)) == 200, granted
         assert group.egress.requests == []
+
+
+@given(
+    st.one_of(st.text(), st.lists(st.binary(), max_size=4).map(lambda parts: ".".join(map(part, parts))), ANY_HEADER)
+)
+def test_no_text_whatever_gets_more_than_a_refusal(token: str) -> None:
+    async def no_keys() -> KeySet:
+        raise NoKeys("none in this test")
+
+    async def ask() -> object:
+        return await OAuthTokens("https://login.example.org", "https://x.example.org/mcp", Keys(no_keys)).verify_token(
+            token
+        )
+
+    assert asyncio.run(ask()) is None
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # for a name that is not in use yet
