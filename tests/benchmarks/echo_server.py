@@ -1,4 +1,6 @@
-"""The yardstick: a bare server of the SDK with one tool."""
+"""The yardstick: a bare server of the SDK with one tool, over stdio, or over HTTP on a port."""
+
+import sys
 
 from mcp.server.mcpserver import MCPServer
 
@@ -12,4 +14,7 @@ def echo(text: str) -> str:
 
 
 if __name__ == "__main__":
-    server.run()
+    if len(sys.argv) > 1:
+        server.run("streamable-http", port=int(sys.argv[1]))
+    else:
+        server.run()

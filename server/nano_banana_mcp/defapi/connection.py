@@ -26,6 +26,8 @@ LONGEST_SILENCE_SECONDS = 6.0
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 """Room for four pictures of about 10 MB as base64."""
 
+MOST_AT_ONCE = 64
+"""Requests of a kind (paid, free) that are under way; others wait for their turn."""
 
 _ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -39,6 +41,9 @@ class Connection:
         self._paid_http: httpx.AsyncClient | None = None
         self._free_http: httpx.AsyncClient | None = None
         self._tls: ssl.SSLContext | None = None
+        # The pool could hold requests back as well, but at each turn it goes through all that wait, for each of them.
+        self._paid_turns = anyio.Semaphore(MOST_AT_ONCE)
+        self._free_turns = anyio.Semaphore(MOST_AT_ONCE)
 
     async def aclose(self) -> None:
         """Close them."""
@@ -70,14 +75,17 @@ class Connection:
         try:
             # httpx bounds each read, not their sum: a body that drips needs the deadline around all of it.
             with anyio.fail_after(seconds):
-                async with self._http(paid=paid).stream(
-                    method,
-                    self._base_url + path,
-                    params=params,
-                    json=json,
-                    headers={"Authorization": f"Bearer {key}"},
-                    extensions={"trace": sent.trace},
-                ) as response:
+                async with (
+                    self._paid_turns if paid else self._free_turns,
+                    self._http(paid=paid).stream(
+                        method,
+                        self._base_url + path,
+                        params=params,
+                        json=json,
+                        headers={"Authorization": f"Bearer {key}"},
+                        extensions={"trace": sent.trace},
+                    ) as response,
+                ):
                     async for chunk in response.aiter_bytes():
                         received += chunk
                         if len(received) > LARGEST_ANSWER_BYTES:
@@ -113,7 +121,7 @@ class Connection:
                 trust_env=parts.hostname not in LOOPBACK_HOSTS,
                 verify=self._tls or False,
                 timeout=httpx.Timeout(self._timeout, connect=connect, read=longest_silence, pool=None),
-                limits=httpx.Limits(max_connections=64, max_keepalive_connections=keep),
+                limits=httpx.Limits(max_connections=MOST_AT_ONCE, max_keepalive_connections=keep),
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
         except (OSError, ValueError, ImportError, httpx.InvalidURL):

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import build_server
+from nano_banana_mcp.hosting.turns import Turns
 from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver
 from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
@@ -44,6 +45,7 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
         max_request_body_size=LARGEST_REQUEST_BYTES,
         transport_security=_allowed_names(settings),
     )
+    app.add_middleware(Turns)
     return app, server
 
 

@@ -1,0 +1,235 @@
+"""``serve --http`` under load: the sandbox, the server and the clients each in a process of their own.
+
+``python -m tests.benchmarks.load [WAITS …]`` runs it alone. It reads ``/proc``, and so needs Linux.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.clients import KEY, child, clean_environment
+
+TARGET_KILOBYTES = 100
+TARGET_STALL_SECONDS = 0.1
+TARGET_THROUGHPUT = 0.8
+
+PROBE_EVERY_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Load:
+    """How so many waits at once ended, and what they cost the server.
+
+    Attributes:
+        ends: How many ended in which state, or with which error.
+        idle: Resident memory before the clients came, in kB; ``before`` the waits; ``peak`` at most.
+        stall: Seconds that the slowest of the probes of ``/healthz`` took.
+    """
+
+    waits: int
+    ends: dict[str, int]
+    seconds: float
+    idle: int
+    before: int
+    peak: int
+    stalls: list[float]
+
+    @property
+    def per_wait(self) -> float:
+        """kB above idle."""
+        return (self.peak - self.idle) / self.waits
+
+    def __str__(self) -> str:
+        slow = sum(stall > TARGET_STALL_SECONDS for stall in self.stalls)
+        return (
+            f"{self.waits} waits: {self.ends} in {self.seconds:.1f} s; "
+            f"{self.per_wait:.0f} kB a wait (target ≤ {TARGET_KILOBYTES}; idle {self.idle / 1000:.1f} MB, "
+            f"before {self.before / 1000:.1f} MB, peak {self.peak / 1000:.1f} MB); /healthz answers within "
+            f"{max(self.stalls) * 1000:.0f} ms (target ≤ {TARGET_STALL_SECONDS * 1000:.0f}; median "
+            f"{statistics.median(self.stalls) * 1000:.1f}, {slow} of {len(self.stalls)} slower)"
+        )
+
+
+@dataclass
+class Probe:
+    """Asks ``/healthz`` all the time and notes how long each answer takes."""
+
+    url: str
+    taken: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Ask while the block runs."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._run, args=(over,))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _run(self, over: threading.Event) -> None:
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        request = f"GET /healthz HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+        with socket.create_connection((host, int(port))) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while not over.wait(PROBE_EVERY_SECONDS):
+                began = time.perf_counter()
+                connection.sendall(request)
+                answer = b""
+                while b'"ok"' not in answer:
+                    answer += connection.recv(65_536) or b'"ok"'
+                self.taken.append(time.perf_counter() - began)
+
+
+@contextmanager
+def sandbox(seconds: float) -> Iterator[str]:
+    """The stand-in API in a process of its own; its URL."""
+    parameters = child("sandbox", "--port", "0", NANO_BANANA_SANDBOX_SECONDS=seconds)
+    with _process([parameters.command, *parameters.args], parameters.env, "stdout", rb"http://[\d.:]+") as (_, url):
+        yield url
+
+
+@contextmanager
+def server(api: str, **settings: Any) -> Iterator[tuple[int, str]]:
+    """``serve --http`` on that API; its process id and root URL."""
+    with tempfile.TemporaryDirectory() as state:
+        parameters = child(
+            *("serve", "--http", "--port", "0"),
+            **{"DEFAPI_BASE_URL": api, "DEFAPI_API_KEY": KEY, "NANO_BANANA_STATE_DIR": state, **settings},
+        )
+        with _process([parameters.command, *parameters.args], parameters.env, "stderr", rb"http://[\d.:]+") as found:
+            yield found
+
+
+@contextmanager
+def echo() -> Iterator[str]:
+    """The bare echo server over HTTP, as the SDK serves it; its root URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.benchmarks.echo_server", str(port)]
+    with _process(command, clean_environment(), "stderr", rb"http://[\d.:]+") as (_, url):
+        yield url
+
+
+@contextmanager
+def _process(command: list[str], environment: Any, says: str, what: bytes) -> Iterator[tuple[int, str]]:
+    """A child process that names its address in its first lines."""
+    streams: Any = {"stdout": subprocess.DEVNULL, "stderr": None, says: subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, **streams) as process:
+        try:
+            stream = getattr(process, says)
+            found = None
+            while found is None:
+                line = stream.readline()
+                assert line, "it ended"
+                found = re.search(what, line)
+            drain = threading.Thread(target=lambda: sys.stderr.buffer.writelines(stream), daemon=True)
+            if says == "stderr":
+                drain.start()
+            yield process.pid, found[0].decode()
+        finally:
+            process.terminate()
+            process.wait(15)
+
+
+@contextmanager
+def clients(order: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """A process of clients that has its order."""
+    command = [sys.executable, "-m", "tests.benchmarks.load_clients"]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def report(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """The next line that it says."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, "the clients ended"
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def waits(
+    count: int,
+    *,
+    mode: str = "auto",
+    clients_of: int | None = None,
+    tasks: int | None = None,
+    seconds: float = 20,
+    timeout: float = 240,
+    progress: bool = True,
+) -> Load:
+    """So many waits at once, by ``clients_of`` clients (each wait by its own where None), for ``tasks`` tasks."""
+    with sandbox(seconds) as api, server(api) as (pid, root):
+        where = {"url": f"{root}/mcp", "mode": mode}
+        with clients({"do": "submit", **where, "count": 1}) as first:
+            report(first)
+        idle = resident(pid)
+        with clients({"do": "submit", **where, "count": tasks or count}) as submitting:
+            task_ids = report(submitting)["task_ids"]
+        task_ids = (task_ids * count)[:count]
+        probe = Probe(root)
+        order = {"do": "wait", **where, "clients": clients_of or count, "task_ids": task_ids}
+        with clients({**order, "timeout": timeout, "progress": progress}) as waiting:
+            report(waiting)
+            before = resident(pid)
+            with probe.running():
+                said = report(waiting)
+            peak = resident(pid, "VmHWM")
+        return Load(count, said["ends"], said["seconds"], idle, before, peak, probe.taken)
+
+
+def throughput(rounds: int = 7, calls: int = 50, at_once: int = 4, mode: str = "auto") -> list[float]:
+    """``get_task`` of a finished task over a bare echo, in calls a second: the ratio of each pair of rounds."""
+    with ExitStack() as running:
+        api = running.enter_context(sandbox(0))
+        _, ours = running.enter_context(server(api))
+        bare = running.enter_context(echo())
+        with clients({"do": "submit", "url": f"{ours}/mcp", "mode": mode, "count": 1}) as submitting:
+            [task_id] = report(submitting)["task_ids"]
+        wait = {"do": "wait", "url": f"{ours}/mcp", "mode": mode, "clients": 1, "task_ids": [task_id]}
+        with clients({**wait, "timeout": 20, "progress": False}) as waiting:
+            report(waiting)
+            assert report(waiting)["ends"] == {"success": 1}
+        places = [
+            {"url": f"{ours}/mcp", "tool": "get_task", "arguments": {"task_id": task_id}},
+            {"url": f"{bare}/mcp", "tool": "echo", "arguments": {"text": task_id}},
+        ]
+        order = {"do": "call", "mode": mode, "clients": at_once, "places": places, "rounds": rounds, "calls": calls}
+        with clients(order) as calling:
+            of_ours, of_echo = report(calling)["times"]
+    return [theirs / mine for mine, theirs in zip(of_ours, of_echo, strict=True)]
+
+
+def resident(pid: int, what: str = "VmRSS") -> int:
+    """Resident memory of a process in kB."""
+    found = re.search(rf"{what}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1])
+
+
+if __name__ == "__main__":
+    for number in sys.argv[1:]:
+        print(waits(int(number)), flush=True)
