@@ -10,7 +10,8 @@ import resource
 import sys
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -25,28 +26,33 @@ AT_ONCE = 32
 
 async def work(order: dict[str, Any]) -> dict[str, Any]:
     """Do what is ordered: ``submit`` pictures, ``wait`` for tasks all at once, or ``call`` a tool in turn."""
+    match order["do"]:
+        case "submit":
+            return await _submit(order)
+        case "wait":
+            return await _wait(order)
+        case _:
+            return await _call(order)
+
+
+@asynccontextmanager
+async def _client(url: str, mode: Any) -> AsyncIterator[Client]:
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     timeout = httpx2.Timeout(60, read=300)
-    async with httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as http:
-        match order["do"]:
-            case "submit":
-                return await _submit(http, order)
-            case "wait":
-                return await _wait(http, order)
-            case _:
-                return await _call(http, order)
+    async with (
+        # A pool of its own, as any client has: one for all would go through thousands of connections at each request.
+        httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False, verify=False) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+    ):
+        yield client
 
 
-def _client(http: httpx2.AsyncClient, url: str, mode: Any) -> Client:
-    return Client(streamable_http_client(url, http_client=http), mode=mode)
-
-
-async def _submit(http: httpx2.AsyncClient, order: dict[str, Any]) -> dict[str, Any]:
+async def _submit(order: dict[str, Any]) -> dict[str, Any]:
     numbers = iter(range(order["count"]))
     task_ids: list[str] = []
 
     async def submit() -> None:
-        async with _client(http, order["url"], order["mode"]) as client:
+        async with _client(order["url"], order["mode"]) as client:
             for number in numbers:
                 made = await client.call_tool("generate_image", {"prompt": f"cat {number}"})
                 assert made.structured_content, made.content
@@ -58,7 +64,7 @@ async def _submit(http: httpx2.AsyncClient, order: dict[str, Any]) -> dict[str, 
     return {"task_ids": task_ids}
 
 
-async def _wait(http: httpx2.AsyncClient, order: dict[str, Any]) -> dict[str, Any]:
+async def _wait(order: dict[str, Any]) -> dict[str, Any]:
     ends: Counter[str] = Counter()
     reports = 0
     go = anyio.Event()
@@ -86,7 +92,7 @@ async def _wait(http: httpx2.AsyncClient, order: dict[str, Any]) -> dict[str, An
         ended_before = 0
         try:
             await connecting.acquire()
-            async with _client(http, order["url"], order["mode"]) as client:
+            async with _client(order["url"], order["mode"]) as client:
                 connecting.release()
                 task_status.started()
                 await go.wait()
@@ -116,14 +122,14 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:120]
 
 
-async def _call(http: httpx2.AsyncClient, order: dict[str, Any]) -> dict[str, Any]:
+async def _call(order: dict[str, Any]) -> dict[str, Any]:
     """Call each place's tool in turn, so many calls a round by so many clients; seconds of each round, by place."""
     async with AsyncExitStack() as open_clients:
         places = [
             (
                 place,
                 [
-                    await open_clients.enter_async_context(_client(http, place["url"], order["mode"]))
+                    await open_clients.enter_async_context(_client(place["url"], order["mode"]))
                     for _ in range(order["clients"])
                 ],
             )

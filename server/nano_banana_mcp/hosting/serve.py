@@ -24,7 +24,12 @@ that is closed here in the moment of its reuse is an error there."""
 
 YOUNG_OBJECTS, YOUNG_ROUNDS = 700, 10
 FEWEST_ROUNDS = 10
-"""A full collection of garbage is due after so many of young objects, or as many as there are calls under way."""
+FEW_CALLS = 200
+"""A full collection of garbage is due after so many of young objects while few calls are under way. It looks at all
+that they hold: with a thousand waiting calls it stops everything for a quarter of a second."""
+
+MOST_ROUNDS_A_CALL = 10
+"""While there are many calls, it is put off until after so many rounds for each of them."""
 
 
 class BindRefused(ValueError):
@@ -73,9 +78,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second. Whatever a waiting call holds, a full collection looks at: with a thousand of them it
-        would stop everything for a quarter of a second, so the more there are, the less often it is done."""
-        if gc.get_count()[2] >= max(FEWEST_ROUNDS, len(self.server_state.tasks)):
+        """Ten times a second."""
+        calls, rounds = len(self.server_state.tasks), gc.get_count()[2]
+        if rounds >= (FEWEST_ROUNDS if calls < FEW_CALLS else MOST_ROUNDS_A_CALL * calls):
             gc.collect()
         return await super().on_tick(counter)
 
