@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -14,12 +16,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nano_banana_mcp.hosting.serve import GRACE_SECONDS
 from tests.support.clients import KEY, child, clean_environment
 
 TARGET_KILOBYTES = 100
@@ -201,9 +204,25 @@ def waits(
             report(waiting)
             before = resident(pid)
             with probe.running():
-                said = report(waiting)
+                while "ends" not in (said := report(waiting)):
+                    pass
             peak = resident(pid, "VmHWM")
         return Load(count, said["ends"], said["seconds"], idle, before, peak, probe.taken)
+
+
+def shutdown(count: int) -> tuple[dict[str, int], float]:
+    """A signal in the middle of so many waits: how they ended, and the seconds until the last had its answer."""
+    with sandbox(3600) as api, server(api) as (pid, root):
+        where = {"url": f"{root}/mcp", "mode": "auto"}
+        with clients({"do": "submit", **where, "count": count}) as submitting:
+            task_ids = report(submitting)["task_ids"]
+        order = {"do": "wait", **where, "clients": count, "task_ids": task_ids, "timeout": 240, "progress": True}
+        with clients(order) as waiting:
+            while "waiting" not in report(waiting):
+                pass
+            began = time.perf_counter()
+            os.kill(pid, signal.SIGTERM)
+            return report(waiting)["ends"], time.perf_counter() - began
 
 
 def throughput(rounds: int = 7, calls: int = 50, at_once: int = 4, mode: str = "auto") -> list[float]:
@@ -235,6 +254,23 @@ def resident(pid: int, what: str = "VmRSS") -> int:
     return int(found[1])
 
 
+def lines(numbers: Sequence[int] = (100, 1_000)) -> Iterator[str]:
+    """The comparison, line by line."""
+    pairs = throughput()
+    yield (
+        f"get_task of a finished task over HTTP:        {statistics.median(pairs):.2f} × the calls a second of a bare "
+        f"SDK echo server (target ≥ {TARGET_THROUGHPUT}; pairs {min(pairs):.2f}-{max(pairs):.2f})"
+    )
+    for count in numbers:
+        # Long enough that all clients are connected, and all wait, before the first picture comes.
+        yield str(waits(count, seconds=15 + count / 40))
+    yield f"for one picture, {waits(numbers[-1], seconds=15 + numbers[-1] / 40, tasks=1)}"
+    yield f"with sessions, {waits(numbers[0], seconds=15, mode='legacy')}"
+    ends, seconds = shutdown(numbers[-1])
+    within = f"the last after {seconds:.1f} s (grace {GRACE_SECONDS} s)"
+    yield f"a signal in the middle of {numbers[-1]} waits: {ends}, {within}"
+
+
 if __name__ == "__main__":
-    for number in sys.argv[1:]:
-        print(waits(int(number)), flush=True)
+    for line in lines([int(number) for number in sys.argv[1:]] or (100, 1_000, 3_000)):
+        print(line, flush=True)

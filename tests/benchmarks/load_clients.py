@@ -66,15 +66,17 @@ async def _submit(order: dict[str, Any]) -> dict[str, Any]:
 
 async def _wait(order: dict[str, Any]) -> dict[str, Any]:
     ends: Counter[str] = Counter()
-    reports = 0
+    reported: set[str] = set()
     go = anyio.Event()
     connecting = anyio.Semaphore(AT_ONCE)
 
-    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-        nonlocal reports
-        reports += 1
-
     async def wait(client: Client, task_id: str) -> None:
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            reported.add(task_id)
+            if len(reported) == len(set(order["task_ids"])) and "all wait" not in reported:
+                reported.add("all wait")
+                _say({"waiting": True})
+
         try:
             result = await client.call_tool(
                 "wait_for_image",
@@ -113,7 +115,7 @@ async def _wait(order: dict[str, Any]) -> dict[str, Any]:
         while sum(ends.values()) < len(order["task_ids"]):
             await anyio.sleep(0.1)
         seconds = time.perf_counter() - began
-    return {"ends": ends, "seconds": seconds, "reports": reports}
+    return {"ends": ends, "seconds": seconds}
 
 
 def _named(error: BaseException) -> str:
