@@ -15,6 +15,7 @@ from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from nano_banana_mcp.hosting.serve import KEEP_ALIVE_SECONDS
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from tests.http.test_serve import at, served
@@ -109,12 +110,8 @@ async def test_a_signal_in_the_middle_lets_a_crowd_of_waits_answer_with_their_ne
     assert all(answer["task_id"] in answer["next_step"] for answer in answers)
 
 
-async def test_a_connection_that_was_idle_for_longer_than_clients_keep_one_is_still_answered() -> None:
+def test_an_idle_connection_is_kept_for_longer_than_clients_keep_one() -> None:
     """A server that closes first may do so in the moment of the next request, and then that request is lost."""
-    from nano_banana_mcp.hosting.serve import KEEP_ALIVE_SECONDS
-
     clients_keep = httpx2.Limits().keepalive_expiry
     assert clients_keep is not None
     assert clients_keep < KEEP_ALIVE_SECONDS
-    with served("--sandbox") as server, httpx.Client(trust_env=False) as client:
-        assert client.get(f"{server.root}/healthz").headers.get("connection") != "close"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import anyio
 import anyio.lowlevel
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 AT_ONCE = 4
@@ -28,4 +31,6 @@ class Turns:
                     await anyio.lowlevel.checkpoint()
             return message
 
-        await self._app(scope, receive_in_turn, send)
+        # Whoever has gone before the request was whole gets no answer; it is no error of ours to be logged.
+        with contextlib.suppress(ClientDisconnect):
+            await self._app(scope, receive_in_turn, send)
