@@ -2,7 +2,7 @@
 
 import anyio
 
-from tests.benchmarks import cold_start, detection, per_call
+from tests.benchmarks import cold_start, detection, load, per_call
 
 
 def main() -> None:
@@ -21,6 +21,10 @@ def main() -> None:
 
     print("\ndetection, simulated (lognormal latencies, round trip 0.25 s):")
     print("\n".join(detection.report()))
+
+    print("\n`serve --http` under load:")
+    for line in load.lines():
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

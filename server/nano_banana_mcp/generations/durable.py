@@ -92,7 +92,10 @@ class DurableLedger:
         # Of an unknown outcome another process, or a callback, may know more by now.
         if known is not None and known.task_id is not None:
             return known
-        return await self._read(lambda disk: disk.find(handle), None) or known
+        found = await self._read(lambda disk: disk.find(handle), None) or known
+        if found is not None and found.finished:
+            await self._memory.save(found)  # it changes no more: nobody needs to ask the disk again
+        return found
 
     async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""

@@ -11,7 +11,7 @@ from nano_banana_mcp.generations.limits import Check, usage_of
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.picture import Picture
 
-MOST_GENERATIONS = 2_000
+MOST_GENERATIONS = 10_000
 MOST_PICTURE_BYTES = 256 * 1024 * 1024
 MOST_LATENCIES = 50
 
