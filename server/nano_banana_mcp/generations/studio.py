@@ -16,12 +16,13 @@ from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.album import Album
-from nano_banana_mcp.generations.callbacks import Callbacks
+from nano_banana_mcp.generations.callbacks import GRACE_SECONDS, Callbacks
 from nano_banana_mcp.generations.journal import hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
-from nano_banana_mcp.generations.schedule import Pace, SafetyPace
+from nano_banana_mcp.generations.paces import Paces
+from nano_banana_mcp.generations.schedule import Pace
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Studio:
     """Makes pictures through one account of the API. Made by :meth:`open`."""
 
     _waiting: Waiting
+    _paces: Paces
     _tasks: TaskGroup
     _maker: Maker
 
@@ -91,8 +93,10 @@ class Studio:
         try:
             async with (
                 anyio.create_task_group() as studio._tasks,
-                waiting_room(studio._ask, studio._pace, now) as studio._waiting,
+                waiting_room(studio._ask, studio._pace, now, studio._callbacks.purse) as studio._waiting,
             ):
+                studio._paces = Paces(ledger, api, studio._callbacks, studio._waiting.opened)
+                studio._callbacks.on_change = studio._reconsider
                 studio._maker = Maker(client, ledger, studio._tasks, now)
                 yield studio
                 studio._tasks.cancel_scope.cancel()
@@ -160,19 +164,31 @@ class Studio:
         known = await self.ledger.find(intent_id)
         if known is None or known.task_id not in (None, task_id):
             return False
-        if self._callbacks.came(intent_id) and not known.finished:
-            self._tasks.start_soon(self._look_after_callback, intent_id, task_id)
+        if known.finished:
+            self._callbacks.came_late(intent_id)
+        elif (pause := self._callbacks.came(intent_id)) is not None:
+            self._tasks.start_soon(self._look_after_callback, intent_id, task_id, pause)
         return True
 
-    async def _look_after_callback(self, intent_id: str, task_id: str) -> None:
+    async def _look_after_callback(self, intent_id: str, task_id: str, pause: float) -> None:
+        await anyio.sleep(pause)
+        told_at = self.now()
         try:
             known = await self.ledger.find(intent_id)
             if known is not None and known.task_id is None:
                 await self._client.query(task_id)  # a task that the API does not know settles nothing
-                await self.claim(intent_id, task_id)
-            await self.look(intent_id)
+                known = await self.claim(intent_id, task_id)
+            if known is None or known.finished:
+                return
+            latest = await self._ask(known, told_at)
         except DefapiError as error:
             logger.warning("after a callback for %s: %r", task_id, error)
+            self._callbacks.did_not_end(intent_id)
+            self._waiting.reconsider()
+            return
+        if not latest.finished:
+            self._callbacks.did_not_end(intent_id)
+        self._waiting.tell(latest)
 
     async def claim(self, intent_id: str, task_id: str) -> Generation | None:
         """Settle an unknown outcome: the API has named the task that our intent led to."""
@@ -222,10 +238,18 @@ class Studio:
         return honest(known)
 
     async def _pace(self, known: Generation) -> Pace:
-        latencies = await self.ledger.latencies(known.model, self._api) if known.model else ()
-        return SafetyPace(latencies) if self._callbacks.expected(known.intent_id) else Pace(latencies)
+        return await self._paces.of(known)
 
-    async def _ask(self, known: Generation) -> Generation:
+    def _reconsider(self) -> None:
+        self._paces.forget()
+        self._waiting.reconsider()
+
+    async def _settle(self, intent_id: str) -> None:
+        await anyio.sleep(GRACE_SECONDS)
+        self._callbacks.settle(intent_id)
+
+    async def _ask(self, known: Generation, told_at: float | None = None) -> Generation:
+        """One query. Where a callback has told of the end, ``told_at`` is when."""
         if known.task_id is None:
             return await self._known(known.intent_id)  # a callback, or another process, may have settled it
         try:
@@ -240,8 +264,13 @@ class Studio:
             return current
         reading = read(current, snapshot, self.now())
         latest = reading.generation
+        if latest.finished and told_at is not None:
+            latest = replace(latest, open_at=told_at)
+            if not reading.pictures:  # whose bytes are only in the ledger
+                self._waiting.tell(latest)  # before it is on disk, since it can always be asked for again
         await self.ledger.save(latest, reading.pictures)
         if latest.finished:
-            self._callbacks.ended(latest.intent_id)
+            if self._callbacks.ended(latest.intent_id):
+                self._tasks.start_soon(self._settle, latest.intent_id)
             logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)
         return latest
