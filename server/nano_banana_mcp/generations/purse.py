@@ -14,8 +14,11 @@ SPARE_PER_LOST = 3.0
 MOST_SPARE = 8.0
 ONE = 1.0 - 1e-6  # what many fractions add up to
 
-FEW_AT_ONCE = 20
-LEAST, LEAST_EMPTY = 0.2, 1 / 3
+# The pauses between them are those for one task up to so many at once, and shorter beyond, down to a share of it.
+FEW, LEAST = 20, 0.2
+FEW_EMPTY, LEAST_EMPTY = 12, 1 / 3
+
+# With nothing to spare.
 SHORTEST_EMPTY_SECONDS = 2.0
 EMPTY_SHARE_OF_ELAPSED = 0.7
 
@@ -48,11 +51,11 @@ class Purse:
             return 0.0 if enough else max(0.0, pace.latest - elapsed)
         since = anyio.current_time() - self._last
         before = max(0.0, elapsed - since)
-        crowd = min(1.0, FEW_AT_ONCE / queue)
         if self._spare < ONE:
-            spacing = max(SHORTEST_EMPTY_SECONDS, EMPTY_SHARE_OF_ELAPSED * before) * max(LEAST_EMPTY, crowd)
+            spacing = max(SHORTEST_EMPTY_SECONDS, EMPTY_SHARE_OF_ELAPSED * before)
+            spacing *= max(LEAST_EMPTY, min(1.0, FEW_EMPTY / queue))
         else:
-            spacing = pace.interval(before) * max(LEAST, crowd**1.5)
+            spacing = pace.interval(before) * max(LEAST, min(1.0, FEW / queue) ** 1.5)
         return max(0.0, spacing - since)
 
     def spend(self) -> None:
