@@ -18,7 +18,9 @@ from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
 from nano_banana_mcp.generations.ledger import MemoryLedger
 from nano_banana_mcp.generations.studio import Studio
+from tests.benchmarks.detection import MEDIANS, latencies
 
+PICTURES = 100
 ROUND_TRIP = 0.25
 SUBMIT_SECONDS = 0.02
 
@@ -126,3 +128,19 @@ def simulate(latencies: list[float], lost: list[bool] | None, *, at_once: bool, 
 
     result: Shared = trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
     return result
+
+
+def report() -> list[str]:
+    """The comparison, line by line: lags and queries of one hundred pictures, at once and one by one."""
+    lines = [f"{'median':>6}  {'asked':34} {'mean lag':>8} {'p95 lag':>8} {'queries':>8}"]
+    for at_once in (True, False):
+        for median in MEDIANS:
+            seconds = latencies(median, PICTURES, seed=3)
+            cases: list[tuple[str, list[bool] | None]] = [("polling alone", None)]
+            for each, name in ((0, "webhook"), (100, "1 % lost"), (10, "10 % lost"), (1, "all lost")):
+                cases.append((name, [each > 0 and number % each == each // 2 for number in range(PICTURES)]))
+            for name, lost in cases:
+                found = simulate(seconds, lost, at_once=at_once)
+                what = f"{name}, {'at once' if at_once else 'one by one'}"
+                lines.append(f"{median:4.0f} s  {what:34} {found.lag:8.2f} {found.p95:8.2f} {found.queries:8.2f}")
+    return lines

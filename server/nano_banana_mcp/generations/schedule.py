@@ -31,7 +31,7 @@ SHORTEST_LEARNED_INTERVAL_SECONDS = 0.5
 LONGEST_LEARNED_INTERVAL_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 15.0
 
-FIRST_SAFETY_CHANCE = 0.75
+FIRST_SAFETY_CHANCE = 0.7
 """When so large a share of pictures is ready, a callback that has not come is looked after if a query can be spared,"""
 
 SAFETY_CHANCE = 0.95

@@ -204,7 +204,7 @@ class Waiting:
                 queue = 1 + self._turns.statistics().tasks_waiting
                 pause = self._purse.due_in(pace, self._elapsed(watch, pace), queue)
                 if pause <= LEAST_PAUSE_SECONDS:
-                    self._purse.spend()
+                    self._purse.spend(pace)
                     return True
                 await _sleep(min(pause, TURN_SECONDS), nudged)
         return False
