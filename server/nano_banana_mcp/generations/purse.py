@@ -13,8 +13,8 @@ GUESSES_PER_TASK, GUESSES_PER_LOST, MOST_GUESSES = 0.06, 10.0, 30.0
 ONE = 1.0 - 1e-6  # what many fractions add up to
 
 # The pauses between probes are those for one task up to so many at once, and shorter beyond, down to a share of it.
-FEW, LEAST = 20, 0.2
-FEW_EMPTY, LEAST_EMPTY = 12, 1 / 3
+FEW = 20
+LEAST, LEAST_EMPTY = 0.2, 0.15
 
 # With none to spare.
 SHORTEST_EMPTY_SECONDS = 2.0
@@ -47,11 +47,12 @@ class Purse:
             return 0.0 if self._guesses >= ONE else max(0.0, pace.latest - elapsed)
         since = anyio.current_time() - self._last
         before = max(0.0, elapsed - since)
+        crowd = min(1.0, FEW / queue)
         if self._probes < ONE:
             spacing = max(SHORTEST_EMPTY_SECONDS, EMPTY_SHARE_OF_ELAPSED * before)
-            spacing *= max(LEAST_EMPTY, min(1.0, FEW_EMPTY / queue))
+            spacing *= max(LEAST_EMPTY, crowd)
         else:
-            spacing = pace.interval(before) * max(LEAST, min(1.0, FEW / queue) ** 1.5)
+            spacing = pace.interval(before) * max(LEAST, crowd**1.5)
         return max(0.0, spacing - since)
 
     def spend(self, pace: SafetyPace) -> None:
