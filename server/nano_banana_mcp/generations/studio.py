@@ -17,13 +17,14 @@ from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
-from nano_banana_mcp.generations.callbacks import Callbacks
+from nano_banana_mcp.generations.callbacks import GRACE_SECONDS, Callbacks
 from nano_banana_mcp.generations.caretaker import Caretaker
 from nano_banana_mcp.generations.journal import hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
-from nano_banana_mcp.generations.schedule import Pace, SafetyPace
+from nano_banana_mcp.generations.paces import Paces
+from nano_banana_mcp.generations.schedule import Pace
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry, Why
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
@@ -45,6 +46,7 @@ class Studio:
     """
 
     _waiting: Waiting
+    _paces: Paces
     _tasks: TaskGroup
     _maker: Maker
 
@@ -113,8 +115,10 @@ class Studio:
         try:
             async with (
                 anyio.create_task_group() as studio._tasks,
-                waiting_room(studio._ask, studio._pace, now) as studio._waiting,
+                waiting_room(studio._ask, studio._pace, now, studio._callbacks.purse) as studio._waiting,
             ):
+                studio._paces = Paces(ledger, api, studio._callbacks, studio._waiting.opened)
+                studio._callbacks.on_change = studio._reconsider
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now, telemetry)
                 if care:
                     studio._tasks.start_soon(studio._caretaker().run)
@@ -188,24 +192,37 @@ class Studio:
         known = await self.ledger.find(intent_id)
         if known is None or known.task_id not in (None, task_id):
             return False
-        timely = self._callbacks.came(intent_id)
-        self._telemetry.called_back(known, "late" if known.finished else "accepted" if timely else "repeated")
-        if timely and not known.finished:
-            self._tasks.start_soon(self._look_after_callback, intent_id, task_id)
+        if known.finished:
+            self._callbacks.came_late(intent_id)
+            self._telemetry.called_back(known, "late")
+            return True
+        pause = self._callbacks.came(intent_id)
+        self._telemetry.called_back(known, "repeated" if pause is None else "accepted")
+        if pause is not None:
+            self._tasks.start_soon(self._look_after_callback, intent_id, task_id, pause)
         return True
 
-    async def _look_after_callback(self, intent_id: str, task_id: str) -> None:
+    async def _look_after_callback(self, intent_id: str, task_id: str, pause: float) -> None:
+        await anyio.sleep(pause)
+        told_at = self.now()
         try:
             known = await self.ledger.find(intent_id)
             if known is not None and known.task_id is None:
                 with self._telemetry.querying(known):
                     # A task that the API does not know settles nothing.
                     await self._client.query(task_id, key=self.accounts.key_of(known.principal))
-                await self.claim(intent_id, task_id)
-            if known is not None:
-                await self.look(intent_id, known.principal)
+                known = await self.claim(intent_id, task_id)
+            if known is None or known.finished:
+                return
+            latest = await self._ask(known, told_at=told_at)
         except DefapiError as error:
             logger.warning("after a callback for %s: %r", task_id, error, extra={"task_id": task_id})
+            self._callbacks.did_not_end(intent_id)
+            self._waiting.reconsider()
+            return
+        if not latest.finished:
+            self._callbacks.did_not_end(intent_id)
+        self._waiting.tell(latest)
 
     async def claim(self, intent_id: str, task_id: str) -> Generation | None:
         """Settle an unknown outcome: the API has named the task that our intent led to."""
@@ -272,10 +289,18 @@ class Studio:
         return Generation(new_intent_id(), task_id=handle, principal=principal, created_at=self.now())
 
     async def _pace(self, known: Generation) -> Pace:
-        latencies = await self.ledger.latencies(known.model, self._api) if known.model else ()
-        return SafetyPace(latencies) if self._callbacks.expected(known.intent_id) else Pace(latencies)
+        return await self._paces.of(known)
 
-    async def _ask(self, known: Generation, why: Why = "poll") -> Generation:
+    def _reconsider(self) -> None:
+        self._paces.forget()
+        self._waiting.reconsider()
+
+    async def _settle(self, intent_id: str) -> None:
+        await anyio.sleep(GRACE_SECONDS)
+        self._callbacks.settle(intent_id)
+
+    async def _ask(self, known: Generation, why: Why = "poll", told_at: float | None = None) -> Generation:
+        """One query. Where a callback has told of the end, ``told_at`` is when."""
         if known.task_id is None:
             # A callback, or another process, may have settled it.
             return await self._known(known.intent_id, known.principal)
@@ -292,12 +317,17 @@ class Studio:
             return current
         reading = read(current, snapshot, self.now())
         latest = reading.generation
+        if latest.finished and told_at is not None:
+            latest = replace(latest, open_at=told_at)
+            if not reading.pictures:  # whose bytes are only in the ledger
+                self._waiting.tell(latest)  # before it is on disk, since it can always be asked for again
         await self.ledger.save(latest, reading.pictures)
         if latest.status is not current.status:
             self.on_change(latest)
         self._telemetry.seen(latest, why)
         if latest.finished:
-            self._callbacks.ended(latest.intent_id)
+            if self._callbacks.ended(latest.intent_id):
+                self._tasks.start_soon(self._settle, latest.intent_id)
             logger.info(
                 "task %s ended: %s, %s credits",
                 latest.task_id,

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
+import anyio
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from nano_banana_mcp.defapi.wire import TASK_ID
@@ -25,6 +26,7 @@ from nano_banana_tools.server import ImageServer
 
 PATH = "/webhooks/{intent_id}/{signature}"
 LARGEST_BODY_BYTES = 64 * 1024
+LONGEST_READ_SECONDS = 10.0
 KEY_FILE = "webhook.key"
 
 PROBE_PREFIX = "probe-"
@@ -89,10 +91,14 @@ def answer_to(probe: str, keys: KeyRing) -> str:
 
 async def _read(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY_BYTES:
-            return b""
+    try:
+        with anyio.fail_after(LONGEST_READ_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST_BODY_BYTES:
+                    return b""
+    except (ClientDisconnect, TimeoutError):
+        return b""
     return bytes(body)
 
 
