@@ -72,12 +72,13 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _serve_http(settings: Settings) -> int:
     from nano_banana_mcp.app import configure_logging
+    from nano_banana_mcp.generations.ledger import LedgerError
     from nano_banana_mcp.hosting.serve import BindRefused, serve_http
 
     configure_logging(settings.log_level)
     try:
         serve_http(settings)
-    except (BindRefused, OSError) as error:
+    except (BindRefused, LedgerError, OSError) as error:
         sys.stderr.write(f"nano-banana-mcp: {error}\n")
         return 1
     return 0

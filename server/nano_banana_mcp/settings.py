@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from nano_banana_mcp.urls import http_url
 
 _UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
+_SECRETS = ("DEFAPI_API_KEY", "NANO_BANANA_WEBHOOK_KEYS", "NANO_BANANA_LEDGER_URL")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -42,6 +43,22 @@ def _absolute(value: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("must be an absolute path (~ is allowed): hosts start servers in folders of their own")
     return path
+
+
+def _ledger_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value().strip()
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/database")
+    try:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError:
+        raise ValueError("needs the extra “postgres”: pip install 'nano-banana-mcp[postgres]'") from None
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise ValueError("is no PostgreSQL URL: special characters in a password are written as %40") from None
+    return SecretStr(url)
 
 
 class Settings(BaseSettings):
@@ -80,6 +97,11 @@ class Settings(BaseSettings):
         None,
         validation_alias="NANO_BANANA_STATE_DIR",
         description="Folder for the server's state. Default: your system's folder for application state.",
+    )
+    ledger_url: Annotated[SecretStr, AfterValidator(_ledger_url)] | None = Field(
+        None,
+        validation_alias="NANO_BANANA_LEDGER_URL",
+        description="`postgresql://…`, where several servers share one ledger. Not set: a file in the state folder.",
     )
     keep_days: float | None = Field(
         None,
@@ -295,5 +317,5 @@ def _line(problem: Any) -> str:
     text = problem["msg"].removeprefix("Value error, ")
     value = str(problem["input"])
     # A URL with a user name may have a password.
-    shown = "" if name == variable_of("api_key") or "@" in value else f" (it is {value[:80]!r})"
+    shown = "" if name in _SECRETS or "@" in value else f" (it is {value[:80]!r})"
     return f"{name}: {text[:1].lower()}{text[1:]}{shown}"

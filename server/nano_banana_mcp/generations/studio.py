@@ -22,6 +22,7 @@ from nano_banana_mcp.generations.journal import hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
+from nano_banana_mcp.generations.replicas import Replicas
 from nano_banana_mcp.generations.schedule import Pace, SafetyPace
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
@@ -61,6 +62,7 @@ class Studio:
         self.default_model = default_model
         self._api = api
         self._callbacks = Callbacks(callback_for)
+        self._replicas = Replicas(ledger, self._ask, self.changed)
         self.now = now
 
     @classmethod
@@ -99,8 +101,9 @@ class Studio:
         try:
             async with (
                 anyio.create_task_group() as studio._tasks,
-                waiting_room(studio._ask, studio._pace, now) as studio._waiting,
+                waiting_room(studio._replicas.ask, studio._pace, now) as studio._waiting,
             ):
+                studio._tasks.start_soon(studio._replicas.follow)
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now)
                 yield studio
                 studio._tasks.cancel_scope.cancel()
@@ -208,8 +211,12 @@ class Studio:
         if known.finished:
             return known
         latest = await self._ask(known)
-        self._waiting.tell(latest)
+        self.changed(latest)
         return latest
+
+    def changed(self, latest: Generation) -> None:
+        """Tell whoever waits here of a state that was learned outside of their wait, here or by another replica."""
+        self._waiting.tell(latest)
 
     async def wait(self, handle: str, seconds: float, report: Report | None = None, principal: str = "") -> Waited:
         """Wait until the task ends, at most ``seconds``. One of our own that cannot be asked for any more (a refused
@@ -223,7 +230,8 @@ class Studio:
 
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
         try:
-            waited = await self._waiting.wait(known, seconds, report)
+            async with self._replicas.waited_for(known) as latest:
+                waited = await self._waiting.wait(latest, seconds, report)
         except DefapiError as trouble:
             if known.submitted_at is None:
                 raise

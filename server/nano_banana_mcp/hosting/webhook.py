@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from nano_banana_mcp.defapi.wire import TASK_ID
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import shared_secret
 from nano_banana_tools.server import ImageServer
 
 PATH = "/webhooks/{intent_id}/{signature}"
@@ -45,13 +46,16 @@ class KeyRing:
 
 
 def open_key_ring(settings: Settings) -> KeyRing:
-    """The keys of the settings; where there are none, one of our own that is kept in the state folder.
+    """The keys of the settings; where there are none, one of our own that is kept in the state folder, or in the
+    database that replicas share.
 
     Raises:
-        OSError: it cannot be kept.
+        OSError, LedgerError: it cannot be kept.
     """
     given = settings.webhook_keys.get_secret_value() if settings.webhook_keys else ""
     keys = [key.strip().encode() for key in given.split(",") if key.strip()]
+    if not keys and settings.ledger_url is not None:
+        keys = [shared_secret(settings, KEY_FILE, secrets.token_hex(32)).encode()]
     return KeyRing(keys or [_kept_key(settings.state_path / KEY_FILE)])
 
 
