@@ -1,8 +1,8 @@
-"""What every ledger promises, in memory and on disk."""
+"""What every ledger promises, in memory, on disk and in PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,30 +16,48 @@ from nano_banana_mcp.images.picture import Picture
 URL = "https://pictures.example/a.png?signature=1"
 
 
-@pytest.fixture(params=["memory", "disk", "disk, read by another process"])
+KINDS = ["memory", "disk", "PostgreSQL"]
+READ_BY_ANOTHER = [f"{kind}, read by another process" for kind in KINDS[1:]]
+
+
+@pytest.fixture(params=[*KINDS, *READ_BY_ANOTHER])
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
-    if request.param == "memory":
+    kind, _, by_another = request.param.partition(",")
+    if kind == "memory":
         yield MemoryLedger()
-    elif request.param == "disk":
-        durable = DurableLedger(tmp_path / "state")
-        yield durable
-        assert durable.problem is None
-        await durable.aclose()
-    else:
-        yield TwoProcesses(tmp_path / "state")
+        return
+    open_another = opener(request, kind, tmp_path / "state")
+    if by_another:
+        yield TwoProcesses(open_another)
+        return
+    durable = open_another()
+    yield durable
+    assert durable.problem is None
+    await durable.aclose()
+
+
+def opener(request: pytest.FixtureRequest, kind: str, folder: Path) -> Callable[[], DurableLedger]:
+    """What opens one and the same ledger again and again."""
+    if kind == "disk":
+        return lambda: DurableLedger(folder)
+    from nano_banana_mcp.generations.shared import SharedLedger
+
+    url = request.getfixturevalue("database")
+    return lambda: SharedLedger(url)
 
 
 class TwoProcesses:
     """Every call goes to a ledger that is opened afresh, as another process would."""
 
     problem: str | None = None
+    shared = False
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, open_another: Callable[[], DurableLedger]) -> None:
+        self._open = open_another
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
         async def call(*arguments: object) -> object:
-            durable = DurableLedger(self._folder)
+            durable = self._open()
             try:
                 result = await getattr(durable, name)(*arguments)
                 assert durable.problem is None
@@ -164,7 +182,7 @@ async def test_a_request_id_stands_for_one_picture_of_one_api(ledger: Ledger) ->
 
 
 async def test_odd_characters_survive(ledger: Ledger) -> None:
-    odd = "'; DROP TABLE generations; -- \u202e \0 🍌\n\t%_\\"
+    odd = "'; DROP TABLE generations; -- \u202e \0 \x01 \x010000 🍌\n\t%_%s:name\\"
     known = await ledger.begin(intent(prompt=odd, message=odd))
     found = await ledger.find(known.intent_id)
     assert found is not None

@@ -199,7 +199,7 @@ class SqlLedger(ABC):
         return
 
     def _serialise(self, intent: Generation, check: Check | None) -> None:
-        """See to it that nobody else begins what this transaction looks for; more than it began with."""
+        """See to it that nobody else begins what this transaction looks for, where its own begin does not."""
         return
 
     def _write(self, generation: Generation, pictures: dict[int, Picture]) -> None:
