@@ -141,8 +141,9 @@ def _version(db: Connection) -> int:
 
 
 def _migrate(db: Connection) -> None:
+    # Locked before the transaction: what another process has made until then is then seen whole.
+    db.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
     with db.transaction():
-        db.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
         done = _version(db)  # another process may have been faster
         if done == 0:
             made = db.execute("SELECT to_regnamespace('nano_banana') IS NOT NULL AS made").fetchone()
@@ -153,3 +154,4 @@ def _migrate(db: Connection) -> None:
         for script in MIGRATIONS[done:]:
             db.execute(script.encode())
         db.execute("UPDATE version SET number = %s", [len(MIGRATIONS)])
+    db.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
