@@ -54,10 +54,15 @@ def _ledger_url(value: SecretStr) -> SecretStr:
         from psycopg.conninfo import conninfo_to_dict
     except ImportError:
         raise ValueError("needs the extra “postgres”: pip install 'nano-banana-mcp[postgres]'") from None
+    wrong = ValueError("is no PostgreSQL URL. In a password, write %40 for @, %2F for /, and so on")
     try:
-        conninfo_to_dict(url)
+        parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise ValueError("is no PostgreSQL URL: special characters in a password are written as %40") from None
+        raise wrong from None
+    # What a misread password leaves in these would be told with every error.
+    names = f"{parts.get('host', '')}{parts.get('dbname', '')}"
+    if "@" in names or not re.fullmatch(r"[0-9,]*", str(parts.get("port", ""))):
+        raise wrong
     return SecretStr(url)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.ledger import Ledger, MemoryLedger
+from nano_banana_mcp.generations.limits import LimitReached, UsageOf
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
 from nano_banana_mcp.images.picture import Picture
 
@@ -187,3 +188,47 @@ async def test_odd_characters_survive(ledger: Ledger) -> None:
     found = await ledger.find(known.intent_id)
     assert found is not None
     assert found.prompt == odd
+
+
+async def test_another_principals_are_not_found_by_request_picture_or_list(ledger: Ledger) -> None:
+    mine, yours = (intent(principal=who, request_id="r-1").accepted(f"ta-{who}", 101.0) for who in ("me", "you"))
+    await ledger.save(succeeded(mine))
+    await ledger.save(yours)
+    assert await ledger.find_request("r-1", "sandbox", "you") == yours
+    assert await ledger.find_image(URL, "you") is None
+    assert await ledger.recent(10, "you") == [yours]
+    assert await ledger.open_tasks(0.0) == [yours]
+
+
+async def test_a_check_sees_what_one_and_all_use_without_the_intent_itself(ledger: Ledger) -> None:
+    for who in ("me", "you", "you"):
+        await ledger.begin(intent(principal=who))
+    own = intent(principal="me")
+    await ledger.begin(own)
+    seen: list[int] = []
+
+    def check(usage_of: UsageOf) -> None:
+        seen.extend(usage_of(who).open_tasks for who in ("me", "you", None))
+
+    await ledger.begin(own, check)
+    assert seen == [1, 2, 3]
+
+
+async def test_what_a_check_refuses_is_not_written(ledger: Ledger) -> None:
+    def refuse(_: UsageOf) -> None:
+        raise LimitReached("too many", "wait")
+
+    refused = intent(request_id="r-1")
+    with pytest.raises(LimitReached):
+        await ledger.begin(refused, refuse)
+    assert await ledger.find(refused.intent_id) is None
+    assert await ledger.begin(intent(request_id="r-1")) != refused
+    assert len(await ledger.recent(10)) == 1
+
+
+async def test_a_request_that_was_made_is_not_checked_again(ledger: Ledger) -> None:
+    def refuse(_: UsageOf) -> None:
+        raise LimitReached("too many", "wait")
+
+    first = await ledger.begin(intent(request_id="r-1"))
+    assert await ledger.begin(intent(request_id="r-1"), refuse) == first

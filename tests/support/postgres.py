@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -90,11 +91,20 @@ class Frozen:
         os.kill(self._process, signal.SIGCONT)
 
 
-def _own_cluster() -> Iterator[Cluster]:
+class NoPostgres(Exception):
+    """There is no PostgreSQL here. The text says why."""
+
+
+@contextmanager
+def running() -> Iterator[Cluster]:
+    """A server for the length of the block.
+
+    Raises:
+        NoPostgres: there is none.
+    """
     binaries = _binaries()
     if binaries is None:
-        missing[:] = ["there is no initdb (tests/support/install_postgres.sh installs it, as root on Debian)"]
-        pytest.skip(f"PostgreSQL: {missing[0]}")
+        raise NoPostgres("there is no initdb (tests/support/install_postgres.sh installs it, as root on Debian)")
     with tempfile.TemporaryDirectory(prefix="nano-banana-", ignore_cleanup_errors=True) as folder:
         cluster = Cluster(Path(folder), binaries)
         cluster.start()
@@ -104,16 +114,25 @@ def _own_cluster() -> Iterator[Cluster]:
             cluster.stop()
 
 
+def _or_skip() -> Iterator[Cluster]:
+    try:
+        with running() as cluster:
+            yield cluster
+    except NoPostgres as error:
+        missing[:] = [str(error)]
+        pytest.skip(f"PostgreSQL: {error}")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
     """The server that all tests share."""
-    yield from _own_cluster()
+    yield from _or_skip()
 
 
 @pytest.fixture
 def frail_postgres() -> Iterator[Cluster]:
     """A server that a test may stop and start."""
-    yield from _own_cluster()
+    yield from _or_skip()
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def resource_error(cause: BaseException | None, uri: str) -> ResourceError | Non
         return ResourceNotFoundError(f"This server knows no resource {uri[:200]}")
     if isinstance(cause, DefapiError | LimitReached):
         return ResourceError(f"{cause.message} {cause.hint}")
-    if isinstance(cause, PictureError):
+    if isinstance(cause, LedgerError | PictureError):
         return ResourceError(str(cause))
     return None
 

@@ -15,6 +15,7 @@ from mcp.types import CallToolResult, InputRequiredResult, Resource, ResourceTem
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.album import NoSuchPicture
+from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.images.errors import PictureError
@@ -120,7 +121,7 @@ class ImageServer(MCPServer[Studio]):
         try:
             self.studio.accounts.quotas.count_call(principal())
             return [await resources.read(self.studio, str(uri), principal())]
-        except (DefapiError, LimitReached, PictureError, NoSuchPicture) as error:
+        except (DefapiError, LedgerError, LimitReached, PictureError, NoSuchPicture) as error:
             worded = boundary.resource_error(error, str(uri))
             assert worded is not None
             raise worded from error

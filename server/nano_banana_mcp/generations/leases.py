@@ -49,11 +49,6 @@ class Leases:
         """Whether the others take this process for alive."""
         return time.monotonic() < self._alive_until
 
-    @property
-    def any(self) -> bool:
-        """Whether there are any to renew."""
-        return bool(self._held)
-
     def holds(self, intent_id: str) -> bool:
         """Whether this process surely has the lease."""
         return self.alive and intent_id in self._held

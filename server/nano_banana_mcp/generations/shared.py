@@ -123,12 +123,11 @@ class SharedLedger(DurableLedger):
         await super().aclose()
 
     async def _live(self) -> None:
-        """Heartbeats; they also write what an outage kept from being written, and see that it is over."""
+        """Heartbeats. They also write what an outage kept from being written, and tell :attr:`problem` what is."""
         while True:
+            with contextlib.suppress(LedgerError):
+                await self._on_database(lambda disk: disk.renew(), writes=True)
             await anyio.sleep(HEARTBEAT_SECONDS)
-            if self._leases.any or self._unwritten or self._unforgotten or self.problem is not None:
-                with contextlib.suppress(LedgerError):
-                    await self._on_database(lambda disk: disk.renew(), writes=True)
 
     async def _on_database(self, work: Callable[[PostgresLedger], T], *, writes: bool = False) -> T:
         return await self._on_disk(cast("Callable[[SqlLedger], T]", work), writes=writes)

@@ -19,7 +19,7 @@ from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.callbacks import Callbacks
 from nano_banana_mcp.generations.journal import hash_of, honest, in_words
-from nano_banana_mcp.generations.ledger import Ledger
+from nano_banana_mcp.generations.ledger import Ledger, LedgerError
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
 from nano_banana_mcp.generations.replicas import Replicas
@@ -187,7 +187,7 @@ class Studio:
                 await self.claim(intent_id, task_id)
             if known is not None:
                 await self.look(intent_id, known.principal)
-        except DefapiError as error:
+        except (DefapiError, LedgerError) as error:
             logger.warning("after a callback for %s: %r", task_id, error)
 
     async def claim(self, intent_id: str, task_id: str) -> Generation | None:

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from nano_banana_mcp.defapi.wire import TASK_ID
+from nano_banana_mcp.generations.ledger import LedgerBusy
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import shared_secret
 from nano_banana_tools.server import ImageServer
@@ -67,8 +68,11 @@ def receiver(server: ImageServer, keys: KeyRing):  # type: ignore[no-untyped-def
         if not keys.accepts(intent_id, request.path_params["signature"]):
             return _nothing_here()
         named = _task_id(await _read(request))
-        if named is None or not await server.called_back(intent_id, named):
-            return _nothing_here()
+        try:
+            if named is None or not await server.called_back(intent_id, named):
+                return _nothing_here()
+        except LedgerBusy:
+            return Response(status_code=503)  # whoever signed it is known to us: it may come again
         return Response(status_code=204)
 
     return receive
