@@ -48,13 +48,13 @@ def _absolute(value: Path) -> Path:
 def _ledger_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value().strip()
     if not url.startswith(("postgresql://", "postgres://")):
-        raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/database")
+        raise ValueError("must be a PostgreSQL URL such as postgresql://user@host/database")
     try:
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
     except ImportError:
         raise ValueError("needs the extra “postgres”: pip install 'nano-banana-mcp[postgres]'") from None
-    wrong = ValueError("is no PostgreSQL URL. In a password, write %40 for @, %2F for /, and so on")
+    wrong = ValueError("is no PostgreSQL URL. In its parts, write %40 for @, %2F for /, and so on")
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:

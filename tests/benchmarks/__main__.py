@@ -2,7 +2,7 @@
 
 import anyio
 
-from tests.benchmarks import cold_start, detection, per_call
+from tests.benchmarks import cold_start, detection, per_call, replicas
 
 
 def main() -> None:
@@ -21,6 +21,9 @@ def main() -> None:
 
     print("\ndetection, simulated (lognormal latencies, round trip 0.25 s):")
     print("\n".join(detection.report()))
+
+    print("\nthree replicas on one PostgreSQL:")
+    print("\n".join(replicas.report()))
 
 
 if __name__ == "__main__":
