@@ -232,3 +232,10 @@ async def test_a_request_that_was_made_is_not_checked_again(ledger: Ledger) -> N
 
     first = await ledger.begin(intent(request_id="r-1"))
     assert await ledger.begin(intent(request_id="r-1"), refuse) == first
+
+
+async def test_a_picture_is_found_by_a_url_of_any_length(ledger: Ledger) -> None:
+    url = f"{URL}&{''.join(str(number) for number in range(3_000))}"
+    known = replace(succeeded(intent().accepted("ta1", 101.0)), images=(GeneratedImage(url, "image/png"),))
+    await ledger.save(known)
+    assert await ledger.find_image(url) == known

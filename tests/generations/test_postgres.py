@@ -233,6 +233,27 @@ async def test_what_an_outage_kept_is_written_without_another_call(
     await ledger.aclose()
 
 
+async def test_one_row_that_cannot_be_written_is_in_nobodys_way(postgres: Cluster, database: str) -> None:
+    ledger = SharedLedger(database)
+    await ledger.begin(intent())
+    with postgres.connect(database) as db:
+        db.execute("ALTER TABLE generations ADD CHECK (prompt <> 'odd')")
+    odd = intent(prompt="odd").accepted("ta1", 101.0)
+    await ledger.save(odd)
+    assert ledger.problem is not None
+    other = (await ledger.begin(intent())).accepted("ta2", 101.0)
+    await ledger.save(other)
+    assert await ledger.find("ta1") == odd
+    with postgres.connect(database) as db:
+        assert db.execute("SELECT task_id FROM generations WHERE task_id IS NOT NULL").fetchall() == [("ta2",)]
+        db.execute("ALTER TABLE generations DROP CONSTRAINT generations_prompt_check")
+    await ledger.save(replace(other, status=Status.IN_PROGRESS))
+    assert ledger.problem is None
+    with postgres.connect(database) as db:
+        assert db.execute("SELECT count(*) FROM generations WHERE task_id IS NOT NULL").fetchall() == [(2,)]
+    await ledger.aclose()
+
+
 async def test_a_connection_that_died_while_it_was_idle_is_not_noticed(postgres: Cluster, database: str) -> None:
     ledger = SharedLedger(database)
     await ledger.begin(intent())

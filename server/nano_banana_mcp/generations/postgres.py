@@ -16,7 +16,7 @@ from nano_banana_mcp.generations.leases import Leases
 from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError
 from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.postgres_connection import SUBMIT_LOCK, Connection, Database, in_words
+from nano_banana_mcp.generations.postgres_connection import SUBMIT_LOCK, Connection, Database, in_words, passes
 from nano_banana_mcp.generations.rows import UPSERT, to_row
 from nano_banana_mcp.generations.sql import SqlLedger, Values
 from nano_banana_mcp.images.picture import Picture
@@ -153,8 +153,7 @@ class PostgresLedger(SqlLedger):
             yield
         except psycopg.Error as error:
             self.lost = self._db.closed
-            passing = self.lost or isinstance(error, psycopg.OperationalError)
-            raise (LedgerBusy if passing else LedgerError)(in_words(error)) from error
+            raise (LedgerBusy if self.lost or passes(error) else LedgerError)(in_words(error)) from error
 
 
 @functools.lru_cache(maxsize=100)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
@@ -49,8 +53,9 @@ MIGRATIONS = [
     CREATE INDEX ON generations (model, finished_at) WHERE status = 'success';
     CREATE INDEX ON generations (submitted_at) WHERE finished_at IS NULL AND task_id IS NOT NULL;
     CREATE TABLE images (
-        url text, intent_id text REFERENCES generations ON DELETE CASCADE, PRIMARY KEY (intent_id, url)
+        url text NOT NULL, intent_id text NOT NULL REFERENCES generations ON DELETE CASCADE
     );
+    CREATE UNIQUE INDEX ON images (intent_id, hashtextextended(url, 0));
     CREATE INDEX ON images USING hash (url);
     CREATE TABLE pictures (
         intent_id text REFERENCES generations ON DELETE CASCADE, number int, mime_type text NOT NULL,
@@ -66,14 +71,29 @@ MIGRATIONS = [
 class Connection(psycopg.Connection[dict[str, Any]]):
     """psycopg's, which gives up on a server that says nothing."""
 
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         """As psycopg's, with a limit; a connection that has reached it is of no use any more."""
         try:
-            return super().wait(gen, interval, SILENT_SECONDS if timeout is None else timeout)
+            return super().wait(_limited(gen), *arguments, **options)
         except psycopg.OperationalError:
-            if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.pgconn.finish()
             raise
+
+
+def _limited(waits: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """The steps of a statement, which psycopg goes on with several times a second, for so long as they may take."""
+    deadline = time.monotonic() + SILENT_SECONDS
+    try:
+        wanted = next(waits)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise psycopg.OperationalError("the server does not answer")
+            wanted = waits.send(ready)
+    except StopIteration as done:
+        result: T = done.value
+        return result
 
 
 class Database:
@@ -101,12 +121,12 @@ class Database:
             raise LedgerBusy(self._away)
         try:
             return self._connect()
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
+            if not passes(error):
+                raise LedgerError(in_words(error)) from error
             self._away_until = time.monotonic() + AWAY_SECONDS
             self._away = in_words(error)
             raise LedgerBusy(self._away) from error
-        except psycopg.Error as error:
-            raise LedgerError(in_words(error)) from error
 
     def _connect(self) -> Connection:
         db = Connection.connect(autocommit=True, row_factory=dict_row, **self.parameters)
@@ -118,6 +138,13 @@ class Database:
             db.close()
             raise
         return db
+
+
+def passes(error: psycopg.Error) -> bool:
+    """Whether the same may well be possible later: no connection, no room, a lock, a shutdown."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate[:2] in ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
 
 
 def in_words(error: psycopg.Error) -> str:
