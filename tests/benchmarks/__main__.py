@@ -2,7 +2,7 @@
 
 import anyio
 
-from tests.benchmarks import cold_start, detection, load, per_call, sharing, webhook
+from tests.benchmarks import cold_start, detection, load, per_call, replicas, sharing, webhook
 
 
 def main() -> None:
@@ -31,6 +31,9 @@ def main() -> None:
     print("\n`serve --http` under load:")
     for line in load.lines():
         print(line, flush=True)
+
+    print("\nthree replicas on one PostgreSQL:")
+    print("\n".join(replicas.report()))
 
 
 if __name__ == "__main__":

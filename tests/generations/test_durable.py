@@ -121,7 +121,7 @@ async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path, monkeypat
     assert "full" in (ledger.problem or "")
     assert {known.intent_id for known in await ledger.recent(10)} >= set(kept)
     full = False
-    if ledger._disk is not None:
+    if isinstance(ledger._disk, SqliteLedger):
         ledger._disk._db.execute("PRAGMA max_page_count = 1000000")
     await ledger.aclose()
     disk = SqliteLedger(tmp_path)

@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     Raises:
         SettingsError: the environment has a value that cannot be used.
         BadPrincipals: the file of tokens cannot be used.
-        OSError: the key of the webhook cannot be kept in the state folder.
+        OSError, LedgerError: the key of the webhook cannot be kept.
     """
     return application(settings or load_settings())[0]
 
