@@ -55,7 +55,7 @@ class _Api:
         self.studio: Studio
         self.tasks: Any = None
 
-    async def submit(self, request: SubmitRequest, journal: Any) -> str:
+    async def submit(self, request: SubmitRequest, journal: Any, *, key: Any = None) -> str:
         await journal.before()
         async with self._one_at_a_time:
             await anyio.sleep(SUBMIT_SECONDS)
@@ -68,7 +68,7 @@ class _Api:
             self.tasks.start_soon(self._call_back, request.callback_url, task_id, seconds)
         return task_id
 
-    async def query(self, task_id: str) -> TaskSnapshot:
+    async def query(self, task_id: str, *, key: Any = None) -> TaskSnapshot:
         self.queries += 1
         await anyio.sleep(self._trip / 2)
         done = anyio.current_time() >= self.ends[task_id]
