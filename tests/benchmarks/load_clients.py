@@ -95,6 +95,7 @@ async def _wait(order: dict[str, Any]) -> dict[str, Any]:
         try:
             await connecting.acquire()
             async with _client(order["url"], order["mode"]) as client:
+                await client.list_tools()  # not when it has an answer: the server may have gone by then
                 connecting.release()
                 task_status.started()
                 await go.wait()

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from itertools import islice
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer, Refused, TaskNotFound, Unreachable
@@ -23,6 +24,9 @@ PASSING_TROUBLE = (Busy, NoAnswer, Unreachable)
 
 MOST_REFUSALS = 3
 """A refusal of a query for a task of ours may be a gateway's mood; so many in a row are not."""
+
+LEAVING_AT_ONCE = 8
+"""Waits that go on to answer in one round of the event loop."""
 
 MOST_REMEMBERED_QUERIES = 10_000
 
@@ -104,6 +108,7 @@ class Waiting:
         self._watches: dict[str, _Watch] = {}
         self._last_query: dict[str, float] = {}
         self._draining = anyio.Event()
+        self._exit = anyio.Semaphore(LEAVING_AT_ONCE, fast_acquire=True)
 
     async def wait(self, known: Generation, seconds: float, report: Report | None = None) -> Waited:
         """Wait until the task ends, at most ``seconds``. A timeout is no error.
@@ -119,6 +124,8 @@ class Waiting:
                 await self._follow(watch, report)
         finally:
             self._leave(watch)
+        async with self._exit:  # of a crowd that is woken at once, some have answered before others begin to
+            await anyio.lowlevel.checkpoint()
         if watch.error is not None:
             raise watch.error
         return Waited(watch.latest, None if watch.latest.finished else watch.trouble)
