@@ -154,3 +154,19 @@ def test_what_is_remembered_of_callbacks_does_not_grow() -> None:
         assert len(callbacks._free_from) <= SPACING_SECONDS / 0.01 + 2
 
     virtually(run)
+
+
+async def test_an_intent_of_another_process_is_leaned_on_where_callbacks_may_come() -> None:
+    here, deaf = Callbacks(where), Callbacks(None)
+    for each in (here, deaf):
+        each.adopt("in-x")
+    assert here.expected("in-x")
+    assert not deaf.expected("in-x")
+
+
+async def test_an_intent_whose_callback_came_too_early_is_not_leaned_on_again() -> None:
+    callbacks, _ = listening()
+    callbacks.came("in-0")
+    callbacks.did_not_end("in-0")
+    callbacks.adopt("in-0")
+    assert not callbacks.expected("in-0")

@@ -44,6 +44,7 @@ class Callbacks:
         self._heard: set[str] = set()
         self._untold: dict[str, None] = {}
         self._missing: dict[str, None] = {}
+        self._spent: dict[str, None] = {}
         self._free_from: dict[str, float] = {}
         self._proven = False
         self._changed = False
@@ -57,11 +58,14 @@ class Callbacks:
         """Where the API should tell of this intent's end, which is then awaited."""
         if self._address_for is None:
             return None
-        self._awaited[intent_id] = None
-        if len(self._awaited) > MOST_EXPECTED:
-            self._forget(next(iter(self._awaited)))
+        self._await(intent_id)
         self.purse.submitted(len(self._awaited))
         return self._address_for(intent_id)
+
+    def adopt(self, intent_id: str) -> None:
+        """Another process has given the API an address of ours for this intent: its callback may come here."""
+        if self._address_for is not None and intent_id not in self._awaited and intent_id not in self._spent:
+            self._await(intent_id)
 
     def expected(self, intent_id: str) -> bool:
         """Whether a callback will tell of this intent's end, so that polling is only for the lost ones."""
@@ -97,6 +101,9 @@ class Callbacks:
     def did_not_end(self, intent_id: str) -> None:
         """A callback has come, and yet a query has found the task open: its end may not be told again."""
         self._forget(intent_id)
+        self._spent[intent_id] = None
+        if len(self._spent) > MOST_MISSING:
+            del self._spent[next(iter(self._spent))]
         self._tell_change()
 
     def ended(self, intent_id: str) -> bool:
@@ -125,6 +132,11 @@ class Callbacks:
         self._saw(lost=1)
         self.purse.lost()
         self.on_change()
+
+    def _await(self, intent_id: str) -> None:
+        self._awaited[intent_id] = None
+        if len(self._awaited) > MOST_EXPECTED:
+            self._forget(next(iter(self._awaited)))
 
     def _trust(self) -> None:
         self._changed = self._changed or not self._relied_on or not self._proven

@@ -43,7 +43,7 @@ MIGRATIONS = [
         intent_id text PRIMARY KEY, task_id text,
         principal text NOT NULL, request_id text, request_hash text,
         status text NOT NULL, prompt text, model text, api text, options text,
-        images text NOT NULL, credits_consumed text, message text,
+        images text NOT NULL, expects_callback boolean NOT NULL, credits_consumed text, message text,
         created_at float8 NOT NULL, submitted_at float8, open_at float8, finished_at float8,
         lease_holder text, lease_fence bigint NOT NULL DEFAULT 0
     );

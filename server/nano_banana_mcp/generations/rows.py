@@ -31,6 +31,7 @@ def from_row(row: Any) -> Generation:
     """The generation of a row. What cannot be read in it (somebody else's hand, a bad block) becomes "unknown" and
     "no pictures" rather than an error that hides all other rows."""
     values = dict(row)
+    values["expects_callback"] = bool(values["expects_callback"])
     try:
         values["status"] = Status(values["status"])
     except ValueError:

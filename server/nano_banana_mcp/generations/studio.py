@@ -173,6 +173,7 @@ class Studio:
         )
         if request.callback_url is None and (address := self._callbacks.address(intent.intent_id)):
             request = request.model_copy(update={"callback_url": address})
+            intent = replace(intent, expects_callback=True)
         generation = await self._maker.make_once(request, intent)
         self.audience.changed(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
@@ -274,6 +275,8 @@ class Studio:
 
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
         try:
+            if known.expects_callback and not known.finished:
+                self._callbacks.adopt(known.intent_id)
             async with self._replicas.waited_for(known) as latest:
                 with self._telemetry.waiting():
                     waited = await self._waiting.wait(latest, seconds, report)
