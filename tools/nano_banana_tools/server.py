@@ -26,7 +26,7 @@ from nano_banana_mcp.generations.album import NoSuchPicture
 from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.images.errors import PictureError
-from nano_banana_tools import boundary, resources
+from nano_banana_tools import boundary, resources, views
 from nano_banana_tools.context import principal
 from nano_banana_tools.registry import tools
 from nano_banana_tools.subscriptions import OwnedBus, SessionSubscriptions
@@ -66,6 +66,7 @@ class ImageServer(MCPServer[Studio]):
             instructions=INSTRUCTIONS,
             version=__version__,
             tools=tools(),
+            extensions=[views.apps()],
             lifespan=lifespan,
             subscriptions=self._bus,
             cache_hints={"tools/list": _LASTING, "resources/templates/list": _LASTING, "server/discover": _LASTING},
@@ -137,10 +138,12 @@ class ImageServer(MCPServer[Studio]):
 
     async def read_resource(
         self, uri: Any, context: Context[Studio, Any] | None = None
-    ) -> Iterable[ReadResourceContents]:
-        """A task, a picture, or any picture URL that this server handed out."""
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """A task, a picture, any picture URL that this server handed out, or a page, which is everybody's."""
         try:
             self.studio.accounts.quotas.count_call(principal())
+            if str(uri).startswith(views.SCHEME):
+                return await super().read_resource(uri, context)
             return [await resources.read(self.studio, str(uri), principal())]
         except (DefapiError, LimitReached, PictureError, NoSuchPicture) as error:
             worded = boundary.resource_error(error, str(uri))
