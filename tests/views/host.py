@@ -185,14 +185,19 @@ class Host:
 
     async def picture_of(self, name: str) -> None:
         """Keep a screenshot for a person to look at."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         await self.still()
-        await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+        await self.page.screenshot(path=place_for(name), full_page=True)
 
     async def complaints(self) -> list[str]:
         """Whatever the browser found wrong: errors on the console, and violations of the policy."""
         violations: list[str] = await self.frame.evaluate("window.violations")
         return self.problems + violations
+
+
+def place_for(name: str) -> Path:
+    """Where a screenshot is kept."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    return SCREENSHOTS / f"{name}.png"
 
 
 def wire(result: Any) -> dict[str, Any]:
