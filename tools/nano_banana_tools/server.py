@@ -11,8 +11,11 @@ from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.exceptions import MCPError
 from mcp.types import (
+    INVALID_PARAMS,
     CallToolResult,
+    GetPromptResult,
     InputRequiredResult,
     Resource,
     ResourceTemplate,
@@ -127,6 +130,12 @@ class ImageServer(MCPServer[Studio]):
             if worded is None:
                 raise
             raise worded from error.__cause__
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Studio, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """There is none. The SDK would log the caller's mistake as a trouble of this server, and answer so."""
+        raise MCPError(INVALID_PARAMS, "This server has no prompts")
 
     async def list_resources(self) -> list[Resource]:
         """The recent tasks and pictures, as they are now."""
