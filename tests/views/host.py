@@ -12,7 +12,7 @@ from typing import Any, Self
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextResourceContents
-from playwright.async_api import Browser, Frame, Locator, Page
+from playwright.async_api import Browser, ConsoleMessage, Error, Frame, Locator, Page
 
 HOST_PAGE = Path(__file__).with_name("host.html")
 SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
@@ -57,8 +57,8 @@ class Host:
         await context.add_init_script(_COLLECT)
         page = await context.new_page()
         host = cls(page, client)
-        page.on("console", lambda message: message.type == "error" and host.problems.append(message.text))
-        page.on("pageerror", lambda error: host.problems.append(str(error)))
+        page.on("console", host._hear_console)
+        page.on("pageerror", host._hear_error)
         await page.expose_function("server", host._serve)
         await page.set_content(HOST_PAGE.read_text(encoding="utf-8"))
         try:
@@ -68,6 +68,13 @@ class Host:
                 call.cancel()
             await asyncio.gather(*host._calls, return_exceptions=True)
             await context.close()
+
+    def _hear_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
+
+    def _hear_error(self, error: Error) -> None:
+        self.problems.append(str(error))
 
     async def _serve(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         call = asyncio.current_task()

@@ -251,12 +251,10 @@ async def test_the_result_of_another_tool_changes_nothing(browser: Browser) -> N
 
 async def test_messages_of_anybody_but_the_host_are_not_heard(browser: Browser) -> None:
     async with in_state(WAITING, browser) as host:
-        forged = {"jsonrpc": "2.0", "method": "ui/notifications/tool-cancelled", "params": {}}
         failure = {"isError": True, "content": [{"type": "text", "text": "forged"}]}
-        await host.frame.evaluate("message => window.postMessage(message, '*')", forged)
-        await host.frame.evaluate(
-            "params => window.postMessage({jsonrpc: '2.0', method: 'ui/notifications/tool-result', params}, '*')", failure
-        )
+        for method, params in (("tool-result", failure), ("tool-cancelled", {})):
+            forged = {"jsonrpc": "2.0", "method": f"ui/notifications/{method}", "params": params}
+            await host.frame.evaluate("message => window.postMessage(message, '*')", forged)
         await host.ask("ping", {})
         await expect(host.find("h1")).to_have_text("Making your picture")
 

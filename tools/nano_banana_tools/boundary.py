@@ -33,13 +33,9 @@ def tool_error(cause: BaseException | None) -> ToolError | None:
             f"{cause} So it cannot be told whether this was made before, or be made sure that it is not lost. Nothing "
             "was sent, so nothing was charged. Try again in a moment; without a request_id it works even so."
         )
-    if isinstance(cause, NoSuchPicture):
-        return ToolError("There is no picture of that number.")
-    if isinstance(cause, PictureError):
-        return ToolError(str(cause))
-    if isinstance(cause, ValidationError):
-        return ToolError(_about_arguments(cause))
-    return None
+    if isinstance(cause, NoSuchPicture | PictureError):
+        return ToolError(str(cause) or "There is no picture of that number.")
+    return ToolError(_about_arguments(cause)) if isinstance(cause, ValidationError) else None
 
 
 def resource_error(cause: BaseException | None, uri: str) -> ResourceError | None:

@@ -39,6 +39,6 @@ async def read_picture(
 
 def _small_enough(picture: Picture) -> Picture:
     if len(picture.data) > MOST_BYTES:
-        megabytes = len(picture.data) / 1_000_000
-        raise PictureTooLarge(f"The picture has {megabytes:.1f} MB, too much for this host.", hint="Open its URL instead.")
+        size = f"{len(picture.data) / 1_000_000:.1f} MB"
+        raise PictureTooLarge(f"The picture has {size}, too much for a result.", hint="Open its URL instead.")
     return picture

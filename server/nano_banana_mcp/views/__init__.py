@@ -1,4 +1,4 @@
-"""Pages that a host shows in the conversation (MCP Apps): each one self-contained file, read when a host asks for it."""
+"""Pages that a host shows in the conversation (MCP Apps): each is one whole file, read when a host asks for it."""
 
 from pathlib import Path
 
