@@ -19,6 +19,7 @@ from nano_banana_mcp.urls import LOOPBACK_HOSTS, http_url
 _UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["text", "json"]
 
 
 class SettingsError(ValueError):
@@ -268,6 +269,11 @@ class Settings(BaseSettings):
         validation_alias="NANO_BANANA_LOG_LEVEL",
         description="What is logged, on stderr: DEBUG, INFO, WARNING or ERROR.",
     )
+    log_format: LogFormat = Field(
+        "text",
+        validation_alias="NANO_BANANA_LOG_FORMAT",
+        description="How: `text`, or `json` with one object a line.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -283,8 +289,9 @@ class Settings(BaseSettings):
             for name, value in values.items()
             if name in ("DEFAPI_API_KEY", "api_key") or not (isinstance(value, str) and _UNFILLED.fullmatch(value))
         }
-        level = kept.get("NANO_BANANA_LOG_LEVEL")
-        return {**kept, "NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else kept
+        level, form = kept.get("NANO_BANANA_LOG_LEVEL"), kept.get("NANO_BANANA_LOG_FORMAT")
+        cased = {"NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else {}
+        return kept | cased | ({"NANO_BANANA_LOG_FORMAT": form.lower()} if isinstance(form, str) else {})
 
     @property
     def allowed_host_names(self) -> list[str]:

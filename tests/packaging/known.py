@@ -22,7 +22,7 @@ PENDING_SETTINGS: set[str] = {
 PENDING_COMMANDS: set[tuple[str, ...]] = set()
 """Commands that are being built, as one would call them; likewise."""
 
-METRICS_ARE_PENDING = True
+METRICS_ARE_PENDING = False
 """Whether /metrics is being built; likewise."""
 
 

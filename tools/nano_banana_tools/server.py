@@ -28,9 +28,11 @@ from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.album import NoSuchPicture
 from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_tools import boundary, resources, views
 from nano_banana_tools.context import principal
+from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
 from nano_banana_tools.subscriptions import OwnedBus, SessionSubscriptions
 
@@ -48,10 +50,16 @@ class ImageServer(MCPServer[Studio]):
 
     Args:
         studio: Opens the studio; entered once, when serving begins.
+        telemetry: Told how calls went.
         bus: Tells who subscribes of changes.
     """
 
-    def __init__(self, studio: AbstractAsyncContextManager[Studio], bus: OwnedBus | None = None) -> None:
+    def __init__(
+        self,
+        studio: AbstractAsyncContextManager[Studio],
+        telemetry: Telemetry = UNTOLD,
+        bus: OwnedBus | None = None,
+    ) -> None:
         self._studio: Studio | None = None
         self._bus = bus or OwnedBus()
         self._sessions = SessionSubscriptions(self._bus)
@@ -63,13 +71,15 @@ class ImageServer(MCPServer[Studio]):
                 yield self._studio
                 self._sessions.tasks.cancel_scope.cancel()
 
+        served = tools()
         super().__init__(
             "nano-banana-mcp",
             title="Nano Banana",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=tools(),
             extensions=[views.apps()],
+            tools=served,
+            middleware=[Observer(telemetry, {tool.name for tool in served})],
             lifespan=lifespan,
             subscriptions=self._bus,
             cache_hints={"tools/list": _LASTING, "resources/templates/list": _LASTING, "server/discover": _LASTING},
@@ -109,6 +119,11 @@ class ImageServer(MCPServer[Studio]):
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
+        return self.problem
+
+    @property
+    def problem(self) -> str | None:
+        """As :meth:`not_ready`, by what is known without looking."""
         return "The server is starting." if self._studio is None else self._studio.ledger.problem
 
     async def call_tool(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable
 
 import anyio
@@ -11,6 +10,7 @@ import uvicorn
 
 from nano_banana_mcp.hosting.app import application
 from nano_banana_mcp.hosting.binds import check_bind
+from nano_banana_mcp.logs import announce
 from nano_banana_mcp.settings import Settings
 
 GRACE_SECONDS = 10
@@ -37,8 +37,9 @@ def serve_http(settings: Settings) -> None:
     )
     with _listen(settings.host, settings.port) as listener:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        sys.stderr.write(f"nano-banana-mcp serves http://{host}:{listener.getsockname()[1]}/mcp\n")
-        sys.stderr.writelines(f"Warning: {warning}\n" for warning in warnings)
+        announce(f"nano-banana-mcp serves http://{host}:{listener.getsockname()[1]}/mcp")
+        for warning in warnings:
+            announce(f"Warning: {warning}")
         anyio.run(_Server(config, server.drain).serve, [listener])
 
 
