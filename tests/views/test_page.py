@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp.shared.exceptions import MCPError
 from mcp.types import TextResourceContents
 
+from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.views import PICTURE
 from nano_banana_tools.views import PICTURE_URI
+from tests.http.test_isolation import shared
 from tests.support.clients import client_at
 
 NOWHERE = "http://127.0.0.1:9"
@@ -32,6 +35,15 @@ async def test_it_is_read_by_its_uri_in_either_era(mode: Any) -> None:
     assert contents.meta is not None
     assert contents.meta["ui"]["prefersBorder"] is False
     assert not {"csp", "domain"} & set(contents.meta["ui"]), "the strictest policy is enough"
+
+
+async def test_it_is_everybodys_where_callers_are_asked_who_they_are(tmp_path: Path) -> None:
+    async with shared(tmp_path, SandboxConfig(seconds=3600)) as server:
+        for name in ("alice", "bob"):
+            async with server.caller(name) as caller:
+                [contents] = (await caller.read_resource(PICTURE_URI)).contents
+                assert isinstance(contents, TextResourceContents)
+                assert contents.text == PICTURE.read_text(encoding="utf-8")
 
 
 async def test_another_page_is_missing() -> None:

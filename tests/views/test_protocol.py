@@ -13,7 +13,7 @@ from playwright.async_api import Browser, expect
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from nano_banana_tools.views import PICTURE_URI
-from tests.support.clients import client_at, facts
+from tests.support.clients import client_at, facts, text
 from tests.views.host import EVERYTHING, NARROW, Host, place_for
 from tests.views.states import PROMPT, STATES, State, ended, in_state, nothing
 
@@ -238,6 +238,14 @@ async def test_full_screen_is_asked_for_where_there_is_one(browser: Browser) -> 
         await host.page.screenshot(path=place_for("fullscreen"))
         await host.resize(1100)
         await host.page.screenshot(path=place_for("fullscreen-wide"))
+
+
+async def test_a_host_that_passes_the_text_alone_gets_the_picture_all_the_same(browser: Browser) -> None:
+    async with in_state(State("text", (), called=False, then=nothing), browser) as host:
+        made = await host.client.call_tool("generate_image", {"prompt": PROMPT})
+        content = [{"type": "text", "text": text(made)}]
+        await host.tell("ui/notifications/tool-result", {"content": content})
+        assert await host.pixels() == (1024, 1024)
 
 
 async def test_the_result_of_another_tool_changes_nothing(browser: Browser) -> None:
