@@ -41,6 +41,11 @@ async def opened(host: Host) -> None:
     await host.pixels()
 
 
+async def one_missing(host: Host) -> None:
+    await ended(host)
+    await host.find(".cell:not(:has(img))").first.click()
+
+
 async def editing(host: Host) -> None:
     await ended(host)
     await host.button("Edit this").click()
@@ -72,6 +77,7 @@ class State:
     says: tuple[str, ...]
     directives: str = ""
     prompt: str = PROMPT
+    wait_seconds: float = 0
     then: Step = ended
     called: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +88,7 @@ class State:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        return {"prompt": f"{self.prompt} {self.directives}".strip()}
+        return {"prompt": f"{self.prompt} {self.directives}".strip(), "wait_seconds": self.wait_seconds}
 
 
 STATES = [
@@ -97,6 +103,14 @@ STATES = [
     State("picture", (PROMPT, "google/gempix2", "0.5 credits")),
     State("pictures", ("4 pictures", PROMPT), "sandbox:result=many"),
     State("one-of-many", ("2 of 4",), "sandbox:result=many", then=opened),
+    State(
+        "one-missing",
+        ("cannot be shown here", "of 4"),
+        "sandbox:result=many sandbox:file=404*1",
+        wait_seconds=30,
+        then=one_missing,
+        shown={"capabilities": WITHOUT_TOOLS},
+    ),
     State("edit", ("What should change?",), then=editing),
     State("long-prompt", ("Show less", LONG_PROMPT[-60:].strip()), prompt=LONG_PROMPT, then=unfolded),
     State("failed", ("No picture this time", "could not be generated", "Try again"), "sandbox:result=failed"),
