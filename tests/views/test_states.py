@@ -12,6 +12,20 @@ from tests.views.states import PROMPT, STATES, State, in_state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+# As a warm, low-contrast host sends them.
+HOST_LOOK = {
+    "--color-background-primary": "light-dark(#ffffff, #30302e)",
+    "--color-background-secondary": "light-dark(#f5f4ed, #262624)",
+    "--color-text-primary": "light-dark(#141413, #faf9f5)",
+    "--color-text-secondary": "light-dark(#3d3d3a, #c2c0b6)",
+    "--color-border-primary": "light-dark(#1f1e1d66, #dedcd166)",
+    "--color-border-tertiary": "light-dark(#1f1e1d26, #dedcd126)",
+    "--color-ring-primary": "light-dark(#141413b3, #faf9f5b3)",
+    "--font-sans": "Georgia, serif",
+    "--border-radius-md": "8px",
+    "--border-radius-lg": "10px",
+}
+
 
 async def violations(host: Host) -> list[str]:
     await host.still()
@@ -49,6 +63,17 @@ async def test_a_state_is_accessible_in_light_as_in_dark_and_narrow(
             await host.resize(width)
             found[theme] = await violations(host)
     assert found == {where: [] for where in found}
+
+
+async def test_it_takes_on_the_look_of_its_host_and_stays_accessible(browser: Browser, audit_source: str) -> None:
+    for state in (state for state in STATES if state.name in ("edit", "text-only")):
+        async with in_state(state, browser) as host:
+            await host.tell("ui/notifications/host-context-changed", {"styles": {"variables": HOST_LOOK}})
+            await host.frame.evaluate(audit_source)
+            for theme in ("light", "dark"):
+                await host.tell("ui/notifications/host-context-changed", {"theme": theme})
+                await host.picture_of(f"{state}-host-{theme}")
+                assert await violations(host) == []
 
 
 async def test_the_audit_finds_what_is_wrong(browser: Browser, audit_source: str) -> None:
