@@ -133,7 +133,7 @@ async def test_a_program_gets_in_by_its_own_credentials() -> None:
             group.url, storage, PROGRAM, SECRET, scope="pictures", issuer=group.issuer.url
         )
         async with client_with(group.url, auth=auth) as client:
-            assert len((await client.list_tools()).tools) == 3
+            assert (await client.list_tools()).tools
         assert group.issuer.requests["token"] == 1
 
 

@@ -31,6 +31,8 @@ def tools_table() -> str:
         required = tool.parameters.get("required", [])
         names = [f"**`{name}`**" if name in required else f"`{name}`" for name in tool.parameters["properties"]]
         cost = "free" if tool.annotations and tool.annotations.read_only_hint else "spends credits"
+        if (tool.meta or {}).get("ui", {}).get("visibility") == ["app"]:
+            cost += "; for the view, hidden from the model"
         rows.append(f"| `{tool.name}` | {' '.join(names)} | {cost} |")
     return "\n".join(rows)
 

@@ -30,9 +30,9 @@ def tool_error(cause: BaseException | None) -> ToolError | None:
         return ToolError(f"{cause.message} Nothing was sent, so nothing was charged. {cause.hint}")
     if isinstance(cause, LedgerError):
         return ToolError(f"{cause} {_about_the_ledger(cause)}")
-    if isinstance(cause, ValidationError):
-        return ToolError(_about_arguments(cause))
-    return None
+    if isinstance(cause, NoSuchPicture | PictureError):
+        return ToolError(str(cause) or "There is no picture of that number.")
+    return ToolError(_about_arguments(cause)) if isinstance(cause, ValidationError) else None
 
 
 def resource_error(cause: BaseException | None, uri: str) -> ResourceError | None:

@@ -8,7 +8,7 @@ from typing import Any
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
-from nano_banana_tools import generate_image, get_task, wait_for_image
+from nano_banana_tools import generate_image, get_task, read_picture, views, wait_for_image
 
 _SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
 _LOOKS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
@@ -17,18 +17,25 @@ _LOOKS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent
 def tools() -> list[Tool]:
     """The tools of the server, made afresh."""
     return [
-        _tool(generate_image.generate_image, "Generate image", generate_image.DESCRIPTION, _SPENDS),
+        _tool(generate_image.generate_image, "Generate image", generate_image.DESCRIPTION, _SPENDS, views.SHOWN),
         _tool(get_task.get_task, "Get task", get_task.DESCRIPTION, _LOOKS),
-        _tool(wait_for_image.wait_for_image, "Wait for image", wait_for_image.DESCRIPTION, _LOOKS),
+        _tool(wait_for_image.wait_for_image, "Wait for image", wait_for_image.DESCRIPTION, _LOOKS, views.SHOWN),
+        _tool(read_picture.read_picture, "Read picture", read_picture.DESCRIPTION, _LOOKS, views.FOR_THE_VIEW),
     ]
 
 
-def _tool(function: Callable[..., Any], title: str, description: str, annotations: ToolAnnotations) -> Tool:
-    tool = Tool.from_function(function, title=title, description=description, annotations=annotations)
+def _tool(
+    function: Callable[..., Any],
+    title: str,
+    description: str,
+    annotations: ToolAnnotations,
+    meta: dict[str, Any] | None = None,
+) -> Tool:
+    tool = Tool.from_function(function, title=title, description=description, annotations=annotations, meta=meta)
     # Every byte of a schema is in the context of every conversation, used or not.
     tool.parameters = {**_compact(tool.parameters, {}), "additionalProperties": False}
-    output = tool.fn_metadata.output_schema or {}
-    tool.fn_metadata.output_schema = _compact(output, output.get("$defs", {}))
+    if (output := tool.fn_metadata.output_schema) is not None:
+        tool.fn_metadata.output_schema = _compact(output, output.get("$defs", {}))
     return tool
 
 

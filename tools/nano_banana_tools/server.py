@@ -31,7 +31,7 @@ from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.images.errors import PictureError
-from nano_banana_tools import boundary, resources
+from nano_banana_tools import boundary, resources, views
 from nano_banana_tools.context import principal
 from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
@@ -78,6 +78,7 @@ class ImageServer(MCPServer[Studio]):
             title="Nano Banana",
             instructions=INSTRUCTIONS,
             version=__version__,
+            extensions=[views.apps()],
             tools=served,
             middleware=[Observer(telemetry, {tool.name for tool in served})],
             lifespan=lifespan,
@@ -162,10 +163,12 @@ class ImageServer(MCPServer[Studio]):
 
     async def read_resource(
         self, uri: Any, context: Context[Studio, Any] | None = None
-    ) -> Iterable[ReadResourceContents]:
-        """A task, a picture, or any picture URL that this server handed out."""
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """A task, a picture, any picture URL that this server handed out, or a page, which is everybody's."""
         try:
             self.studio.accounts.quotas.count_call(principal())
+            if str(uri).startswith(views.SCHEME):
+                return await super().read_resource(uri, context)
             return [await resources.read(self.studio, str(uri), principal())]
         except (DefapiError, LedgerError, LimitReached, PictureError, NoSuchPicture) as error:
             worded = boundary.resource_error(error, str(uri))

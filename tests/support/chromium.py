@@ -1,0 +1,60 @@
+"""Chromium for the tests of the views: this machine's own, or Debian's, installed where that can be done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+_SCRIPT = Path(__file__).with_name("install_chromium.sh")
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_INSTALL_SECONDS = 300
+
+
+class NoChromiumError(Exception):
+    """There is none and none can be installed. The text says why, in one line."""
+
+
+def obtain() -> str:
+    """The path of Chromium, installed first where it is missing.
+
+    Raises:
+        NoChromiumError: it cannot be had here.
+    """
+    found = _found()
+    if found is None:
+        _install()
+        found = _found()
+    if found is None:
+        raise NoChromiumError("it was installed and still cannot be found")
+    return found
+
+
+def _found() -> str | None:
+    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+def _install() -> None:
+    if sys.platform != "linux" or shutil.which("apt-get") is None or os.getuid() != 0:
+        raise NoChromiumError("there is none, and only root on a system with apt-get can install it")
+    try:
+        ended = subprocess.run(
+            [_SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise NoChromiumError(f"apt-get did not install it within {_INSTALL_SECONDS} s") from None
+    if ended.returncode != 0:
+        raise NoChromiumError(f"apt-get cannot install it: {(ended.stderr.splitlines() or ['?'])[-1][:200]}")

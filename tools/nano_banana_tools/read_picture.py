@@ -1,0 +1,44 @@
+"""The tool of the picture's view, for hosts that pass it no resources. Not meant for models, who would be flooded."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+from mcp.types import Annotations, CallToolResult, ImageContent
+from pydantic import Field
+
+from nano_banana_mcp.images.errors import PictureTooLarge
+from nano_banana_mcp.images.picture import Picture
+from nano_banana_tools.arguments import TaskId
+from nano_banana_tools.context import CurrentStudio, principal
+
+DESCRIPTION = "For the picture's own view only: its bytes. To show or link a picture, use its url."
+
+MOST_BYTES = 700_000
+"""In base64 below the 1 MB at which hosts refuse a result."""
+
+
+async def read_picture(
+    studio: CurrentStudio,
+    task_id: TaskId,
+    number: Annotated[int, Field(ge=0, le=999, description="Which picture, from 0.")] = 0,
+) -> CallToolResult:
+    """The bytes of a picture, small enough for a result."""
+    generation = await studio.look(task_id, principal())
+    picture = _small_enough(await studio.album.open(generation, number))
+    content = ImageContent(
+        type="image",
+        data=base64.b64encode(picture.data).decode(),
+        mime_type=picture.mime_type,
+        annotations=Annotations(audience=["user"]),
+    )
+    prompt = {} if generation.prompt is None else {"nano-banana/prompt": generation.prompt}
+    return CallToolResult(content=[content], _meta=prompt)
+
+
+def _small_enough(picture: Picture) -> Picture:
+    if len(picture.data) > MOST_BYTES:
+        size = f"{len(picture.data) / 1_000_000:.1f} MB"
+        raise PictureTooLarge(f"The picture has {size}, too much for a result.", hint="Open its URL instead.")
+    return picture
