@@ -203,7 +203,7 @@ class Studio:
             self._telemetry.called_back(known, "late")
             return True
         pause = self._callbacks.came(intent_id)
-        self._telemetry.called_back(known, "repeated" if pause is None else "accepted")
+        self._telemetry.called_back(known, "accepted" if pause == 0 else "repeated")
         if pause is not None:
             self._tasks.start_soon(self._look_after_callback, intent_id, task_id, pause)
         return True
