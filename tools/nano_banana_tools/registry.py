@@ -8,7 +8,7 @@ from typing import Any
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
-from nano_banana_tools import generate_image, get_task, wait_for_image
+from nano_banana_tools import generate_image, get_task, view_image, wait_for_image
 
 _SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
 _LOOKS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
@@ -20,6 +20,7 @@ def tools() -> list[Tool]:
         _tool(generate_image.generate_image, "Generate image", generate_image.DESCRIPTION, _SPENDS),
         _tool(get_task.get_task, "Get task", get_task.DESCRIPTION, _LOOKS),
         _tool(wait_for_image.wait_for_image, "Wait for image", wait_for_image.DESCRIPTION, _LOOKS),
+        _tool(view_image.view_image, "View image", view_image.DESCRIPTION, _LOOKS),
     ]
 
 
@@ -27,8 +28,8 @@ def _tool(function: Callable[..., Any], title: str, description: str, annotation
     tool = Tool.from_function(function, title=title, description=description, annotations=annotations)
     # Every byte of a schema is in the context of every conversation, used or not.
     tool.parameters = {**_compact(tool.parameters, {}), "additionalProperties": False}
-    output = tool.fn_metadata.output_schema or {}
-    tool.fn_metadata.output_schema = _compact(output, output.get("$defs", {}))
+    output = tool.fn_metadata.output_schema
+    tool.fn_metadata.output_schema = output and _compact(output, output.get("$defs", {}))
     return tool
 
 
