@@ -40,7 +40,7 @@ class PictureCache:
     def find(self, url: str) -> Picture | None:
         """The picture that was kept for a URL. One that is no longer what was kept is dropped."""
         try:
-            name = self._place(url).read_text("ascii")
+            name = self._place(url).read_text("utf-8")
             if not _HASH.fullmatch(name):
                 return None
             path = self._pictures / name
@@ -97,7 +97,7 @@ class PictureCache:
     def _forget_urls(self, kept: set[str]) -> None:
         for path in self._urls.iterdir():
             with contextlib.suppress(OSError, ValueError):
-                if path.read_text("ascii") not in kept:
+                if path.read_text("utf-8") not in kept:
                     path.unlink()
 
 

@@ -49,6 +49,7 @@ _ORIENTATION = 0x0112
 
 # What Pillow is known to raise on spoiled files, besides OSError.
 _SPOILED = (
+    RuntimeError,
     OSError,
     SyntaxError,
     ValueError,
