@@ -195,9 +195,8 @@ TimeoutSeconds = Annotated[
     ),
 ]
 Number = Annotated[
-    int | None,
+    Annotated[int, Field(ge=0)] | None,
     _whole(None),
-    Field(ge=0),
     _described({"type": "integer", "minimum": 0}, "Which picture, from 0. Leave out for all."),
 ]
 MaxSide = Annotated[

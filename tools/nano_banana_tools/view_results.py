@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
-from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.waiting import Waited
 from nano_banana_tools.results import describe
 
@@ -39,8 +39,7 @@ def nothing_to_see(waited: Waited, now: float, number: int | None) -> CallToolRe
         words = [f"{described.status}: there is no picture{'' if generation.finished else ' yet'}."]
         words += [described.message] if described.message else []
         words += [f"Next: {described.next_step}"] if described.next_step else []
-    hopeless = generation.finished or generation.status is Status.UNKNOWN
-    return CallToolResult(content=[TextContent(type="text", text="\n".join(words))], is_error=hopeless)
+    return CallToolResult(content=[TextContent(type="text", text="\n".join(words))], is_error=generation.finished)
 
 
 def to_view_result(generation: Generation, views: Sequence[View]) -> CallToolResult:
