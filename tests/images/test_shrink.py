@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -282,11 +284,34 @@ def test_spoiled_bytes_are_a_picture_or_refused_and_nothing_else(kind: str) -> N
     assert refused > 0
 
 
-@pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (80_000_001, 1)])
+@pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (50_000_001, 1)])
 def test_a_pixel_bomb_is_refused_before_it_is_decoded(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", None)
     with pytest.raises(PictureTooLarge, match="million"):
         shrink(picture(png(*size)), max_side=256, max_bytes=500_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "size", "most"),
+    [
+        ("PNG", "RGBA", (5_001, 5_000), 25),
+        ("PNG", "I;16", (5_001, 5_000), 25),
+        ("WEBP", "RGB", (5_001, 5_000), 25),
+        ("JPEG", "RGB", (8_001, 6_250), 50),
+    ],
+)
+def test_fewer_pixels_are_decoded_where_that_takes_copies(
+    kind: str, mode: str, size: tuple[int, int], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(Image.new(mode, size), kind)
+    monkeypatch.setattr(Image.Image, "thumbnail", None)
+    with pytest.raises(PictureTooLarge, match=f"at most {most} million"):
+        shrink(picture(data), max_side=256, max_bytes=500_000)
+
+
+@pytest.mark.parametrize(("kind", "mode", "size"), [("PNG", "RGBA", (5_000, 5_000)), ("JPEG", "RGB", (8_000, 6_250))])
+def test_the_pixel_cap_is_inclusive(kind: str, mode: str, size: tuple[int, int]) -> None:
+    assert shrunk(saved(Image.new(mode, size), kind)).original_size == size
 
 
 def test_a_bomb_whose_header_is_not_understood_here_is_refused_by_what_the_decoder_reads(
@@ -296,6 +321,23 @@ def test_a_bomb_whose_header_is_not_understood_here_is_refused_by_what_the_decod
     for size in ((9_000, 9_000), (12_000, 12_000), (20_000, 20_000)):
         with pytest.raises(PictureTooLarge, match="pixels"):
             shrink(picture(png(*size)), max_side=256, max_bytes=500_000)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_what_explodes_beside_the_pixels_takes_no_memory(kind: bytes) -> None:
+    explosive = zlib.compress(bytes(200_000_000), 9)
+    heads = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}
+    body = heads[kind] + explosive
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    data = saved(flag(), "PNG")
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(PictureError):
+            shrink(picture(data[:33] + chunk + data[33:]), max_side=256, max_bytes=500_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 def test_pillow_is_imported_only_when_a_picture_is_shrunk() -> None:

@@ -19,8 +19,8 @@ from nano_banana_mcp.images.pixels import Size, dimensions
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_PIXELS = 80_000_000
-"""Five times a 4k picture; decoded with transparency it takes 320 MB."""
+MOST_PIXELS = 50_000_000
+"""Three times a 4k picture. Half as many where decoding takes copies: with transparency, 16 bits, WebP and AVIF."""
 
 LONGEST_SIDE = 16_383
 """WebP knows no longer one, in pixels."""
@@ -36,6 +36,8 @@ _FORMATS = {
 }
 # What every host shows as it is.
 _SHOWN = {"image/png", "image/jpeg", "image/webp", "image/gif"}
+_COPIED = {"image/webp", "image/avif"}
+_DEEP = ("I", "F")  # 16 bits of grey
 _SHOWN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 
 # JPEG is made in a tenth of the time, WebP is smaller.
@@ -99,11 +101,14 @@ def shrink(picture: Picture, *, max_side: int, max_bytes: int) -> Shrunk:
     from PIL import Image
 
     was = (picture.mime_type, len(picture.data))
-    _require_few_pixels(dimensions(picture.data) or (0, 0))
+    most = MOST_PIXELS // 2 if picture.mime_type in _COPIED else MOST_PIXELS
+    _require_few_pixels(dimensions(picture.data) or (0, 0), most)
     try:
         with Image.open(io.BytesIO(picture.data), formats=[_FORMATS[picture.mime_type]]) as image:
             original = image.size
-            _require_few_pixels(original)
+            if image.mode.startswith(_DEEP) or image.has_transparency_data:
+                most = MOST_PIXELS // 2
+            _require_few_pixels(original, most)
             moving = bool(getattr(image, "is_animated", False))
             if _fits(picture, image, max_side, max_bytes) and _turn(image) is None:
                 image.load()
@@ -119,10 +124,10 @@ def shrink(picture: Picture, *, max_side: int, max_bytes: int) -> Shrunk:
     return Shrunk(data, mime_type, size, original, *was, still=moving)
 
 
-def _require_few_pixels(size: Size) -> None:
-    if size[0] * size[1] > MOST_PIXELS:
+def _require_few_pixels(size: Size, most: int) -> None:
+    if size[0] * size[1] > most:
         raise PictureTooLarge(
-            f"{_SOURCE} has {size[0]} x {size[1]} pixels; at most {MOST_PIXELS // 1_000_000} million are decoded."
+            f"{_SOURCE} has {size[0]} x {size[1]} pixels; at most {most // 1_000_000} million such are decoded."
         )
 
 
@@ -137,7 +142,7 @@ def _small(image: Image.Image, max_side: int) -> Image.Image:
 
     turn = _turn(image)
     profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
-    if image.mode.startswith(("I", "F")):  # 16 bits of grey
+    if image.mode.startswith(_DEEP):
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     elif image.has_transparency_data:
         image = image.convert("RGBA")
