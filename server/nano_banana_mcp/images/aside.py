@@ -1,7 +1,7 @@
 """Shrinking in a short-lived process of its own: its memory is given back whole, and what a picture that was made to
 do harm does to a decoder stays in there, without the server's keys.
 
-The child gets the picture on stdin, and answers with one line of JSON, and the smaller picture behind it.
+What runs there is :mod:`nano_banana_mcp.images.child`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import sys
 import anyio
 
 from nano_banana_mcp.images import errors
-from nano_banana_mcp.images.errors import NotAPicture, PictureError, PictureUnavailable
+from nano_banana_mcp.images.errors import NotAPicture, PictureUnavailable
 from nano_banana_mcp.images.memory import give_back_large_blocks
 from nano_banana_mcp.images.picture import Picture
-from nano_banana_mcp.images.shrink import Shrunk, shrink
+from nano_banana_mcp.images.shrink import Shrunk
 
 LONGEST_SECONDS = 20.0
 _CHUNK_BYTES = 65_536
@@ -60,7 +60,7 @@ async def shrink_aside(
 
 async def _run(data: bytes, arguments: list[str]) -> tuple[int, bytes]:
     # The same modules as here, and nothing of the folder or the environment that the server was started in.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from nano_banana_mcp.images.aside import main; main()"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from nano_banana_mcp.images.child import main; main()"
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("DEFAPI_", "NANO_BANANA_"))
     }
@@ -83,21 +83,3 @@ async def _run(data: bytes, arguments: list[str]) -> tuple[int, bytes]:
             pass  # it has crashed, as its exit code will say
         answer = b"".join([chunk async for chunk in stdout])
         return await process.wait(), answer
-
-
-def main() -> None:
-    """The child."""
-    mime_type, max_side, max_bytes = sys.argv[1:]
-    answer = b""
-    try:
-        small = shrink(Picture(sys.stdin.buffer.read(), mime_type), max_side=int(max_side), max_bytes=int(max_bytes))
-        answer = small.data
-        told = {
-            "mime_type": small.mime_type,
-            "size": small.size,
-            "original_size": small.original_size,
-            "still": small.still,
-        }
-    except PictureError as error:
-        told = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
-    sys.stdout.buffer.write(json.dumps(told).encode() + b"\n" + answer)
