@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -21,26 +20,15 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.accounts import Accounts
-from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.limits import Limits, Quotas
 from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_ledger
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
 
-if TYPE_CHECKING:
-    from nano_banana_mcp.generations.sqlite import SqliteLedger
-
 Number = TypeVar("Number", int, Decimal)
-
-# Below these levels they log URLs, texts of errors and raw messages, which may hold a prompt, or what is no news.
-_PROMPTS_BELOW = {
-    "httpx": logging.WARNING,
-    "httpcore": logging.WARNING,
-    "mcp.server.mcpserver": logging.WARNING,
-    "mcp": logging.INFO,
-    "stamina": logging.ERROR,
-}
 
 SIGNAL_GRACE_SECONDS = 3.5
 LAST_WRITE_SECONDS = 0.5
@@ -55,6 +43,7 @@ def build_server(
     accounts: Accounts | None = None,
     *,
     care: bool = False,
+    telemetry: Telemetry = UNTOLD,
 ) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves.
 
@@ -62,8 +51,9 @@ def build_server(
         callback_for: Where the API should tell of the end of an intent, if it should.
         accounts: Who may use what, where callers are asked who they are.
         care: Whether to ask about tasks that nobody waits for, too.
+        telemetry: Told what happens.
     """
-    return ImageServer(open_studio(settings, callback_for, accounts, care=care))
+    return ImageServer(open_studio(settings, callback_for, accounts, care=care, telemetry=telemetry), telemetry)
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -101,6 +91,7 @@ async def open_studio(
     accounts: Accounts | None = None,
     *,
     care: bool = False,
+    telemetry: Telemetry = UNTOLD,
 ) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with (
@@ -114,13 +105,14 @@ async def open_studio(
                 concurrency=settings.upstream_concurrency,
                 queries_per_second=settings.queries_per_second,
             ),
-            DurableLedger(settings.state_path, partial(prune, settings)),
+            open_ledger(settings),
             trusted_origins=_trusted_origins(api.base_url),
             default_model=settings.model,
             api=api.name,
             callback_for=callback_for,
             accounts=accounts or Accounts(quotas=quotas(settings)),
             care=care,
+            telemetry=telemetry,
         ) as studio,
     ):
         studio.album.keep_fetched(settings.state_path / "cache", round(settings.cache_megabytes * 1_000_000))
@@ -173,26 +165,6 @@ async def reached_api(settings: Settings) -> AsyncIterator[Api]:
 
     async with serve_sandbox(SandboxConfig(seconds=settings.sandbox_seconds)) as sandbox:
         yield Api(sandbox.url, SANDBOX_KEY, "sandbox")
-
-
-def prune(settings: Settings, ledger: SqliteLedger) -> int:
-    """Drop what the settings no longer want to keep. Returns how many generations went."""
-    if settings.keep_days is None and settings.keep_megabytes is None:
-        return 0
-    oldest = None if settings.keep_days is None else time.time() - settings.keep_days * 86_400
-    most = None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000)
-    return ledger.prune(older_than=oldest, most_bytes=most)
-
-
-def configure_logging(level: str) -> None:
-    """Log to stderr: while serving stdio, stdout is the protocol."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name, least in _PROMPTS_BELOW.items():
-        logging.getLogger(name).setLevel(max(least, root.level))
 
 
 def _trusted_origins(base_url: str) -> list[str]:

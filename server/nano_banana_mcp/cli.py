@@ -62,27 +62,29 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
         return _serve_http(settings)
 
     gc.disable()
-    from nano_banana_mcp.app import build_server, configure_logging, serve_stdio
+    from nano_banana_mcp.app import build_server, serve_stdio
+    from nano_banana_mcp.logs import configure_logging
 
     server = build_server(settings)
     gc.freeze()
     gc.enable()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     anyio.run(serve_stdio, server)
     return 0
 
 
 def _serve_http(settings: Settings) -> int:
-    from nano_banana_mcp.app import configure_logging
+    from nano_banana_mcp.generations.ledger import LedgerError
     from nano_banana_mcp.hosting.binds import BindRefused
     from nano_banana_mcp.hosting.principals import BadPrincipals
     from nano_banana_mcp.hosting.serve import serve_http
+    from nano_banana_mcp.logs import configure_logging
     from nano_banana_mcp.settings import SettingsError
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     try:
         serve_http(settings)
-    except (BindRefused, BadPrincipals, SettingsError, OSError) as error:
+    except (BindRefused, BadPrincipals, LedgerError, SettingsError, OSError) as error:
         sys.stderr.write(f"nano-banana-mcp: {error}\n")
         return 1
     return 0

@@ -26,11 +26,14 @@ from mcp.types import (
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.album import NoSuchPicture
+from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_tools import boundary, resources
 from nano_banana_tools.context import principal
+from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
 from nano_banana_tools.subscriptions import OwnedBus, SessionSubscriptions
 
@@ -49,10 +52,16 @@ class ImageServer(MCPServer[Studio]):
 
     Args:
         studio: Opens the studio; entered once, when serving begins.
+        telemetry: Told how calls went.
         bus: Tells who subscribes of changes.
     """
 
-    def __init__(self, studio: AbstractAsyncContextManager[Studio], bus: OwnedBus | None = None) -> None:
+    def __init__(
+        self,
+        studio: AbstractAsyncContextManager[Studio],
+        telemetry: Telemetry = UNTOLD,
+        bus: OwnedBus | None = None,
+    ) -> None:
         self._studio: Studio | None = None
         self._bus = bus or OwnedBus()
         self._sessions = SessionSubscriptions(self._bus)
@@ -60,16 +69,18 @@ class ImageServer(MCPServer[Studio]):
         @asynccontextmanager
         async def lifespan(_: MCPServer[Studio]) -> Any:
             async with studio as self._studio, anyio.create_task_group() as self._sessions.tasks:
-                self._studio.on_change = self._bus.changed
+                self._studio.audience = self._bus
                 yield self._studio
                 self._sessions.tasks.cancel_scope.cancel()
 
+        served = tools()
         super().__init__(
             "nano-banana-mcp",
             title="Nano Banana",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=tools(),
+            tools=served,
+            middleware=[Observer(telemetry, {tool.name for tool in served})],
             lifespan=lifespan,
             subscriptions=self._bus,
             cache_hints={"tools/list": _LASTING, "resources/templates/list": _LASTING, "server/discover": _LASTING},
@@ -109,6 +120,11 @@ class ImageServer(MCPServer[Studio]):
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
+        return self.problem
+
+    @property
+    def problem(self) -> str | None:
+        """As :meth:`not_ready`, by what is known without looking."""
         return "The server is starting." if self._studio is None else self._studio.ledger.problem
 
     async def call_tool(
@@ -152,7 +168,7 @@ class ImageServer(MCPServer[Studio]):
         try:
             self.studio.accounts.quotas.count_call(principal())
             return [await resources.read(self.studio, str(uri), principal())]
-        except (DefapiError, LimitReached, PictureError, NoSuchPicture) as error:
+        except (DefapiError, LedgerError, LimitReached, PictureError, NoSuchPicture) as error:
             worded = boundary.resource_error(error, str(uri))
             assert worded is not None
             raise worded from error

@@ -10,6 +10,7 @@ import anyio
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.answers import Answer
+from nano_banana_mcp.tracing import answered
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Connection:
                     headers={"Authorization": f"Bearer {key}"},
                     extensions={"trace": sent.trace},
                 ) as response:
+                    answered(response.status_code)
                     async for chunk in response.aiter_bytes():
                         received += chunk
                         if len(received) > LARGEST_ANSWER_BYTES:
@@ -113,7 +115,8 @@ class Connection:
                 trust_env=parts.hostname not in LOOPBACK_HOSTS,
                 verify=self._tls or False,
                 timeout=httpx.Timeout(self._timeout, connect=connect, read=longest_silence, pool=None),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep),  # the client bounds them
+                # The client bounds them: the pool would, at each turn, go through all that wait for each of them.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep),
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
         except (OSError, ValueError, ImportError, httpx.InvalidURL):

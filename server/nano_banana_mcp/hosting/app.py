@@ -1,4 +1,4 @@
-"""The ASGI application: ``/mcp``, ``/healthz`` and ``/readyz``, for uvicorn or any other ASGI server."""
+"""The ASGI application: ``/mcp``, ``/healthz``, ``/readyz`` and ``/metrics``, for uvicorn or any other ASGI server."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from starlette.routing import Route
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import build_server
+from nano_banana_mcp.hosting import metrics
 from nano_banana_mcp.hosting.accounts import accounts_by
 from nano_banana_mcp.hosting.auth import Authentication, open_authentication
 from nano_banana_mcp.hosting.binds import allowed_names
+from nano_banana_mcp.hosting.request_ids import RequestIds
 from nano_banana_mcp.hosting.sessions import SessionLimit
+from nano_banana_mcp.hosting.turns import Turns
 from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver
 from nano_banana_mcp.settings import Settings, load_settings
+from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
 
 MCP_PATH = "/mcp"
@@ -26,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     Raises:
         SettingsError: the environment has a value that cannot be used.
         BadPrincipals: the file of tokens cannot be used.
-        OSError: the key of the webhook cannot be kept in the state folder.
+        OSError, LedgerError: the key of the webhook cannot be kept.
     """
     return application(settings or load_settings())[0]
 
@@ -35,8 +39,9 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
     """The application, and the server in it."""
     authentication = open_authentication(settings)
     accounts = None if authentication is None else accounts_by(settings, authentication)
+    counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
     if settings.public_url is None:
-        server = build_server(settings, accounts=accounts, care=True)
+        server = build_server(settings, accounts=accounts, care=True, telemetry=counts)
     else:
         keys = open_key_ring(settings)
         root = f"{settings.public_url}/webhooks"
@@ -44,10 +49,11 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
         def address_of(intent_id: str) -> str:
             return f"{root}/{intent_id}/{keys.sign(intent_id)}"
 
-        server = build_server(settings, address_of, accounts, care=True)
-        server.custom_route(PATH, methods=["POST"])(receiver(server, keys))
+        server = build_server(settings, address_of, accounts, care=True, telemetry=counts)
+        server.custom_route(PATH, methods=["POST"])(receiver(server, keys, counts))
     server.custom_route("/healthz", methods=["GET"])(_alive)
     server.custom_route("/readyz", methods=["GET"])(_readiness(server))
+    server.custom_route(metrics.PATH, methods=["GET"])(counts.endpoint)
     app = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
         host=settings.host,
@@ -57,6 +63,8 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
     )
     if authentication is not None:
         _put_before_mcp(authentication, app, settings.caller_sessions)
+    app.add_middleware(RequestIds)
+    app.add_middleware(Turns)
     return app, server
 
 

@@ -22,6 +22,9 @@ from nano_banana_mcp.images.shrink import Shrunk
 LONGEST_SECONDS = 20.0
 _CHUNK_BYTES = 65_536
 
+_NEEDED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+"""What an interpreter needs to start, of the environment."""
+
 
 async def shrink_aside(
     picture: Picture, *, max_side: int, max_bytes: int, longest_seconds: float = LONGEST_SECONDS
@@ -61,9 +64,7 @@ async def shrink_aside(
 async def _run(data: bytes, arguments: list[str]) -> tuple[int, bytes]:
     # The same modules as here, and nothing of the folder or the environment that the server was started in.
     code = f"import sys; sys.path[:] = {sys.path!r}; from nano_banana_mcp.images.child import main; main()"
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("DEFAPI_", "NANO_BANANA_"))
-    }
+    environment = {name: os.environ[name] for name in _NEEDED if name in os.environ}
     async with await anyio.open_process(
         [sys.executable, "-I", "-c", code, *arguments],
         stdin=subprocess.PIPE,

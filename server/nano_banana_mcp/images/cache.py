@@ -25,7 +25,7 @@ _STALE_SECONDS = 3_600
 
 
 class PictureCache:
-    """Pictures in ``folder``, whose parent has to be there. Synchronous; does not know who may see what.
+    """Pictures in ``folder``. Synchronous; does not know who may see what.
 
     Args:
         most_bytes: Bytes that all pictures together may take.
@@ -62,7 +62,7 @@ class PictureCache:
         name = _hash(picture.data)
         try:
             for folder in (self._folder, self._pictures, self._urls):
-                folder.mkdir(mode=0o700, exist_ok=True)
+                folder.mkdir(parents=True, mode=0o700, exist_ok=True)
             _write(self._pictures / name, picture.data)
             _write(self._place(url), name.encode())
             self._make_room(name)
