@@ -115,6 +115,7 @@ async def open_studio(
             telemetry=telemetry,
         ) as studio,
     ):
+        studio.album.keep_fetched(settings.state_path / "cache", round(settings.cache_megabytes * 1_000_000))
         yield studio
 
 

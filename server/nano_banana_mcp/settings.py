@@ -146,6 +146,14 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Most disk space for pictures that came without a URL; the oldest go first. Not set: no limit.",
     )
+    cache_megabytes: float = Field(
+        200.0,
+        validation_alias="NANO_BANANA_CACHE_MEGABYTES",
+        ge=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="Most disk space for copies of fetched pictures; the least used go first. 0: none are kept.",
+    )
     sandbox: bool = Field(
         False,
         validation_alias="NANO_BANANA_SANDBOX",

@@ -64,7 +64,13 @@ async def read(client: Client, uri: str) -> str:
 async def everything_said_of(client: Client, task_id: str, url: str) -> list[str]:
     """All that a caller can find out about a task, with the task's own names taken out."""
     said = []
-    for tool, more in (("get_task", {}), ("wait_for_image", {"timeout_seconds": 1}), ("read_picture", {})):
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("get_task", {}),
+        ("wait_for_image", {"timeout_seconds": 1}),
+        ("view_image", {}),
+        ("read_picture", {}),
+    ]
+    for tool, more in calls:
         result = await client.call_tool(tool, {"task_id": task_id, **more})
         said.append(f"{tool} {result.is_error} {result.structured_content} {text(result)}")
     uris = [f"nanobanana://tasks/{task_id}", f"nanobanana://tasks/{task_id}/images/0", url]

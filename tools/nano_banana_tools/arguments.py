@@ -112,6 +112,15 @@ def _seconds(default: float) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _whole(default: int | None) -> BeforeValidator:
+    def read(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("it must be a whole number")  # noqa: TRY004 - pydantic wants ValueError
+        return default if value is None else value
+
+    return BeforeValidator(read)
+
+
 def _described(schema: dict[str, Any], description: str) -> WithJsonSchema:
     return WithJsonSchema({**schema, "description": description})
 
@@ -184,4 +193,15 @@ TimeoutSeconds = Annotated[
         {"type": "number", "minimum": 1, "maximum": 240, "default": 45},
         "Longest wait. Many hosts cut a call at 60 s.",
     ),
+]
+Number = Annotated[
+    Annotated[int, Field(ge=0)] | None,
+    _whole(None),
+    _described({"type": "integer", "minimum": 0}, "Which picture, from 0. Leave out for all."),
+]
+MaxSide = Annotated[
+    int,
+    _whole(1024),
+    Field(ge=64, le=2048),
+    _described({"type": "integer", "minimum": 64, "maximum": 2048, "default": 1024}, "Longest side, in pixels."),
 ]

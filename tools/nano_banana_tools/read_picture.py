@@ -8,14 +8,12 @@ from typing import Annotated
 from mcp.types import Annotations, CallToolResult, ImageContent
 from pydantic import Field
 
-from nano_banana_mcp.images.errors import PictureTooLarge
-from nano_banana_mcp.images.picture import Picture
 from nano_banana_tools.arguments import TaskId
 from nano_banana_tools.context import CurrentStudio, principal
 
 DESCRIPTION = "For the picture's own view only: its bytes. To show or link a picture, use its url."
 
-MOST_BYTES = 700_000
+MOST_SIDE, MOST_BYTES = 2048, 700_000
 """In base64 below the 1 MB at which hosts refuse a result."""
 
 
@@ -26,7 +24,7 @@ async def read_picture(
 ) -> CallToolResult:
     """The bytes of a picture, small enough for a result."""
     generation = await studio.look(task_id, principal())
-    picture = _small_enough(await studio.album.open(generation, number))
+    picture = await studio.album.view(generation, number, max_side=MOST_SIDE, max_bytes=MOST_BYTES)
     content = ImageContent(
         type="image",
         data=base64.b64encode(picture.data).decode(),
@@ -35,10 +33,3 @@ async def read_picture(
     )
     prompt = {} if generation.prompt is None else {"nano-banana/prompt": generation.prompt}
     return CallToolResult(content=[content], _meta=prompt)
-
-
-def _small_enough(picture: Picture) -> Picture:
-    if len(picture.data) > MOST_BYTES:
-        size = f"{len(picture.data) / 1_000_000:.1f} MB"
-        raise PictureTooLarge(f"The picture has {size}, too much for a result.", hint="Open its URL instead.")
-    return picture

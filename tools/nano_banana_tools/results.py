@@ -29,7 +29,7 @@ class ImageResult(BaseModel):
 
 
 class GenerationResult(BaseModel):
-    """The one answer shape of all three tools."""
+    """The one answer shape of all tools that have one."""
 
     task_id: str
     status: Literal["pending", "submitted", "in_progress", "success", "failed", "unknown"]

@@ -39,7 +39,8 @@ from nano_banana_tools.subscriptions import OwnedBus, SessionSubscriptions
 
 INSTRUCTIONS = (
     "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
-    "picture. A timeout loses nothing: wait again with the same task_id. Show the person the picture's URL."
+    "picture, view_image lets you see it. A timeout loses nothing: wait again with the same task_id. Show the "
+    "person the picture's URL."
 )
 
 # What only a new version of the server changes.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import anyio
 
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.models import Generation
@@ -11,7 +14,11 @@ from nano_banana_mcp.images.picture import Picture
 from nano_banana_mcp.urls import http_url
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.images.fetch import PictureFetcher
+    from nano_banana_mcp.images.library import Library
+    from nano_banana_mcp.images.shrink import Shrunk
+
+MOST_DECODED_AT_ONCE = 2
+"""Each may take some 400 MB, for the worst picture that is decoded at all; 110 MB for one of 4096 x 4096."""
 
 
 class NoSuchPicture(LookupError):
@@ -30,7 +37,13 @@ class Album:
         self._ledger = ledger
         self._opened_at = opened_at
         self._trusted_origins = trusted_origins
-        self._opened_fetcher: PictureFetcher | None = None
+        self._cache: tuple[Path | None, int] = (None, 0)
+        self._opened_library: Library | None = None
+        self._decoders = anyio.CapacityLimiter(MOST_DECODED_AT_ONCE)
+
+    def keep_fetched(self, folder: Path, most_bytes: int) -> None:
+        """From now on, keep fetched pictures in ``folder``: the ones used last, up to ``most_bytes``."""
+        self._cache = (folder, most_bytes)
 
     def still_serves(self, known: Generation) -> bool:
         """Whether the URLs of its pictures can lead anywhere: those of a sandbox inside a server ended with it."""
@@ -38,8 +51,8 @@ class Album:
 
     async def aclose(self) -> None:
         """Close what was opened for fetching."""
-        if self._opened_fetcher is not None:
-            await self._opened_fetcher.aclose()
+        if self._opened_library is not None:
+            await self._opened_library.aclose()
 
     async def open(self, known: Generation, number: int) -> Picture:
         """The bytes of a picture, by its generation and its number in it.
@@ -52,11 +65,24 @@ class Album:
             raise NoSuchPicture
         url = known.images[number].url
         if url is not None:
-            return await self._fetcher.fetch(url)
+            return await self._library.get(url)
         kept = await self._ledger.picture(known.intent_id, number)
         if kept is None:
             raise NoSuchPicture
         return kept
+
+    async def view(self, known: Generation, number: int, *, max_side: int, max_bytes: int) -> Shrunk:
+        """A picture, small enough to be looked at (see :func:`~nano_banana_mcp.images.shrink.shrink`).
+
+        Raises:
+            NoSuchPicture: it has no picture of that number.
+            PictureError: the bytes cannot be had, or not be shrunk.
+        """
+        from nano_banana_mcp.images.aside import shrink_aside
+
+        picture = await self.open(known, number)
+        async with self._decoders:
+            return await shrink_aside(picture, max_side=max_side, max_bytes=max_bytes)
 
     async def by_url(self, url: str, principal: str = "") -> Picture:
         """The bytes of a picture, by the URL that this server handed out to this caller for it.
@@ -68,12 +94,12 @@ class Album:
         address = http_url(url)  # clients differ in how they spell a URL that they were handed
         if address is None or await self._ledger.find_image(address, principal) is None:
             raise NoSuchPicture
-        return await self._fetcher.fetch(address)
+        return await self._library.get(address)
 
     @property
-    def _fetcher(self) -> PictureFetcher:
-        if self._opened_fetcher is None:
-            from nano_banana_mcp.images.fetch import PictureFetcher
+    def _library(self) -> Library:
+        if self._opened_library is None:
+            from nano_banana_mcp.images.library import Library
 
-            self._opened_fetcher = PictureFetcher(trusted_origins=self._trusted_origins)
-        return self._opened_fetcher
+            self._opened_library = Library(self._trusted_origins, *self._cache)
+        return self._opened_library
