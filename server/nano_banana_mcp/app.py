@@ -23,6 +23,7 @@ from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.limits import Limits, Quotas
+from nano_banana_mcp.generations.places import Places
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
@@ -55,6 +56,7 @@ def build_server(
     accounts: Accounts | None = None,
     *,
     care: bool = False,
+    local: bool = False,
 ) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves.
 
@@ -62,8 +64,9 @@ def build_server(
         callback_for: Where the API should tell of the end of an intent, if it should.
         accounts: Who may use what, where callers are asked who they are.
         care: Whether to ask about tasks that nobody waits for, too.
+        local: Whether its callers are on this machine, as over stdio: only then may they name files.
     """
-    return ImageServer(open_studio(settings, callback_for, accounts, care=care))
+    return ImageServer(open_studio(settings, callback_for, accounts, care=care, local=local))
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -101,6 +104,7 @@ async def open_studio(
     accounts: Accounts | None = None,
     *,
     care: bool = False,
+    local: bool = False,
 ) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with (
@@ -121,9 +125,20 @@ async def open_studio(
             callback_for=callback_for,
             accounts=accounts or Accounts(quotas=quotas(settings)),
             care=care,
+            places=_places(settings, accounts, local=local),
         ) as studio,
     ):
         yield studio
+
+
+def _places(settings: Settings, accounts: Accounts | None, *, local: bool) -> Places:
+    others = settings.allowed_host_names or settings.public_url or (accounts is not None and accounts.asked)
+    return Places(
+        output=settings.output_dir,
+        output_shown=local or not others,
+        inputs=settings.input_folders if local else None,
+        reference_side=settings.reference_max_side,
+    )
 
 
 def quotas(

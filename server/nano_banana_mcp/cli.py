@@ -1,4 +1,4 @@
-"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history]``."""
+"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history | save]``."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     gc.disable()
     from nano_banana_mcp.app import build_server, configure_logging, serve_stdio
 
-    server = build_server(settings)
+    server = build_server(settings, local=True)
     gc.freeze()
     gc.enable()
     configure_logging(settings.log_level)
@@ -126,6 +126,12 @@ def _history(settings: Settings, arguments: argparse.Namespace) -> int:
     )
 
 
+def _save(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import save
+
+    return save.run(settings, arguments.task_id, arguments.output)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nano-banana-mcp",
@@ -146,7 +152,12 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="make a picture: a real client, a real server process")
     demo.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to draw (default: a lighthouse at dawn)")
-    demo.add_argument("--output", type=Path, metavar="FOLDER", help="where to save it (default: ./pictures)")
+    demo.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where to save it (default: NANO_BANANA_OUTPUT_DIR, else ./pictures)",
+    )
     demo.set_defaults(run=_demo)
 
     sandbox = commands.add_parser("sandbox", help="run the stand-in for the image API alone")
@@ -179,7 +190,12 @@ def _parser() -> argparse.ArgumentParser:
     history.add_argument("--limit", type=int, default=50, help="most rows shown, 0 for all (default: 50)")
     history.set_defaults(run=_history)
 
-    for command in (serve, demo, sandbox, doctor, history):
+    save = commands.add_parser("save", help="save a task's pictures into a folder")
+    save.add_argument("task_id", metavar="TASK_ID", help="as generate_image and history tell it")
+    save.add_argument("--output", type=Path, metavar="FOLDER", help="where (default: NANO_BANANA_OUTPUT_DIR)")
+    save.set_defaults(run=_save)
+
+    for command in (serve, demo, sandbox, doctor, history, save):
         # SUPPRESS: what was given before the command must not be overwritten by the command's default.
         _add_common(command, default=argparse.SUPPRESS)
     return parser

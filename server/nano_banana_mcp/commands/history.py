@@ -137,6 +137,7 @@ async def _settle(settings: Settings) -> int:
                     trouble = True
                     words = f"could not be asked: {error.message} {error.hint}"
             sys.stdout.write(f"{known.handle}  {words}\n")
+        await studio.settled()
     return 1 if trouble else 0
 
 

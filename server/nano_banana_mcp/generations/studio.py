@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,8 +23,13 @@ from nano_banana_mcp.generations.journal import hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
+from nano_banana_mcp.generations.places import Places
 from nano_banana_mcp.generations.schedule import Pace, SafetyPace
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
+
+if TYPE_CHECKING:
+    from nano_banana_mcp.generations.keeper import Keeper, Kept
+    from nano_banana_mcp.generations.references import References
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +39,9 @@ NOT_FOUND_GRACE_SECONDS = 60.0
 NO_SUCH_TASK = "This server knows no such task of yours."
 
 CLOSING_SECONDS = 2.0
+
+KEEPING_SECONDS = 10.0
+"""How long a call that hands back a finished picture waits for it to be saved."""
 
 
 class Studio:
@@ -46,6 +54,8 @@ class Studio:
     _waiting: Waiting
     _tasks: TaskGroup
     _maker: Maker
+    _keeper: Keeper | None = None
+    _references: References | None = None
 
     def __init__(
         self,
@@ -57,6 +67,7 @@ class Studio:
         api: str,
         callback_for: Callable[[str], str] | None,
         accounts: Accounts,
+        places: Places,
         now: Callable[[], float],
     ) -> None:
         self._client = client
@@ -66,6 +77,7 @@ class Studio:
         self.default_model = default_model
         self._api = api
         self._callbacks = Callbacks(callback_for)
+        self._places = places
         self.on_change: Callable[[Generation], None] = lambda generation: None
         self.now = now
 
@@ -82,6 +94,7 @@ class Studio:
         callback_for: Callable[[str], str] | None = None,
         accounts: Accounts | None = None,
         care: bool = False,
+        places: Places | None = None,
         now: Callable[[], float] = time.time,
     ) -> AsyncIterator[Self]:
         """A studio that works within the block; leaving it closes the connections and the ledger.
@@ -92,6 +105,7 @@ class Studio:
             callback_for: Where the API should tell of the end of an intent, for requests that name no place.
             accounts: Who may use what; without, nobody is asked who they are.
             care: Whether to ask about tasks that nobody waits for, too.
+            places: Which folders may be used; none by default.
             now: Wall-clock time, Unix seconds.
         """
         studio = cls(
@@ -102,6 +116,7 @@ class Studio:
             api=api,
             callback_for=callback_for,
             accounts=accounts or Accounts(),
+            places=places or Places(),
             now=now,
         )
         try:
@@ -110,9 +125,12 @@ class Studio:
                 waiting_room(studio._ask, studio._pace, now) as studio._waiting,
             ):
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now)
+                studio._keeper = studio._opened_keeper()
                 if care:
                     studio._tasks.start_soon(studio._caretaker().run)
                 yield studio
+                with anyio.move_on_after(CLOSING_SECONDS):
+                    await studio._saved()
                 studio._tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
@@ -140,6 +158,7 @@ class Studio:
 
         Raises:
             DefapiError: nothing was made.
+            PictureError: a reference picture cannot be used.
             RequestIdTaken: ``request_id`` stands for another request.
             LimitReached: the caller may not make it now.
             LedgerError: it cannot be told whether ``request_id`` was used before, or nothing can be written for a
@@ -158,19 +177,26 @@ class Studio:
         )
         if request.callback_url is None and (address := self._callbacks.address(intent.intent_id)):
             request = request.model_copy(update={"callback_url": address})
-        generation = await self._maker.make_once(request, intent)
+        generation = await self._maker.make_once(request, intent, lambda asked: self._ready(asked, principal))
         self.on_change(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
-            return Waited(generation, note=self.ledger.problem)
+            return Waited(generation, note=self.ledger.problem, kept=await self.kept(generation))
         return await self._wait(generation, wait_seconds, report)
 
     async def settled(self) -> None:
-        """Return when every submit that is under way is recorded."""
+        """Return when every submit that is under way is recorded, and every finished picture saved."""
         await self._client.settled()
+        await self._saved()
+
+    async def kept(self, generation: Generation, seconds: float = KEEPING_SECONDS) -> Kept | None:
+        """Where its pictures were saved. Waits at most ``seconds`` for that, and sees to it if nobody has yet."""
+        return None if self._keeper is None else await self._keeper.kept(generation, seconds)
 
     def drain(self) -> None:
         """Let every wait end with the state as it is: the server is about to end."""
         self._waiting.drain()
+        if self._keeper is not None:
+            self._keeper.drain()
 
     async def called_back(self, intent_id: str, task_id: str) -> bool:
         """The API says that a task of this intent has ended: ask it. Returns whether there is such an intent.
@@ -234,13 +260,38 @@ class Studio:
         return await self._wait(await self._known(handle, principal), seconds, report)
 
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
+        began = anyio.current_time()
         try:
             waited = await self._waiting.wait(known, seconds, report)
         except DefapiError as trouble:
             if known.submitted_at is None:
                 raise
             waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
-        return replace(waited, note=self.ledger.problem)
+        left = max(2.0, seconds - (anyio.current_time() - began))
+        kept = await self.kept(waited.generation, min(KEEPING_SECONDS, left))
+        return replace(waited, note=self.ledger.problem, kept=kept)
+
+    def _opened_keeper(self) -> Keeper | None:
+        if self._places.output is None:
+            return None
+        from nano_banana_mcp.generations.keeper import Keeper
+        from nano_banana_mcp.images.folder import PictureFolder
+
+        folder = PictureFolder(self._places.output)
+        return Keeper(self.album, folder, self._tasks, self.now, shown=self._places.output_shown)
+
+    async def _saved(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.settled()
+
+    async def _ready(self, request: SubmitRequest, principal: str) -> SubmitRequest:
+        if not request.images:
+            return request
+        if self._references is None:
+            from nano_banana_mcp.generations.references import References
+
+            self._references = References(self.look, self.album, self._keeper, self._places)
+        return await self._references.ready(request, principal)
 
     def _caretaker(self) -> Caretaker:
         def in_care(known: Generation) -> bool:
@@ -287,5 +338,7 @@ class Studio:
             self.on_change(latest)
         if latest.finished:
             self._callbacks.ended(latest.intent_id)
+            if self._keeper is not None:
+                self._keeper.keep(latest)
             logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)
         return latest

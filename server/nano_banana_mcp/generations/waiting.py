@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -13,6 +14,9 @@ from anyio.abc import TaskGroup
 from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer, Refused, TaskNotFound, Unreachable
 from nano_banana_mcp.generations import schedule
 from nano_banana_mcp.generations.models import Generation
+
+if TYPE_CHECKING:
+    from nano_banana_mcp.generations.keeper import Kept
 
 REPORT_EVERY_SECONDS = 3.0
 
@@ -32,12 +36,14 @@ Report = Callable[[Generation, float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """How a wait ended: the last known state, the trouble that the last query met, and what else to know."""
+    """How a wait ended: the last known state, the trouble that the last query met, and what else to know (``kept``:
+    what became of the saving of its pictures)."""
 
     generation: Generation
     trouble: DefapiError | None = None
     note: str | None = None
     given_up: bool = False
+    kept: Kept | None = None
 
 
 @dataclass
