@@ -21,9 +21,9 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.accounts import Accounts
+from nano_banana_mcp.generations.desk import Places
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.limits import Limits, Quotas
-from nano_banana_mcp.generations.places import Places
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS

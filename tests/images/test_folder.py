@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nano_banana_mcp.images import folder as module
 from nano_banana_mcp.images.folder import LINES, PictureFolder
 from nano_banana_mcp.images.metadata import Facts
 from nano_banana_mcp.images.picture import Picture
@@ -161,7 +160,7 @@ def test_a_file_system_without_hard_links_serves_as_well(tmp_path: Path, monkeyp
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr(module.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     folder = PictureFolder(tmp_path)
     path = folder.save(PNG, FACTS)
     with Image.open(path) as opened:

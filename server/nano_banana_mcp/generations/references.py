@@ -11,8 +11,8 @@ import anyio.to_thread
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.album import Album, NoSuchPicture
+from nano_banana_mcp.generations.desk import Places
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.places import Places
 from nano_banana_mcp.images.errors import PictureError, PictureUnavailable
 from nano_banana_mcp.images.picture import Picture
 from nano_banana_mcp.urls import PICTURE_URI

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import anyio
 from anyio.abc import TaskGroup
@@ -19,17 +19,13 @@ from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.callbacks import Callbacks
 from nano_banana_mcp.generations.caretaker import Caretaker
+from nano_banana_mcp.generations.desk import Desk, Places
 from nano_banana_mcp.generations.journal import hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
-from nano_banana_mcp.generations.places import Places
 from nano_banana_mcp.generations.schedule import Pace, SafetyPace
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
-
-if TYPE_CHECKING:
-    from nano_banana_mcp.generations.keeper import Keeper, Kept
-    from nano_banana_mcp.generations.references import References
 
 logger = logging.getLogger(__name__)
 
@@ -40,22 +36,20 @@ NO_SUCH_TASK = "This server knows no such task of yours."
 
 CLOSING_SECONDS = 2.0
 
-KEEPING_SECONDS = 10.0
-"""How long a call that hands back a finished picture waits for it to be saved."""
-
 
 class Studio:
     """Makes pictures through the API. Made by :meth:`open`.
 
     Attributes:
         on_change: Told each generation whose state has changed.
+        desk: Keeps its pictures on disk, and gets references ready.
     """
+
+    desk: Desk
 
     _waiting: Waiting
     _tasks: TaskGroup
     _maker: Maker
-    _keeper: Keeper | None = None
-    _references: References | None = None
 
     def __init__(
         self,
@@ -67,7 +61,6 @@ class Studio:
         api: str,
         callback_for: Callable[[str], str] | None,
         accounts: Accounts,
-        places: Places,
         now: Callable[[], float],
     ) -> None:
         self._client = client
@@ -77,7 +70,6 @@ class Studio:
         self.default_model = default_model
         self._api = api
         self._callbacks = Callbacks(callback_for)
-        self._places = places
         self.on_change: Callable[[Generation], None] = lambda generation: None
         self.now = now
 
@@ -116,7 +108,6 @@ class Studio:
             api=api,
             callback_for=callback_for,
             accounts=accounts or Accounts(),
-            places=places or Places(),
             now=now,
         )
         try:
@@ -125,12 +116,12 @@ class Studio:
                 waiting_room(studio._ask, studio._pace, now) as studio._waiting,
             ):
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now)
-                studio._keeper = studio._opened_keeper()
+                studio.desk = Desk(studio.album, places or Places(), studio.look, studio._tasks, now)
                 if care:
                     studio._tasks.start_soon(studio._caretaker().run)
                 yield studio
                 with anyio.move_on_after(CLOSING_SECONDS):
-                    await studio._saved()
+                    await studio.desk.settled()
                 studio._tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
@@ -177,26 +168,21 @@ class Studio:
         )
         if request.callback_url is None and (address := self._callbacks.address(intent.intent_id)):
             request = request.model_copy(update={"callback_url": address})
-        generation = await self._maker.make_once(request, intent, lambda asked: self._ready(asked, principal))
+        generation = await self._maker.make_once(request, intent, lambda asked: self.desk.ready(asked, principal))
         self.on_change(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
-            return Waited(generation, note=self.ledger.problem, kept=await self.kept(generation))
+            return Waited(generation, note=self.ledger.problem, kept=await self.desk.kept(generation))
         return await self._wait(generation, wait_seconds, report)
 
     async def settled(self) -> None:
         """Return when every submit that is under way is recorded, and every finished picture saved."""
         await self._client.settled()
-        await self._saved()
-
-    async def kept(self, generation: Generation, seconds: float = KEEPING_SECONDS) -> Kept | None:
-        """Where its pictures were saved. Waits at most ``seconds`` for that, and sees to it if nobody has yet."""
-        return None if self._keeper is None else await self._keeper.kept(generation, seconds)
+        await self.desk.settled()
 
     def drain(self) -> None:
         """Let every wait end with the state as it is: the server is about to end."""
         self._waiting.drain()
-        if self._keeper is not None:
-            self._keeper.drain()
+        self.desk.drain()
 
     async def called_back(self, intent_id: str, task_id: str) -> bool:
         """The API says that a task of this intent has ended: ask it. Returns whether there is such an intent.
@@ -267,31 +253,8 @@ class Studio:
             if known.submitted_at is None:
                 raise
             waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
-        left = max(2.0, seconds - (anyio.current_time() - began))
-        kept = await self.kept(waited.generation, min(KEEPING_SECONDS, left))
+        kept = await self.desk.kept(waited.generation, seconds - (anyio.current_time() - began))
         return replace(waited, note=self.ledger.problem, kept=kept)
-
-    def _opened_keeper(self) -> Keeper | None:
-        if self._places.output is None:
-            return None
-        from nano_banana_mcp.generations.keeper import Keeper
-        from nano_banana_mcp.images.folder import PictureFolder
-
-        folder = PictureFolder(self._places.output)
-        return Keeper(self.album, folder, self._tasks, self.now, shown=self._places.output_shown)
-
-    async def _saved(self) -> None:
-        if self._keeper is not None:
-            await self._keeper.settled()
-
-    async def _ready(self, request: SubmitRequest, principal: str) -> SubmitRequest:
-        if not request.images:
-            return request
-        if self._references is None:
-            from nano_banana_mcp.generations.references import References
-
-            self._references = References(self.look, self.album, self._keeper, self._places)
-        return await self._references.ready(request, principal)
 
     def _caretaker(self) -> Caretaker:
         def in_care(known: Generation) -> bool:
@@ -338,7 +301,6 @@ class Studio:
             self.on_change(latest)
         if latest.finished:
             self._callbacks.ended(latest.intent_id)
-            if self._keeper is not None:
-                self._keeper.keep(latest)
+            self.desk.keep(latest)
             logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)
         return latest
