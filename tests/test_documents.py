@@ -28,7 +28,7 @@ def test_every_setting_is_in_the_readme() -> None:
         assert f"`{field.validation_alias}`" in README
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/sandbox.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/deploy.md", "docs/sandbox.md"])
 def test_every_file_that_a_document_links_to_exists(document: str) -> None:
     file = ROOT / document
     text = file.read_text(encoding="utf-8")

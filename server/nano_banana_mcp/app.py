@@ -25,6 +25,7 @@ from nano_banana_mcp.generations.desk import Places
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.limits import Limits, Quotas
 from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
     from nano_banana_mcp.generations.sqlite import SqliteLedger
 
 Number = TypeVar("Number", int, Decimal)
-
-# Below these levels they log URLs, texts of errors and raw messages, which may hold a prompt, or what is no news.
-_PROMPTS_BELOW = {
-    "httpx": logging.WARNING,
-    "httpcore": logging.WARNING,
-    "mcp.server.mcpserver": logging.WARNING,
-    "mcp": logging.INFO,
-    "stamina": logging.ERROR,
-}
 
 SIGNAL_GRACE_SECONDS = 3.5
 LAST_WRITE_SECONDS = 0.5
@@ -57,6 +49,7 @@ def build_server(
     *,
     care: bool = False,
     local: bool = False,
+    telemetry: Telemetry = UNTOLD,
 ) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves.
 
@@ -65,8 +58,10 @@ def build_server(
         accounts: Who may use what, where callers are asked who they are.
         care: Whether to ask about tasks that nobody waits for, too.
         local: Whether its callers are on this machine, as over stdio: only then may they name files.
+        telemetry: Told what happens.
     """
-    return ImageServer(open_studio(settings, callback_for, accounts, care=care, local=local))
+    studio = open_studio(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
+    return ImageServer(studio, telemetry)
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -105,6 +100,7 @@ async def open_studio(
     *,
     care: bool = False,
     local: bool = False,
+    telemetry: Telemetry = UNTOLD,
 ) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with (
@@ -126,6 +122,7 @@ async def open_studio(
             accounts=accounts or Accounts(quotas=quotas(settings)),
             care=care,
             places=_places(settings, accounts, local=local),
+            telemetry=telemetry,
         ) as studio,
     ):
         yield studio
@@ -196,17 +193,6 @@ def prune(settings: Settings, ledger: SqliteLedger) -> int:
     oldest = None if settings.keep_days is None else time.time() - settings.keep_days * 86_400
     most = None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000)
     return ledger.prune(older_than=oldest, most_bytes=most)
-
-
-def configure_logging(level: str) -> None:
-    """Log to stderr: while serving stdio, stdout is the protocol."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name, least in _PROMPTS_BELOW.items():
-        logging.getLogger(name).setLevel(max(least, root.level))
 
 
 def _trusted_origins(base_url: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history | save]``."""
+"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history | save | token]``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     overrides: dict[str, Any] = {"sandbox": True} if arguments.sandbox else {}
     if arguments.run is _serve:
-        given = {name: getattr(arguments, name, None) for name in ("host", "port")}
+        given = {name: getattr(arguments, name, None) for name in ("host", "port", "allow_unauthenticated")}
         overrides |= {name: value for name, value in given.items() if value is not None}
     if arguments.run is _doctor and arguments.public_url:
         overrides["public_url"] = arguments.public_url
@@ -62,24 +62,28 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
         return _serve_http(settings)
 
     gc.disable()
-    from nano_banana_mcp.app import build_server, configure_logging, serve_stdio
+    from nano_banana_mcp.app import build_server, serve_stdio
+    from nano_banana_mcp.logs import configure_logging
 
     server = build_server(settings, local=True)
     gc.freeze()
     gc.enable()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     anyio.run(serve_stdio, server)
     return 0
 
 
 def _serve_http(settings: Settings) -> int:
-    from nano_banana_mcp.app import configure_logging
-    from nano_banana_mcp.hosting.serve import BindRefused, serve_http
+    from nano_banana_mcp.hosting.binds import BindRefused
+    from nano_banana_mcp.hosting.principals import BadPrincipals
+    from nano_banana_mcp.hosting.serve import serve_http
+    from nano_banana_mcp.logs import configure_logging
+    from nano_banana_mcp.settings import SettingsError
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     try:
         serve_http(settings)
-    except (BindRefused, OSError) as error:
+    except (BindRefused, BadPrincipals, SettingsError, OSError) as error:
         sys.stderr.write(f"nano-banana-mcp: {error}\n")
         return 1
     return 0
@@ -132,6 +136,13 @@ def _save(settings: Settings, arguments: argparse.Namespace) -> int:
     return save.run(settings, arguments.task_id, arguments.output)
 
 
+def _token(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import tokens
+
+    file = arguments.file or settings.tokens_file or settings.state_path / "tokens.json"
+    return tokens.run(settings, arguments.action, file.expanduser().absolute(), arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nano-banana-mcp",
@@ -148,6 +159,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--http", action="store_true", help="serve streamable HTTP at /mcp")
     serve.add_argument("--host", help="address to listen on (default: NANO_BANANA_HOST)")
     serve.add_argument("--port", type=int, help="port to listen on (default: NANO_BANANA_PORT)")
+    serve.add_argument(
+        "--allow-unauthenticated",
+        action="store_true",
+        default=None,
+        help="listen beyond this machine without asking who calls",
+    )
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser("demo", help="make a picture: a real client, a real server process")
@@ -195,7 +212,22 @@ def _parser() -> argparse.ArgumentParser:
     save.add_argument("--output", type=Path, metavar="FOLDER", help="where (default: NANO_BANANA_OUTPUT_DIR)")
     save.set_defaults(run=_save)
 
-    for command in (serve, demo, sandbox, doctor, history, save):
+    token = commands.add_parser("token", help="who may call over HTTP: create, list and revoke tokens")
+    actions = token.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    create = actions.add_parser("create", help="make a token, of a new principal or one more of a known one")
+    create.add_argument("--api-key", action="store_true", help="ask for the principal's own key for the image API")
+    actions.add_parser("list", help="who has tokens")
+    revoke = actions.add_parser("revoke", help="take all tokens and the key of a principal away")
+    revoke.add_argument("--id", metavar="ID", help="only the token that `list` shows under this id")
+    key = actions.add_parser("key", help="set a principal's own key for the image API; oauth:… for one of the issuer")
+    key.add_argument("--remove", action="store_true", help="use the server's key again")
+    for name, action in actions.choices.items():
+        if name != "list":
+            action.add_argument("name", metavar="NAME", help="the principal")
+        action.add_argument("--file", type=Path, metavar="FILE", help="default: NANO_BANANA_TOKENS_FILE")
+    token.set_defaults(run=_token)
+
+    for command in (serve, demo, sandbox, doctor, history, save, token, *actions.choices.values()):
         # SUPPRESS: what was given before the command must not be overwritten by the command's default.
         _add_common(command, default=argparse.SUPPRESS)
     return parser

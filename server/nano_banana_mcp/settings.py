@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from nano_banana_mcp.urls import http_url
+from nano_banana_mcp.urls import LOOPBACK_HOSTS, http_url
 
 _UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["text", "json"]
 
 
 class SettingsError(ValueError):
@@ -33,6 +35,26 @@ def _base_url(value: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must be a bare URL: no user name, query or fragment")
     return url.rstrip("/")
+
+
+def _issuers_url(value: str) -> str:
+    """As it is, to the last slash: a token's issuer is compared letter for letter."""
+    url = http_url(value)
+    if url is None:
+        raise ValueError("must be an https URL such as https://login.example.org")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK_HOSTS:
+        raise ValueError("must be an https URL: who can change what travels could let anyone in")
+    if parts.username or parts.password or parts.fragment:
+        raise ValueError("must be a bare URL: no user name or fragment")
+    return value.strip()
+
+
+def _scopes(value: str) -> str:
+    names = value.replace(",", " ").split()
+    if not all(_SCOPE.fullmatch(name) for name in names):
+        raise ValueError("must be names of scopes, with spaces or commas between them")
+    return " ".join(names)
 
 
 def _absolute(value: Path) -> Path:
@@ -153,6 +175,37 @@ class Settings(BaseSettings):
         validation_alias="NANO_BANANA_ALLOWED_HOSTS",
         description="Host names besides this machine's that HTTP requests may name (a reverse proxy's), with commas.",
     )
+    tokens_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        validation_alias="NANO_BANANA_TOKENS_FILE",
+        description="File of users and their hashed tokens (`nano-banana-mcp token`); HTTP requests then need one.",
+    )
+    oauth_issuer: Annotated[str, AfterValidator(_issuers_url)] | None = Field(
+        None,
+        validation_alias="NANO_BANANA_OAUTH_ISSUER",
+        description="OAuth issuer, letter for letter, whose access tokens (JWT) HTTP requests may carry.",
+    )
+    oauth_audience: str | None = Field(
+        None,
+        validation_alias="NANO_BANANA_OAUTH_AUDIENCE",
+        min_length=1,
+        description="Audience that those tokens must name. Default: `/mcp` under NANO_BANANA_PUBLIC_URL.",
+    )
+    oauth_jwks_url: Annotated[str, AfterValidator(_issuers_url)] | None = Field(
+        None,
+        validation_alias="NANO_BANANA_OAUTH_JWKS_URL",
+        description="Where the issuer's public keys are. Default: where its metadata says.",
+    )
+    oauth_scopes: Annotated[str, AfterValidator(_scopes)] = Field(
+        "",
+        validation_alias="NANO_BANANA_OAUTH_SCOPES",
+        description="Scopes that those tokens must have, with spaces or commas.",
+    )
+    allow_unauthenticated: bool = Field(
+        False,
+        validation_alias="NANO_BANANA_ALLOW_UNAUTHENTICATED",
+        description="Let `serve --http` listen beyond this machine without asking who calls.",
+    )
     public_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
         None,
         validation_alias="NANO_BANANA_PUBLIC_URL",
@@ -241,6 +294,11 @@ class Settings(BaseSettings):
         validation_alias="NANO_BANANA_LOG_LEVEL",
         description="What is logged, on stderr: DEBUG, INFO, WARNING or ERROR.",
     )
+    log_format: LogFormat = Field(
+        "text",
+        validation_alias="NANO_BANANA_LOG_FORMAT",
+        description="How: `text`, or `json` with one object a line.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -256,8 +314,9 @@ class Settings(BaseSettings):
             for name, value in values.items()
             if name in ("DEFAPI_API_KEY", "api_key") or not (isinstance(value, str) and _UNFILLED.fullmatch(value))
         }
-        level = kept.get("NANO_BANANA_LOG_LEVEL")
-        return {**kept, "NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else kept
+        level, form = kept.get("NANO_BANANA_LOG_LEVEL"), kept.get("NANO_BANANA_LOG_FORMAT")
+        cased = {"NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else {}
+        return kept | cased | ({"NANO_BANANA_LOG_FORMAT": form.lower()} if isinstance(form, str) else {})
 
     @property
     def allowed_host_names(self) -> list[str]:

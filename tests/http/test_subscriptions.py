@@ -112,7 +112,7 @@ async def test_who_unsubscribes_is_told_no_more() -> None:
 
 async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
     bus = OwnedBus()
-    server = ImageServer(open_studio(load_settings(sandbox=True, sandbox_seconds=3600.0)), bus)
+    server = ImageServer(open_studio(load_settings(sandbox=True, sandbox_seconds=3600.0)), bus=bus)
     async with Client(server, mode="legacy") as client:
         await subscribe(client, f"nanobanana://tasks/{await make(client)}")
         assert bus.listeners == 1

@@ -11,8 +11,11 @@ from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.exceptions import MCPError
 from mcp.types import (
+    INVALID_PARAMS,
     CallToolResult,
+    GetPromptResult,
     InputRequiredResult,
     Resource,
     ResourceTemplate,
@@ -25,9 +28,11 @@ from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.album import NoSuchPicture
 from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_tools import boundary, resources
 from nano_banana_tools.context import principal
+from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
 from nano_banana_tools.subscriptions import OwnedBus, SessionSubscriptions
 
@@ -45,10 +50,16 @@ class ImageServer(MCPServer[Studio]):
 
     Args:
         studio: Opens the studio; entered once, when serving begins.
+        telemetry: Told how calls went.
         bus: Tells who subscribes of changes.
     """
 
-    def __init__(self, studio: AbstractAsyncContextManager[Studio], bus: OwnedBus | None = None) -> None:
+    def __init__(
+        self,
+        studio: AbstractAsyncContextManager[Studio],
+        telemetry: Telemetry = UNTOLD,
+        bus: OwnedBus | None = None,
+    ) -> None:
         self._studio: Studio | None = None
         self._bus = bus or OwnedBus()
         self._sessions = SessionSubscriptions(self._bus)
@@ -60,12 +71,14 @@ class ImageServer(MCPServer[Studio]):
                 yield self._studio
                 self._sessions.tasks.cancel_scope.cancel()
 
+        served = tools()
         super().__init__(
             "nano-banana-mcp",
             title="Nano Banana",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=tools(),
+            tools=served,
+            middleware=[Observer(telemetry, {tool.name for tool in served})],
             lifespan=lifespan,
             subscriptions=self._bus,
             cache_hints={"tools/list": _LASTING, "resources/templates/list": _LASTING, "server/discover": _LASTING},
@@ -105,6 +118,11 @@ class ImageServer(MCPServer[Studio]):
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
+        return self.problem
+
+    @property
+    def problem(self) -> str | None:
+        """As :meth:`not_ready`, by what is known without looking."""
         return "The server is starting." if self._studio is None else self._studio.ledger.problem
 
     async def call_tool(
@@ -126,6 +144,12 @@ class ImageServer(MCPServer[Studio]):
             if worded is None:
                 raise
             raise worded from error.__cause__
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Studio, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """There is none. The SDK would log the caller's mistake as a trouble of this server, and answer so."""
+        raise MCPError(INVALID_PARAMS, "This server has no prompts")
 
     async def list_resources(self) -> list[Resource]:
         """The recent tasks and pictures, as they are now."""

@@ -15,6 +15,7 @@ from nano_banana_mcp.defapi.budget import QueryBudget
 from nano_banana_mcp.defapi.connection import Broken, Connection
 from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, OutcomeUnknown, Unreachable
 from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
+from nano_banana_mcp.tracing import name_task, request_span
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -58,6 +59,7 @@ class DefapiClient:
         queries_per_second: float | None = None,
     ) -> None:
         self.base_url = base_url
+        self._host = urlsplit(base_url).hostname
         self._key = key
         self._key_problem = key_problem or "No API key is set."
         self._timeout = timeout_seconds
@@ -108,7 +110,7 @@ class DefapiClient:
             NotSent, Refused, NoAnswer: see their words; asking again is always free.
         """
         secret = self._require_key(key, asking=True)
-        with _asking(secret):
+        with _asking(secret), request_span("defapi.query", "GET", self._host, nano_banana__task_id=task_id):
             answer = await self._ask("/api/task/query", {"task_id": task_id}, secret)
             snapshot = answers.read_query(answer)
         reason = None if snapshot.reason is None else _without_key(snapshot.reason, secret)
@@ -122,7 +124,7 @@ class DefapiClient:
             NotSent, Refused, NoAnswer: as :meth:`query`.
         """
         secret = self._require_key(asking=True)
-        with _asking(secret):
+        with _asking(secret), request_span("defapi.credits", "GET", self._host):
             return answers.read_account(await self._ask("/api/user", {}, secret))
 
     async def settled(self) -> None:
@@ -137,7 +139,9 @@ class DefapiClient:
             if journal is not None:
                 await journal.before()
             try:
-                outcome = await self._submit_once(request, secret)
+                with request_span("defapi.submit", "POST", self._host, gen_ai__request__model=request.model):
+                    outcome = await self._submit_once(request, secret)
+                    name_task(outcome)
             except DefapiError as error:
                 error.message = _without_key(error.message, secret)
                 outcome = error

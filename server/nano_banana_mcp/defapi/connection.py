@@ -10,6 +10,7 @@ import anyio
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.answers import Answer
+from nano_banana_mcp.tracing import answered
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Connection:
                     headers={"Authorization": f"Bearer {key}"},
                     extensions={"trace": sent.trace},
                 ) as response:
+                    answered(response.status_code)
                     async for chunk in response.aiter_bytes():
                         received += chunk
                         if len(received) > LARGEST_ANSWER_BYTES:

@@ -57,7 +57,7 @@ class SubmitJournal:
             return
         if isinstance(outcome, str):
             self.generation = self.generation.accepted(outcome, self._now())
-            logger.info("task %s submitted to %s", outcome, self.generation.model)
+            logger.info("task %s submitted to %s", outcome, self.generation.model, extra={"task_id": outcome})
         else:
             self.generation = replace(self.generation, message=outcome.message)
             logger.warning("the outcome of a submit is unknown; it is kept as %s", self.generation.intent_id)

@@ -14,6 +14,7 @@ from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.journal import MadeMeanwhile, SubmitJournal, honest
 from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 
 LOOK_AGAIN_SECONDS = 0.25
 OTHERS_SUBMIT_SECONDS = 15.0
@@ -33,13 +34,20 @@ class Maker:
     """
 
     def __init__(
-        self, client: DefapiClient, ledger: Ledger, tasks: TaskGroup, accounts: Accounts, now: Callable[[], float]
+        self,
+        client: DefapiClient,
+        ledger: Ledger,
+        tasks: TaskGroup,
+        accounts: Accounts,
+        now: Callable[[], float],
+        telemetry: Telemetry = UNTOLD,
     ) -> None:
         self._client = client
         self._ledger = ledger
         self._tasks = tasks
         self._accounts = accounts
         self._now = now
+        self._telemetry = telemetry
         self._submitting: set[str] = set()
 
     async def make_once(
@@ -67,6 +75,7 @@ class Maker:
             if earlier.request_hash != intent.request_hash:
                 raise RequestIdTaken
             if not self._under_way(earlier):
+                self._telemetry.repeated(earlier)
                 return honest(earlier)
             await anyio.sleep(LOOK_AGAIN_SECONDS)
         return None
@@ -109,7 +118,8 @@ class Maker:
         journal = SubmitJournal(self._ledger, intent, self._now, self._accounts.quotas.check_for(intent.principal))
         self._submitting.add(intent.intent_id)
         try:
-            await self._client.submit(request, journal, key=self._accounts.key_of(intent.principal))
+            with self._telemetry.submitting(intent):
+                await self._client.submit(request, journal, key=self._accounts.key_of(intent.principal))
         except OutcomeUnknown:
             pass  # the journal has the words for it
         except MadeMeanwhile:

@@ -25,6 +25,7 @@ from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
 from nano_banana_mcp.generations.schedule import Pace, SafetyPace
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry, Why
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Studio:
         callback_for: Callable[[str], str] | None,
         accounts: Accounts,
         now: Callable[[], float],
+        telemetry: Telemetry,
     ) -> None:
         self._client = client
         self.accounts = accounts
@@ -72,6 +74,7 @@ class Studio:
         self._callbacks = Callbacks(callback_for)
         self.on_change: Callable[[Generation], None] = lambda generation: None
         self.now = now
+        self._telemetry = telemetry
 
     @classmethod
     @asynccontextmanager
@@ -88,6 +91,7 @@ class Studio:
         care: bool = False,
         places: Places | None = None,
         now: Callable[[], float] = time.time,
+        telemetry: Telemetry = UNTOLD,
     ) -> AsyncIterator[Self]:
         """A studio that works within the block; leaving it closes the connections and the ledger.
 
@@ -99,6 +103,7 @@ class Studio:
             care: Whether to ask about tasks that nobody waits for, too.
             places: Which folders may be used; none by default.
             now: Wall-clock time, Unix seconds.
+            telemetry: Told what happens.
         """
         studio = cls(
             client,
@@ -109,13 +114,14 @@ class Studio:
             callback_for=callback_for,
             accounts=accounts or Accounts(),
             now=now,
+            telemetry=telemetry,
         )
         try:
             async with (
                 anyio.create_task_group() as studio._tasks,
                 waiting_room(studio._ask, studio._pace, now) as studio._waiting,
             ):
-                studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now)
+                studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now, telemetry)
                 studio.desk = Desk(studio.album, places or Places(), studio.look, studio._tasks, now)
                 if care:
                     studio._tasks.start_soon(studio._caretaker().run)
@@ -194,7 +200,9 @@ class Studio:
         known = await self.ledger.find(intent_id)
         if known is None or known.task_id not in (None, task_id):
             return False
-        if self._callbacks.came(intent_id) and not known.finished:
+        timely = self._callbacks.came(intent_id)
+        self._telemetry.called_back(known, "late" if known.finished else "accepted" if timely else "repeated")
+        if timely and not known.finished:
             self._tasks.start_soon(self._look_after_callback, intent_id, task_id)
         return True
 
@@ -202,13 +210,14 @@ class Studio:
         try:
             known = await self.ledger.find(intent_id)
             if known is not None and known.task_id is None:
-                key = self.accounts.key_of(known.principal)
-                await self._client.query(task_id, key=key)  # a task that the API does not know settles nothing
+                with self._telemetry.querying(known):
+                    # A task that the API does not know settles nothing.
+                    await self._client.query(task_id, key=self.accounts.key_of(known.principal))
                 await self.claim(intent_id, task_id)
             if known is not None:
                 await self.look(intent_id, known.principal)
         except DefapiError as error:
-            logger.warning("after a callback for %s: %r", task_id, error)
+            logger.warning("after a callback for %s: %r", task_id, error, extra={"task_id": task_id})
 
     async def claim(self, intent_id: str, task_id: str) -> Generation | None:
         """Settle an unknown outcome: the API has named the task that our intent led to."""
@@ -218,7 +227,7 @@ class Studio:
         claimed = known.accepted(task_id, self.now())
         await self.ledger.save(claimed)
         self.on_change(claimed)
-        logger.info("task %s claimed for an intent of unknown outcome", task_id)
+        logger.info("task %s claimed for an intent of unknown outcome", task_id, extra={"task_id": task_id})
         return claimed
 
     async def look(self, handle: str, principal: str = "") -> Generation:
@@ -231,7 +240,7 @@ class Studio:
         known = await self._known(handle, principal)
         if known.finished:
             return known
-        latest = await self._ask(known)
+        latest = await self._ask(known, "look")
         self._waiting.tell(latest)
         return latest
 
@@ -248,7 +257,8 @@ class Studio:
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
         began = anyio.current_time()
         try:
-            waited = await self._waiting.wait(known, seconds, report)
+            with self._telemetry.waiting():
+                waited = await self._waiting.wait(known, seconds, report)
         except DefapiError as trouble:
             if known.submitted_at is None:
                 raise
@@ -279,13 +289,13 @@ class Studio:
         latencies = await self.ledger.latencies(known.model, self._api) if known.model else ()
         return SafetyPace(latencies) if self._callbacks.expected(known.intent_id) else Pace(latencies)
 
-    async def _ask(self, known: Generation) -> Generation:
+    async def _ask(self, known: Generation, why: Why = "poll") -> Generation:
         if known.task_id is None:
-            return await self._known(
-                known.intent_id, known.principal
-            )  # a callback, or another process, may have settled it
+            # A callback, or another process, may have settled it.
+            return await self._known(known.intent_id, known.principal)
         try:
-            snapshot = await self._client.query(known.task_id, key=self.accounts.key_of(known.principal))
+            with self._telemetry.querying(known):
+                snapshot = await self._client.query(known.task_id, key=self.accounts.key_of(known.principal))
         except TaskNotFound:
             elapsed = known.elapsed_seconds(self.now())
             if elapsed is not None and elapsed < NOT_FOUND_GRACE_SECONDS:
@@ -299,8 +309,15 @@ class Studio:
         await self.ledger.save(latest, reading.pictures)
         if latest.status is not current.status:
             self.on_change(latest)
+        self._telemetry.seen(latest, why)
         if latest.finished:
             self._callbacks.ended(latest.intent_id)
             self.desk.keep(latest)
-            logger.info("task %s ended: %s, %s credits", latest.task_id, latest.status, latest.credits_consumed)
+            logger.info(
+                "task %s ended: %s, %s credits",
+                latest.task_id,
+                latest.status,
+                latest.credits_consumed,
+                extra={"task_id": latest.task_id},
+            )
         return latest

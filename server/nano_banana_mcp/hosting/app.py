@@ -1,18 +1,26 @@
-"""The ASGI application: ``/mcp``, ``/healthz`` and ``/readyz``, for uvicorn or any other ASGI server."""
+"""The ASGI application: ``/mcp``, ``/healthz``, ``/readyz`` and ``/metrics``, for uvicorn or any other ASGI server."""
 
 from __future__ import annotations
 
-from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import build_server
+from nano_banana_mcp.hosting import metrics
+from nano_banana_mcp.hosting.accounts import accounts_by
+from nano_banana_mcp.hosting.auth import Authentication, open_authentication
+from nano_banana_mcp.hosting.binds import allowed_names
+from nano_banana_mcp.hosting.request_ids import RequestIds
+from nano_banana_mcp.hosting.sessions import SessionLimit
 from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver
 from nano_banana_mcp.settings import Settings, load_settings
-from nano_banana_mcp.urls import LOOPBACK_HOSTS
+from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
+
+MCP_PATH = "/mcp"
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -20,6 +28,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     Raises:
         SettingsError: the environment has a value that cannot be used.
+        BadPrincipals: the file of tokens cannot be used.
         OSError: the key of the webhook cannot be kept in the state folder.
     """
     return application(settings or load_settings())[0]
@@ -27,22 +36,44 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
 def application(settings: Settings) -> tuple[Starlette, ImageServer]:
     """The application, and the server in it."""
+    authentication = open_authentication(settings)
+    accounts = None if authentication is None else accounts_by(settings, authentication)
+    counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
     if settings.public_url is None:
-        server = build_server(settings, care=True)
+        server = build_server(settings, accounts=accounts, care=True, telemetry=counts)
     else:
         keys = open_key_ring(settings)
         root = f"{settings.public_url}/webhooks"
-        server = build_server(settings, lambda intent_id: f"{root}/{intent_id}/{keys.sign(intent_id)}", care=True)
-        server.custom_route(PATH, methods=["POST"])(receiver(server, keys))
+
+        def address_of(intent_id: str) -> str:
+            return f"{root}/{intent_id}/{keys.sign(intent_id)}"
+
+        server = build_server(settings, address_of, accounts, care=True, telemetry=counts)
+        server.custom_route(PATH, methods=["POST"])(receiver(server, keys, counts))
     server.custom_route("/healthz", methods=["GET"])(_alive)
     server.custom_route("/readyz", methods=["GET"])(_readiness(server))
+    server.custom_route(metrics.PATH, methods=["GET"])(counts.endpoint)
     app = server.streamable_http_app(
+        streamable_http_path=MCP_PATH,
         host=settings.host,
         max_request_body_size=round(settings.max_request_megabytes * 1024 * 1024),
         max_sessions=settings.max_sessions,
-        transport_security=_allowed_names(settings),
+        transport_security=allowed_names(settings),
     )
+    if authentication is not None:
+        _put_before_mcp(authentication, app, settings.caller_sessions)
+    app.add_middleware(RequestIds)
     return app, server
+
+
+def _put_before_mcp(authentication: Authentication, app: Starlette, most_sessions: int) -> None:
+    """Only there: the webhook has a signature of its own, and health and metadata are for everyone."""
+    routes = app.router.routes
+    [place] = [number for number, route in enumerate(routes) if isinstance(route, Route) and route.path == MCP_PATH]
+    unprotected = routes[place]
+    assert isinstance(unprotected, Route)
+    routes[place] = Route(MCP_PATH, authentication.protect(SessionLimit(unprotected.app, most_sessions)))
+    routes.extend(authentication.routes)
 
 
 async def _alive(_: Request) -> Response:
@@ -57,15 +88,3 @@ def _readiness(server: ImageServer):  # type: ignore[no-untyped-def]  # Starlett
         return JSONResponse({"status": "not ready", "problem": problem}, status_code=503)
 
     return ready
-
-
-def _allowed_names(settings: Settings) -> TransportSecuritySettings:
-    """The Host and Origin headers that are answered: without this, any web page could talk to a server on loopback."""
-    names = [*sorted(LOOPBACK_HOSTS - {"::1"}), "[::1]"]
-    return TransportSecuritySettings(
-        allowed_hosts=[*names, *(f"{name}:*" for name in names), *settings.allowed_host_names],
-        allowed_origins=[
-            *(f"http://{name}{port}" for name in names for port in ("", ":*")),
-            *(f"https://{name}" for name in settings.allowed_host_names),
-        ],
-    )

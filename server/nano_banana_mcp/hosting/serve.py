@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable
 
 import anyio
 import uvicorn
 
 from nano_banana_mcp.hosting.app import application
+from nano_banana_mcp.hosting.binds import check_bind
+from nano_banana_mcp.logs import announce
 from nano_banana_mcp.settings import Settings
-from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
 GRACE_SECONDS = 10
 """For calls that are under way when the server is told to end; waits answer at once with their next step."""
-
-
-class BindRefused(ValueError):
-    """The server will not listen there."""
 
 
 def serve_http(settings: Settings) -> None:
@@ -26,13 +22,11 @@ def serve_http(settings: Settings) -> None:
 
     Raises:
         BindRefused: the address is open to others, and nobody would be asked who they are.
+        SettingsError: OAuth is set up by halves.
+        BadPrincipals: the file of tokens cannot be used.
         OSError: the address cannot be listened on.
     """
-    if settings.host not in LOOPBACK_HOSTS:
-        raise BindRefused(
-            f"it will not listen on {settings.host}: everyone who reaches it could spend your credits, and it does not "
-            "ask who they are yet. Listen on 127.0.0.1 and put a reverse proxy with authentication before it."
-        )
+    warnings = check_bind(settings)
     app, server = application(settings)
     config = uvicorn.Config(
         app,
@@ -43,7 +37,9 @@ def serve_http(settings: Settings) -> None:
     )
     with _listen(settings.host, settings.port) as listener:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        sys.stderr.write(f"nano-banana-mcp serves http://{host}:{listener.getsockname()[1]}/mcp\n")
+        announce(f"nano-banana-mcp serves http://{host}:{listener.getsockname()[1]}/mcp")
+        for warning in warnings:
+            announce(f"Warning: {warning}")
         anyio.run(_Server(config, server.drain).serve, [listener])
 
 

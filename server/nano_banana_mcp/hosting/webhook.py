@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from nano_banana_mcp.defapi.wire import TASK_ID
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings
 from nano_banana_tools.server import ImageServer
 
@@ -58,19 +59,25 @@ def open_key_ring(settings: Settings) -> KeyRing:
     return KeyRing(keys or [_kept_key(settings.state_path / KEY_FILE)])
 
 
-def receiver(server: ImageServer, keys: KeyRing):  # type: ignore[no-untyped-def]  # Starlette's endpoint type is private
+def receiver(  # type: ignore[no-untyped-def]  # Starlette's endpoint type is private
+    server: ImageServer, keys: KeyRing, telemetry: Telemetry = UNTOLD
+):
     """The endpoint for :data:`PATH`."""
 
     async def receive(request: Request) -> Response:
         intent_id = request.path_params["intent_id"]
         if not keys.accepts(intent_id, request.path_params["signature"]):
-            return _nothing_here()
+            return refused()
         if intent_id.startswith(PROBE_PREFIX):
             return PlainTextResponse(answer_to(intent_id, keys))
         named = _task_id(await _read(request))
         if named is None or not await server.called_back(intent_id, named):
-            return _nothing_here()
+            return refused()
         return Response(status_code=204)
+
+    def refused() -> Response:
+        telemetry.called_back(None, "refused")
+        return _nothing_here()
 
     return receive
 

@@ -21,6 +21,7 @@ from nano_banana_mcp.images.errors import AddressRefused, NotAPicture, PictureUn
 from nano_banana_mcp.images.picture import MAX_BYTES, MAX_PIXELS, Picture, picture_of, require_picture, too_many_bytes
 from nano_banana_mcp.images.sniff import HEAD_BYTES
 from nano_banana_mcp.images.target import Target
+from nano_banana_mcp.tracing import answered, request_span
 
 if TYPE_CHECKING:
     import ssl
@@ -103,7 +104,7 @@ class PictureFetcher:
         target = Target.parse(url)
         try:
             # httpx bounds each read, not their sum: a body that drips needs the deadline around all of it.
-            with anyio.fail_after(self._deadline):
+            with request_span("picture.fetch", "GET", target.host), anyio.fail_after(self._deadline):
                 return await self._follow(target)
         except TimeoutError:
             raise PictureUnavailable(
@@ -162,6 +163,7 @@ class PictureFetcher:
 
     async def _read(self, target: Target, response: httpx.Response) -> Picture | str:
         status, headers = response.status_code, response.headers
+        answered(status)
         if status in _REDIRECTS and headers.get("location"):
             return str(headers["location"])
         if status != 200:

@@ -1,0 +1,222 @@
+"""The file that names the principals: who may call, by the hashes of their tokens, and what belongs to each.
+
+    {"principals": {"alice": {"tokens": [{"sha256": "…", "created_at": "…"}], "api_key": "dk-…", "limits": {}}}}
+
+A token is 256 random bits, so nothing can be guessed and one SHA-256 is all that a hash at rest needs: slow, salted
+hashes are for passwords. Principals that an OAuth issuer vouches for may have an entry too, without tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "nb_"
+LARGEST_FILE_BYTES = 8 * 1024 * 1024
+NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+OAUTH_PREFIXES = ("oauth:", "oauth-client:")
+"""What no name of the file's own can begin with, so that nobody is taken for a person of the issuer, or the reverse."""
+
+
+class BadPrincipals(ValueError):
+    """The file cannot be used. The text is one line and has nothing of its content."""
+
+
+class HashedToken(BaseModel):
+    """One token, as the file knows it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    created_at: str = Field("", max_length=64)
+
+
+class Principal(BaseModel):
+    """One who may call."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tokens: list[HashedToken] = Field(default_factory=list)
+    api_key: SecretStr | None = None
+    limits: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not is_sendable(key.get_secret_value()):
+            raise ValueError("holds characters that no key has")
+        return key
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the file has it."""
+        key = self.api_key.get_secret_value() if self.api_key else None
+        tokens = [token.model_dump() for token in self.tokens]
+        return {name: value for name, value in (("tokens", tokens), ("api_key", key), ("limits", self.limits)) if value}
+
+
+class Principals(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    principals: dict[str, Principal] = Field(default_factory=dict)
+
+    @field_validator("principals")
+    @classmethod
+    def _one_owner_a_token(cls, principals: dict[str, Principal]) -> dict[str, Principal]:
+        owners: dict[str, str] = {}
+        for name, principal in principals.items():
+            if not is_principal(name):
+                raise ValueError("a name must be 1 to 64 of A-Z a-z 0-9 . _ @ -, or begin with oauth: or oauth-client:")
+            if principal.tokens and not NAME.fullmatch(name):
+                raise ValueError("a principal of the issuer has its tokens from there")
+            for token in principal.tokens:
+                if owners.setdefault(token.sha256, name) != name:
+                    raise ValueError("one token belongs to two principals")
+        return principals
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which state of the file was read: an atomic replacement changes the inode, an edit the time or the size."""
+
+    modified_ns: int
+    size: int
+    inode: int
+
+
+def is_principal(name: str) -> bool:
+    """Whether the file may have an entry of this name."""
+    for prefix in OAUTH_PREFIXES:
+        if name.startswith(prefix):
+            return is_subject(name.removeprefix(prefix))
+    return NAME.fullmatch(name) is not None
+
+
+def is_subject(text: object) -> bool:
+    """Whether this can be the issuer's name of somebody: it goes into logs and the ledger."""
+    return isinstance(text, str) and 1 <= len(text) <= 255 and text.isprintable()
+
+
+def is_sendable(key: str) -> bool:
+    """Whether a key for the image API can be sent in a header."""
+    return bool(key) and key.isascii() and key.isprintable() and " " not in key
+
+
+def new_token() -> str:
+    """A token that nobody can guess."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def version_of(path: Path) -> Version:
+    """The state of the file now.
+
+    Raises:
+        OSError: there is none, or it cannot be looked at.
+    """
+    found = path.stat()
+    return Version(found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def read(path: Path) -> Principals:
+    """The principals.
+
+    Raises:
+        BadPrincipals: the file cannot be read or used.
+    """
+    try:
+        with path.open("rb") as file:
+            _look_at_mode(path, os.fstat(file.fileno()).st_mode)
+            content = file.read(LARGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise BadPrincipals(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > LARGEST_FILE_BYTES:
+        raise BadPrincipals(f"{path}: is larger than {LARGEST_FILE_BYTES // 1024**2} MiB")
+    try:
+        return Principals.model_validate_json(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        # Not where in the file: the way there has names and may have, in a slip, a secret.
+        raise BadPrincipals(f"{path}: {_worded(problem['type'], problem['msg'])}") from None
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[Principals]:
+    """The principals, to be changed in the block and written when it ends well, all at once.
+
+    Raises:
+        BadPrincipals: the file is there and cannot be used.
+        OSError: it cannot be written.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _alone(path):
+        principals = read(path) if path.exists() else Principals()
+        yield principals
+        _write(path, principals)
+
+
+def _write(path: Path, principals: Principals) -> None:
+    content = {"principals": {name: principal.as_dict() for name, principal in principals.principals.items()}}
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(json.dumps(content, indent=2).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if sys.platform != "win32" and os.geteuid() == 0 and path.exists():
+            owner = path.stat()
+            os.chown(part, owner.st_uid, owner.st_gid)  # or the server, which is not root, could read it no more
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _look_at_mode(path: Path, mode: int) -> None:
+    if sys.platform == "win32":
+        return
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BadPrincipals(f"{path}: others may write to it, and so let themselves in: chmod 600 it")
+    if mode & (stat.S_IRGRP | stat.S_IROTH):  # as the secrets of a container often are
+        logger.warning("%s can be read by others, and may hold keys: chmod 600 it", path)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One edit at a time: of two, the later one would bring back the token that the earlier one revoked."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with open(os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "rb+") as lock:  # noqa: PTH123
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _worded(kind: str, message: str) -> str:
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if kind == "json_invalid":
+        return "is no JSON"
+    return 'is not of the form {"principals": {"NAME": {"tokens": [{"sha256": …}], "api_key": …, "limits": …}}}'
