@@ -129,10 +129,11 @@ async def open_studio(
 
 
 def _places(settings: Settings, accounts: Accounts | None, *, local: bool) -> Places:
-    others = settings.allowed_host_names or settings.public_url or (accounts is not None and accounts.asked)
+    asked = accounts is not None and accounts.asked
+    open_to_others = settings.host not in LOOPBACK_HOSTS or settings.allowed_host_names or settings.public_url
     return Places(
         output=settings.output_dir,
-        output_shown=local or not others,
+        output_shown=local or not (asked or open_to_others),
         inputs=settings.input_folders if local else None,
         reference_side=settings.reference_max_side,
     )

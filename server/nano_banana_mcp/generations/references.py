@@ -65,7 +65,7 @@ class References:
         if reference[:5].lower() in ("data:", "http:", "https"):
             return reference
         if self._places.inputs is None:
-            raise ReferenceRefused("This server takes no files by their path: it does not run for one person alone.")
+            raise ReferenceRefused("This server takes no files by their path: only one that runs over stdio does.")
         from nano_banana_mcp.images.local_files import LocalFiles
 
         files = LocalFiles(self._places.inputs)
