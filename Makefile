@@ -47,6 +47,7 @@ contract: .venv/.dev ## which room may import which
 	$(BIN)/lint-imports
 
 tests: .venv/.dev ## pytest
+	@tests/support/install_postgres.sh
 	$(BIN)/pytest
 
 bench: .venv/.dev ## the figures, each against what it is compared to, from one run

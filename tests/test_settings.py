@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
         ("DEFAPI_BASE_URL", "https://user:pass@api.defapi.org"),
         ("DEFAPI_BASE_URL", "https://api.defapi.org:port"),
         ("DEFAPI_BASE_URL", "http:// x"),
+        ("NANO_BANANA_LEDGER_URL", "mysql://user:pass@host/db"),
+        ("NANO_BANANA_LEDGER_URL", "pass"),
+        ("NANO_BANANA_LEDGER_URL", "postgresql://user:pa@ss@host/db"),
+        ("NANO_BANANA_LEDGER_URL", "postgresql://user:pass/word@host/db"),
         ("NANO_BANANA_STATE_DIR", "state"),
         ("NANO_BANANA_STATE_DIR", "~nobody-of-this-name/x"),
         ("NANO_BANANA_OUTPUT_DIR", "pictures"),
@@ -48,6 +53,14 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
     assert str(caught.value).startswith(f"{variable}: ")
     assert "\n" not in str(caught.value)
     assert "pass" not in str(caught.value)
+
+
+def test_a_missing_driver_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NANO_BANANA_LEDGER_URL", "postgresql://user:word@host/db")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"nano-banana-mcp\[postgres\]") as caught:
+        load_settings()
+    assert "word" not in str(caught.value)
 
 
 def test_two_wrong_values_are_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:

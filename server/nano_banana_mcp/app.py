@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -22,16 +21,13 @@ from pydantic import SecretStr
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.desk import Places
-from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.limits import Limits, Quotas
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_ledger
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
-
-if TYPE_CHECKING:
-    from nano_banana_mcp.generations.sqlite import SqliteLedger
 
 Number = TypeVar("Number", int, Decimal)
 
@@ -114,7 +110,7 @@ async def open_studio(
                 concurrency=settings.upstream_concurrency,
                 queries_per_second=settings.queries_per_second,
             ),
-            DurableLedger(settings.state_path, partial(prune, settings)),
+            open_ledger(settings),
             trusted_origins=_trusted_origins(api.base_url),
             default_model=settings.model,
             api=api.name,
@@ -185,15 +181,6 @@ async def reached_api(settings: Settings) -> AsyncIterator[Api]:
 
     async with serve_sandbox(SandboxConfig(seconds=settings.sandbox_seconds)) as sandbox:
         yield Api(sandbox.url, SANDBOX_KEY, "sandbox")
-
-
-def prune(settings: Settings, ledger: SqliteLedger) -> int:
-    """Drop what the settings no longer want to keep. Returns how many generations went."""
-    if settings.keep_days is None and settings.keep_megabytes is None:
-        return 0
-    oldest = None if settings.keep_days is None else time.time() - settings.keep_days * 86_400
-    most = None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000)
-    return ledger.prune(older_than=oldest, most_bytes=most)
 
 
 def _trusted_origins(base_url: str) -> list[str]:

@@ -74,6 +74,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _serve_http(settings: Settings) -> int:
+    from nano_banana_mcp.generations.ledger import LedgerError
     from nano_banana_mcp.hosting.binds import BindRefused
     from nano_banana_mcp.hosting.principals import BadPrincipals
     from nano_banana_mcp.hosting.serve import serve_http
@@ -83,7 +84,7 @@ def _serve_http(settings: Settings) -> int:
     configure_logging(settings.log_level, settings.log_format)
     try:
         serve_http(settings)
-    except (BindRefused, BadPrincipals, SettingsError, OSError) as error:
+    except (BindRefused, BadPrincipals, LedgerError, SettingsError, OSError) as error:
         sys.stderr.write(f"nano-banana-mcp: {error}\n")
         return 1
     return 0

@@ -19,6 +19,7 @@ from nano_banana_mcp.urls import LOOPBACK_HOSTS, http_url
 
 _UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
+_SECRETS = ("DEFAPI_API_KEY", "NANO_BANANA_WEBHOOK_KEYS", "NANO_BANANA_LEDGER_URL")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["text", "json"]
 
@@ -74,6 +75,27 @@ def _absolute_list(value: str) -> str:
     return value
 
 
+def _ledger_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value().strip()
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a PostgreSQL URL such as postgresql://user@host/database")
+    try:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError:
+        raise ValueError("needs the extra “postgres”: pip install 'nano-banana-mcp[postgres]'") from None
+    wrong = ValueError("is no PostgreSQL URL. In its parts, write %40 for @, %2F for /, and so on")
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise wrong from None
+    # What a misread password leaves in these would be told with every error.
+    names = f"{parts.get('host', '')}{parts.get('dbname', '')}"
+    if "@" in names or not re.fullmatch(r"[0-9,]*", str(parts.get("port", ""))):
+        raise wrong
+    return SecretStr(url)
+
+
 class Settings(BaseSettings):
     """The server's settings, from the environment or from the file that ``--env-file`` names."""
 
@@ -110,6 +132,11 @@ class Settings(BaseSettings):
         None,
         validation_alias="NANO_BANANA_STATE_DIR",
         description="Folder for the server's state. Default: your system's folder for application state.",
+    )
+    ledger_url: Annotated[SecretStr, AfterValidator(_ledger_url)] | None = Field(
+        None,
+        validation_alias="NANO_BANANA_LEDGER_URL",
+        description="`postgresql://…`, where several servers share one ledger. Not set: a file in the state folder.",
     )
     keep_days: float | None = Field(
         None,
@@ -385,5 +412,5 @@ def _line(problem: Any) -> str:
     text = problem["msg"].removeprefix("Value error, ")
     value = str(problem["input"])
     # A URL with a user name may have a password.
-    shown = "" if name == variable_of("api_key") or "@" in value else f" (it is {value[:80]!r})"
+    shown = "" if name in _SECRETS or "@" in value else f" (it is {value[:80]!r})"
     return f"{name}: {text[:1].lower()}{text[1:]}{shown}"

@@ -2,7 +2,7 @@
 
 import anyio
 
-from tests.benchmarks import cold_start, detection, per_call
+from tests.benchmarks import cold_start, detection, load, per_call, replicas, sharing, webhook
 
 
 def main() -> None:
@@ -21,6 +21,19 @@ def main() -> None:
 
     print("\ndetection, simulated (lognormal latencies, round trip 0.25 s):")
     print("\n".join(detection.report()))
+
+    print("\ncallbacks and polling on a fresh server, simulated (the same latencies):")
+    print("\n".join(sharing.report()))
+
+    print("\ncallbacks and polling on a fresh server, measured (lognormal latencies, median 3 s):")
+    anyio.run(webhook.show)
+
+    print("\n`serve --http` under load:")
+    for line in load.lines():
+        print(line, flush=True)
+
+    print("\nthree replicas on one PostgreSQL:")
+    print("\n".join(replicas.report()))
 
 
 if __name__ == "__main__":

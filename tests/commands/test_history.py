@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
 
+from nano_banana_mcp.app import build_server
 from nano_banana_mcp.commands.history import parse_since, totals
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
-from nano_banana_mcp.generations.sqlite import FILE_NAME, SqliteLedger
+from nano_banana_mcp.generations.sqlite import FILE_NAME
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
+from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
 from tests.commands.test_cli import run
-from tests.support.clients import KEY, client_at, facts
+from tests.support.clients import KEY, facts
+from tests.support.postgres import PASSWORD
 
 DAY = 86_400.0
 NOW = 1_790_000_000.0
@@ -30,29 +36,40 @@ def made(prompt: str, age: float, *, model: str = "m", spent: str = "0.500000", 
     return replace(done, credits_consumed=spent, images=(GeneratedImage(f"https://e.org/{prompt[0]}", "image/png"),))
 
 
+State = dict[str, Any]
+"""The settings that name a ledger."""
+
+
+@pytest.fixture(params=["disk", "PostgreSQL"])
+def nothing_yet(request: pytest.FixtureRequest, tmp_path: Path) -> State:
+    if request.param == "disk":
+        return {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    return {"NANO_BANANA_LEDGER_URL": request.getfixturevalue("database")}
+
+
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    ledger = SqliteLedger(tmp_path)
+def state(nothing_yet: State) -> State:
+    ledger = open_database(Settings(**nothing_yet))
     ledger.save(made("cat on a roof", 3 * DAY))
     ledger.save(made("dog 100% wet", 2 * DAY, spent="1.25"))
     ledger.save(made("등대 lighthouse", 2 * DAY + 60, model="other"))
     ledger.save(made("sand castle", 1 * DAY, api="sandbox"))
     ledger.begin(Generation("in-unknown", prompt="lost one", model="m", api="a", created_at=NOW))
     ledger.close()
-    return tmp_path
+    return nothing_yet
 
 
-def history(state: Path, *arguments: str) -> str:
-    ended = run("history", *arguments, settings={"NANO_BANANA_STATE_DIR": str(state)})
+def history(state: State, *arguments: str) -> str:
+    ended = run("history", *arguments, settings=state)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
-def prompts(state: Path, *arguments: str) -> list[str]:
+def prompts(state: State, *arguments: str) -> list[str]:
     return [each["prompt"] for each in json.loads(history(state, "--json", *arguments))["generations"]]
 
 
-def test_the_table_shows_state_credits_age_and_prompt_newest_first(state: Path) -> None:
+def test_the_table_shows_state_credits_age_and_prompt_newest_first(state: State) -> None:
     shown = history(state)
     rows = [line for line in shown.splitlines() if "ta-" in line or "in-unknown" in line]
     assert [row.split()[1] for row in rows] == ["unknown", "success", "success", "success", "success"]
@@ -61,7 +78,7 @@ def test_the_table_shows_state_credits_age_and_prompt_newest_first(state: Path) 
     assert "1.25" in rows[2]
 
 
-def test_the_filters_can_be_combined(state: Path) -> None:
+def test_the_filters_can_be_combined(state: State) -> None:
     assert prompts(state) == ["lost one", "sand castle", "dog 100% wet", "등대 lighthouse", "cat on a roof"]
     assert prompts(state, "--status", "unknown") == ["lost one"]
     assert prompts(state, "--model", "other") == ["등대 lighthouse"]
@@ -73,7 +90,7 @@ def test_the_filters_can_be_combined(state: Path) -> None:
     assert prompts(state, "--since", "2100-01-01") == []
 
 
-def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: Path) -> None:
+def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: State) -> None:
     sums = json.loads(history(state, "--json", "--limit", "1"))["totals"]
     assert {(each["model"], each["sandbox"], each["credits"]) for each in sums} == {
         ("m", False, "0"),
@@ -103,8 +120,24 @@ def test_a_since_that_is_neither_date_nor_span_is_refused_in_words(text: str) ->
     assert "Traceback" not in ended.stderr
 
 
-def test_an_empty_ledger_says_so(tmp_path: Path) -> None:
-    assert "Nothing yet" in history(tmp_path)
+def test_an_empty_ledger_says_so(nothing_yet: State) -> None:
+    assert "Nothing yet" in history(nothing_yet)
+
+
+def test_the_doctor_tells_how_the_ledger_is(state: State) -> None:
+    ended = run("doctor", "--sandbox", settings=state)
+    assert ended.returncode == 0
+    assert "ok    ledger       5 generations, 1 of them open or unknown" in ended.stdout
+
+
+def test_a_database_that_is_away_is_told_in_words_and_without_the_password() -> None:
+    url = f"postgresql://nano:{PASSWORD}@127.0.0.1:9/nano"
+    for arguments in (["doctor", "--sandbox"], ["history"], ["history", "settle"]):
+        ended = run(*arguments, NANO_BANANA_LEDGER_URL=url)
+        assert ended.returncode == 1
+        assert "NANO_BANANA_LEDGER_URL cannot be used" in ended.stdout + ended.stderr
+        assert PASSWORD not in ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 def test_a_ledger_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:
@@ -124,16 +157,12 @@ def test_the_doctor_names_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
     assert "not a database" in ended.stdout
 
 
-async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(tmp_path: Path) -> None:
+async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothing_yet: State) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
-        async with client_at(sandbox.url, state_dir=tmp_path) as client:
+        settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, **nothing_yet}
+        async with Client(build_server(Settings(**settings))) as client:
             made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
             lost = facts(await client.call_tool("generate_image", {"prompt": "x sandbox:submit=reset-after"}))
-        settings = {
-            "DEFAPI_API_KEY": KEY,
-            "DEFAPI_BASE_URL": sandbox.url,
-            "NANO_BANANA_STATE_DIR": str(tmp_path),
-        }
         ended = await in_thread(lambda: run("history", "settle", settings=settings))
         assert ended.returncode == 0, ended.stderr
         lines = dict(line.split("  ", 1) for line in ended.stdout.splitlines())
@@ -141,8 +170,8 @@ async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(tmp_p
         assert "may have been charged" in lines[lost["task_id"]]
         assert sandbox.stats.submits == 2
         assert sandbox.stats.queries == 1
-    disk = SqliteLedger(tmp_path)
-    found = disk.find(made["task_id"])
-    disk.close()
+    ledger = open_database(Settings(**nothing_yet))
+    found = ledger.find(made["task_id"])
+    ledger.close()
     assert found is not None
     assert found.status is Status.SUCCESS

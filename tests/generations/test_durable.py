@@ -121,7 +121,7 @@ async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path, monkeypat
     assert "full" in (ledger.problem or "")
     assert {known.intent_id for known in await ledger.recent(10)} >= set(kept)
     full = False
-    if ledger._disk is not None:
+    if isinstance(ledger._disk, SqliteLedger):
         ledger._disk._db.execute("PRAGMA max_page_count = 1000000")
     await ledger.aclose()
     disk = SqliteLedger(tmp_path)
@@ -334,3 +334,16 @@ def test_pruning_by_size_drops_the_oldest_pictures_first(tmp_path: Path) -> None
     assert disk.prune(most_bytes=2 * len(PNG.data)) == 3
     assert {known.task_id for known in disk.recent(10)} == {"ta3", "ta4", "ta-with-a-url"}
     disk.close()
+
+
+async def test_an_end_that_was_read_from_the_disk_is_not_read_again(tmp_path: Path) -> None:
+    before = DurableLedger(tmp_path)
+    await before.save(done := succeeded(intent().accepted("ta1", 1.0)))
+    await before.aclose()
+    ledger = DurableLedger(tmp_path)
+    assert await ledger.find("ta1") == done
+    await ledger.aclose()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert await ledger.find("ta1") == done
+    assert not list(tmp_path.iterdir())

@@ -1,8 +1,8 @@
-"""What every ledger promises, in memory and on disk."""
+"""What every ledger promises, in memory, on disk and in PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,36 +10,55 @@ import pytest
 
 from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.generations.ledger import Ledger, MemoryLedger
+from nano_banana_mcp.generations.limits import LimitReached, UsageOf
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
 from nano_banana_mcp.images.picture import Picture
 
 URL = "https://pictures.example/a.png?signature=1"
 
 
-@pytest.fixture(params=["memory", "disk", "disk, read by another process"])
+KINDS = ["memory", "disk", "PostgreSQL"]
+READ_BY_ANOTHER = [f"{kind}, read by another process" for kind in KINDS[1:]]
+
+
+@pytest.fixture(params=[*KINDS, *READ_BY_ANOTHER])
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
-    if request.param == "memory":
+    kind, _, by_another = request.param.partition(",")
+    if kind == "memory":
         yield MemoryLedger()
-    elif request.param == "disk":
-        durable = DurableLedger(tmp_path / "state")
-        yield durable
-        assert durable.problem is None
-        await durable.aclose()
-    else:
-        yield TwoProcesses(tmp_path / "state")
+        return
+    open_another = opener(request, kind, tmp_path / "state")
+    if by_another:
+        yield TwoProcesses(open_another)
+        return
+    durable = open_another()
+    yield durable
+    assert durable.problem is None
+    await durable.aclose()
+
+
+def opener(request: pytest.FixtureRequest, kind: str, folder: Path) -> Callable[[], DurableLedger]:
+    """What opens one and the same ledger again and again."""
+    if kind == "disk":
+        return lambda: DurableLedger(folder)
+    from nano_banana_mcp.generations.shared import SharedLedger
+
+    url = request.getfixturevalue("database")
+    return lambda: SharedLedger(url)
 
 
 class TwoProcesses:
     """Every call goes to a ledger that is opened afresh, as another process would."""
 
     problem: str | None = None
+    shared = False
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, open_another: Callable[[], DurableLedger]) -> None:
+        self._open = open_another
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
         async def call(*arguments: object) -> object:
-            durable = DurableLedger(self._folder)
+            durable = self._open()
             try:
                 result = await getattr(durable, name)(*arguments)
                 assert durable.problem is None
@@ -164,8 +183,59 @@ async def test_a_request_id_stands_for_one_picture_of_one_api(ledger: Ledger) ->
 
 
 async def test_odd_characters_survive(ledger: Ledger) -> None:
-    odd = "'; DROP TABLE generations; -- \u202e \0 🍌\n\t%_\\"
+    odd = "'; DROP TABLE generations; -- \u202e \0 \x01 \x010000 🍌\n\t%_%s:name\\"
     known = await ledger.begin(intent(prompt=odd, message=odd))
     found = await ledger.find(known.intent_id)
     assert found is not None
     assert found.prompt == odd
+
+
+async def test_another_principals_are_not_found_by_request_picture_or_list(ledger: Ledger) -> None:
+    mine, yours = (intent(principal=who, request_id="r-1").accepted(f"ta-{who}", 101.0) for who in ("me", "you"))
+    await ledger.save(succeeded(mine))
+    await ledger.save(yours)
+    assert await ledger.find_request("r-1", "sandbox", "you") == yours
+    assert await ledger.find_image(URL, "you") is None
+    assert await ledger.recent(10, "you") == [yours]
+    assert await ledger.open_tasks(0.0) == [yours]
+
+
+async def test_a_check_sees_what_one_and_all_use_without_the_intent_itself(ledger: Ledger) -> None:
+    for who in ("me", "you", "you"):
+        await ledger.begin(intent(principal=who))
+    own = intent(principal="me")
+    await ledger.begin(own)
+    seen: list[int] = []
+
+    def check(usage_of: UsageOf) -> None:
+        seen.extend(usage_of(who).open_tasks for who in ("me", "you", None))
+
+    await ledger.begin(own, check)
+    assert seen == [1, 2, 3]
+
+
+async def test_what_a_check_refuses_is_not_written(ledger: Ledger) -> None:
+    def refuse(_: UsageOf) -> None:
+        raise LimitReached("too many", "wait")
+
+    refused = intent(request_id="r-1")
+    with pytest.raises(LimitReached):
+        await ledger.begin(refused, refuse)
+    assert await ledger.find(refused.intent_id) is None
+    assert await ledger.begin(intent(request_id="r-1")) != refused
+    assert len(await ledger.recent(10)) == 1
+
+
+async def test_a_request_that_was_made_is_not_checked_again(ledger: Ledger) -> None:
+    def refuse(_: UsageOf) -> None:
+        raise LimitReached("too many", "wait")
+
+    first = await ledger.begin(intent(request_id="r-1"))
+    assert await ledger.begin(intent(request_id="r-1"), refuse) == first
+
+
+async def test_a_picture_is_found_by_a_url_of_any_length(ledger: Ledger) -> None:
+    url = f"{URL}&{''.join(str(number) for number in range(3_000))}"
+    known = replace(succeeded(intent().accepted("ta1", 101.0)), images=(GeneratedImage(url, "image/png"),))
+    await ledger.save(known)
+    assert await ledger.find_image(url) == known

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano_banana_mcp.generations import schedule
-from nano_banana_mcp.generations.schedule import Pace
+from nano_banana_mcp.generations.schedule import Pace, SafetyPace
 from tests.benchmarks.detection import latencies
 
 elapsed = st.floats(min_value=0, max_value=100_000)
@@ -92,3 +92,37 @@ def test_shuffled_history_gives_the_same_pace() -> None:
     history = latencies(45.0, 20, seed=1)
     shuffled = random.Random(2).sample(history, len(history))
     assert Pace(history).interval(45.0) == pytest.approx(Pace(shuffled).interval(45.0))
+
+
+def test_a_safety_query_comes_when_most_pictures_are_ready_and_sooner_the_more_callbacks_are_lost() -> None:
+    history = latencies(12.0, 30, seed=1)
+    few, some, all_of_them = (SafetyPace(history, (), share) for share in (0.001, 0.1, 1.0))
+    assert 12.0 < few.first() < few.latest < 40.0
+    assert some.first() < few.first()
+    assert all_of_them.interval(12.0) == pytest.approx(Pace(history).interval(12.0), rel=0.4)
+    assert all_of_them.interval(12.0) < some.interval(12.0) < few.interval(12.0)
+
+
+def test_latencies_that_hardly_differ_let_a_lost_callback_be_noticed_soon() -> None:
+    assert SafetyPace([2.0] * 30, (), 0.02).latest < 4.0
+    assert SafetyPace([2.0], (), 0.02).latest < 6.0
+
+
+@given(seen, st.none() | st.floats(min_value=0, max_value=1), elapsed, st.none() | elapsed)
+def test_no_history_makes_a_safety_pause_negative_or_endless(
+    history: list[float], lost: float | None, seconds: float, since: float | None
+) -> None:
+    assert 0.0 <= SafetyPace(history, history, lost).due_in(seconds, since) <= 10_000_000
+
+
+def test_the_first_to_end_of_many_at_once_do_not_make_all_look_fast() -> None:
+    ends = sorted(latencies(12.0, 60, seed=1))
+    told, opened = ends[:3], [ends[3]] * 57
+    assert SafetyPace(told, (), 0.02).first() < ends[30]
+    assert SafetyPace(told, opened, 0.02).first() > 1.5 * SafetyPace(told, (), 0.02).first()
+
+
+def test_one_that_is_open_for_long_since_its_callback_was_lost_does_not_make_all_look_slow() -> None:
+    told = latencies(12.0, 10, seed=1)
+    alone, beside = SafetyPace(told, (), 0.05), SafetyPace(told, [300.0], 0.05)
+    assert beside.latest == pytest.approx(alone.latest, rel=0.05)

@@ -20,7 +20,7 @@ from nano_banana_mcp.defapi.errors import (
     TaskNotFound,
 )
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.generations.schedule import Pace
+from nano_banana_mcp.generations.schedule import Pace, SafetyPace
 from nano_banana_mcp.generations.waiting import MOST_REFUSALS, REPORT_EVERY_SECONDS, Waited, Waiting, waiting_room
 
 
@@ -297,6 +297,61 @@ def test_an_unknown_outcome_that_is_settled_meanwhile_is_asked_for_at_the_pace_o
     waited = waiting_for(api, known=Generation("in-1"))
     assert waited.generation.status is Status.SUCCESS
     assert len(api.asked_at) < 25
+
+
+def test_waits_that_are_told_to_think_again_ask_at_once_where_they_are_overdue() -> None:
+    lean = True
+
+    async def pace_of(_: Generation) -> Pace:
+        return SafetyPace([30.0] * 50, (), 0.001) if lean else Pace()
+
+    async def run() -> None:
+        nonlocal lean
+        async with waiting_room(api.ask, pace_of, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            group.start_soon(waiting.wait, FRESH, 60.0)
+            await anyio.sleep(10.0)
+            assert api.asked_at == []
+            lean = False
+            waiting.reconsider()
+            await anyio.sleep(1.0)
+            assert api.asked_at == [10.0]
+            group.cancel_scope.cancel()
+
+    api = Api(latency=500.0)
+    virtually(run)
+
+
+def test_waits_that_lean_on_callbacks_nobody_knows_of_take_turns() -> None:
+    async def unknown(_: Generation) -> Pace:
+        return SafetyPace()
+
+    async def run() -> None:
+        async with waiting_room(api.ask, unknown, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            for number in range(30):
+                known = Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0)
+                group.start_soon(waiting.wait, known, 60.0)
+            await anyio.sleep(9.0)
+            group.cancel_scope.cancel()
+
+    api = Api(latency=500.0)
+    virtually(run)
+    assert 2 <= len(api.asked_at) <= 10
+    assert api.asked_at[0] == 2.0
+    assert all(later - earlier > 0.5 for earlier, later in pairwise(api.asked_at))
+
+
+def test_a_wait_that_thinks_again_all_the_time_keeps_its_pauses_after_failures() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            group.start_soon(waiting.wait, FRESH, 60.0)
+            for _ in range(100):
+                await anyio.sleep(0.1)
+                waiting.reconsider()
+            group.cancel_scope.cancel()
+
+    api = Api(troubles=dict.fromkeys(range(100), NoAnswer("gone")))
+    virtually(run)
+    assert 3 <= len(api.asked_at) <= 5
 
 
 def test_two_thousand_waits_at_once_all_end() -> None:

@@ -3,157 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import httpx2
 import pytest
 from anyio.to_thread import run_sync as in_thread
-from joserfc.jwk import ECKey, Key, OKPKey
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
 from tests.commands.test_cli import run
-from tests.http.team import ACCEPT, CALL, REFUSED, Egress, client_with, grant, post, watched_sandbox
-from tests.http.test_serve import Served, at, served
-from tests.http.test_webhook import free_port
-from tests.http.wrong_tokens import by_secret, by_weak_key, part, wrong_tokens
+from tests.http.oauth_team import team
+from tests.http.team import client_with, post
 from tests.support.authorization_server import (
     PROGRAM,
     PUBLIC_CLIENT,
     REDIRECT_URI,
     SECRET,
-    AuthorizationServer,
-    new_key,
     serve_authorization,
 )
 from tests.support.clients import KEY, facts
 from tests.support.handshake import INITIALIZE, INITIALIZED
-
-
-class Team:
-    """An issuer, a server that trusts it, and what the server sends to the image API."""
-
-    def __init__(self, issuer: AuthorizationServer, server: Served, egress: Egress) -> None:
-        self.issuer, self.server, self.egress = issuer, server, egress
-        self.url = self.audience = server.url
-
-    def token(self, **changed: Any) -> str:
-        """A token like the issuer's own, with these claims changed."""
-        return self.issuer.sign(self.issuer.claims(self.audience, **changed))
-
-    async def status(self, token: str) -> int:
-        return (await in_thread(post, self.url, token, INITIALIZE)).status_code
-
-
-@asynccontextmanager
-async def team(path: str = "", **settings: str) -> AsyncIterator[Team]:
-    port = free_port()
-    async with serve_authorization(path) as issuer, watched_sandbox() as (sandbox, egress):
-        ours = {
-            "NANO_BANANA_OAUTH_ISSUER": issuer.url,
-            "NANO_BANANA_OAUTH_AUDIENCE": f"http://127.0.0.1:{port}/mcp",
-            "NANO_BANANA_OAUTH_SCOPES": "pictures",
-        }
-        with served("--port", str(port), **at(sandbox.url, **{**ours, **settings})) as server:
-            yield Team(issuer, server, egress)
-
-
-async def test_a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nobody(tmp_path: Path) -> None:
-    """With static tokens beside OAuth, so that neither lets in what the other refuses."""
-    grant(tmp_path / "tokens.json", "alice")
-    settings = {"NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"), "NANO_BANANA_LOG_LEVEL": "DEBUG"}
-    async with team(**settings) as group, serve_authorization() as other:
-        tokens = wrong_tokens(group.issuer, group.audience, other)
-
-        def answers() -> dict[str, httpx.Response]:
-            found = {}
-            with httpx.Client(trust_env=False, headers=ACCEPT) as http:
-                for name, token in tokens.items():
-                    headers = {b"Authorization": b"Bearer " + token.encode("latin-1")}
-                    found[name] = http.post(group.url, json=CALL, headers=headers)
-            return found
-
-        refused = await in_thread(answers)
-        assert {name: answer.status_code for name, answer in refused.items()} == dict.fromkeys(tokens, 401)
-        assert [name for name, answer in refused.items() if answer.json() != REFUSED] == []
-        assert len({answer.headers["www-authenticate"] for answer in refused.values()}) == 1
-        assert await group.status(group.token()) == 200
-        group.server.process.terminate()
-        _, written = await in_thread(group.server.process.communicate)
-    assert group.egress.requests == []
-    for token in tokens.values():
-        assert len(token) < 20 or token.encode("latin-1") not in written
-    assert b"Traceback" not in written
-
-
-async def test_a_token_without_the_needed_scope_is_told_so() -> None:
-    async with team(NANO_BANANA_OAUTH_SCOPES="pictures, profile") as group:
-        for changed in (
-            {"scope": "pictures"},
-            {"scope": None},
-            {"scope": "picturesprofile"},
-            {"scp": ["pictures"], "scope": None},
-        ):
-            answer = await in_thread(post, group.url, group.token(**changed), CALL)
-            assert answer.status_code == 403, changed
-            assert answer.json()["error"] == "insufficient_scope"
-            assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
-        for granted in (
-            {"scope": "profile pictures more"},
-            {"scp": ["pictures", "profile"], "scope": None},
-            {"scp": "pictures profile", "scope": None},
-        ):
-            assert await group.status(group.token(**granted)) == 200, granted
-        assert group.egress.requests == []
-
-
-@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # for a name that is not in use yet
-async def test_every_allowed_algorithm_and_form_of_a_good_token_is_accepted() -> None:
-    async with team() as group:
-        keys: dict[str, Key] = {
-            "ES256": ECKey.generate_key("P-256", {"kid": "e2"}),
-            "ES384": ECKey.generate_key("P-384", {"kid": "e3"}),
-            "ES512": ECKey.generate_key("P-521", {"kid": "e5"}),
-            "EdDSA": OKPKey.generate_key("Ed25519", {"kid": "ed"}),
-        }
-        rsa = group.issuer.keys[-1]
-        group.issuer.keys = [*keys.values(), rsa]
-        keys |= dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), rsa)
-        claims = group.issuer.claims(group.audience)
-        for algorithm, key in keys.items():
-            assert await group.status(group.issuer.sign(claims, key=key, alg=algorithm)) == 200, algorithm
-        now = int(time.time())
-        for changed in (
-            {"aud": [group.audience, "https://other.example.org"]},
-            {"nbf": now + 30, "iat": now + 30},
-            {"sub": None, "client_id": "a-program"},
-            {"sub": "é" * 20},
-        ):
-            assert await group.status(group.token(**changed)) == 200, changed
-        for header in ("JWT", "AT+JWT", "application/at+jwt", None):
-            assert await group.status(group.issuer.sign(claims, typ=header)) == 200, header
-
-
-async def test_a_key_too_weak_or_of_another_curve_signs_nothing() -> None:
-    async with team() as group:
-        other = ECKey.generate_key("P-384", {"kid": "other"})
-        locked = new_key()
-        claims = group.issuer.claims(group.audience)
-        weak, weakly_signed = by_weak_key(claims)
-        entries = [weak, other.as_dict(private=False)]
-        entries.append({**locked.as_dict(private=False), "use": "enc"})
-        entries.append({"kty": "oct", "kid": "secret", "k": part(b"x" * 32)})
-        group.issuer.published = entries
-        assert await group.status(weakly_signed) == 401
-        assert await group.status(group.issuer.sign(claims, key=other, alg="ES384", kid="other")) == 200
-        assert await group.status(group.issuer.sign(claims, key=locked)) == 401
-        assert await group.status(by_secret(claims, b"x" * 32, "secret")) == 401
 
 
 async def test_a_new_key_of_the_issuer_counts_at_once_and_garbage_does_not_hammer_it() -> None:

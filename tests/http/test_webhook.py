@@ -15,7 +15,7 @@ import pytest
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 
-from nano_banana_mcp.hosting.webhook import KEY_FILE, KeyRing
+from nano_banana_mcp.hosting.webhook import KEY_FILE, LONGEST_READ_SECONDS, KeyRing
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.sandbox import Sandbox
 from nano_banana_mcp.sandbox.server import serve_sandbox
@@ -151,6 +151,50 @@ async def test_a_callback_that_comes_too_early_does_not_end_the_picture() -> Non
         done = facts(await client.call_tool("wait_for_image", {"task_id": task_id}))
         assert done["status"] == "success"
         assert done["elapsed_seconds"] >= 4.0
+
+
+async def test_a_true_callback_right_after_a_false_one_is_not_lost() -> None:
+    """It comes while no query may go yet, and leads to one as soon as one may."""
+    async with reachable(SandboxConfig(seconds=1.5)) as (sandbox, _, client):
+        for number in range(3):  # so that callbacks are trusted, and polling is late
+            await client.call_tool("wait_for_image", {"task_id": await make(client, f"cat {number}")})
+        task_id = await make(client, "a cat sandbox:seconds=15")
+        address = sandbox.tasks[-1].order.callback_url
+        assert address is not None
+        body = {"task_id": task_id, "status": "success"}
+        async with httpx.AsyncClient() as http:
+            for _ in range(3):
+                assert (await http.post(address, json=body)).status_code == 204
+            with anyio.fail_after(1.5):
+                await sandbox.until(lambda stats: stats.queries_by_task[task_id] == 1)
+            with anyio.fail_after(2.5):
+                await sandbox.until(lambda stats: stats.queries_by_task[task_id] == 2)
+
+
+async def test_a_callback_for_an_end_that_is_known_costs_no_query() -> None:
+    async with reachable(SandboxConfig(seconds=1.0)) as (sandbox, _, client):
+        task_id = await make(client, "a cat sandbox:callback=double")
+        await client.call_tool("wait_for_image", {"task_id": task_id})
+        with anyio.fail_after(10):
+            await sandbox.until(lambda stats: stats.callbacks_sent >= 2)
+        address = sandbox.tasks[0].order.callback_url
+        assert address is not None
+        async with httpx.AsyncClient() as http:
+            for _ in range(10):
+                assert (await http.post(address, json={"task_id": task_id})).status_code == 204
+        assert sandbox.stats.queries_by_task[task_id] == 1
+
+
+async def test_a_body_that_goes_on_and_on_is_not_read_to_its_end() -> None:
+    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+        await make(client)
+        address = (sandbox.tasks[0].order.callback_url or "").removeprefix(server.root)
+        host, _, port = server.root.removeprefix("http://").partition(":")
+        head = f"POST {address} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 1000\r\n\r\n"
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            await stream.send(head.encode() + b"{")
+            with anyio.fail_after(LONGEST_READ_SECONDS + 5):
+                assert (await stream.receive()).startswith(b"HTTP/1.1 404")
 
 
 async def test_the_key_is_kept_private_and_outlives_the_server(tmp_path: Path) -> None:

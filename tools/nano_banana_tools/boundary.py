@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
 from nano_banana_mcp.generations.album import NoSuchPicture
-from nano_banana_mcp.generations.ledger import LedgerError
+from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError
 from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.maker import RequestIdTaken
 from nano_banana_mcp.images.errors import PictureError
@@ -30,10 +30,7 @@ def tool_error(cause: BaseException | None) -> ToolError | None:
         subject = "images: " if isinstance(cause, PictureError) else ""
         return ToolError(f"{subject}{cause.message} Nothing was sent, so nothing was charged. {cause.hint}")
     if isinstance(cause, LedgerError):
-        return ToolError(
-            f"{cause} So it cannot be told whether this was made before, or be made sure that it is not lost. Nothing "
-            "was sent, so nothing was charged. Try again in a moment; without a request_id it works even so."
-        )
+        return ToolError(f"{cause} {_about_the_ledger(cause)}")
     if isinstance(cause, ValidationError):
         return ToolError(_about_arguments(cause))
     return None
@@ -45,7 +42,7 @@ def resource_error(cause: BaseException | None, uri: str) -> ResourceError | Non
         return ResourceNotFoundError(f"This server knows no resource {uri[:200]}")
     if isinstance(cause, DefapiError | LimitReached):
         return ResourceError(f"{cause.message} {cause.hint}")
-    if isinstance(cause, PictureError):
+    if isinstance(cause, LedgerError | PictureError):
         return ResourceError(str(cause))
     return None
 
@@ -72,6 +69,15 @@ def _about_credits(error: DefapiError) -> list[str]:
     if isinstance(error, Refused):
         return ["Nothing was charged for this request, as far as the API says."]
     return []
+
+
+def _about_the_ledger(error: LedgerError) -> str:
+    if isinstance(error, LedgerBusy):
+        return "Nothing was sent, so nothing was charged, and no task is lost by it. Try again in a moment."
+    return (
+        "So it cannot be told whether this was made before, or be made sure that it is not lost. Nothing was sent, so "
+        "nothing was charged. Try again in a moment; without a request_id it works even so."
+    )
 
 
 def _about_arguments(error: ValidationError) -> str:

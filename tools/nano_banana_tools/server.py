@@ -26,6 +26,7 @@ from mcp.types import (
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.album import NoSuchPicture
+from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
@@ -67,7 +68,7 @@ class ImageServer(MCPServer[Studio]):
         @asynccontextmanager
         async def lifespan(_: MCPServer[Studio]) -> Any:
             async with studio as self._studio, anyio.create_task_group() as self._sessions.tasks:
-                self._studio.on_change = self._bus.changed
+                self._studio.audience = self._bus
                 yield self._studio
                 self._sessions.tasks.cancel_scope.cancel()
 
@@ -166,7 +167,7 @@ class ImageServer(MCPServer[Studio]):
         try:
             self.studio.accounts.quotas.count_call(principal())
             return [await resources.read(self.studio, str(uri), principal())]
-        except (DefapiError, LimitReached, PictureError, NoSuchPicture) as error:
+        except (DefapiError, LedgerError, LimitReached, PictureError, NoSuchPicture) as error:
             worded = boundary.resource_error(error, str(uri))
             assert worded is not None
             raise worded from error

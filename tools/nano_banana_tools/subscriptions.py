@@ -25,6 +25,7 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
+from nano_banana_mcp.generations.audience import Audience
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_tools.context import principal
 from nano_banana_tools.resources import TASKS_URI, task_uri
@@ -39,7 +40,7 @@ LONGEST_SEND_SECONDS = 5.0
 Listener = Callable[[ServerEvent], None]
 
 
-class OwnedBus:
+class OwnedBus(Audience):
     """The SDK's bus, which remembers who listens: a change is told to its owner only."""
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
 
@@ -54,10 +55,10 @@ def run(settings: Settings, *, public_url: bool = False) -> int:
 
 async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order in which a person should mend them."""
-    state = _state_folder(settings.state_path)
-    ledger = [_ledger(settings.state_path)] if state.good else []
+    state = [] if settings.ledger_url else [_state_folder(settings.state_path)]
+    ledger = [_ledger(settings)] if all(finding.good for finding in state) else []
     folders = [_output_folder(settings.output_dir), *map(_input_folder, settings.input_folders)]
-    return [_key(settings), *await _api(settings), state, *ledger, *folders]
+    return [_key(settings), *await _api(settings), *state, *ledger, *folders]
 
 
 def _key(settings: Settings) -> Finding:
@@ -151,14 +152,14 @@ def _input_folder(folder: Path) -> Finding:
     return Finding(True, "input folder", f"{folder}: reference pictures may be read from it over stdio")
 
 
-def _ledger(folder: Path) -> Finding:
-    from nano_banana_mcp.generations.sqlite import SqliteLedger
-
+def _ledger(settings: Settings) -> Finding:
     try:
-        ledger = SqliteLedger(folder)
+        ledger = open_database(settings)
         words = ledger.check()
         ledger.close()
     except LedgerError as error:
         advice = "The server still works, but forgets its pictures when it ends."
+        if settings.ledger_url:
+            advice = "No picture is made until it can be used: what is paid for must not be lost."
         return Finding(False, "ledger", str(error), advice)
     return Finding(True, "ledger", words)

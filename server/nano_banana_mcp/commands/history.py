@@ -19,8 +19,8 @@ from nano_banana_mcp.app import open_studio
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.sqlite import SqliteLedger
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
 
 USAGE_ERROR = 2
 WIDE_COLUMNS = 100
@@ -47,7 +47,7 @@ def show(
     except ValueError:
         return _refuse(f"--since: {since!r} is neither a date (2026-11-01) nor a span (12h, 7d, 4w)", USAGE_ERROR)
     try:
-        ledger = SqliteLedger(settings.state_path)
+        ledger = open_database(settings)
         found = ledger.history(status=status, model=model, search=search, since=begin)
         ledger.close()
     except LedgerError as error:
@@ -119,7 +119,7 @@ def as_dict(known: Generation) -> dict[str, Any]:
 
 
 async def _settle(settings: Settings) -> int:
-    ledger = SqliteLedger(settings.state_path)
+    ledger = open_database(settings)
     unfinished = ledger.unfinished()
     ledger.close()
     if not unfinished:

@@ -14,6 +14,7 @@ from nano_banana_mcp.hosting.principals import (
     OAUTH_PREFIXES,
     BadPrincipals,
     HashedToken,
+    OwnLimits,
     Principal,
     digest,
     edited,
@@ -76,7 +77,7 @@ def _list(file: Path) -> None:
             f"{token.sha256[:ID_DIGITS]} ({token.created_at or 'no date'})" for token in principal.tokens
         )
         key = "  own API key" if principal.api_key else ""
-        limits = "  own limits" if principal.limits else ""
+        limits = "  own limits" if principal.limits != OwnLimits() else ""
         sys.stdout.write(f"{name}  {tokens or 'no tokens'}{key}{limits}\n")
 
 
@@ -90,7 +91,7 @@ def _revoke(file: Path, name: str, token_id: str | None) -> None:
             if len(token_id) < ID_DIGITS or len(gone) != 1:
                 raise Refused(f"{name} has no token {token_id}; `nano-banana-mcp token list` shows the ids")
             principal.tokens.remove(gone[0])
-        elif principal.limits:
+        elif principal.limits != OwnLimits():
             # If the name comes back, so should its limits.
             held.principals[name] = Principal(limits=principal.limits)
         else:

@@ -115,7 +115,8 @@ class Connection:
                 trust_env=parts.hostname not in LOOPBACK_HOSTS,
                 verify=self._tls or False,
                 timeout=httpx.Timeout(self._timeout, connect=connect, read=longest_silence, pool=None),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep),  # the client bounds them
+                # The client bounds them: the pool would, at each turn, go through all that wait for each of them.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep),
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
         except (OSError, ValueError, ImportError, httpx.InvalidURL):

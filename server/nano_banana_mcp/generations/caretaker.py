@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from nano_banana_mcp.defapi.errors import DefapiError
-from nano_banana_mcp.generations.ledger import Ledger
+from nano_banana_mcp.generations.ledger import Ledger, LedgerError
 from nano_banana_mcp.generations.models import Generation
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Caretaker:
         try:
             self._asked_at[known.intent_id] = anyio.current_time()
             await self._look(known)
-        except DefapiError as error:
+        except (DefapiError, LedgerError) as error:
             logger.info("a task that nobody waits for could not be asked for: %r", error)
         finally:
             places.release()

@@ -1,47 +1,52 @@
-"""The ledger that a server uses: on disk, and in memory wherever the disk fails."""
+"""The ledger that a server uses: in a database, and in memory wherever that fails."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError, MemoryLedger, without_look
+from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError, MemoryLedger, OwnLedger, without_look
 from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.picture import Picture
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.generations.sqlite import SqliteLedger
+    from nano_banana_mcp.generations.sql import SqlLedger
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-class DurableLedger:
-    """A :class:`~nano_banana_mcp.generations.ledger.Ledger` in ``folder``.
+class DurableLedger(OwnLedger):
+    """A :class:`~nano_banana_mcp.generations.ledger.Ledger` that outlives the process.
 
     What this process has seen is also in memory, so that a disk that fails (full, read-only, a spoiled file)
     stops nothing: the trouble is logged and told by :attr:`problem`, and what could not be written is written
     with the next thing that can.
 
     Args:
-        folder: The state folder; opened with the first use, in a thread.
-        prune: Called once with the opened file, to drop what the settings no longer want.
+        where: The state folder, or what opens another database; opened with the first use, in a thread.
+        prune: Called once with what was opened, to drop what the settings no longer want.
     """
 
-    def __init__(self, folder: Path, prune: Callable[[SqliteLedger], object] | None = None) -> None:
-        self._folder = folder
+    _MEANWHILE = "What is made now is known only while this server runs."
+
+    def __init__(
+        self, where: Path | Callable[[], SqlLedger], prune: Callable[[SqlLedger], object] | None = None
+    ) -> None:
+        self._open = partial(_open_file, where) if isinstance(where, Path) else where
         self._prune = prune
-        self._disk: SqliteLedger | None = None
+        self._disk: SqlLedger | None = None
         self._one_at_a_time = anyio.CapacityLimiter(1)
-        self._memory = MemoryLedger()
+        self._memory = MemoryLedger(keeps_open=not self.shared)
         self._unwritten: dict[str, tuple[Generation, dict[int, Picture] | None]] = {}
         self._written: dict[str, Generation] = {}
         self._unforgotten: set[str] = set()
@@ -92,7 +97,10 @@ class DurableLedger:
         # Of an unknown outcome another process, or a callback, may know more by now.
         if known is not None and known.task_id is not None:
             return known
-        return await self._read(lambda disk: disk.find(handle), None) or known
+        found = await self._read(lambda disk: disk.find(handle), None) or known
+        if found is not None and found.finished:
+            await self._memory.save(found)  # it changes no more: nobody needs to ask the disk again
+        return found
 
     async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
@@ -144,20 +152,20 @@ class DurableLedger:
             await anyio.to_thread.run_sync(self._disk.close, limiter=self._one_at_a_time)
             self._disk = None
 
-    async def _read(self, work: Callable[[SqliteLedger], T], otherwise: T) -> T:
+    async def _read(self, work: Callable[[SqlLedger], T], otherwise: T) -> T:
         try:
             return await self._on_disk(work)
         except LedgerError:
             return otherwise
 
-    async def _on_disk(self, work: Callable[[SqliteLedger], T], *, writes: bool = False) -> T:
+    async def _on_disk(self, work: Callable[[SqlLedger], T], *, writes: bool = False) -> T:
         """Work on the disk in a thread, to the end even if the caller goes."""
         with anyio.CancelScope(shield=True):
             try:
                 result = await anyio.to_thread.run_sync(self._work, work, writes, limiter=self._one_at_a_time)
             except LedgerError as error:
                 if self.problem != str(error):
-                    logger.warning("%s What is made now is known only while this server runs.", error)
+                    logger.warning("%s %s", error, self._MEANWHILE)
                 self.problem = str(error)
                 raise
         if writes and self.problem is not None and not self._unwritten:
@@ -165,12 +173,21 @@ class DurableLedger:
             self.problem = None
         return result
 
-    def _work(self, work: Callable[[SqliteLedger], T], writes: bool) -> T:
+    def _work(self, work: Callable[[SqlLedger], T], writes: bool) -> T:
         disk = self._opened()
-        if writes and not disk.read_only:
-            self._catch_up(disk)
-        try:
+
+        def all_of_it() -> T:
+            if writes and not disk.read_only:
+                self._catch_up(disk)
             return work(disk)
+
+        try:
+            try:
+                return all_of_it()
+            except LedgerBusy:
+                if not disk.lost:
+                    raise
+                return all_of_it()  # the connection may have died long ago, while it was idle
         except LedgerBusy:
             raise
         except LedgerError:
@@ -179,7 +196,7 @@ class DurableLedger:
             self._disk = None
             raise
 
-    def _opened(self) -> SqliteLedger:
+    def _opened(self) -> SqlLedger:
         if self._disk is not None and not self._disk.still_there:
             logger.warning("The ledger was moved or deleted while this server runs. What it knows is written anew.")
             self._disk.close()
@@ -187,20 +204,34 @@ class DurableLedger:
             self._written.clear()
             self._unwritten = {known.intent_id: (known, None) for known in self._memory.everything()} | self._unwritten
         if self._disk is None:
-            from nano_banana_mcp.generations.sqlite import SqliteLedger
-
-            self._disk = SqliteLedger(self._folder)
+            self._disk = self._open()
             if self._prune is not None and not self._disk.read_only:
                 self._prune(self._disk)
         return self._disk
 
-    def _catch_up(self, disk: SqliteLedger) -> None:
+    def _catch_up(self, disk: SqlLedger) -> None:
         """Write what could not be written before, each by itself: one that still cannot be is in nobody's way."""
         for intent_id, (generation, pictures) in list(self._unwritten.items()):
-            with contextlib.suppress(LedgerError):
+            with _but_busy_in_nobodys_way():
                 disk.save(generation, pictures)
                 self._unwritten.pop(intent_id, None)
         for intent_id in list(self._unforgotten):
-            with contextlib.suppress(LedgerError):
+            with _but_busy_in_nobodys_way():
                 disk.forget(intent_id)
                 self._unforgotten.discard(intent_id)
+
+
+@contextlib.contextmanager
+def _but_busy_in_nobodys_way() -> Iterator[None]:
+    try:
+        yield
+    except LedgerBusy:
+        raise  # so would all others be
+    except LedgerError:
+        pass
+
+
+def _open_file(folder: Path) -> SqlLedger:
+    from nano_banana_mcp.generations.sqlite import SqliteLedger
+
+    return SqliteLedger(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from nano_banana_mcp.generations.limits import Check, usage_of
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.picture import Picture
 
-MOST_GENERATIONS = 2_000
+MOST_GENERATIONS = 10_000
 MOST_PICTURE_BYTES = 256 * 1024 * 1024
 MOST_LATENCIES = 50
 
@@ -21,7 +22,11 @@ class LedgerError(Exception):
 
 
 class LedgerBusy(LedgerError):
-    """Another process has held the ledger for too long."""
+    """It cannot be used now, and will be again: another process holds it, or the database is away."""
+
+
+Changed = Callable[[str | None], Awaitable[None]]
+"""Told the intent id of what another process has changed; None where that may be anything."""
 
 
 class Ledger(Protocol):
@@ -32,9 +37,12 @@ class Ledger(Protocol):
 
     Attributes:
         problem: Why what is kept now would not survive this process, where that is so.
+        shared: Whether processes that know nothing of each other ask for the same tasks, so that :meth:`lease` and
+            :meth:`follow` are of use.
     """
 
     problem: str | None
+    shared: bool
 
     async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
         """Write down an intent before it is sent. Returns it, or its principal's earlier one with the same
@@ -55,7 +63,11 @@ class Ledger(Protocol):
         """Drop an intent of which it is proven that nothing was made."""
 
     async def find(self, handle: str) -> Generation | None:
-        """The generation with this task id or intent id, whosever it is."""
+        """The generation with this task id or intent id, whosever it is.
+
+        Raises:
+            LedgerBusy: nobody can tell now.
+        """
 
     async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """The generation that this API was asked for under this name by this principal.
@@ -79,15 +91,46 @@ class Ledger(Protocol):
     async def latencies(self, model: str, api: str | None) -> list[float]:
         """Seconds from submit to success of this model's latest generations by this API."""
 
+    async def lease(self, intent_id: str) -> bool:
+        """Whether this process is the one that asks the API about an open task now. It stays so until
+        :meth:`release`, the task's end, or this process's."""
+
+    async def release(self, intent_id: str) -> None:
+        """Let another process ask about it."""
+
+    async def follow(self, changed: Changed) -> None:
+        """Tell, for as long as this runs, what other processes change. Returns at once where that cannot be."""
+
     async def aclose(self) -> None:
         """Let go of what is open."""
 
 
-class MemoryLedger:
-    """A ledger that lives as long as the process. Bounded: finished generations go first, oldest first."""
+class OwnLedger:
+    """What a ledger that is not shared has to say about other processes."""
 
-    def __init__(self) -> None:
+    shared = False
+
+    async def lease(self, intent_id: str) -> bool:
+        """See :class:`Ledger`."""
+        return True
+
+    async def release(self, intent_id: str) -> None:
+        """See :class:`Ledger`."""
+
+    async def follow(self, changed: Changed) -> None:
+        """See :class:`Ledger`."""
+
+
+class MemoryLedger(OwnLedger):
+    """A ledger that lives as long as the process. Bounded: finished generations go first, oldest first.
+
+    Args:
+        keeps_open: Whether those without a known end never go.
+    """
+
+    def __init__(self, *, keeps_open: bool = True) -> None:
         self.problem: str | None = None
+        self._keeps_open = keeps_open
         self._generations: OrderedDict[str, Generation] = OrderedDict()
         self._by_task: dict[str, str] = {}
         self._by_request: dict[tuple[str, str | None, str], str] = {}
@@ -178,8 +221,9 @@ class MemoryLedger:
             self._forget_picture(next(iter(self._pictures)))
         surplus = len(self._generations) - MOST_GENERATIONS
         if surplus > 0:
-            finished = [known.intent_id for known in self._generations.values() if known.finished]
-            for intent_id in finished[:surplus]:
+            kept = self._generations.values()
+            may_go = [known.intent_id for known in kept if known.finished or not self._keeps_open]
+            for intent_id in may_go[:surplus]:
                 self._drop(intent_id)
 
     def _drop(self, intent_id: str) -> None:

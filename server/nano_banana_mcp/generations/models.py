@@ -62,6 +62,7 @@ class Generation:
         submitted_at: When the API took it; None for a task made elsewhere.
         open_at: When it was last seen not to have ended.
         finished_at: When its end was first seen.
+        expects_callback: Whether the API was given an address of ours to tell of the end.
         credits_consumed: Decimal string as the API gives it.
         message: Why it failed, or what the model said; text of others, cleaned.
     """
@@ -77,6 +78,7 @@ class Generation:
     principal: str = ""
     request_id: str | None = None
     request_hash: str | None = None
+    expects_callback: bool = False
     credits_consumed: str | None = None
     message: str | None = None
     created_at: float = 0.0

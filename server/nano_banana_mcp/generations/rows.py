@@ -1,9 +1,8 @@
-"""A generation as a row of the ledger's file, and back."""
+"""A generation as a row of a ledger's database, and back."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -28,10 +27,11 @@ def to_row(generation: Generation) -> dict[str, Any]:
     return {**row, "status": generation.status.value, "images": images}
 
 
-def from_row(row: sqlite3.Row) -> Generation:
+def from_row(row: Any) -> Generation:
     """The generation of a row. What cannot be read in it (somebody else's hand, a bad block) becomes "unknown" and
     "no pictures" rather than an error that hides all other rows."""
     values = dict(row)
+    values["expects_callback"] = bool(values["expects_callback"])
     try:
         values["status"] = Status(values["status"])
     except ValueError:

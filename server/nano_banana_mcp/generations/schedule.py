@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import NormalDist
 
 QUERY_COST_SECONDS = 0.2
@@ -30,8 +31,14 @@ SHORTEST_LEARNED_INTERVAL_SECONDS = 0.5
 LONGEST_LEARNED_INTERVAL_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 15.0
 
-FIRST_SAFETY_QUERY_SECONDS = 10.0
-SAFETY_CHANCE = 0.9
+FIRST_SAFETY_CHANCE = 0.7
+"""When so large a share of pictures is ready, a callback that has not come is looked after if a query can be spared,"""
+
+SAFETY_CHANCE = 0.95
+"""and when so large a share is, in any case."""
+
+SAFETY_MARGIN_SECONDS = 0.5
+SHORTEST_SAFETY_INTERVAL_SECONDS = 2.0
 LONGEST_SAFETY_INTERVAL_SECONDS = 30.0
 
 FEWEST_LATENCIES = 3
@@ -41,6 +48,7 @@ FEWEST_LATENCIES = 3
 _PRIOR_MEDIAN, _PRIOR_SIGMA = 30.0, 0.9
 _PRIOR_SIGMA_WEIGHT, _TYPICAL_SIGMA = 3.0, 0.5
 _MOST_TRUST = 0.9
+_FIT_ROUNDS = 20
 
 _NORMAL = NormalDist()
 
@@ -63,6 +71,10 @@ class _Lognormal:
     def density(self, seconds: float) -> float:
         return self.share * _NORMAL.pdf(self._z(seconds)) / (self.sigma * seconds)
 
+    def hazard(self, seconds: float) -> float:
+        z = self._z(seconds)
+        return _inverse_mills(z) / (self.sigma * seconds)
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -76,7 +88,10 @@ class Pace:
     _parts: tuple[_Lognormal, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_parts", _fit(self.latencies))
+        object.__setattr__(self, "_parts", self._fitted())
+
+    def _fitted(self) -> tuple[_Lognormal, ...]:
+        return _fit(self.latencies)
 
     @property
     def learned(self) -> bool:
@@ -125,18 +140,63 @@ class Pace:
         return sum(part.density(seconds) for part in self._parts) / still_open if still_open > 1e-12 else 0.0
 
 
+@dataclass(frozen=True)
 class SafetyPace(Pace):
-    """When to ask for a task whose end a callback should tell: late and seldom, since it is only for the lost ones."""
+    """When to ask for a task whose end a callback should tell: late and seldom, since it is only for the lost ones.
+
+    The hazard of an end that nobody tells is the share of lost callbacks times that of an end.
+
+    Args:
+        opened: Seconds since the submit of those that are waited for now: without them the first ones to end of many
+            would make all look fast.
+        lost_share: The share of callbacks that are lost; None where nobody knows whether any come.
+    """
+
+    opened: Sequence[float] = ()
+    lost_share: float | None = None
+
+    @property
+    def informed(self) -> bool:
+        """Whether enough is known to choose a moment."""
+        return self.lost_share is not None and bool(self.latencies)
 
     def first(self) -> float:
-        """As :meth:`Pace.first`: when most of such pictures would be ready."""
-        if not self.learned:
-            return FIRST_SAFETY_QUERY_SECONDS
-        return self._quantile(SAFETY_CHANCE) + SHORTEST_INTERVAL_SECONDS
+        """As :meth:`Pace.first`: at the latest when most such pictures would be ready."""
+        return self._first if self.informed else super().first()
 
     def interval(self, elapsed: float) -> float:
-        """As :meth:`Pace.interval`: a quarter of the time waited so far."""
-        return min(LONGEST_SAFETY_INTERVAL_SECONDS, max(2.0, 0.25 * elapsed))
+        """As :meth:`Pace.interval`: at most a quarter of the time waited so far, once most would be ready."""
+        if not self.informed:
+            return super().interval(elapsed)
+        longest = min(LONGEST_SAFETY_INTERVAL_SECONDS, max(SHORTEST_SAFETY_INTERVAL_SECONDS, 0.25 * elapsed))
+        return max(SHORTEST_INTERVAL_SECONDS, self._reach(elapsed, max(longest, self._first - elapsed)))
+
+    @cached_property
+    def latest(self) -> float:
+        """Seconds from the submit to when nearly all such pictures would be ready."""
+        return self._likely(SAFETY_CHANCE) + SAFETY_MARGIN_SECONDS
+
+    @cached_property
+    def _first(self) -> float:
+        return self._reach(0.0, self._likely(FIRST_SAFETY_CHANCE) + SAFETY_MARGIN_SECONDS)
+
+    def _likely(self, chance: float) -> float:
+        likely = self._parts[0]
+        return likely.median * math.exp(likely.sigma * _NORMAL.inv_cdf(chance))
+
+    def _fitted(self) -> tuple[_Lognormal, ...]:
+        return _fit(self.latencies, self.opened, self.lost_share or 0.0)
+
+    def _reach(self, elapsed: float, longest: float) -> float:
+        """Seconds until an end that nobody told is worth a query."""
+        assert self.lost_share is not None
+        worth, at = 0.0, max(elapsed, 0.01)
+        while worth < 1.0 and at - elapsed < longest:
+            step = max(0.05, 0.02 * at)
+            hazard = self._parts[0].hazard(at + step / 2)
+            worth += step * math.sqrt(self.lost_share * hazard / (2 * QUERY_COST_SECONDS))
+            at += step
+        return min(longest, at - elapsed)
 
 
 def backoff(failures: int, retry_after: float | None) -> float:
@@ -146,15 +206,42 @@ def backoff(failures: int, retry_after: float | None) -> float:
     return max(min(LONGEST_BACKOFF_SECONDS, 2.0 ** (failures - 1)), retry_after or 0.0)
 
 
-def _fit(latencies: Sequence[float]) -> tuple[_Lognormal, ...]:
-    """A lognormal by what was seen, its spread drawn towards a typical one while little was, and the prior."""
+def _fit(latencies: Sequence[float], opened: Sequence[float] = (), lost: float = 0.0) -> tuple[_Lognormal, ...]:
+    """A lognormal by what was seen, its spread drawn towards a typical one while little was, and the prior.
+
+    Pictures that are still open say that they take longer than so far, unless they have ended and the share ``lost``
+    of such ends is not told (right-censored data with a cured share, by expectation maximisation).
+    """
     count = len(latencies)
     if count == 0:
         return (_Lognormal(1.0, _PRIOR_MEDIAN, _PRIOR_SIGMA),)
     logs = [math.log(max(seconds, 0.01)) for seconds in latencies]
+    ages = [math.log(seconds) for seconds in opened if seconds > 0.01]
     mean = sum(logs) / count
-    squares = sum((each - mean) ** 2 for each in logs)
-    weight = _PRIOR_SIGMA_WEIGHT
-    sigma = math.sqrt((squares + weight * _TYPICAL_SIGMA**2) / (count + weight))
+    weight, known = _PRIOR_SIGMA_WEIGHT, _PRIOR_SIGMA_WEIGHT * _TYPICAL_SIGMA**2
+    sigma = math.sqrt((sum((each - mean) ** 2 for each in logs) + known) / (count + weight))
+    for _ in range(_FIT_ROUNDS if ages else 0):
+        guesses = [_censored(age, mean, sigma, lost) for age in ages]
+        total = count + sum(share for share, _, _ in guesses)
+        mean = (sum(logs) + sum(share * likely for share, likely, _ in guesses)) / total
+        squares = sum((each - mean) ** 2 for each in logs)
+        squares += sum(share * ((likely - mean) ** 2 + spread) for share, likely, spread in guesses)
+        sigma = math.sqrt((squares + known) / (total + weight))
     trust = _MOST_TRUST * count / (count + 1)
     return (_Lognormal(trust, math.exp(mean), sigma), _Lognormal(1 - trust, _PRIOR_MEDIAN, _PRIOR_SIGMA))
+
+
+def _censored(age: float, mean: float, sigma: float, lost: float) -> tuple[float, float, float]:
+    """Of a value that is known only to be beyond ``age``: the chance that it is, its mean and its variance."""
+    z = (age - mean) / sigma
+    ratio = _inverse_mills(z)
+    beyond = (1 - lost) * _NORMAL.cdf(-z)
+    share = beyond / (beyond + lost) if lost else 1.0
+    return share, mean + sigma * ratio, sigma**2 * max(0.0, 1 + z * ratio - ratio**2)
+
+
+def _inverse_mills(z: float) -> float:
+    """The density of the normal distribution over what is left of it beyond z."""
+    if z > 6.0:  # where both vanish
+        return z + 1 / z
+    return _NORMAL.pdf(z) / _NORMAL.cdf(-z)

@@ -44,7 +44,7 @@ MIGRATIONS = [
     ) WITHOUT ROWID;
     CREATE INDEX images_by_intent ON images (intent_id);
     """,
-    # Two principals may be handed the same URL.
+    # Two principals may be handed the same URL; a task may end by a callback to another process.
     """
     CREATE TABLE images_of_all (
         url TEXT NOT NULL,
@@ -55,6 +55,7 @@ MIGRATIONS = [
     DROP TABLE images;
     ALTER TABLE images_of_all RENAME TO images;
     CREATE INDEX images_by_intent ON images (intent_id);
+    ALTER TABLE generations ADD COLUMN expects_callback INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX generations_open ON generations (submitted_at) WHERE finished_at IS NULL AND task_id IS NOT NULL;
     """,
 ]

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Self
 
 import anyio
@@ -17,14 +18,17 @@ from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
-from nano_banana_mcp.generations.callbacks import Callbacks
+from nano_banana_mcp.generations.audience import Audience
+from nano_banana_mcp.generations.callbacks import GRACE_SECONDS, Callbacks
 from nano_banana_mcp.generations.caretaker import Caretaker
 from nano_banana_mcp.generations.desk import Desk, Places
 from nano_banana_mcp.generations.journal import hash_of, honest, in_words
-from nano_banana_mcp.generations.ledger import Ledger
+from nano_banana_mcp.generations.ledger import Ledger, LedgerError
 from nano_banana_mcp.generations.maker import Maker
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
-from nano_banana_mcp.generations.schedule import Pace, SafetyPace
+from nano_banana_mcp.generations.paces import Paces
+from nano_banana_mcp.generations.replicas import Replicas
+from nano_banana_mcp.generations.schedule import Pace
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry, Why
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
@@ -42,13 +46,14 @@ class Studio:
     """Makes pictures through the API. Made by :meth:`open`.
 
     Attributes:
-        on_change: Told each generation whose state has changed.
+        audience: Told each generation whose state has changed.
         desk: Keeps its pictures on disk, and gets references ready.
     """
 
     desk: Desk
 
     _waiting: Waiting
+    _paces: Paces
     _tasks: TaskGroup
     _maker: Maker
 
@@ -72,7 +77,8 @@ class Studio:
         self.default_model = default_model
         self._api = api
         self._callbacks = Callbacks(callback_for)
-        self.on_change: Callable[[Generation], None] = lambda generation: None
+        self.audience = Audience()
+        self._replicas = Replicas(ledger, self._ask, self._changed_elsewhere, lambda: self.audience.listeners > 0)
         self.now = now
         self._telemetry = telemetry
 
@@ -119,8 +125,11 @@ class Studio:
         try:
             async with (
                 anyio.create_task_group() as studio._tasks,
-                waiting_room(studio._ask, studio._pace, now) as studio._waiting,
+                waiting_room(studio._replicas.ask, studio._pace, now, studio._callbacks.purse) as studio._waiting,
             ):
+                studio._paces = Paces(ledger, api, studio._callbacks, studio._waiting.opened)
+                studio._callbacks.on_change = studio._reconsider
+                studio._tasks.start_soon(studio._replicas.follow)
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now, telemetry)
                 studio.desk = Desk(studio.album, places or Places(), studio.look, studio._tasks, now)
                 if care:
@@ -174,8 +183,9 @@ class Studio:
         )
         if request.callback_url is None and (address := self._callbacks.address(intent.intent_id)):
             request = request.model_copy(update={"callback_url": address})
+            intent = replace(intent, expects_callback=True)
         generation = await self._maker.make_once(request, intent, lambda asked: self.desk.ready(asked, principal))
-        self.on_change(generation)
+        self.audience.changed(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
             return Waited(generation, note=self.ledger.problem, kept=await self.desk.kept(generation))
         return await self._wait(generation, wait_seconds, report)
@@ -200,24 +210,37 @@ class Studio:
         known = await self.ledger.find(intent_id)
         if known is None or known.task_id not in (None, task_id):
             return False
-        timely = self._callbacks.came(intent_id)
-        self._telemetry.called_back(known, "late" if known.finished else "accepted" if timely else "repeated")
-        if timely and not known.finished:
-            self._tasks.start_soon(self._look_after_callback, intent_id, task_id)
+        if known.finished:
+            self._callbacks.came_late(intent_id)
+            self._telemetry.called_back(known, "late")
+            return True
+        pause = self._callbacks.came(intent_id)
+        self._telemetry.called_back(known, "repeated" if pause is None else "accepted")
+        if pause is not None:
+            self._tasks.start_soon(self._look_after_callback, intent_id, task_id, pause)
         return True
 
-    async def _look_after_callback(self, intent_id: str, task_id: str) -> None:
+    async def _look_after_callback(self, intent_id: str, task_id: str, pause: float) -> None:
+        await anyio.sleep(pause)
+        told_at = self.now()
         try:
             known = await self.ledger.find(intent_id)
             if known is not None and known.task_id is None:
                 with self._telemetry.querying(known):
                     # A task that the API does not know settles nothing.
                     await self._client.query(task_id, key=self.accounts.key_of(known.principal))
-                await self.claim(intent_id, task_id)
-            if known is not None:
-                await self.look(intent_id, known.principal)
-        except DefapiError as error:
+                known = await self.claim(intent_id, task_id)
+            if known is None or known.finished:
+                return
+            latest = await self._ask(known, told_at=told_at)
+        except (DefapiError, LedgerError) as error:
             logger.warning("after a callback for %s: %r", task_id, error, extra={"task_id": task_id})
+            self._callbacks.did_not_end(intent_id)
+            self._waiting.reconsider()
+            return
+        if not latest.finished:
+            self._callbacks.did_not_end(intent_id)
+        self._waiting.tell(latest)
 
     async def claim(self, intent_id: str, task_id: str) -> Generation | None:
         """Settle an unknown outcome: the API has named the task that our intent led to."""
@@ -226,7 +249,7 @@ class Studio:
             return known
         claimed = known.accepted(task_id, self.now())
         await self.ledger.save(claimed)
-        self.on_change(claimed)
+        self.audience.changed(claimed)
         logger.info("task %s claimed for an intent of unknown outcome", task_id, extra={"task_id": task_id})
         return claimed
 
@@ -244,6 +267,14 @@ class Studio:
         self._waiting.tell(latest)
         return latest
 
+    def _changed_elsewhere(self, latest: Generation) -> None:
+        """Another replica has learned it."""
+        if latest.finished and self._callbacks.expected(latest.intent_id):  # we have its lease: they were called back
+            self._callbacks.came(latest.intent_id)
+            self._callbacks.ended(latest.intent_id)
+        self._waiting.tell(latest)
+        self.audience.changed(latest)
+
     async def wait(self, handle: str, seconds: float, report: Report | None = None, principal: str = "") -> Waited:
         """Wait until the task ends, at most ``seconds``. One of our own that cannot be asked for any more (a refused
         key) is handed back with the trouble, given up.
@@ -257,8 +288,11 @@ class Studio:
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
         began = anyio.current_time()
         try:
-            with self._telemetry.waiting():
-                waited = await self._waiting.wait(known, seconds, report)
+            if known.expects_callback and not known.finished:
+                self._callbacks.adopt(known.intent_id)
+            async with self._replicas.waited_for(known) as latest:
+                with self._telemetry.waiting():
+                    waited = await self._waiting.wait(latest, seconds, report)
         except DefapiError as trouble:
             if known.submitted_at is None:
                 raise
@@ -271,10 +305,16 @@ class Studio:
             elsewhere = known.api not in (self._api, None) or not self.album.still_serves(known)
             return elsewhere or self._waiting.watches(known)
 
-        async def look(known: Generation) -> None:
-            await self.look(known.intent_id, known.principal)
+        async def look(known: Generation) -> Generation:
+            return await self.look(known.intent_id, known.principal)
 
-        return Caretaker(self.ledger, look=look, in_care=in_care, told=self._callbacks.expected, now=self.now)
+        return Caretaker(
+            self.ledger,
+            look=partial(self._replicas.alone, look),
+            in_care=in_care,
+            told=self._callbacks.expected,
+            now=self.now,
+        )
 
     async def _known(self, handle: str, principal: str) -> Generation:
         known = await self.ledger.find(handle)
@@ -286,10 +326,18 @@ class Studio:
         return Generation(new_intent_id(), task_id=handle, principal=principal, created_at=self.now())
 
     async def _pace(self, known: Generation) -> Pace:
-        latencies = await self.ledger.latencies(known.model, self._api) if known.model else ()
-        return SafetyPace(latencies) if self._callbacks.expected(known.intent_id) else Pace(latencies)
+        return await self._paces.of(known)
 
-    async def _ask(self, known: Generation, why: Why = "poll") -> Generation:
+    def _reconsider(self) -> None:
+        self._paces.forget()
+        self._waiting.reconsider()
+
+    async def _settle(self, intent_id: str) -> None:
+        await anyio.sleep(GRACE_SECONDS)
+        self._callbacks.settle(intent_id)
+
+    async def _ask(self, known: Generation, why: Why = "poll", told_at: float | None = None) -> Generation:
+        """One query. Where a callback has told of the end, ``told_at`` is when."""
         if known.task_id is None:
             # A callback, or another process, may have settled it.
             return await self._known(known.intent_id, known.principal)
@@ -306,12 +354,17 @@ class Studio:
             return current
         reading = read(current, snapshot, self.now())
         latest = reading.generation
+        if latest.finished and told_at is not None:
+            latest = replace(latest, open_at=told_at)
+            if not reading.pictures:  # whose bytes are only in the ledger
+                self._waiting.tell(latest)  # before it is on disk, since it can always be asked for again
         await self.ledger.save(latest, reading.pictures)
         if latest.status is not current.status:
-            self.on_change(latest)
+            self.audience.changed(latest)
         self._telemetry.seen(latest, why)
         if latest.finished:
-            self._callbacks.ended(latest.intent_id)
+            if self._callbacks.ended(latest.intent_id):
+                self._tasks.start_soon(self._settle, latest.intent_id)
             self.desk.keep(latest)
             logger.info(
                 "task %s ended: %s, %s credits",

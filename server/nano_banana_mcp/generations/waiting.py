@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer, Refused, TaskNotFound, Unreachable
 from nano_banana_mcp.generations import schedule
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.purse import Purse
 
 if TYPE_CHECKING:
     from nano_banana_mcp.generations.keeper import Kept
@@ -26,7 +29,21 @@ PASSING_TROUBLE = (Busy, NoAnswer, Unreachable)
 MOST_REFUSALS = 3
 """A refusal of a query for a task of ours may be a gateway's mood; so many in a row are not."""
 
+LEAVING_AT_ONCE = 8
+"""Waits that go on to answer in one round of the event loop."""
+
 MOST_REMEMBERED_QUERIES = 10_000
+
+MOST_OPENED = 100
+
+LONGEST_NAP_SECONDS = 2.0
+"""So often a wait thinks again about when to ask, by what was seen meanwhile."""
+
+TURN_SECONDS = 0.05
+"""So often the task whose turn it is looks whether it may go sooner, by what the one before has found."""
+
+LEAST_PAUSE_SECONDS = 0.001
+"""Clocks differ by less; a pause of so little is none."""
 
 Ask = Callable[[Generation], Awaitable[Generation]]
 PaceOf = Callable[[Generation], Awaitable[schedule.Pace]]
@@ -55,7 +72,9 @@ class _Watch:
     failures: int = 0
     trouble: DefapiError | None = None
     error: Exception | None = None
+    pace: schedule.Pace | None = None
     changed: anyio.Event = field(default_factory=anyio.Event)
+    nudged: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     @property
@@ -76,18 +95,26 @@ class _Watch:
         self.changed.set()
         self.changed = anyio.Event()
 
+    def nudge(self) -> None:
+        self.pace = None
+        self.nudged.set()
+        self.nudged = anyio.Event()
+
 
 class Waiting:
     """Waits for tasks. Made by :func:`waiting_room`, whose task group its loops live in."""
 
-    def __init__(self, ask: Ask, pace_of: PaceOf, tasks: TaskGroup, now: Callable[[], float]) -> None:
+    def __init__(self, ask: Ask, pace_of: PaceOf, tasks: TaskGroup, now: Callable[[], float], purse: Purse) -> None:
         self._ask = ask
         self._pace_of = pace_of
+        self._purse = purse
+        self._turns = anyio.Lock()
         self._tasks = tasks
         self._now = now
         self._watches: dict[str, _Watch] = {}
         self._last_query: dict[str, float] = {}
         self._draining = anyio.Event()
+        self._exit = anyio.Semaphore(LEAVING_AT_ONCE, fast_acquire=True)
 
     async def wait(self, known: Generation, seconds: float, report: Report | None = None) -> Waited:
         """Wait until the task ends, at most ``seconds``. A timeout is no error.
@@ -103,6 +130,8 @@ class Waiting:
                 await self._follow(watch, report)
         finally:
             self._leave(watch)
+        async with self._exit:  # of a crowd that is woken at once, some have answered before others begin to
+            await anyio.lowlevel.checkpoint()
         if watch.error is not None:
             raise watch.error
         return Waited(watch.latest, None if watch.latest.finished else watch.trouble)
@@ -113,6 +142,17 @@ class Waiting:
         for watch in self._watches.values():
             watch.wake()
 
+    def reconsider(self) -> None:
+        """Let every wait think again about when to ask."""
+        for watch in self._watches.values():
+            watch.nudge()
+
+    def opened(self, model: str | None) -> list[float]:
+        """Seconds since the submit of some tasks of this model that are waited for."""
+        alike = (watch.latest for watch in self._watches.values() if watch.latest.model == model and not watch.over)
+        ages = (task.elapsed_seconds(self._now()) for task in alike)
+        return list(islice((age for age in ages if age is not None), MOST_OPENED))
+
     def tell(self, latest: Generation) -> None:
         """Hand a state that was learned elsewhere to whoever waits for it."""
         self._queried(latest)
@@ -120,6 +160,7 @@ class Waiting:
             watch = self._watches.get(key)
             if watch is not None:
                 watch.publish(latest)
+                watch.nudge()
 
     def watches(self, known: Generation) -> bool:
         """Whether somebody waits for it here."""
@@ -151,15 +192,39 @@ class Waiting:
     async def _run(self, watch: _Watch) -> None:
         with watch.scope:
             try:
-                pace = await self._pace_of(watch.latest)
                 while not watch.over:
-                    await anyio.sleep(self._pause(watch, pace))
-                    if not watch.over:
+                    if await self._due(watch):
                         await self._look(watch)
             except Exception as error:  # noqa: BLE001 - the edge of this task: the waiters get to see it
                 watch.fail(error)
         # Whoever comes later starts afresh: an error of now says nothing about then.
         self._drop(watch)
+
+    async def _due(self, watch: _Watch) -> bool:
+        """Sleep until it is time to ask. Returns False where that has to be thought of again."""
+        nudged = watch.nudged
+        pace = watch.pace = watch.pace or await self._pace_of(watch.latest)
+        pause = self._pause(watch, pace)
+        if pause > LEAST_PAUSE_SECONDS:
+            if isinstance(pace, schedule.SafetyPace):  # what happens to others may change it
+                pause, watch.pace = min(pause, LONGEST_NAP_SECONDS), None
+            await _sleep(pause, nudged)
+            return False
+        if isinstance(pace, schedule.SafetyPace):
+            watch.pace = None
+            return await self._take_turn(watch, pace, nudged)
+        return not nudged.is_set()
+
+    async def _take_turn(self, watch: _Watch, pace: schedule.SafetyPace, nudged: anyio.Event) -> bool:
+        async with self._turns:
+            while not nudged.is_set():
+                queue = 1 + self._turns.statistics().tasks_waiting
+                pause = self._purse.due_in(pace, self._elapsed(watch, pace), queue)
+                if pause <= LEAST_PAUSE_SECONDS:
+                    self._purse.spend(pace)
+                    return True
+                await _sleep(min(pause, TURN_SECONDS), nudged)
+        return False
 
     async def _look(self, watch: _Watch) -> None:
         try:
@@ -188,15 +253,18 @@ class Waiting:
         return ours and isinstance(trouble, Refused)
 
     def _pause(self, watch: _Watch, pace: schedule.Pace) -> float:
-        task = watch.latest
         last = self._last_query.get(watch.key)
         since = None if last is None else anyio.current_time() - last
-        elapsed = task.elapsed_seconds(self._now())
-        if elapsed is None:  # a task made elsewhere: it may be ready, so ask at once, and then less and less often
-            elapsed = pace.first() + anyio.current_time() - watch.began
+        elapsed = self._elapsed(watch, pace)
         asked_for = watch.trouble.retry_after if isinstance(watch.trouble, Busy) else None
         least = schedule.backoff(watch.failures, asked_for)
-        return max(pace.due_in(elapsed, since), least)
+        return max(pace.due_in(elapsed, since), least - (since or 0.0))
+
+    def _elapsed(self, watch: _Watch, pace: schedule.Pace) -> float:
+        elapsed = watch.latest.elapsed_seconds(self._now())
+        if elapsed is None:  # a task made elsewhere: it may be ready, so ask at once, and then less and less often
+            elapsed = pace.first() + anyio.current_time() - watch.began
+        return elapsed
 
     def _queried(self, latest: Generation) -> None:
         if len(self._last_query) > MOST_REMEMBERED_QUERIES:
@@ -211,15 +279,25 @@ class Waiting:
             del self._watches[watch.key]
 
 
+async def _sleep(seconds: float, nudged: anyio.Event) -> bool:
+    """Returns whether something has happened meanwhile."""
+    with anyio.move_on_after(max(0.0, seconds)):
+        await nudged.wait()
+    return nudged.is_set()
+
+
 @asynccontextmanager
-async def waiting_room(ask: Ask, pace_of: PaceOf, now: Callable[[], float]) -> AsyncIterator[Waiting]:
+async def waiting_room(
+    ask: Ask, pace_of: PaceOf, now: Callable[[], float], purse: Purse | None = None
+) -> AsyncIterator[Waiting]:
     """A :class:`Waiting` whose loops end with the block.
 
     Args:
         ask: Asks the API for a task's state, once.
         pace_of: Says when to ask for a task, by what is known of its like.
         now: Wall-clock time, Unix seconds.
+        purse: What may be spent on tasks that a callback should tell of.
     """
     async with anyio.create_task_group() as tasks:
-        yield Waiting(ask, pace_of, tasks, now)
+        yield Waiting(ask, pace_of, tasks, now, purse or Purse())
         tasks.cancel_scope.cancel()

@@ -15,6 +15,7 @@ from nano_banana_mcp.hosting.auth import Authentication, open_authentication
 from nano_banana_mcp.hosting.binds import allowed_names
 from nano_banana_mcp.hosting.request_ids import RequestIds
 from nano_banana_mcp.hosting.sessions import SessionLimit
+from nano_banana_mcp.hosting.turns import Turns
 from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver
 from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_tools.registry import tools
@@ -29,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     Raises:
         SettingsError: the environment has a value that cannot be used.
         BadPrincipals: the file of tokens cannot be used.
-        OSError: the key of the webhook cannot be kept in the state folder.
+        OSError, LedgerError: the key of the webhook cannot be kept.
     """
     return application(settings or load_settings())[0]
 
@@ -63,6 +64,7 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
     if authentication is not None:
         _put_before_mcp(authentication, app, settings.caller_sessions)
     app.add_middleware(RequestIds)
+    app.add_middleware(Turns)
     return app, server
 
 

@@ -7,7 +7,6 @@ Inside a request, ``get_access_token().client_id`` is the principal's name: plai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
@@ -19,6 +18,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from nano_banana_mcp.hosting.principals import OwnLimits
 from nano_banana_mcp.hosting.tokens import StaticTokens
 from nano_banana_mcp.settings import Settings, SettingsError, variable_of
 from nano_banana_mcp.urls import http_url
@@ -65,9 +65,9 @@ class Authentication:
         """The principal's own key for the image API; None where the server's serves."""
         return None if self._static is None else self._static.api_key(principal)
 
-    def limits_for(self, principal: str) -> dict[str, Any]:
-        """What the tokens file says about the principal's limits, as it stands there."""
-        return {} if self._static is None else self._static.limits(principal)
+    def limits_for(self, principal: str) -> OwnLimits:
+        """What the tokens file says about the principal's limits."""
+        return OwnLimits() if self._static is None else self._static.limits(principal)
 
 
 class _FirstThatKnows:

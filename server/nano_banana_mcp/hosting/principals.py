@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ class HashedToken(BaseModel):
     created_at: str = Field("", max_length=64)
 
 
+class OwnLimits(BaseModel):
+    """A principal's own limits, in place of those of the settings; 0 for none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calls_per_minute: int | None = Field(None, ge=0)
+    open_tasks: int | None = Field(None, ge=0)
+    credits_per_day: Decimal | None = Field(None, ge=0, allow_inf_nan=False)
+
+
 class Principal(BaseModel):
     """One who may call."""
 
@@ -53,7 +64,7 @@ class Principal(BaseModel):
 
     tokens: list[HashedToken] = Field(default_factory=list)
     api_key: SecretStr | None = None
-    limits: dict[str, Any] = Field(default_factory=dict)
+    limits: OwnLimits = OwnLimits()
 
     @field_validator("api_key")
     @classmethod
@@ -66,7 +77,8 @@ class Principal(BaseModel):
         """As the file has it."""
         key = self.api_key.get_secret_value() if self.api_key else None
         tokens = [token.model_dump() for token in self.tokens]
-        return {name: value for name, value in (("tokens", tokens), ("api_key", key), ("limits", self.limits)) if value}
+        limits = self.limits.model_dump(mode="json", exclude_none=True)
+        return {name: value for name, value in (("tokens", tokens), ("api_key", key), ("limits", limits)) if value}
 
 
 class Principals(BaseModel):

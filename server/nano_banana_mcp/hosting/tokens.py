@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mcp.server.auth.provider import AccessToken
 from pydantic import SecretStr
 
 from nano_banana_mcp.hosting import principals
-from nano_banana_mcp.hosting.principals import BadPrincipals, Principal, Version
+from nano_banana_mcp.hosting.principals import BadPrincipals, OwnLimits, Principal, Version
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +51,11 @@ class StaticTokens:
         principal = self._principals.get(name)
         return None if principal is None else principal.api_key
 
-    def limits(self, name: str) -> dict[str, Any]:
+    def limits(self, name: str) -> OwnLimits:
         """The principal's own limits."""
         self._keep_up()
         principal = self._principals.get(name)
-        return {} if principal is None else principal.limits
+        return OwnLimits() if principal is None else principal.limits
 
     def _keep_up(self) -> None:
         try:

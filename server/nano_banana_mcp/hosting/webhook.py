@@ -15,16 +15,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
+import anyio
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from nano_banana_mcp.defapi.wire import TASK_ID
+from nano_banana_mcp.generations.ledger import LedgerBusy
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import shared_secret
 from nano_banana_tools.server import ImageServer
 
 PATH = "/webhooks/{intent_id}/{signature}"
 LARGEST_BODY_BYTES = 64 * 1024
+LONGEST_READ_SECONDS = 10.0
 KEY_FILE = "webhook.key"
 
 PROBE_PREFIX = "probe-"
@@ -49,13 +53,16 @@ class KeyRing:
 
 
 def open_key_ring(settings: Settings) -> KeyRing:
-    """The keys of the settings; where there are none, one of our own that is kept in the state folder.
+    """The keys of the settings; where there are none, one of our own that is kept in the state folder, or in the
+    database that replicas share.
 
     Raises:
-        OSError: it cannot be kept.
+        OSError, LedgerError: it cannot be kept.
     """
     given = settings.webhook_keys.get_secret_value() if settings.webhook_keys else ""
     keys = [key.strip().encode() for key in given.split(",") if key.strip()]
+    if not keys and settings.ledger_url is not None:
+        keys = [shared_secret(settings, KEY_FILE, secrets.token_hex(32)).encode()]
     return KeyRing(keys or [_kept_key(settings.state_path / KEY_FILE)])
 
 
@@ -71,8 +78,11 @@ def receiver(  # type: ignore[no-untyped-def]  # Starlette's endpoint type is pr
         if intent_id.startswith(PROBE_PREFIX):
             return PlainTextResponse(answer_to(intent_id, keys))
         named = _task_id(await _read(request))
-        if named is None or not await server.called_back(intent_id, named):
-            return refused()
+        try:
+            if named is None or not await server.called_back(intent_id, named):
+                return refused()
+        except LedgerBusy:
+            return Response(status_code=503)  # whoever signed it is known to us: it may come again
         return Response(status_code=204)
 
     def refused() -> Response:
@@ -89,10 +99,14 @@ def answer_to(probe: str, keys: KeyRing) -> str:
 
 async def _read(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY_BYTES:
-            return b""
+    try:
+        with anyio.fail_after(LONGEST_READ_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST_BODY_BYTES:
+                    return b""
+    except (ClientDisconnect, TimeoutError):
+        return b""
     return bytes(body)
 
 

@@ -1,0 +1,63 @@
+"""Which ledger the settings name, and what they want to keep in it."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from nano_banana_mcp.generations.sql import SqlLedger
+
+
+def open_ledger(settings: Settings) -> DurableLedger:
+    """The ledger that a server uses. Nothing is opened before its first use."""
+    if settings.ledger_url is None:
+        return DurableLedger(settings.state_path, partial(prune, settings))
+    from nano_banana_mcp.generations.shared import SharedLedger
+
+    return SharedLedger(settings.ledger_url.get_secret_value(), partial(prune, settings))
+
+
+def open_database(settings: Settings) -> SqlLedger:
+    """The database under the ledger, for one thread.
+
+    Raises:
+        LedgerError: it cannot be used.
+    """
+    if settings.ledger_url is None:
+        from nano_banana_mcp.generations.sqlite import SqliteLedger
+
+        return SqliteLedger(settings.state_path)
+    from nano_banana_mcp.generations.postgres import PostgresLedger
+    from nano_banana_mcp.generations.postgres_connection import Database
+
+    return PostgresLedger(Database(settings.ledger_url.get_secret_value()))
+
+
+def shared_secret(settings: Settings, name: str, fresh: str) -> str:
+    """The secret of this name that all replicas on one database share: ``fresh``, if there was none.
+
+    Raises:
+        LedgerError: the database cannot be used.
+    """
+    from nano_banana_mcp.generations.postgres import PostgresLedger
+
+    database = open_database(settings)
+    assert isinstance(database, PostgresLedger)
+    try:
+        return database.secret(name, fresh)
+    finally:
+        database.close()
+
+
+def prune(settings: Settings, ledger: SqlLedger) -> int:
+    """Drop what the settings no longer want to keep. Returns how many generations went."""
+    if settings.keep_days is None and settings.keep_megabytes is None:
+        return 0
+    oldest = None if settings.keep_days is None else time.time() - settings.keep_days * 86_400
+    most = None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000)
+    return ledger.prune(older_than=oldest, most_bytes=most)

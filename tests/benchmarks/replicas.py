@@ -1,0 +1,75 @@
+"""Three replicas on one PostgreSQL: how soon a wait at one hears of a callback at another, and what waiting costs."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+import anyio
+
+from nano_banana_mcp.sandbox.config import SandboxConfig
+from tests.http.test_replicas import lag, three
+from tests.http.test_webhook import make
+from tests.support.postgres import NoPostgres, running
+
+WARM_UP = 4
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds from a picture's end to the answer of a wait, the median and the 95th percentile, for waits at the
+    replica that is called back and at another; queries a task without callbacks, waited for at one replica and at all.
+    """
+
+    here: tuple[float, float]
+    elsewhere: tuple[float, float]
+    queries_of_one: float
+    queries_of_three: float
+
+
+async def measure(database: str, rounds: int) -> Measured:
+    """``rounds`` pictures for each figure."""
+    lags: dict[bool, list[float]] = {False: [], True: []}
+    async with three(database, SandboxConfig(seconds=1.0)) as (sandbox, [other, called_back, _]):
+        for number in range(-WARM_UP, 2 * rounds):
+            elsewhere = number % 2 == 0
+            replica = other if elsewhere else called_back
+            await replica.wait(await make(replica.client))
+            if number >= 0:
+                lags[elsewhere].append(lag(sandbox.tasks[-1]))
+    return Measured(
+        _summary(lags[False]),
+        _summary(lags[True]),
+        await _queries(database, rounds, 1),
+        await _queries(database, rounds, 3),
+    )
+
+
+async def _queries(database: str, tasks: int, waited_for_at: int) -> float:
+    async with three(database, SandboxConfig(seconds=5.0, directives="callback=lost")) as (sandbox, replicas):
+        made = [await make(replicas[0].client) for _ in range(tasks)]
+        async with anyio.create_task_group() as group:
+            for replica in replicas[:waited_for_at]:
+                for task_id in made:
+                    group.start_soon(replica.wait, task_id)
+        return sandbox.stats.queries / tasks
+
+
+def _summary(lags: list[float]) -> tuple[float, float]:
+    return statistics.median(lags), statistics.quantiles(lags, n=20)[-1]
+
+
+def report(rounds: int = 20) -> list[str]:
+    """The figures in words."""
+    try:
+        with running() as cluster:
+            found = anyio.run(measure, cluster.create(), rounds)
+    except NoPostgres as error:
+        return [f"not measured: {error}"]
+    (here, here_p95), (elsewhere, elsewhere_p95) = found.here, found.elsewhere
+    return [
+        f"a callback ends a wait at the same replica after {here * 1000:.0f} ms (p95 {here_p95 * 1000:.0f}), "
+        f"at another after {elsewhere * 1000:.0f} ms (p95 {elsewhere_p95 * 1000:.0f})",
+        f"without callbacks, a task costs {found.queries_of_one:.1f} queries if it is waited for at one replica, "
+        f"{found.queries_of_three:.1f} if at all three",
+    ]
