@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
         ("NANO_BANANA_LEDGER_URL", "postgresql://user:pass/word@host/db"),
         ("NANO_BANANA_STATE_DIR", "state"),
         ("NANO_BANANA_STATE_DIR", "~nobody-of-this-name/x"),
+        ("NANO_BANANA_OUTPUT_DIR", "pictures"),
+        ("NANO_BANANA_OUTPUT_DIR", "./pictures"),
+        ("NANO_BANANA_INPUT_DIRS", "/tmp:pictures"),
+        ("NANO_BANANA_INPUT_DIRS", "~nobody-of-this-name/x"),
+        ("NANO_BANANA_REFERENCE_MAX_SIDE", "10"),
         ("NANO_BANANA_KEEP_DAYS", "-1"),
         ("NANO_BANANA_SANDBOX", "perhaps"),
         ("NANO_BANANA_SANDBOX_SECONDS", "-1"),
@@ -128,3 +134,17 @@ def test_a_trailing_slash_of_the_base_url_does_not_matter(monkeypatch: pytest.Mo
 def test_the_state_folder_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANO_BANANA_STATE_DIR", "~/bananas")
     assert load_settings().state_path == Path.home() / "bananas"
+
+
+def test_the_folders_for_pictures_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NANO_BANANA_OUTPUT_DIR", "~/bananas")
+    monkeypatch.setenv("NANO_BANANA_INPUT_DIRS", f"~/photos{os.pathsep}/srv/art{os.pathsep}")
+    settings = load_settings()
+    assert settings.output_dir == Path.home() / "bananas"
+    assert settings.input_folders == (Path.home() / "photos", Path("/srv/art"))
+
+
+def test_by_default_nothing_is_saved_and_no_folder_is_open() -> None:
+    settings = load_settings()
+    assert settings.output_dir is None
+    assert settings.input_folders == ()

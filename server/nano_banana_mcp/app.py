@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.accounts import Accounts
+from nano_banana_mcp.generations.desk import Places
 from nano_banana_mcp.generations.limits import Limits, Quotas
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
@@ -43,6 +44,7 @@ def build_server(
     accounts: Accounts | None = None,
     *,
     care: bool = False,
+    local: bool = False,
     telemetry: Telemetry = UNTOLD,
 ) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves.
@@ -51,9 +53,11 @@ def build_server(
         callback_for: Where the API should tell of the end of an intent, if it should.
         accounts: Who may use what, where callers are asked who they are.
         care: Whether to ask about tasks that nobody waits for, too.
+        local: Whether its callers are on this machine, as over stdio: only then may they name files.
         telemetry: Told what happens.
     """
-    return ImageServer(open_studio(settings, callback_for, accounts, care=care, telemetry=telemetry), telemetry)
+    studio = open_studio(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
+    return ImageServer(studio, telemetry)
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -91,6 +95,7 @@ async def open_studio(
     accounts: Accounts | None = None,
     *,
     care: bool = False,
+    local: bool = False,
     telemetry: Telemetry = UNTOLD,
 ) -> AsyncIterator[Studio]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
@@ -112,11 +117,23 @@ async def open_studio(
             callback_for=callback_for,
             accounts=accounts or Accounts(quotas=quotas(settings)),
             care=care,
+            places=_places(settings, accounts, local=local),
             telemetry=telemetry,
         ) as studio,
     ):
         studio.album.keep_fetched(settings.state_path / "cache", round(settings.cache_megabytes * 1_000_000))
         yield studio
+
+
+def _places(settings: Settings, accounts: Accounts | None, *, local: bool) -> Places:
+    asked = accounts is not None and accounts.asked
+    open_to_others = settings.host not in LOOPBACK_HOSTS or settings.allowed_host_names or settings.public_url
+    return Places(
+        output=settings.output_dir,
+        output_shown=local or not (asked or open_to_others),
+        inputs=settings.input_folders if local else None,
+        reference_side=settings.reference_max_side,
+    )
 
 
 def quotas(

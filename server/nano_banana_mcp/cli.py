@@ -1,4 +1,4 @@
-"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history | token]``."""
+"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history | save | token]``."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     from nano_banana_mcp.app import build_server, serve_stdio
     from nano_banana_mcp.logs import configure_logging
 
-    server = build_server(settings)
+    server = build_server(settings, local=True)
     gc.freeze()
     gc.enable()
     configure_logging(settings.log_level, settings.log_format)
@@ -131,6 +131,12 @@ def _history(settings: Settings, arguments: argparse.Namespace) -> int:
     )
 
 
+def _save(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import save
+
+    return save.run(settings, arguments.task_id, arguments.output)
+
+
 def _token(settings: Settings, arguments: argparse.Namespace) -> int:
     from nano_banana_mcp.commands import tokens
 
@@ -164,7 +170,12 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="make a picture: a real client, a real server process")
     demo.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to draw (default: a lighthouse at dawn)")
-    demo.add_argument("--output", type=Path, metavar="FOLDER", help="where to save it (default: ./pictures)")
+    demo.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where to save it (default: NANO_BANANA_OUTPUT_DIR, else ./pictures)",
+    )
     demo.set_defaults(run=_demo)
 
     sandbox = commands.add_parser("sandbox", help="run the stand-in for the image API alone")
@@ -197,6 +208,11 @@ def _parser() -> argparse.ArgumentParser:
     history.add_argument("--limit", type=int, default=50, help="most rows shown, 0 for all (default: 50)")
     history.set_defaults(run=_history)
 
+    save = commands.add_parser("save", help="save a task's pictures into a folder")
+    save.add_argument("task_id", metavar="TASK_ID", help="as generate_image and history tell it")
+    save.add_argument("--output", type=Path, metavar="FOLDER", help="where (default: NANO_BANANA_OUTPUT_DIR)")
+    save.set_defaults(run=_save)
+
     token = commands.add_parser("token", help="who may call over HTTP: create, list and revoke tokens")
     actions = token.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     create = actions.add_parser("create", help="make a token, of a new principal or one more of a known one")
@@ -212,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--file", type=Path, metavar="FILE", help="default: NANO_BANANA_TOKENS_FILE")
     token.set_defaults(run=_token)
 
-    for command in (serve, demo, sandbox, doctor, history, token, *actions.choices.values()):
+    for command in (serve, demo, sandbox, doctor, history, save, token, *actions.choices.values()):
         # SUPPRESS: what was given before the command must not be overwritten by the command's default.
         _add_common(command, default=argparse.SUPPRESS)
     return parser

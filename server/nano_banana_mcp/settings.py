@@ -5,6 +5,7 @@ The field order is the order of ``--help`` and of the README's table, which is g
 
 from __future__ import annotations
 
+import os
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -65,6 +66,13 @@ def _absolute(value: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("must be an absolute path (~ is allowed): hosts start servers in folders of their own")
     return path
+
+
+def _absolute_list(value: str) -> str:
+    for part in value.split(os.pathsep):
+        if part.strip():
+            _absolute(Path(part.strip()))
+    return value
 
 
 def _ledger_url(value: SecretStr) -> SecretStr:
@@ -153,6 +161,23 @@ class Settings(BaseSettings):
         le=1e9,
         allow_inf_nan=False,
         description="Most disk space for copies of fetched pictures; the least used go first. 0: none are kept.",
+    )
+    output_dir: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        validation_alias="NANO_BANANA_OUTPUT_DIR",
+        description="Folder in which finished pictures are saved at once. Not set: they are not saved.",
+    )
+    input_dirs: Annotated[str, AfterValidator(_absolute_list)] = Field(
+        "",
+        validation_alias="NANO_BANANA_INPUT_DIRS",
+        description="Folders that reference pictures may be read from over stdio, with `:` (Windows: `;`) between.",
+    )
+    reference_max_side: int = Field(
+        2048,
+        validation_alias="NANO_BANANA_REFERENCE_MAX_SIDE",
+        ge=256,
+        le=8192,
+        description="Longest side of a reference picture in pixels, if it is sent from here; a longer one is shrunk.",
     )
     sandbox: bool = Field(
         False,
@@ -332,6 +357,12 @@ class Settings(BaseSettings):
     def allowed_host_names(self) -> list[str]:
         """``allowed_hosts`` as a list."""
         return [name.strip() for name in self.allowed_hosts.split(",") if name.strip()]
+
+    @property
+    def input_folders(self) -> tuple[Path, ...]:
+        """``input_dirs`` as absolute paths."""
+        parts = [part.strip() for part in self.input_dirs.split(os.pathsep)]
+        return tuple(Path(part).expanduser() for part in parts if part)
 
     @property
     def usable_key(self) -> SecretStr | None:

@@ -1,4 +1,4 @@
-"""The one idea of an http(s) URL that the rooms share."""
+"""The one idea of an http(s) URL, and of a picture's own URI, that the rooms share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from urllib.parse import quote, urlsplit
 
 LONGEST_URL = 8_192
+PICTURE_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})/images/(\d{1,3})")
+"""Under which this server reads out a picture, by task id and number, whatever became of its URL."""
+
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # What RFC 3986 allows in a URL, and the percent sign of what is escaped already.

@@ -90,7 +90,7 @@ async def test_the_demo_uses_the_real_api_where_a_key_is_set(tmp_path: Path) -> 
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert sandbox.stats.charged == 1
     assert "real API" in ended.stdout
-    assert len(list((tmp_path / "out").iterdir())) == 1
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
 
 
 async def test_a_demo_that_fails_says_why_and_ends_with_an_error() -> None:

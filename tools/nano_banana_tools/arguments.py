@@ -16,10 +16,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from nano_banana_mcp.defapi.wire import TASK_ID
 from nano_banana_mcp.images.data_uri import is_image_data_uri
 from nano_banana_mcp.images.sniff import describe, sniff
-from nano_banana_mcp.urls import http_url
+from nano_banana_mcp.urls import PICTURE_URI, http_url
 
 MOST_REFERENCES = 4
 LONGEST_PROMPT = 32_000
+LONGEST_PATH = 8_192
 LONGEST_DATA_URI = 14_000_000
 """About 10 MB of picture as base64: where the API's other clients stop, no limit being documented."""
 
@@ -32,10 +33,19 @@ def _prompt(value: str) -> str:
 
 def _reference(value: str) -> str:
     text = value.strip()
+    if PICTURE_URI.fullmatch(text):
+        return text
+    if is_local(text):  # whether it may be read, and from where, is for the studio to say
+        if len(text) > LONGEST_PATH:
+            raise ValueError("this path is too long")
+        return text
     if text[:5].lower() != "data:":
         url = http_url(text)
         if url is None:
-            raise ValueError("an image must be an http(s) URL or an image data URI (data:image/png;base64,…)")
+            raise ValueError(
+                "an image must be an http(s) URL, an image data URI (data:image/png;base64,…), or the resource_uri of "
+                "a picture made before"
+            )
         return url
     if len(text) > LONGEST_DATA_URI:
         raise ValueError("this data URI is larger than 10 MB; use a smaller picture or a URL")
@@ -121,6 +131,15 @@ def _whole(default: int | None) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def is_local(reference: str) -> bool:
+    """Whether it names a file, in one of the ways that systems have for it."""
+    return (
+        reference[:5].lower() == "file:"
+        or reference.startswith(("/", "\\", "~", "./", "../"))
+        or re.match(r"[A-Za-z]:[\\/]", reference) is not None
+    )
+
+
 def _described(schema: dict[str, Any], description: str) -> WithJsonSchema:
     return WithJsonSchema({**schema, "description": description})
 
@@ -136,7 +155,8 @@ References = Annotated[
     BeforeValidator(_as_list),
     _described(
         {"type": "array", "items": {"type": "string"}, "maxItems": MOST_REFERENCES},
-        "Reference pictures to edit or combine: http(s) URLs or image data URIs.",
+        "Reference pictures to edit or combine: http(s) URLs, image data URIs, the resource_uri of an earlier picture, "
+        "or (over stdio) absolute paths.",
     ),
 ]
 Model = Annotated[

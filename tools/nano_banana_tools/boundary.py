@@ -26,8 +26,9 @@ def tool_error(cause: BaseException | None) -> ToolError | None:
             "This request_id was used before, with other arguments. Use a new request_id for another picture, or the "
             "same arguments to get the earlier one. Nothing was sent, so nothing was charged."
         )
-    if isinstance(cause, LimitReached):
-        return ToolError(f"{cause.message} Nothing was sent, so nothing was charged. {cause.hint}")
+    if isinstance(cause, LimitReached | PictureError):
+        subject = "images: " if isinstance(cause, PictureError) else ""
+        return ToolError(f"{subject}{cause.message} Nothing was sent, so nothing was charged. {cause.hint}")
     if isinstance(cause, LedgerError):
         return ToolError(f"{cause} {_about_the_ledger(cause)}")
     if isinstance(cause, NoSuchPicture | PictureError):

@@ -20,4 +20,5 @@ DESCRIPTION = (
 async def get_task(studio: CurrentStudio, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
     """The state now."""
     generation = await studio.look(task_id, principal())
-    return to_result(Waited(generation, note=studio.ledger.problem), studio.now())
+    waited = Waited(generation, note=studio.ledger.problem, kept=await studio.desk.kept(generation))
+    return to_result(waited, studio.now())

@@ -13,6 +13,7 @@ from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.generations.album import NoSuchPicture
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.studio import Studio
+from nano_banana_mcp.urls import PICTURE_URI
 from nano_banana_tools.results import as_json, resource_uri
 
 TASKS_URI = "nanobanana://tasks"
@@ -21,7 +22,6 @@ MOST_LISTED_PICTURES = 20
 
 _JSON = "application/json"
 _TASK = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})")
-_IMAGE = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})/images/(\d{1,3})")
 
 TEMPLATES = [
     ResourceTemplate(
@@ -83,7 +83,7 @@ async def read(studio: Studio, uri: str, principal: str) -> ReadResourceContents
         return _as_json({"tasks": tasks})
     if match := _TASK.fullmatch(uri):
         return _as_json(as_json(await _look(studio, match[1], principal), studio.now()))
-    if match := _IMAGE.fullmatch(uri):
+    if match := PICTURE_URI.fullmatch(uri):
         picture = await studio.album.open(await _look(studio, match[1], principal), int(match[2]))
     else:
         picture = await studio.album.by_url(uri, principal)

@@ -6,8 +6,9 @@ base64 is in either: a picture without a URL is named by its resource URI.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel, Field
@@ -15,9 +16,14 @@ from pydantic import BaseModel, Field
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
 from nano_banana_mcp.generations.waiting import Waited
 
+if TYPE_CHECKING:
+    from nano_banana_mcp.generations.keeper import Kept
+
 LONGEST_TEXT_BYTES = 600
 SHORTEST_MESSAGE_BYTES = 160
 LONGEST_MESSAGE_CHARACTERS = 700
+LONGEST_PROBLEM_CHARACTERS = 200
+NOT_LOST = "The picture is not lost: save it from its link soon."
 
 
 class ImageResult(BaseModel):
@@ -78,7 +84,7 @@ def to_result(
             model that reads "error" there pays again.
     """
     described = describe(waited, now)
-    content: list[ContentBlock] = [TextContent(type="text", text=_text(described))]
+    content: list[ContentBlock] = [TextContent(type="text", text=_text(described, _bytes(_saved(waited.kept))))]
     content += [
         _link(waited.generation, number, image, described.images[number].resource_uri)
         for number, image in enumerate(waited.generation.images)
@@ -103,8 +109,27 @@ def _message(waited: Waited) -> str | None:
         lasting = "" if waited.generation.finished else " The task itself is not lost."
         advice = f" {waited.trouble.hint}" if waited.given_up else ""
         parts.insert(0, f"The last query failed: {waited.trouble.message}{lasting}{advice}")
-    message = " ".join(part for part in parts if part)
-    return _cut(message, LONGEST_MESSAGE_CHARACTERS) if message else None
+    # Where it was saved comes first: what is cut, is cut at the end, and half a path is none.
+    saved = _saved(waited.kept)
+    message = " ".join(part for part in (saved, *parts) if part)
+    return _cut(message, max(LONGEST_MESSAGE_CHARACTERS, len(saved) + 2)) if message else None
+
+
+def _saved(kept: Kept | None) -> str:
+    """In words, what became of the saving of the pictures."""
+    if kept is None:
+        return ""
+    words = []
+    if kept.paths:
+        more = f" ({len(kept.paths) - 1} more beside it)" if len(kept.paths) > 1 else ""
+        words.append(f"Saved as {os.fsencode(kept.paths[0]).decode('utf-8', 'replace')}{more}.")
+    elif kept.saved:
+        words.append("Saved by the server.")
+    if kept.saving:
+        words.append("It is still being saved.")
+    if kept.problem is not None:
+        words.append(f"Not saved: {kept.problem.rstrip('.')[:LONGEST_PROBLEM_CHARACTERS]}. {NOT_LOST}")
+    return " ".join(words)
 
 
 def _next_step(waited: Waited) -> str | None:
@@ -118,11 +143,14 @@ def _next_step(waited: Waited) -> str | None:
     return None
 
 
-def _text(result: GenerationResult) -> str:
+def _text(result: GenerationResult, whole_bytes: int = 0) -> str:
     """All facts in a few lines, within :data:`LONGEST_TEXT_BYTES` of UTF-8.
 
     What gives way when it gets long: first URLs become resource URIs, then pictures beyond the first are only
     counted, and what is left is the message's. The structured answer and the links stay whole.
+
+    Args:
+        whole_bytes: So much of the message's beginning is never cut, even if that makes the text longer.
     """
     facts = [f"task_id {result.task_id}", f"finished {str(result.finished).lower()}"]
     facts += [f"model {result.model}"] if result.model else []
@@ -130,16 +158,18 @@ def _text(result: GenerationResult) -> str:
     facts += [f"{result.elapsed_seconds:g} s"] if result.elapsed_seconds is not None else []
     head = f"{result.status}: {', '.join(facts)}"
     tail = [f"Next: {result.next_step}"] if result.next_step else []
-    whole = [f"{image.url or image.resource_uri} ({image.mime_type})" for image in result.images]
+    urls = [f"{image.url or image.resource_uri} ({image.mime_type})" for image in result.images]
     short = [image.resource_uri for image in result.images]
     counted = [*short[:1], f"and {len(short) - 1} more"] if len(short) > 1 else short
-    least = 0 if result.message is None else min(SHORTEST_MESSAGE_BYTES, _bytes(result.message)) + 1
-    for images in (whole, short, counted, []):
+    whole_bytes += 0 if result.message is None or _bytes(result.message) == whole_bytes else _bytes(" …")
+    least = 0 if result.message is None else max(min(SHORTEST_MESSAGE_BYTES, _bytes(result.message)), whole_bytes) + 1
+    for images in (urls, short, counted, []):
         room = LONGEST_TEXT_BYTES - _bytes("\n".join([head, *images, *tail]))
         if room >= least:
             break
-    message = [] if result.message is None else [_cut_to_bytes(result.message, room - 1)]
-    return _cut_to_bytes("\n".join([head, *message, *images, *tail]), LONGEST_TEXT_BYTES)
+    message = [] if result.message is None else [_cut_to_bytes(result.message, max(room - 1, whole_bytes))]
+    longest = max(LONGEST_TEXT_BYTES, _bytes(head) + 1 + whole_bytes)
+    return _cut_to_bytes("\n".join([head, *message, *images, *tail]), longest)
 
 
 def _link(generation: Generation, number: int, image: GeneratedImage, fallback: str) -> ResourceLink:

@@ -14,7 +14,9 @@ from typing import Any
 
 import anyio
 
-from nano_banana_mcp.images.sniff import extension_for
+from nano_banana_mcp.images.folder import PictureFolder
+from nano_banana_mcp.images.metadata import Facts
+from nano_banana_mcp.images.picture import Picture
 from nano_banana_mcp.settings import Settings
 
 DEFAULT_PROMPT = "a lighthouse at dawn"
@@ -34,9 +36,9 @@ def run(settings: Settings, prompt: str, output: Path | None, env_file: Path | N
     else:
         _say(f"The real API at {settings.base_url}: this picture costs credits.")
     try:
-        folder = _writable(output)
+        folder = PictureFolder(_writable(output or settings.output_dir))
     except OSError as error:
-        _say(f"--output: cannot save in {output}: {error.strerror}. Nothing was sent.")
+        _say(f"--output: cannot save in {output or settings.output_dir}: {error.strerror}. Nothing was sent.")
         return 1
     # -P: a file of the user's called mcp.py or httpx.py is not ours to import.
     arguments = ["-P", "-m", "nano_banana_mcp"]
@@ -46,7 +48,7 @@ def run(settings: Settings, prompt: str, output: Path | None, env_file: Path | N
     return anyio.run(_make_picture, arguments, prompt.strip() or DEFAULT_PROMPT, folder, usual)
 
 
-async def _make_picture(server: list[str], prompt: str, folder: Path, usual_seconds: float) -> int:
+async def _make_picture(server: list[str], prompt: str, folder: PictureFolder, usual_seconds: float) -> int:
     from mcp.client import Client
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
@@ -73,13 +75,31 @@ async def _make_picture(server: list[str], prompt: str, folder: Path, usual_seco
         if result.is_error or not facts.get("finished"):
             return _failed(result)
         _say(f"                {facts['credits_consumed']} credits, {facts['elapsed_seconds']:g} s\n")
-        saved = [await _save(client, image, folder) for image in facts["images"]]
+        made_at = time.time() - facts["elapsed_seconds"]
+        saved = [
+            await _save(
+                client,
+                image,
+                folder,
+                Facts(
+                    task_id=task_id,
+                    number=number,
+                    created_at=made_at,
+                    prompt=prompt,
+                    model=facts["model"],
+                    url=image["url"],
+                    credits=facts["credits_consumed"],
+                    drawn="--sandbox" in server,
+                ),
+            )
+            for number, image in enumerate(facts["images"])
+        ]
     if any((image["url"] or "").startswith("http://127.0.0.1") for image in facts["images"]):
         _say("      (the URL was the sandbox's own and ended with it; the file stays)")
     return 0 if all(saved) else 1
 
 
-async def _save(client: Any, image: dict[str, Any], folder: Path) -> bool:
+async def _save(client: Any, image: dict[str, Any], folder: PictureFolder, about: Facts) -> bool:
     """Print where a picture is, and save it. Returns whether that worked."""
     from mcp.shared.exceptions import MCPError
 
@@ -90,9 +110,11 @@ async def _save(client: Any, image: dict[str, Any], folder: Path) -> bool:
     except MCPError as error:
         _say(f"      It could not be saved: {error.message}")
         return False
-    name = image["resource_uri"].removeprefix("nanobanana://tasks/").replace("/images/", "-")
-    path = folder / (name + extension_for(contents.mime_type))
-    path.write_bytes(base64.b64decode(contents.blob))
+    try:
+        path = folder.save(Picture(base64.b64decode(contents.blob), contents.mime_type), about)
+    except OSError as error:
+        _say(f"      It could not be saved in {folder.path}: {error.strerror}")
+        return False
     _say(f"File  {path}  ({path.stat().st_size:,} bytes, {contents.mime_type})")
     return True
 

@@ -43,9 +43,9 @@ def run(settings: Settings, *, public_url: bool = False) -> int:
     if public_url:
         findings.append(anyio.run(_public_url, settings))
     for finding in findings:
-        sys.stdout.write(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what:<12} {finding.words}\n")
+        sys.stdout.write(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what:<13} {finding.words}\n")
         if finding.advice:
-            sys.stdout.write(f"{'':18} {finding.advice}\n")
+            sys.stdout.write(f"{'':19} {finding.advice}\n")
     sys.stdout.write("\nTo use it, put this into your host's configuration:\n")
     start = [*command(), *(["--sandbox"] if settings.sandbox else [])]
     for host, text in configurations(start).items():
@@ -57,7 +57,8 @@ async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order in which a person should mend them."""
     state = [] if settings.ledger_url else [_state_folder(settings.state_path)]
     ledger = [_ledger(settings)] if all(finding.good for finding in state) else []
-    return [_key(settings), *await _api(settings), *state, *ledger]
+    folders = [_output_folder(settings.output_dir), *map(_input_folder, settings.input_folders)]
+    return [_key(settings), *await _api(settings), *state, *ledger, *folders]
 
 
 def _key(settings: Settings) -> Finding:
@@ -126,6 +127,29 @@ def _state_folder(folder: Path) -> Finding:
         advice = "Set NANO_BANANA_STATE_DIR to a folder that you can write to."
         return Finding(False, "state folder", f"{folder} cannot be written to: {error.strerror}", advice)
     return Finding(True, "state folder", f"{folder} can be written to")
+
+
+def _output_folder(folder: Path | None) -> Finding:
+    from nano_banana_mcp.images.folder import PictureFolder
+
+    if folder is None:
+        return Finding(True, "output folder", "not set: finished pictures are not saved (NANO_BANANA_OUTPUT_DIR)")
+    try:
+        PictureFolder(folder).check()
+    except OSError as error:
+        advice = "Set NANO_BANANA_OUTPUT_DIR to a folder that you can write to. Until then pictures are not saved."
+        return Finding(False, "output folder", f"{folder} cannot be written to: {error.strerror}", advice)
+    return Finding(True, "output folder", f"{folder} can be written to: finished pictures are saved there")
+
+
+def _input_folder(folder: Path) -> Finding:
+    try:
+        with os.scandir(folder):
+            pass
+    except OSError as error:
+        advice = "It is in NANO_BANANA_INPUT_DIRS, for reference pictures."
+        return Finding(False, "input folder", f"{folder} cannot be read: {error.strerror}", advice)
+    return Finding(True, "input folder", f"{folder}: reference pictures may be read from it over stdio")
 
 
 def _ledger(settings: Settings) -> Finding:

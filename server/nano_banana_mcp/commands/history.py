@@ -25,6 +25,9 @@ from nano_banana_mcp.storage import open_database
 USAGE_ERROR = 2
 WIDE_COLUMNS = 100
 
+SAVING_SECONDS = 60.0
+"""How long settling waits for the pictures of what has ended to be saved."""
+
 _UNITS = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 
@@ -137,6 +140,8 @@ async def _settle(settings: Settings) -> int:
                     trouble = True
                     words = f"could not be asked: {error.message} {error.hint}"
             sys.stdout.write(f"{known.handle}  {words}\n")
+        with anyio.move_on_after(SAVING_SECONDS):
+            await studio.settled()
     return 1 if trouble else 0
 
 

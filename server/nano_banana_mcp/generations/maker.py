@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.abc import TaskGroup
@@ -50,16 +50,21 @@ class Maker:
         self._telemetry = telemetry
         self._submitting: set[str] = set()
 
-    async def make_once(self, request: SubmitRequest, intent: Generation) -> Generation:
+    async def make_once(
+        self, request: SubmitRequest, intent: Generation, ready: Callable[[SubmitRequest], Awaitable[SubmitRequest]]
+    ) -> Generation:
         """What the same ``request_id`` led to before, or a new task; in state ``unknown`` where nobody can tell.
 
+        Args:
+            ready: Brings the request into the form that is sent; not needed for what was made before.
+
         Raises:
-            DefapiError: nothing was made.
+            DefapiError: nothing was made; so it is with whatever ``ready`` raises.
             RequestIdTaken: the ``request_id`` stands for another request.
             LimitReached: the caller may not make it now; nothing was sent.
             LedgerError: it cannot be told whether the request was made before; nothing was sent.
         """
-        return await self._made_before(intent) or await self._make_apart(request, intent)
+        return await self._made_before(intent) or await self._make_apart(await ready(request), intent)
 
     async def _made_before(self, intent: Generation) -> Generation | None:
         """What the same ``request_id`` led to; its submit may still be under way, here or in another process."""

@@ -21,6 +21,7 @@ from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.audience import Audience
 from nano_banana_mcp.generations.callbacks import GRACE_SECONDS, Callbacks
 from nano_banana_mcp.generations.caretaker import Caretaker
+from nano_banana_mcp.generations.desk import Desk, Places
 from nano_banana_mcp.generations.journal import hash_of, honest, in_words
 from nano_banana_mcp.generations.ledger import Ledger, LedgerError
 from nano_banana_mcp.generations.maker import Maker
@@ -46,7 +47,10 @@ class Studio:
 
     Attributes:
         audience: Told each generation whose state has changed.
+        desk: Keeps its pictures on disk, and gets references ready.
     """
+
+    desk: Desk
 
     _waiting: Waiting
     _paces: Paces
@@ -91,6 +95,7 @@ class Studio:
         callback_for: Callable[[str], str] | None = None,
         accounts: Accounts | None = None,
         care: bool = False,
+        places: Places | None = None,
         now: Callable[[], float] = time.time,
         telemetry: Telemetry = UNTOLD,
     ) -> AsyncIterator[Self]:
@@ -102,6 +107,7 @@ class Studio:
             callback_for: Where the API should tell of the end of an intent, for requests that name no place.
             accounts: Who may use what; without, nobody is asked who they are.
             care: Whether to ask about tasks that nobody waits for, too.
+            places: Which folders may be used; none by default.
             now: Wall-clock time, Unix seconds.
             telemetry: Told what happens.
         """
@@ -125,9 +131,12 @@ class Studio:
                 studio._callbacks.on_change = studio._reconsider
                 studio._tasks.start_soon(studio._replicas.follow)
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now, telemetry)
+                studio.desk = Desk(studio.album, places or Places(), studio.look, studio._tasks, now)
                 if care:
                     studio._tasks.start_soon(studio._caretaker().run)
                 yield studio
+                with anyio.move_on_after(CLOSING_SECONDS):
+                    await studio.desk.settled()
                 studio._tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
@@ -155,6 +164,7 @@ class Studio:
 
         Raises:
             DefapiError: nothing was made.
+            PictureError: a reference picture cannot be used.
             RequestIdTaken: ``request_id`` stands for another request.
             LimitReached: the caller may not make it now.
             LedgerError: it cannot be told whether ``request_id`` was used before, or nothing can be written for a
@@ -174,19 +184,21 @@ class Studio:
         if request.callback_url is None and (address := self._callbacks.address(intent.intent_id)):
             request = request.model_copy(update={"callback_url": address})
             intent = replace(intent, expects_callback=True)
-        generation = await self._maker.make_once(request, intent)
+        generation = await self._maker.make_once(request, intent, lambda asked: self.desk.ready(asked, principal))
         self.audience.changed(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
-            return Waited(generation, note=self.ledger.problem)
+            return Waited(generation, note=self.ledger.problem, kept=await self.desk.kept(generation))
         return await self._wait(generation, wait_seconds, report)
 
     async def settled(self) -> None:
-        """Return when every submit that is under way is recorded."""
+        """Return when every submit that is under way is recorded, and every finished picture saved."""
         await self._client.settled()
+        await self.desk.settled()
 
     def drain(self) -> None:
         """Let every wait end with the state as it is: the server is about to end."""
         self._waiting.drain()
+        self.desk.drain()
 
     async def called_back(self, intent_id: str, task_id: str) -> bool:
         """The API says that a task of this intent has ended: ask it. Returns whether there is such an intent.
@@ -274,6 +286,7 @@ class Studio:
         return await self._wait(await self._known(handle, principal), seconds, report)
 
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
+        began = anyio.current_time()
         try:
             if known.expects_callback and not known.finished:
                 self._callbacks.adopt(known.intent_id)
@@ -284,7 +297,8 @@ class Studio:
             if known.submitted_at is None:
                 raise
             waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
-        return replace(waited, note=self.ledger.problem)
+        kept = await self.desk.kept(waited.generation, seconds - (anyio.current_time() - began))
+        return replace(waited, note=self.ledger.problem, kept=kept)
 
     def _caretaker(self) -> Caretaker:
         def in_care(known: Generation) -> bool:
@@ -351,6 +365,7 @@ class Studio:
         if latest.finished:
             if self._callbacks.ended(latest.intent_id):
                 self._tasks.start_soon(self._settle, latest.intent_id)
+            self.desk.keep(latest)
             logger.info(
                 "task %s ended: %s, %s credits",
                 latest.task_id,

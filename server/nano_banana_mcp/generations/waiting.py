@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +17,9 @@ from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswe
 from nano_banana_mcp.generations import schedule
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.purse import Purse
+
+if TYPE_CHECKING:
+    from nano_banana_mcp.generations.keeper import Kept
 
 REPORT_EVERY_SECONDS = 3.0
 
@@ -49,12 +53,14 @@ Report = Callable[[Generation, float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """How a wait ended: the last known state, the trouble that the last query met, and what else to know."""
+    """How a wait ended: the last known state, the trouble that the last query met, and what else to know (``kept``:
+    what became of the saving of its pictures)."""
 
     generation: Generation
     trouble: DefapiError | None = None
     note: str | None = None
     given_up: bool = False
+    kept: Kept | None = None
 
 
 @dataclass

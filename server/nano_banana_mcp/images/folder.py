@@ -1,0 +1,183 @@
+"""The folder in which a person keeps pictures: files that are whole or not there, and a line about each."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import stat
+import time
+import uuid
+from pathlib import Path
+
+from nano_banana_mcp.images.metadata import Facts, with_facts
+from nano_banana_mcp.images.names import file_name, is_name_of
+from nano_banana_mcp.images.picture import MAX_BYTES, Picture
+from nano_banana_mcp.images.sniff import extension_for, sniff
+
+logger = logging.getLogger(__name__)
+
+LINES = "pictures.jsonl"
+LONGEST_PROMPT_BYTES = 3_000
+
+_PART = ".nano-banana-"
+_ABANDONED_SECONDS = 3_600.0
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+
+
+class PictureFolder:
+    """Pictures in ``path``, which any number of processes may share.
+
+    A file that is there is never written to again: it may have been changed by its owner. Pictures can be read by
+    whoever may enter the folder; if it has to be made, only its owner may.
+
+    Raises:
+        OSError: the disk fails, or what is there is no folder; so do all methods.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def find(self, task_id: str, number: int) -> Path | None:
+        """Where a picture is kept already; it may have been asked for under another time, or have other words."""
+        found = None
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if is_name_of(entry.name, task_id, number):
+                    found = self.path / entry.name
+                elif entry.name.startswith(_PART):
+                    _sweep(entry)
+        return found
+
+    def read(self, task_id: str, number: int) -> Picture | None:
+        """A picture that is kept here, if it still is one."""
+        try:
+            path = self.find(task_id, number)
+            if path is None:
+                return None
+            with open(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | _NO_LINK), "rb") as file:  # noqa: PTH123
+                data = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+        except FileNotFoundError:
+            return None
+        mime_type = sniff(data)
+        return None if mime_type is None or len(data) > MAX_BYTES else Picture(data, mime_type)
+
+    def save(self, picture: Picture, facts: Facts) -> Path:
+        """Keep a picture, once: where it is kept already, that is where. Returns its path."""
+        self.make()
+        kept = self.find(facts.task_id, facts.number)
+        if kept is not None:
+            return kept
+        name = file_name(
+            created_at=facts.created_at,
+            prompt=facts.prompt,
+            task_id=facts.task_id,
+            number=facts.number,
+            extension=extension_for(picture.mime_type),
+        )
+        data = with_facts(picture, facts)
+        path = self.path / name
+        try:
+            self._write(path, data)
+        except FileExistsError:
+            return path  # another process was faster
+        try:
+            self._note(path, data, facts)
+        except OSError as error:  # the picture is what counts
+            logger.warning("a picture was saved, but its line could not be added to %s: %s", LINES, error.strerror)
+        return path
+
+    def make(self) -> None:
+        """Make the folder itself. Not what it is in: where that is missing, a disk may be."""
+        with contextlib.suppress(FileExistsError):
+            self.path.mkdir(mode=0o700)
+
+    def check(self) -> None:
+        """Try to write here, and to write the line about a picture."""
+        self.make()
+        part = self.path / f"{_PART}{uuid.uuid4().hex}"
+        try:
+            self._write(part, b"doctor")
+        finally:
+            part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.close(os.open(self.path / LINES, os.O_WRONLY | _NO_LINK))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """A whole file, durable, or none. Raises FileExistsError where there is something of that name."""
+        part = self.path / f"{_PART}{uuid.uuid4().hex}"
+        try:
+            with open(os.open(part, _NEW_FILE, 0o644), "wb") as file:  # noqa: PTH123
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            _rename_to_new(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        _sync_folder(self.path)
+
+    def _note(self, path: Path, data: bytes, facts: Facts) -> None:
+        line = {
+            "file": path.name,
+            "prompt": facts.prompt_within(LONGEST_PROMPT_BYTES) or None,
+            "model": facts.model,
+            "task_id": facts.task_id,
+            "number": facts.number,
+            "url": facts.url,
+            "credits": facts.credits,
+            "created_at": facts.when,
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+        text = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | _NO_LINK
+        descriptor = os.open(self.path / LINES, flags, 0o644)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "is no regular file", LINES)
+            os.write(descriptor, text)  # one write: lines of several processes do not mix
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _rename_to_new(part: Path, path: Path) -> None:
+    """Give a file its name, unless there is something of that name."""
+    if os.name == "nt":
+        part.rename(path)  # refuses by itself
+        return
+    try:
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # A file system without hard links: the name is taken first, and then filled.
+        os.close(os.open(path, _NEW_FILE, 0o644))
+        try:
+            part.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):  # the file is durable; not every file system knows this of folders
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep(entry: os.DirEntry[str]) -> None:
+    """Delete what a killed process left half written."""
+    with contextlib.suppress(OSError):
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS:
+            Path(entry.path).unlink()

@@ -1,0 +1,197 @@
+"""Reads pictures from disk that somebody else names: out of the allowed folders, and never through a link out of them.
+
+A path is never checked first and opened after: between the two it can be changed. Below an allowed folder each
+component is opened relative to the one before, refusing links, and what was opened is what is looked at and read.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from nano_banana_mcp.images.comfort import MAX_PIXELS
+from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.picture import MAX_BYTES, Picture, picture_of, too_many_bytes
+
+SETTING = "NANO_BANANA_INPUT_DIRS"
+
+_WALKS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FILE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+class FileRefused(PictureError):
+    """A file of this machine that may not be read, or cannot be. Of what lies outside, it never says what is there."""
+
+    hint = f"Pass an http(s) URL or an image data URI, or a file in a folder that {SETTING} allows."
+
+
+class LocalFiles:
+    """Opens files in ``folders`` (absolute paths), and no others."""
+
+    def __init__(self, folders: Sequence[Path], *, max_bytes: int = MAX_BYTES) -> None:
+        self._folders = tuple(folders)
+        self._max_bytes = max_bytes
+
+    def read(self, reference: str) -> Picture:
+        """The picture at an absolute path or a ``file://`` URI.
+
+        Raises:
+            FileRefused: it is outside of the folders, led to by a link, no regular file, or cannot be read.
+            NotAPicture: it is something else.
+            PictureTooLarge: it has too many bytes or pixels.
+        """
+        path = path_of(reference)
+        root, parts = self._place(path)
+        source = f"The file {_printable(parts[-1])}"
+        try:
+            descriptor = _open_below(root, parts) if _WALKS else _open_checked(root, parts)
+            with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+                data = self._read(file, source)
+        except OSError as error:
+            raise FileRefused(f"{source} cannot be read: {_why(error)}.") from None
+        return picture_of(data, source=source, max_pixels=MAX_PIXELS)
+
+    def _place(self, path: str) -> tuple[Path, list[str]]:
+        """The allowed folder that a path is in, and the way from there. Nothing below the folder is looked at."""
+        if not self._folders:
+            example = _printable(str(Path(path).parent))
+            raise FileRefused(
+                "No folder is open to this server for reference pictures.",
+                hint=f"To allow one, the person sets {SETTING} in the host's configuration of this server, such as "
+                f"{SETTING}={example} (several with {os.pathsep!r} between them), and restarts it.",
+            )
+        parts = Path(path).parts
+        if ".." not in parts:
+            for folder in self._folders:
+                # The same folder by its other name, where links lead to it: /tmp is /private/tmp on some systems.
+                for root in (folder, Path(os.path.realpath(folder))):
+                    length = len(root.parts)
+                    if len(parts) > length and parts[:length] == root.parts:
+                        return root, list(parts[length:])
+        allowed = ", ".join(_printable(str(folder)) for folder in self._folders)
+        raise FileRefused(
+            "This path is outside of the folders that this server may read reference pictures from.",
+            hint=f"Allowed by {SETTING}: {allowed}. Move the picture there, or pass an http(s) URL or a data URI.",
+        )
+
+    def _read(self, file: io.FileIO, source: str) -> bytes:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if found.st_nlink > 1:
+            raise OSError(errno.EINVAL, "it has a second name (a hard link), which may be outside; use a copy")
+        if found.st_size > self._max_bytes:
+            raise too_many_bytes(source, self._max_bytes)
+        data = bytearray()
+        while len(data) <= self._max_bytes and (more := file.read(self._max_bytes + 1 - len(data))):
+            data += more
+        if len(data) > self._max_bytes:  # it has grown meanwhile
+            raise too_many_bytes(source, self._max_bytes)
+        return bytes(data)
+
+
+def path_of(reference: str) -> str:
+    """The absolute path that a reference names.
+
+    Raises:
+        FileRefused: it names none.
+    """
+    path = _from_uri(reference) if reference[:5].lower() == "file:" else reference
+    if not os.path.isabs(path) or not _can_be_named(path):  # noqa: PTH117 - nothing of it is known yet
+        raise FileRefused(
+            "This is no absolute path of a file.", hint="It has to look like /folder/cat.png or file:///folder/cat.png."
+        )
+    return path
+
+
+def _can_be_named(path: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeError:
+        return False
+
+
+def _from_uri(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return ""
+    if parts.netloc.lower() not in ("", "localhost") or parts.query or parts.fragment or not parts.path.startswith("/"):
+        return ""
+    if os.name == "nt":
+        from urllib.request import url2pathname
+
+        return url2pathname(parts.path)
+    return os.fsdecode(unquote_to_bytes(parts.path))
+
+
+def _open_below(root: Path, parts: list[str]) -> int:
+    """Open component by component, each relative to the one before: whoever swaps one for a link gains nothing."""
+    folder = os.open(root, os.O_RDONLY | _FOLDER)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, os.O_RDONLY | _FOLDER | _NO_LINK, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        # A device is not opened at all: with some, that alone does something.
+        if not stat.S_ISREG(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return os.open(parts[-1], os.O_RDONLY | _FILE | _NO_LINK, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _open_checked(root: Path, parts: list[str]) -> int:
+    """Where nothing can be opened relative to a folder (Windows): each component is looked at before, and after.
+
+    Weaker than :func:`_open_below` against somebody who changes the folder at that very moment.
+    """
+    path = root.joinpath(*parts)
+    seen = _identities(root, parts)
+    descriptor = os.open(path, os.O_RDONLY | _FILE | _NO_LINK | _BINARY)
+    opened = os.fstat(descriptor)
+    try:
+        same = _identities(root, parts) == seen and (opened.st_dev, opened.st_ino) == seen[-1]
+    except OSError:
+        same = False
+    if same:
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is changing at this moment")
+
+
+def _identities(root: Path, parts: list[str]) -> list[tuple[int, int]]:
+    """Of each component below ``root``; none may be a link, or another kind of pointer elsewhere."""
+    identities = []
+    path = root
+    for number, part in enumerate(parts, start=1):
+        path = path / part
+        found = path.lstat()
+        pointer = getattr(found, "st_file_attributes", 0) & getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400)
+        if stat.S_ISLNK(found.st_mode) or pointer:
+            raise OSError(errno.ELOOP, "it leads through a link")
+        if number == len(parts) and not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        identities.append((found.st_dev, found.st_ino))
+    return identities
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return "its path leads through a link, or through something that is no folder"
+    if error.errno == errno.ENOENT:
+        return "there is no such file"
+    return error.strerror or "the disk fails"
+
+
+def _printable(text: str) -> str:
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain if len(plain) <= 200 else plain[:199] + "…"
