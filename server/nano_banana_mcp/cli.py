@@ -1,4 +1,4 @@
-"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history | save | token]``."""
+"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history | gallery | save | token]``."""
 
 from __future__ import annotations
 
@@ -131,6 +131,12 @@ def _history(settings: Settings, arguments: argparse.Namespace) -> int:
     )
 
 
+def _gallery(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import gallery
+
+    return gallery.run(settings, arguments.port, browser=not arguments.no_browser)
+
+
 def _save(settings: Settings, arguments: argparse.Namespace) -> int:
     from nano_banana_mcp.commands import save
 
@@ -208,10 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     history.add_argument("--limit", type=int, default=50, help="most rows shown, 0 for all (default: 50)")
     history.set_defaults(run=_history)
 
-    save = commands.add_parser("save", help="save a task's pictures into a folder")
-    save.add_argument("task_id", metavar="TASK_ID", help="as generate_image and history tell it")
-    save.add_argument("--output", type=Path, metavar="FOLDER", help="where (default: NANO_BANANA_OUTPUT_DIR)")
-    save.set_defaults(run=_save)
+    gallery, save = _add_gallery(commands), _add_save(commands)
 
     token = commands.add_parser("token", help="who may call over HTTP: create, list and revoke tokens")
     actions = token.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
@@ -228,10 +231,26 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--file", type=Path, metavar="FILE", help="default: NANO_BANANA_TOKENS_FILE")
     token.set_defaults(run=_token)
 
-    for command in (serve, demo, sandbox, doctor, history, save, token, *actions.choices.values()):
+    for command in (serve, demo, sandbox, doctor, history, gallery, save, token, *actions.choices.values()):
         # SUPPRESS: what was given before the command must not be overwritten by the command's default.
         _add_common(command, default=argparse.SUPPRESS)
     return parser
+
+
+def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    gallery = commands.add_parser("gallery", help="look through what was made, in the browser")
+    gallery.add_argument("--port", type=int, default=0, help="port on this machine (default: any free one)")
+    gallery.add_argument("--no-browser", action="store_true", help="only print the address")
+    gallery.set_defaults(run=_gallery)
+    return gallery
+
+
+def _add_save(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    save = commands.add_parser("save", help="save a task's pictures into a folder")
+    save.add_argument("task_id", metavar="TASK_ID", help="as generate_image and history tell it")
+    save.add_argument("--output", type=Path, metavar="FOLDER", help="where (default: NANO_BANANA_OUTPUT_DIR)")
+    save.set_defaults(run=_save)
+    return save
 
 
 def _add_common(parser: argparse.ArgumentParser, *, default: Any) -> None:

@@ -96,6 +96,12 @@ class Album:
             raise NoSuchPicture
         return await self._library.get(address)
 
+    async def forget(self, known: Generation) -> None:
+        """Keep no copies of a generation's fetched pictures any more."""
+        for image in known.images:
+            if image.url is not None:
+                await self._library.forget(image.url)
+
     @property
     def _library(self) -> Library:
         if self._opened_library is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 import anyio.to_thread
 
-from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError, MemoryLedger, OwnLedger, without_look
+from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError, MemoryLedger, OwnLedger, mentions, without_look
 from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.picture import Picture
@@ -124,14 +124,14 @@ class DurableLedger(OwnLedger):
         kept = await self._memory.picture(intent_id, number)
         return kept or await self._read(lambda disk: disk.picture(intent_id, number), None)
 
-    async def recent(self, limit: int, principal: str = "") -> list[Generation]:
+    async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
-        on_disk = await self._read(lambda disk: disk.recent(limit, principal), None)
+        on_disk = await self._read(lambda disk: disk.recent(limit, principal, search), None)
         if on_disk is None:
-            return await self._memory.recent(limit, principal)
+            return await self._memory.recent(limit, principal, search)
         ids = {known.intent_id for known in on_disk}
         own = (known for known, _ in self._unwritten.values() if known.principal == principal)
-        unwritten = [known for known in own if known.intent_id not in ids]
+        unwritten = [known for known in own if known.intent_id not in ids and mentions(known, search)]
         return sorted([*on_disk, *unwritten], key=lambda known: -known.created_at)[:limit]
 
     async def open_tasks(self, since: float) -> list[Generation]:

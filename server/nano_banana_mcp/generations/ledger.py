@@ -82,8 +82,9 @@ class Ledger(Protocol):
     async def picture(self, intent_id: str, number: int) -> Picture | None:
         """The bytes of a picture that came without a URL."""
 
-    async def recent(self, limit: int, principal: str = "") -> list[Generation]:
-        """The principal's newest generations, newest first."""
+    async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
+        """The principal's newest generations, newest first; only those with this text in their prompt, if it is given
+        (upper and lower case are one for ASCII letters, at least)."""
 
     async def open_tasks(self, since: float) -> list[Generation]:
         """Everybody's tasks without a known end that were submitted after ``since`` (Unix time), oldest first."""
@@ -194,10 +195,10 @@ class MemoryLedger(OwnLedger):
         """See :class:`Ledger`."""
         return self._pictures.get((intent_id, number))
 
-    async def recent(self, limit: int, principal: str = "") -> list[Generation]:
+    async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
         """See :class:`Ledger`."""
         newest_first = (known for known in reversed(self._generations.values()) if known.principal == principal)
-        return list(itertools.islice(newest_first, limit))
+        return list(itertools.islice((known for known in newest_first if mentions(known, search)), limit))
 
     async def open_tasks(self, since: float) -> list[Generation]:
         """See :class:`Ledger`."""
@@ -257,6 +258,11 @@ def latency(generation: Generation) -> float | None:
 def is_open(known: Generation, since: float) -> bool:
     """Whether it is a task without a known end that was submitted after ``since``."""
     return not known.finished and known.task_id is not None and (known.submitted_at or 0.0) > since
+
+
+def mentions(known: Generation, search: str | None) -> bool:
+    """Whether its prompt has this text in it; any has None."""
+    return search is None or search.lower() in (known.prompt or "").lower()
 
 
 def met_elsewhere(known: Generation, met: Generation) -> Generation:

@@ -9,8 +9,9 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from nano_banana_mcp.generations.ledger import MOST_LATENCIES, latency, met_elsewhere
 from nano_banana_mcp.generations.limits import Check, Usage, counted_since, usage_of
@@ -19,6 +20,26 @@ from nano_banana_mcp.generations.rows import SELECT, UPSERT, from_row, to_row
 from nano_banana_mcp.images.picture import Picture
 
 Values = Mapping[str, Any]
+
+
+class Filters(TypedDict, total=False):
+    """Which generations are meant: those that fit every filter given.
+
+    ``search`` is text in the prompt; upper and lower case are one for ASCII letters, at least. ``since`` is Unix time.
+    """
+
+    status: str | None
+    model: str | None
+    search: str | None
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many generations there are, and the credits that the API says they consumed; the sandbox's cost nothing."""
+
+    number: int
+    credits: Decimal
 
 
 class SqlLedger(ABC):
@@ -112,10 +133,14 @@ class SqlLedger(ABC):
     def picture(self, intent_id: str, number: int) -> Picture | None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
 
-    def recent(self, limit: int, principal: str = "") -> list[Generation]:
+    def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`."""
+        where, values = self._fitting({"search": search})
         return self._all(
-            "WHERE principal = :principal ORDER BY created_at DESC LIMIT :limit", principal=principal, limit=limit
+            f"{where} AND principal = :principal ORDER BY created_at DESC LIMIT :limit",
+            **values,
+            principal=principal,
+            limit=limit,
         )
 
     def open_tasks(self, since: float) -> list[Generation]:
@@ -125,34 +150,51 @@ class SqlLedger(ABC):
             since=since,
         )
 
-    def history(
-        self,
-        *,
-        status: str | None = None,
-        model: str | None = None,
-        search: str | None = None,
-        since: float | None = None,
-    ) -> list[Generation]:
-        """All that fit every filter given, newest first.
+    def history(self, *, limit: int | None = None, offset: int = 0, **filters: Unpack[Filters]) -> list[Generation]:
+        """All that fit, newest first; where there is a ``limit``, at most so many after the first ``offset``."""
+        where, values = self._fitting(filters)
+        page = "" if limit is None else " LIMIT :limit OFFSET :offset"
+        return self._all(f"{where} ORDER BY created_at DESC, intent_id{page}", **values, limit=limit, offset=offset)
+
+    def tally(self, **filters: Unpack[Filters]) -> Tally:
+        """How many fit, and what they cost."""
+        where, values = self._fitting(filters)
+        rows = self._fetch(
+            "SELECT count(*) AS number, api = 'sandbox' AS free, credits_consumed "  # noqa: S608 - our own conditions
+            f"FROM generations {where} GROUP BY api = 'sandbox', credits_consumed",
+            values,
+        )
+        paid = (row["number"] * Decimal(row["credits_consumed"] or 0) for row in rows if not row["free"])
+        return Tally(sum(row["number"] for row in rows), sum(paid, Decimal(0)))
+
+    def models(self) -> list[str]:
+        """The names of all models that were asked, in order."""
+        rows = self._fetch("SELECT DISTINCT model FROM generations WHERE model IS NOT NULL ORDER BY model")
+        return [row["model"] for row in rows]
+
+    def delete(self, intent_id: str, *, unfinished: bool = False) -> Generation | None:
+        """Drop a generation and the pictures kept for it. Returns what went.
 
         Args:
-            search: Text in the prompt; upper and lower case are one for ASCII letters, at least.
-            since: Unix time.
+            unfinished: Whether to drop it, too, if its end is not known: what was paid for may then be found no more.
         """
-        filters = {
-            "status = :status": status,
-            "model = :model": model,
-            f"{self._POSITION}(lower(prompt), lower(:search)) > 0": search,
-            "created_at >= :since": since,
+        with self._transaction():
+            known = self._one("WHERE intent_id = :intent_id", intent_id=intent_id)
+            if known is None or not (known.finished or unfinished):
+                return None
+            self._run("DELETE FROM generations WHERE intent_id = :intent_id", [{"intent_id": intent_id}])
+        self._pruned([known])
+        return known
+
+    def _fitting(self, filters: Filters) -> tuple[str, Values]:
+        conditions = {
+            "status": "status = :status",
+            "model": "model = :model",
+            "search": f"{self._POSITION}(lower(prompt), lower(:search)) > 0",
+            "since": "created_at >= :since",
         }
-        given = ["TRUE", *(condition for condition, value in filters.items() if value is not None)]
-        return self._all(
-            f"WHERE {' AND '.join(given)} ORDER BY created_at DESC",
-            status=status,
-            model=model,
-            search=search,
-            since=since,
-        )
+        given = {name: value for name, value in filters.items() if value is not None}
+        return f"WHERE {' AND '.join(['TRUE', *(conditions[name] for name in given)])}", given
 
     def unfinished(self) -> list[Generation]:
         """All whose end is not known, oldest first."""

@@ -69,6 +69,15 @@ class PictureCache:
         except OSError as error:
             logger.info("a picture is not kept in the cache: %s", error.strerror)
 
+    def forget(self, url: str) -> None:
+        """Drop what was kept for a URL, and the picture if no other URL led to it."""
+        place = self._place(url)
+        with contextlib.suppress(OSError, ValueError):
+            name = place.read_text("utf-8")
+            place.unlink()
+            if _HASH.fullmatch(name) and name not in {path.read_text("utf-8") for path in self._urls.iterdir()}:
+                (self._pictures / name).unlink()
+
     def _place(self, url: str) -> Path:
         return self._urls / _hash(url.encode("utf-8", "surrogatepass"))
 

@@ -64,6 +64,11 @@ class Library:
             raise fetch.outcome
         return fetch.outcome
 
+    async def forget(self, url: str) -> None:
+        """Keep no copy of the picture at a URL any more."""
+        if self._cache is not None:
+            await to_thread.run_sync(self._cache.forget, url)
+
     async def _look_up(self, url: str) -> Picture | PictureError:
         cache = self._cache
         if cache is not None and (kept := await to_thread.run_sync(cache.find, url)) is not None:
