@@ -225,3 +225,21 @@ MaxSide = Annotated[
     Field(ge=64, le=2048),
     _described({"type": "integer", "minimum": 64, "maximum": 2048, "default": 1024}, "Longest side, in pixels."),
 ]
+SmallerSide = Annotated[
+    int,
+    _whole(2048),
+    Field(ge=64, le=2048),
+    _described({"type": "integer"}, "Longest side."),
+]
+Search = Annotated[
+    str | None,
+    Field(max_length=LONGEST_PROMPT),
+    AfterValidator(lambda text: (text or "").strip() or None),
+    _described({"type": "string"}, "Only with this text in the prompt."),
+]
+Limit = Annotated[
+    int,
+    _whole(8),
+    Field(ge=1, le=20),
+    _described({"type": "integer", "minimum": 1, "maximum": 20, "default": 8}, "Most to list."),
+]

@@ -8,7 +8,7 @@ from typing import Annotated
 from mcp.types import Annotations, CallToolResult, ImageContent
 from pydantic import Field
 
-from nano_banana_tools.arguments import TaskId
+from nano_banana_tools.arguments import SmallerSide, TaskId
 from nano_banana_tools.context import CurrentStudio, principal
 
 DESCRIPTION = "For the picture's own view only: its bytes. To show or link a picture, use its url."
@@ -21,10 +21,11 @@ async def read_picture(
     studio: CurrentStudio,
     task_id: TaskId,
     number: Annotated[int, Field(ge=0, le=999, description="Which picture, from 0.")] = 0,
+    max_side: SmallerSide = MOST_SIDE,
 ) -> CallToolResult:
     """The bytes of a picture, small enough for a result."""
     generation = await studio.look(task_id, principal())
-    picture = await studio.album.view(generation, number, max_side=MOST_SIDE, max_bytes=MOST_BYTES)
+    picture = await studio.album.view(generation, number, max_side=max_side, max_bytes=MOST_BYTES)
     content = ImageContent(
         type="image",
         data=base64.b64encode(picture.data).decode(),

@@ -8,7 +8,7 @@ from typing import Any
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
-from nano_banana_tools import generate_image, get_task, read_picture, view_image, views, wait_for_image
+from nano_banana_tools import browse_images, generate_image, get_task, read_picture, view_image, views, wait_for_image
 
 _SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
 _LOOKS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
@@ -21,6 +21,7 @@ def tools() -> list[Tool]:
         _tool(get_task.get_task, "Get task", get_task.DESCRIPTION, _LOOKS),
         _tool(wait_for_image.wait_for_image, "Wait for image", wait_for_image.DESCRIPTION, _LOOKS, views.SHOWN),
         _tool(view_image.view_image, "View image", view_image.DESCRIPTION, _LOOKS),
+        _tool(browse_images.browse_images, "Browse images", browse_images.DESCRIPTION, _LOOKS, views.BROWSED),
         _tool(read_picture.read_picture, "Read picture", read_picture.DESCRIPTION, _LOOKS, views.FOR_THE_VIEW),
     ]
 

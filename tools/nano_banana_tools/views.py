@@ -7,13 +7,17 @@ from typing import Any
 from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FileResource
 
-from nano_banana_mcp.views import PICTURE
+from nano_banana_mcp.views import GALLERY, PICTURE
 
 SCHEME = "ui://"
 PICTURE_URI = "ui://nano-banana/picture.html"
+GALLERY_URI = "ui://nano-banana/gallery.html"
 
 SHOWN: dict[str, Any] = {"ui": {"resourceUri": PICTURE_URI}}
 """What a tool carries whose result the page shows."""
+
+BROWSED: dict[str, Any] = {"ui": {"resourceUri": GALLERY_URI}}
+"""The same, for the page of many."""
 
 FOR_THE_VIEW: dict[str, Any] = {"ui": {"visibility": ["app"]}}
 """What a tool carries that pages call and models do not see."""
@@ -22,17 +26,21 @@ FOR_THE_VIEW: dict[str, Any] = {"ui": {"visibility": ["app"]}}
 def apps() -> Apps:
     """The extension with the pages; their files are read when a host asks for them.
 
-    The page declares no domains: the strictest policy holds, and pictures come to it as bytes, wherever they are.
+    They declare no domains: the strictest policy holds, and pictures come to them as bytes, wherever they are.
     """
     extension = Apps()
-    extension.add_resource(
-        FileResource(
-            uri=PICTURE_URI,
-            name="picture",
-            title="Picture",
-            path=PICTURE,
-            mime_type=APP_MIME_TYPE,
-            meta={"ui": {"prefersBorder": False, "permissions": {"clipboardWrite": {}}}},
+    for uri, name, title, path in (
+        (PICTURE_URI, "picture", "Picture", PICTURE),
+        (GALLERY_URI, "gallery", "Pictures", GALLERY),
+    ):
+        extension.add_resource(
+            FileResource(
+                uri=uri,
+                name=name,
+                title=title,
+                path=path,
+                mime_type=APP_MIME_TYPE,
+                meta={"ui": {"prefersBorder": False, "permissions": {"clipboardWrite": {}}}},
+            )
         )
-    )
     return extension
