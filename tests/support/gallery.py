@@ -1,0 +1,69 @@
+"""`nano-banana-mcp gallery` as a real process, and a ledger for it to show."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from tests.support.clients import child
+
+NOW = 1_790_000_000.0
+API = "https://api.invalid"
+URL = "https://pictures.invalid/a.png"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A gallery.
+
+    Attributes:
+        url: As it was printed, with its token.
+        root: Where it is served, without a slash at the end.
+    """
+
+    process: subprocess.Popen[str]
+    url: str
+    root: str
+
+
+@contextmanager
+def gallery(settings: Mapping[str, str], *arguments: str) -> Iterator[Opened]:
+    """A gallery process by these settings."""
+    parameters = child("gallery", "--no-browser", *arguments, **settings)
+    with subprocess.Popen(
+        [parameters.command, *parameters.args],
+        env=parameters.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        url = line.removeprefix("Your pictures: ").strip()
+        assert url.startswith("http"), line + process.stderr.read()
+        try:
+            yield Opened(process, url, f"http://{urlsplit(url).netloc}")
+        finally:
+            process.kill()
+
+
+def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 1, **more: object) -> Generation:
+    """A finished generation of ``count`` pictures that was asked for ``age`` seconds ago; without a URL, bytes only."""
+    begun = NOW - age
+    known = Generation(
+        new_intent_id(), prompt=prompt, model="google/gempix2", api="https://api.invalid", created_at=begun
+    )
+    done = replace(
+        known.accepted(f"ta{known.intent_id[3:]}", begun),
+        status=Status.SUCCESS,
+        finished_at=begun + 30,
+        credits_consumed="0.500000",
+        images=tuple(GeneratedImage(url and f"{url}?{n}", "image/png") for n in range(count)),
+    )
+    return replace(done, **more)  # type: ignore[arg-type]
