@@ -32,6 +32,28 @@ def test_files_and_folders_are_readable_by_the_user_only(tmp_path: Path) -> None
     ledger.close()
 
 
+def test_two_connections_of_one_process_lose_nothing_to_another_that_comes_and_goes(tmp_path: Path) -> None:
+    """On POSIX, closing a file drops all locks that the process has on it, also those of its other connections."""
+    look = (
+        "import sys; from pathlib import Path; from nano_banana_mcp.generations.sqlite import SqliteLedger\n"
+        "ledger = SqliteLedger(Path(sys.argv[1])); print(len(ledger.recent(10))); ledger.close()"
+    )
+
+    def seen_by_another() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", look, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+        ).stdout.strip()
+
+    first = SqliteLedger(tmp_path)
+    first.begin(intent())
+    second = SqliteLedger(tmp_path)
+    assert seen_by_another() == "1"
+    first.begin(intent())
+    assert seen_by_another() == "2"
+    first.close()
+    second.close()
+
+
 def test_a_file_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path) -> None:
     file = tmp_path / FILE_NAME
     with sqlite3.connect(file) as db:

@@ -161,6 +161,15 @@ async def test_the_newest_come_first(ledger: Ledger) -> None:
     assert [known.prompt for known in await ledger.recent(3)] == ["4", "3", "2"]
 
 
+async def test_the_newest_with_a_text_in_their_prompt_are_found_whatever_its_case(ledger: Ledger) -> None:
+    for number, prompt in enumerate(("a Cat", "a dog", "100% cat", "고양이")):
+        await ledger.begin(intent(created_at=float(number), prompt=prompt))
+    await ledger.begin(intent(created_at=9.0, prompt="another's cat", principal="you"))
+    for search, prompts in (("CAT", ["100% cat", "a Cat"]), ("%", ["100% cat"]), ("양", ["고양이"]), ("_", [])):
+        assert [known.prompt for known in await ledger.recent(10, "", search)] == prompts
+    assert [known.prompt for known in await ledger.recent(1, "", "cat")] == ["100% cat"]
+
+
 async def test_latencies_are_those_of_the_model_and_of_ends_that_were_seen_when_they_came(ledger: Ledger) -> None:
     for number, seconds in enumerate((20.0, 30.0)):
         await ledger.save(succeeded(intent().accepted(f"ta{number}", 100.0), seconds))

@@ -188,3 +188,16 @@ def test_many_processes_and_threads_share_it(folder: Path) -> None:
     PictureCache(folder, 65_000).keep(*numbered(11))
     assert sum(path.stat().st_size for path in files(folder / "pictures")) <= 65_000
     assert not [path for path in files(folder) if path.name.startswith(".")]
+
+
+def test_what_is_forgotten_is_gone_but_for_what_another_url_led_to(tmp_path: Path) -> None:
+    cache = PictureCache(tmp_path, 1_000_000)
+    shared, own = (Picture(b"\x89PNG\r\n\x1a\n" + bytes([n]) * 50, "image/png") for n in range(2))
+    for url, picture in (("https://a/1", shared), ("https://a/2", shared), ("https://a/3", own)):
+        cache.keep(url, picture)
+    for url in ("https://a/1", "https://a/3", "https://a/never"):
+        cache.forget(url)
+    assert cache.find("https://a/1") is None
+    assert cache.find("https://a/3") is None
+    assert cache.find("https://a/2") == shared
+    assert len(list((tmp_path / "pictures").iterdir())) == 1

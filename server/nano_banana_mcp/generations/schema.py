@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
+import stat
 import time
 from pathlib import Path
 
@@ -70,13 +72,7 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # SQLite gives its side files the permissions of this one.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
+        _make_private(path)
     except PermissionError:
         return _open_to_read(path), True
     except OSError as error:
@@ -90,6 +86,23 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
         db.close()
         raise
     return db, False
+
+
+def _make_private(path: Path) -> None:
+    """Have a file, readable by the user only: SQLite gives its side files the permissions of this one.
+
+    One that is there is not opened: where closing a file drops all locks that the process has on it (POSIX), other
+    connections of this process would go on without theirs, and other processes throw away what they write.
+    """
+    whole = Path(os.path.realpath(path))
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(whole, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if whole.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.access(whole, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if stat.S_IMODE(whole.stat().st_mode) != 0o600 and hasattr(os, "fchmod"):
+        whole.chmod(0o600)
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
