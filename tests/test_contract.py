@@ -52,10 +52,10 @@ async def test_only_the_tool_that_spends_is_not_read_only() -> None:
         assert tool.annotations.destructive_hint is False
 
 
-async def test_only_the_tool_that_hands_out_images_has_no_output_schema() -> None:
-    """Hosts that get structured content drop the images beside it."""
+async def test_only_the_tools_that_make_or_watch_a_picture_have_an_output_schema() -> None:
+    """Hosts that get structured content drop the images beside it; and what is plain is not worth its bytes."""
     for tool in (await listed())[0]:
-        assert (tool.output_schema is None) is (tool.name in ("view_image", "read_picture"))
+        assert (tool.output_schema is None) is (tool.name in ("view_image", "read_picture", "browse_images"))
 
 
 async def test_every_tool_has_a_title_a_description_and_described_arguments() -> None:

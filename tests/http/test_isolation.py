@@ -246,3 +246,19 @@ async def test_a_link_that_was_handed_out_is_readable_by_its_caller_only(tmp_pat
         listing = (await bob.read_resource("nanobanana://tasks")).contents[0]
         assert isinstance(listing, TextResourceContents)
         assert json.loads(listing.text) == {"tasks": []}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_each_browses_their_own(era: Any, tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        server.caller("alice", era) as alice,
+        server.caller("bob", era) as bob,
+    ):
+        made = facts(await alice.call_tool("generate_image", {"prompt": "a secret cat", "wait_seconds": 20}))
+        for arguments in ({}, {"limit": 20}, {"search": "cat"}, {"search": made["task_id"]}):
+            theirs = await bob.call_tool("browse_images", arguments)
+            assert facts(theirs) == {"generations": []}
+            assert made["task_id"] not in theirs.model_dump_json()
+        own = await alice.call_tool("browse_images", {"search": "SECRET"})
+        assert [each["task_id"] for each in facts(own)["generations"]] == [made["task_id"]]

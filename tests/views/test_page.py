@@ -10,8 +10,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextResourceContents
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
-from nano_banana_mcp.views import PICTURE
-from nano_banana_tools.views import PICTURE_URI
+from nano_banana_mcp.views import GALLERY, PICTURE
+from nano_banana_tools.views import GALLERY_URI, PICTURE_URI
 from tests.http.test_isolation import shared
 from tests.support.clients import client_at
 
@@ -25,12 +25,13 @@ def test_the_page_is_small_and_whole() -> None:
         assert outside not in page
 
 
+@pytest.mark.parametrize(("uri", "file"), [(PICTURE_URI, PICTURE), (GALLERY_URI, GALLERY)])
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_it_is_read_by_its_uri_in_either_era(mode: Any) -> None:
+async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, file: Path) -> None:
     async with client_at(NOWHERE, mode=mode) as client:
-        [contents] = (await client.read_resource(PICTURE_URI)).contents
+        [contents] = (await client.read_resource(uri)).contents
     assert isinstance(contents, TextResourceContents)
-    assert contents.text == PICTURE.read_text(encoding="utf-8")
+    assert contents.text == file.read_text(encoding="utf-8")
     assert contents.mime_type == "text/html;profile=mcp-app"
     assert contents.meta is not None
     assert contents.meta["ui"]["prefersBorder"] is False
@@ -66,6 +67,8 @@ async def test_the_tools_that_bring_a_picture_show_it_and_the_page_has_a_tool_of
         "generate_image": {"resourceUri": PICTURE_URI},
         "wait_for_image": {"resourceUri": PICTURE_URI},
         "get_task": None,
+        "view_image": None,
+        "browse_images": {"resourceUri": GALLERY_URI},
         "read_picture": {"visibility": ["app"]},
     }
     assert "io.modelcontextprotocol/ui" in extensions

@@ -229,7 +229,7 @@ SmallerSide = Annotated[
     int,
     _whole(2048),
     Field(ge=64, le=2048),
-    _described({"type": "integer"}, "Longest side."),
+    _described({"type": "integer", "minimum": 64, "maximum": 2048, "default": 2048}, "Longest side, in pixels."),
 ]
 Search = Annotated[
     str | None,

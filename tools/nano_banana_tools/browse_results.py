@@ -23,8 +23,8 @@ def to_browse_result(found: Sequence[Generation], search: str | None) -> CallToo
         words = "Nothing was made yet." if search is None else "No prompt has this text in it."
         return _result(words, [])
     head = (
-        f"{len(found)} found, newest first. Picture n of a task, from 0: {resource_uri('TASK_ID', 0)[:-1]}n; "
-        "get_task has the URLs.\n"
+        f"{len(found)} found, newest first, with (how many pictures, if more than one). "
+        f"Picture n of a task, from 0: {resource_uri('TASK_ID', 0)[:-1]}n; get_task has the URLs.\n"
     )
     heads = [_head(known) for known in found]
     room = LONGEST_TEXT_BYTES - len(head.encode()) - sum(len(line.encode()) + 1 for line in heads)
@@ -36,7 +36,7 @@ def to_browse_result(found: Sequence[Generation], search: str | None) -> CallToo
 
 
 def _head(known: Generation) -> str:
-    count = f" {len(known.images)} pictures" if len(known.images) > 1 else ""
+    count = f" ({len(known.images)})" if len(known.images) > 1 else ""
     return f"{known.handle} {known.status.value}{count}: "
 
 
