@@ -47,8 +47,8 @@ ALL = [LOST, WAITING, PLAYED, FAILED, GONE, KEPT]
 
 
 @pytest.fixture(params=["disk", "PostgreSQL"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    where = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
     if request.param == "PostgreSQL":
         where["NANO_BANANA_LEDGER_URL"] = request.getfixturevalue("database")
     ledger = open_database(Settings(**where))
@@ -61,8 +61,8 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def on_disk(tmp_path: Path) -> dict[str, str]:
-    where = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+def on_disk(tmp_path: Path) -> dict[str, Any]:
+    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
     ledger = open_database(Settings(**where))
     ledger.save(KEPT, {0: BYTES})
     ledger.close()
@@ -70,7 +70,7 @@ def on_disk(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def shown(settings: dict[str, str]) -> Iterator[Opened]:
+def shown(settings: dict[str, Any]) -> Iterator[Opened]:
     with gallery(settings) as opened:
         yield opened
 
@@ -87,7 +87,7 @@ def prompts(client: httpx.Client, **filters: Any) -> list[str]:
     return [each["prompt"] for each in client.get("/generations", params=filters).json()["generations"]]
 
 
-def in_ledger(settings: dict[str, str]) -> set[str]:
+def in_ledger(settings: dict[str, Any]) -> set[str]:
     ledger = open_database(Settings(**settings))
     found = {known.intent_id for known in ledger.history()}
     ledger.close()
@@ -103,7 +103,7 @@ def delete(client: httpx.Client, known: Generation, **more: Any) -> httpx.Respon
 # ---- who is let in
 
 
-def test_without_the_token_nothing_is_told(on_disk: dict[str, str]) -> None:
+def test_without_the_token_nothing_is_told(on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened:
         for path in ("/", "/?token=", "/?token=wrong", "/generations", f"/pictures/{KEPT.intent_id}/0", "/other"):
             refused = httpx.get(f"{opened.root}{path}", trust_env=False)
@@ -112,7 +112,7 @@ def test_without_the_token_nothing_is_told(on_disk: dict[str, str]) -> None:
             assert "cat" not in refused.text
 
 
-def test_the_token_is_good_for_the_page_alone_and_brings_a_cookie_that_is_another(on_disk: dict[str, str]) -> None:
+def test_the_token_is_good_for_the_page_alone_and_brings_a_cookie_that_is_another(on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened:
         token = opened.url.partition("?")[2]
         for path in ("/generations", f"/pictures/{KEPT.intent_id}/0"):
@@ -144,7 +144,7 @@ def test_the_token_is_good_for_the_page_alone_and_brings_a_cookie_that_is_anothe
     ids=str,
 )
 def test_another_name_and_another_page_are_refused_even_with_the_cookie(
-    headers: dict[str, str], on_disk: dict[str, str]
+    headers: dict[str, Any], on_disk: dict[str, Any]
 ) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
         for path in ("/", "/generations", f"/pictures/{KEPT.intent_id}/0"):
@@ -156,7 +156,7 @@ def test_another_name_and_another_page_are_refused_even_with_the_cookie(
         assert prompts(client) == [KEPT.prompt]
 
 
-def test_what_there_is_not_is_not_found(on_disk: dict[str, str]) -> None:
+def test_what_there_is_not_is_not_found(on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
         for path in (
             "/other",
@@ -170,7 +170,7 @@ def test_what_there_is_not_is_not_found(on_disk: dict[str, str]) -> None:
         assert client.post("/generations", headers={"Origin": opened.root}).status_code == 405
 
 
-def test_every_answer_is_kept_from_other_pages(on_disk: dict[str, str]) -> None:
+def test_every_answer_is_kept_from_other_pages(on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
         for path in ("/", "/generations", f"/pictures/{KEPT.intent_id}/0", "/other"):
             headers = client.get(path).headers
@@ -183,7 +183,7 @@ def test_every_answer_is_kept_from_other_pages(on_disk: dict[str, str]) -> None:
         assert client.get("/").headers["cache-control"] == "no-store"
 
 
-def test_it_listens_on_this_machine_alone(on_disk: dict[str, str]) -> None:
+def test_it_listens_on_this_machine_alone(on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened:
         port = int(opened.root.rpartition(":")[2])
         assert opened.root == f"http://127.0.0.1:{port}"
@@ -218,7 +218,7 @@ def test_the_filters_can_be_combined(shown: Opened) -> None:
         assert (found["number"], Decimal(found["credits"])) == (2, Decimal("0.6"))
 
 
-def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, str]) -> None:
+def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, Any]) -> None:
     ledger = open_database(Settings(**on_disk))
     for number in range(130):
         ledger.begin(Generation(f"in-{number:03}", prompt=f"{number}", created_at=1.0))  # all at the same moment
@@ -253,7 +253,7 @@ def test_a_picture_whose_url_is_dead_is_told_in_words(shown: Opened) -> None:
             assert words in refused.json()["message"]
 
 
-def test_a_saved_picture_is_shown_though_its_url_is_dead(on_disk: dict[str, str], tmp_path: Path) -> None:
+def test_a_saved_picture_is_shown_though_its_url_is_dead(on_disk: dict[str, Any], tmp_path: Path) -> None:
     from nano_banana_mcp.generations.keeper import facts_of
     from nano_banana_mcp.images.folder import PictureFolder
 
@@ -273,7 +273,7 @@ async def test_a_fetched_picture_is_shown_and_its_copy_goes_with_its_entry(tmp_p
     from anyio.to_thread import run_sync as in_thread
 
     state = tmp_path / "state"
-    where = {"NANO_BANANA_STATE_DIR": str(state), "DEFAPI_API_KEY": KEY}
+    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(state), "DEFAPI_API_KEY": KEY}
 
     def look(url: str, known: Generation) -> tuple[bytes, int, list[Path]]:
         with gallery({**where, "DEFAPI_BASE_URL": url}) as opened, browser(opened) as client:
@@ -297,7 +297,7 @@ async def test_a_fetched_picture_is_shown_and_its_copy_goes_with_its_entry(tmp_p
 # ---- deleting
 
 
-def test_what_is_deleted_is_gone_with_the_picture_that_was_kept(settings: dict[str, str], shown: Opened) -> None:
+def test_what_is_deleted_is_gone_with_the_picture_that_was_kept(settings: dict[str, Any], shown: Opened) -> None:
     with browser(shown) as client:
         assert delete(client, KEPT).status_code == 204
         assert delete(client, KEPT).status_code == 404
@@ -311,7 +311,7 @@ def test_what_is_deleted_is_gone_with_the_picture_that_was_kept(settings: dict[s
 
 @pytest.mark.parametrize("known", [LOST, WAITING], ids=["of unknown outcome", "not finished"])
 def test_what_may_still_come_is_deleted_only_where_it_is_said_twice(
-    known: Generation, settings: dict[str, str], shown: Opened
+    known: Generation, settings: dict[str, Any], shown: Opened
 ) -> None:
     with browser(shown) as client:
         refused = delete(client, known)
@@ -322,7 +322,7 @@ def test_what_may_still_come_is_deleted_only_where_it_is_said_twice(
     assert known.intent_id not in in_ledger(settings)
 
 
-def test_a_task_id_deletes_nothing(settings: dict[str, str], shown: Opened) -> None:
+def test_a_task_id_deletes_nothing(settings: dict[str, Any], shown: Opened) -> None:
     """It may stand for two entries; the page names the entry."""
     with browser(shown) as client:
         gone = client.delete(f"/generations/{KEPT.task_id}", headers={"Origin": shown.root})
@@ -335,7 +335,7 @@ def test_a_task_id_deletes_nothing(settings: dict[str, str], shown: Opened) -> N
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there a signal is something else")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_peace(number: signal.Signals, on_disk: dict[str, str]) -> None:
+def test_a_signal_ends_it_in_peace(number: signal.Signals, on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened, browser(opened):
         opened.process.send_signal(number)
         _, stderr = opened.process.communicate(timeout=20)
@@ -343,7 +343,7 @@ def test_a_signal_ends_it_in_peace(number: signal.Signals, on_disk: dict[str, st
         assert stderr == ""
 
 
-def test_it_needs_no_key_and_sends_nothing_to_the_api(on_disk: dict[str, str]) -> None:
+def test_it_needs_no_key_and_sends_nothing_to_the_api(on_disk: dict[str, Any]) -> None:
     with gallery({**on_disk, "DEFAPI_BASE_URL": "http://127.0.0.1:9"}) as opened, browser(opened) as client:
         assert prompts(client) == [KEPT.prompt]
 
@@ -362,7 +362,7 @@ def test_a_port_that_is_taken_and_a_spoiled_ledger_are_told_in_words(tmp_path: P
     assert "Traceback" not in ended.stderr
 
 
-def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict[str, str], tmp_path: Path) -> None:
+def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict[str, Any], tmp_path: Path) -> None:
     opener, told = tmp_path / "opener", tmp_path / "told"
     opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n')
     opener.chmod(0o755)
@@ -382,7 +382,7 @@ def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict
             process.kill()
 
 
-def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk: dict[str, str]) -> None:
+def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk: dict[str, Any]) -> None:
     known = drawn("\u202e \0 \"'<script>\r\nSet-Cookie: a=b;", url=None)
     ledger = open_database(Settings(**on_disk))
     ledger.save(known, {0: BYTES})

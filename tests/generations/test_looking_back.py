@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ PNG = Picture(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
 
 @pytest.fixture(params=["disk", "PostgreSQL"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlLedger]:
-    where = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
     if request.param == "PostgreSQL":
         where["NANO_BANANA_LEDGER_URL"] = request.getfixturevalue("database")
     opened = open_database(Settings(**where))

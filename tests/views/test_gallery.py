@@ -55,7 +55,7 @@ def usual() -> Kept:
 @dataclass
 class Shown:
     page: Page
-    settings: dict[str, str]
+    settings: dict[str, Any]
     root: str
     problems: list[str] = field(default_factory=list)
 
@@ -95,7 +95,7 @@ class Shown:
 @asynccontextmanager
 async def shown(browser: Browser, folder: Path, kept: Kept, **options: Any) -> AsyncIterator[Shown]:
     """A browser that has opened the printed address; what it complains of but for dead pictures is kept."""
-    settings = {"NANO_BANANA_STATE_DIR": str(folder)}
+    settings: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(folder)}
     ledger = open_database(Settings(**settings))
     for known, pictures in kept:
         if known.task_id is None:
@@ -148,7 +148,7 @@ async def test_the_grid_shows_what_was_made_without_a_complaint_of_the_browser(
         await expect(it.cards.nth(3)).to_contain_text("Cannot be shown: ")
         assert "token" not in it.page.url
         for theme in ("light", "dark"):
-            await it.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            await it.page.emulate_media(color_scheme=theme)
             for width in (360, 1100):
                 await it.page.set_viewport_size({"width": width, "height": 800})
                 await it.loaded()
@@ -163,7 +163,7 @@ async def test_every_state_is_accessible_in_light_and_dark(browser: Browser, aud
 
         async def audit(name: str) -> None:
             for theme in ("light", "dark"):
-                await it.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+                await it.page.emulate_media(color_scheme=theme)
                 await it.still()
                 assert await violations(it.page) == [], (name, theme)
 
