@@ -47,7 +47,7 @@ async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> Non
 
 
 async def test_a_picture_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_path: Path) -> None:
-    async with opened(output_dir=tmp_path) as (sandbox, studio):
+    async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, studio):
         task_id = (await studio.generate(asking("a cat"))).generation.handle
         url = (await studio.look(task_id)).images[0].url
         await studio.settled()
