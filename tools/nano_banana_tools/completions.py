@@ -103,12 +103,13 @@ async def _numbers(studio: Studio, task_id: str, principal: str) -> list[str]:
 def _pictures(begun: str, mine: Iterable[Generation]) -> list[str]:
     """References: the last of a list is the one that is being filled in, and the others stay before it."""
     before, comma, last = begun.rpartition(",")
+    taken = {part.strip() for part in before.split(",")}
     before = f"{before}{comma} " if comma else ""
     return [
         before + uri
         for known in mine
         for uri in (resource_uri(known.handle, number) for number in range(len(known.images)))
-        if uri not in before and (uri.startswith(last.strip()) or known.handle.startswith(last.strip()))
+        if uri not in taken and (uri.startswith(last.strip()) or known.handle.startswith(last.strip()))
     ]
 
 

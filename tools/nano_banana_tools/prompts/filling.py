@@ -24,6 +24,7 @@ LONGEST_VALUE = 2_000
 
 _PARTS = re.compile(r"[\r\n\u2028\u2029]+|\s/\s")
 _PICTURES = re.compile(r"[\r\n\u2028\u2029]+|,\s+|\s+(?=(?:https?|nanobanana|file)://)")
+_UNSEEN = frozenset({"Cf", "Cs", "Co"})
 _JOINERS = "\u200c\u200d"  # without them Persian is misspelt, and a family of emoji falls apart
 
 
@@ -153,13 +154,16 @@ def find(jobs: Mapping[str, Job], name: str) -> Job:
 
 
 def one_line(text: str) -> str:
-    """``text`` without what cannot be seen or would break its line: controls, marks of direction, the unassigned."""
+    """``text`` without what cannot be seen or would break its line: controls, marks of direction, private letters.
+
+    What is not assigned stays: to an older Python a new emoji is not.
+    """
 
     def as_data(letter: str) -> str:
         category = unicodedata.category(letter)
-        if letter in _JOINERS or category[0] not in "CZ":
-            return letter
-        return " " if category[0] == "Z" or category == "Cc" else ""
+        if category == "Cc" or category[0] == "Z":
+            return " "
+        return "" if category in _UNSEEN and letter not in _JOINERS else letter
 
     return " ".join("".join(map(as_data, text)).split()).strip(_JOINERS + " ")
 
