@@ -126,7 +126,7 @@ class ImageServer(MCPServer[Studio]):
 
     async def called_back(self, intent_id: str, task_id: str) -> bool:
         """The API has called back about an intent. Returns whether there is such an intent."""
-        return self._studio is not None and await self._studio.called_back(intent_id, task_id)
+        return self._studio is not None and await self._studio.inquiry.called_back(intent_id, task_id)
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
