@@ -66,6 +66,7 @@ async def test_the_tools_that_bring_a_picture_show_it_and_the_page_has_a_tool_of
         "generate_image": {"resourceUri": PICTURE_URI},
         "wait_for_image": {"resourceUri": PICTURE_URI},
         "get_task": None,
+        "view_image": None,
         "read_picture": {"visibility": ["app"]},
     }
     assert "io.modelcontextprotocol/ui" in extensions
