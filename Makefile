@@ -46,9 +46,9 @@ types: .venv/.dev ## mypy, strict
 contract: .venv/.dev ## which room may import which
 	$(BIN)/lint-imports
 
-tests: .venv/.dev ## pytest
+tests: .venv/.dev ## pytest, several processes: most tests wait for clocks and sockets
 	@tests/support/install_postgres.sh
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4 --dist worksteal
 
 bench: .venv/.dev ## the figures, each against what it is compared to, from one run
 	$(BIN)/python -m tests.benchmarks

@@ -85,8 +85,9 @@ NOT_APPLICABLE: dict[str, frozenset[str]] = {
             "resources-unsubscribe",
         }
     ),
-    "gets a prompt test_…; this server has none": frozenset(
+    "gets or completes a prompt test_…": frozenset(
         {
+            "completion-complete",
             "input-required-result-non-tool-request",
             "prompts-get-embedded-resource",
             "prompts-get-simple",
@@ -94,7 +95,7 @@ NOT_APPLICABLE: dict[str, frozenset[str]] = {
             "prompts-get-with-image",
         }
     ),
-    "needs a capability that this server does not declare": frozenset({"completion-complete", "logging-set-level"}),
+    "needs a capability that this server does not declare": frozenset({"logging-set-level"}),
     "needs the extension io.modelcontextprotocol/tasks, which this server does not declare": frozenset(
         {
             "tasks-capability-negotiation",

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.in_turn import in_turn
+
 SUITE = "@modelcontextprotocol/conformance"
 SUITE_VERSION = "0.2.0-alpha.12"
 NODE_VERSION = "22.23.3"
@@ -58,8 +60,9 @@ def obtain() -> list[str]:
     if node is None:
         wanted[_node_package()] = NODE_VERSION
         node = str(FOLDER / "node_modules" / _node_package() / "bin" / "node")
-    if any(_installed(name) != version for name, version in wanted.items()):
-        _install(wanted)
+    with in_turn("conformance"):
+        if any(_installed(name) != version for name, version in wanted.items()):
+            _install(wanted)
     if _version_of(node) < OLDEST_NODE:
         raise NotToBeHadError(f"the Node of npm ({NODE_VERSION}) does not run here")
     return [node, str(FOLDER / "node_modules" / SUITE / "dist" / "index.js")]

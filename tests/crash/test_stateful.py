@@ -138,7 +138,7 @@ class Machine(RuleBasedStateMachine):
         if known:
             each = data.draw(st.sampled_from(known))
             task_id = charged[each.prompt or ""]
-            found = self.serve(lambda studio: studio.claim(each.intent_id, task_id))
+            found = self.serve(lambda studio: studio.inquiry.claim(each.intent_id, task_id))
             assert found.task_id == task_id
 
     @invariant()

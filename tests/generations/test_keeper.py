@@ -39,7 +39,7 @@ def asking(prompt: str, *images: str) -> SubmitRequest:
 async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> None:
     async with opened(output_dir=tmp_path) as (sandbox, studio):
         made = (await studio.generate(asking("a cat"))).generation
-        assert await studio.called_back(made.intent_id, made.task_id or "")
+        assert await studio.inquiry.called_back(made.intent_id, made.task_id or "")
         with anyio.fail_after(10):
             await sandbox.until(lambda stats: stats.files == 1)
             await studio.settled()
@@ -47,7 +47,7 @@ async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> Non
 
 
 async def test_a_picture_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_path: Path) -> None:
-    async with opened(output_dir=tmp_path) as (sandbox, studio):
+    async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, studio):
         task_id = (await studio.generate(asking("a cat"))).generation.handle
         url = (await studio.look(task_id)).images[0].url
         await studio.settled()

@@ -188,7 +188,7 @@ async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
     [submitted] = server.about(logger="nano_banana_mcp.generations.journal", task_id=task_id)
     assert submitted["request_id"] == submit["request_id"]
     [wait] = server.about(tool="wait_for_image", outcome="ok", task_id=task_id)
-    [ended] = server.about(logger="nano_banana_mcp.generations.studio", task_id=task_id)
+    [ended] = server.about(logger="nano_banana_mcp.generations.inquiry", task_id=task_id)
     assert ended["request_id"] == wait["request_id"] != submit["request_id"]
     assert 0.3 < wait["seconds"] < 20
     [_] = server.about(method="resources/read", outcome="ok", task_id=task_id)

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.support.in_turn import in_turn
+
 VERSION = "4.14.1"
 
 # A folder of its own: npm removes from a folder whatever it was not told of.
@@ -25,12 +27,13 @@ def obtain() -> str:
         NoAxeError: there is no npm, or it cannot install.
     """
     package = FOLDER / "node_modules" / "axe-core"
-    try:
-        version = json.loads((package / "package.json").read_text("utf-8"))["version"]
-    except (OSError, ValueError, KeyError):
-        version = None
-    if version != VERSION:
-        _install()
+    with in_turn("axe"):
+        try:
+            version = json.loads((package / "package.json").read_text("utf-8"))["version"]
+        except (OSError, ValueError, KeyError):
+            version = None
+        if version != VERSION:
+            _install()
     return (package / "axe.min.js").read_text(encoding="utf-8")
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.in_turn import in_turn
+
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -34,10 +36,10 @@ def obtain() -> str:
     Raises:
         NoChromiumError: it cannot be had here.
     """
-    found = _found()
-    if found is None:
-        _install()
-        found = _found()
+    with in_turn("chromium"):
+        if (found := _found()) is None:
+            _install()
+            found = _found()
     if found is None:
         raise NoChromiumError("it was installed and still cannot be found")
     return found

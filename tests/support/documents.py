@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nano_banana_mcp.sandbox.faults import table
 from nano_banana_mcp.settings import Settings
+from nano_banana_tools.prompts.jobs import JOBS
 from nano_banana_tools.registry import tools
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,7 +38,17 @@ def tools_table() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"settings": settings_table, "tools": tools_table, "directives": table}
+def prompts_table() -> str:
+    """Every prompt with its arguments, the needed ones first."""
+    rows = ["| prompt | arguments | |", "|---|---|---|"]
+    for job in JOBS.values():
+        ordered = sorted(job.arguments, key=lambda argument: not argument.required)
+        names = [f"**`{each.name}`**" if each.required else f"`{each.name}`" for each in ordered]
+        rows.append(f"| `{job.name}` | {' '.join(names)} | {job.description} |")
+    return "\n".join(rows)
+
+
+TABLES = {"settings": settings_table, "tools": tools_table, "prompts": prompts_table, "directives": table}
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "sandbox.md"]
 
 

@@ -13,10 +13,13 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
-    INVALID_PARAMS,
+    INTERNAL_ERROR,
     CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
     GetPromptResult,
     InputRequiredResult,
+    Prompt,
     Resource,
     ResourceTemplate,
     SubscribeRequestParams,
@@ -84,13 +87,19 @@ class ImageServer(MCPServer[Studio]):
             middleware=[Observer(telemetry, {tool.name for tool in served})],
             lifespan=lifespan,
             subscriptions=self._bus,
-            cache_hints={"tools/list": _LASTING, "resources/templates/list": _LASTING, "server/discover": _LASTING},
+            cache_hints={
+                "tools/list": _LASTING,
+                "prompts/list": _LASTING,
+                "resources/templates/list": _LASTING,
+                "server/discover": _LASTING,
+            },
         )
 
-        # The SDK's server has no argument for these two.
+        # The SDK's server has no argument for these.
         for method, params, handler in (
             ("resources/subscribe", SubscribeRequestParams, self._sessions.subscribe),
             ("resources/unsubscribe", UnsubscribeRequestParams, self._sessions.unsubscribe),
+            ("completion/complete", CompleteRequestParams, self.complete),
         ):
             self._lowlevel_server.add_request_handler(method, params, handler)  # type: ignore[arg-type]
 
@@ -117,7 +126,7 @@ class ImageServer(MCPServer[Studio]):
 
     async def called_back(self, intent_id: str, task_id: str) -> bool:
         """The API has called back about an intent. Returns whether there is such an intent."""
-        return self._studio is not None and await self._studio.called_back(intent_id, task_id)
+        return self._studio is not None and await self._studio.inquiry.called_back(intent_id, task_id)
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
@@ -151,8 +160,27 @@ class ImageServer(MCPServer[Studio]):
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Studio, Any] | None = None
     ) -> GetPromptResult | InputRequiredResult:
-        """There is none. The SDK would log the caller's mistake as a trouble of this server, and answer so."""
-        raise MCPError(INVALID_PARAMS, "This server has no prompts")
+        """One of :mod:`~nano_banana_tools.prompts.jobs`, filled in. Its code is loaded when somebody asks."""
+        from nano_banana_tools.prompts import filling
+        from nano_banana_tools.prompts.jobs import JOBS
+
+        return filling.rendered(JOBS, name, arguments, self.studio.default_model)
+
+    async def list_prompts(self) -> list[Prompt]:
+        """The common jobs."""
+        from nano_banana_tools.prompts import filling
+        from nano_banana_tools.prompts.jobs import JOBS
+
+        return filling.listed(JOBS)
+
+    async def complete(self, _: Any, asked: CompleteRequestParams) -> CompleteResult:
+        """What the argument of a prompt or a template may become."""
+        from nano_banana_tools import completions
+
+        try:
+            return CompleteResult(completion=await completions.complete(self.studio, asked, principal()))
+        except (LedgerError, LimitReached) as error:
+            raise MCPError(INTERNAL_ERROR, str(boundary.resource_error(error, ""))) from error
 
     async def list_resources(self) -> list[Resource]:
         """The recent tasks and pictures, as they are now."""

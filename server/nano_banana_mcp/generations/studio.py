@@ -14,30 +14,26 @@ import anyio
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
+from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.audience import Audience
-from nano_banana_mcp.generations.callbacks import GRACE_SECONDS, Callbacks
+from nano_banana_mcp.generations.callbacks import Callbacks
 from nano_banana_mcp.generations.caretaker import Caretaker
 from nano_banana_mcp.generations.desk import Desk, Places
-from nano_banana_mcp.generations.journal import hash_of, honest, in_words
-from nano_banana_mcp.generations.ledger import Ledger, LedgerError
+from nano_banana_mcp.generations.inquiry import Inquiry
+from nano_banana_mcp.generations.journal import hash_of, in_words
+from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.maker import Maker
-from nano_banana_mcp.generations.models import Generation, new_intent_id, read
+from nano_banana_mcp.generations.models import Generation, new_intent_id
 from nano_banana_mcp.generations.paces import Paces
 from nano_banana_mcp.generations.replicas import Replicas
 from nano_banana_mcp.generations.schedule import Pace
-from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry, Why
+from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
 logger = logging.getLogger(__name__)
-
-NOT_FOUND_GRACE_SECONDS = 60.0
-"""A task that was just made is often "not found" for some seconds (seen in three public clients)."""
-
-NO_SUCH_TASK = "This server knows no such task of yours."
 
 CLOSING_SECONDS = 2.0
 
@@ -48,9 +44,11 @@ class Studio:
     Attributes:
         audience: Told each generation whose state has changed.
         desk: Keeps its pictures on disk, and gets references ready.
+        inquiry: Asks about tasks, and hears the API's callbacks.
     """
 
     desk: Desk
+    inquiry: Inquiry
 
     _waiting: Waiting
     _paces: Paces
@@ -129,9 +127,22 @@ class Studio:
             ):
                 studio._paces = Paces(ledger, api, studio._callbacks, studio._waiting.opened)
                 studio._callbacks.on_change = studio._reconsider
+                studio.desk = Desk(studio.album, places or Places(), studio.look, studio._tasks, now)
+                studio.inquiry = Inquiry(
+                    client,
+                    ledger,
+                    studio.accounts,
+                    studio._callbacks,
+                    telemetry,
+                    studio._tasks,
+                    tell=studio._waiting.tell,
+                    changed=studio._changed,
+                    keep=studio.desk.keep,
+                    reconsider=studio._waiting.reconsider,
+                    now=now,
+                )
                 studio._tasks.start_soon(studio._replicas.follow)
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now, telemetry)
-                studio.desk = Desk(studio.album, places or Places(), studio.look, studio._tasks, now)
                 if care:
                     studio._tasks.start_soon(studio._caretaker().run)
                 yield studio
@@ -200,59 +211,6 @@ class Studio:
         self._waiting.drain()
         self.desk.drain()
 
-    async def called_back(self, intent_id: str, task_id: str) -> bool:
-        """The API says that a task of this intent has ended: ask it. Returns whether there is such an intent.
-
-        It settles an unknown outcome, if the API knows the task. However many callbacks come for one intent, they
-        lead to at most one query in
-        :data:`~nano_banana_mcp.generations.callbacks.SPACING_SECONDS`.
-        """
-        known = await self.ledger.find(intent_id)
-        if known is None or known.task_id not in (None, task_id):
-            return False
-        if known.finished:
-            self._callbacks.came_late(intent_id)
-            self._telemetry.called_back(known, "late")
-            return True
-        pause = self._callbacks.came(intent_id)
-        self._telemetry.called_back(known, "accepted" if pause == 0 else "repeated")
-        if pause is not None:
-            self._tasks.start_soon(self._look_after_callback, intent_id, task_id, pause)
-        return True
-
-    async def _look_after_callback(self, intent_id: str, task_id: str, pause: float) -> None:
-        await anyio.sleep(pause)
-        told_at = self.now()
-        try:
-            known = await self.ledger.find(intent_id)
-            if known is not None and known.task_id is None:
-                with self._telemetry.querying(known):
-                    # A task that the API does not know settles nothing.
-                    await self._client.query(task_id, key=self.accounts.key_of(known.principal))
-                known = await self.claim(intent_id, task_id)
-            if known is None or known.finished:
-                return
-            latest = await self._ask(known, told_at=told_at)
-        except (DefapiError, LedgerError) as error:
-            logger.warning("after a callback for %s: %r", task_id, error, extra={"task_id": task_id})
-            self._callbacks.did_not_end(intent_id)
-            self._waiting.reconsider()
-            return
-        if not latest.finished:
-            self._callbacks.did_not_end(intent_id)
-        self._waiting.tell(latest)
-
-    async def claim(self, intent_id: str, task_id: str) -> Generation | None:
-        """Settle an unknown outcome: the API has named the task that our intent led to."""
-        known = await self.ledger.find(intent_id)
-        if known is None or known.task_id is not None:
-            return known
-        claimed = known.accepted(task_id, self.now())
-        await self.ledger.save(claimed)
-        self.audience.changed(claimed)
-        logger.info("task %s claimed for an intent of unknown outcome", task_id, extra={"task_id": task_id})
-        return claimed
-
     async def look(self, handle: str, principal: str = "") -> Generation:
         """The state now: one query, none if the end is already known or the outcome of the submit is unknown.
 
@@ -260,12 +218,15 @@ class Studio:
             TaskNotFound: there is no such task, or it is somebody else's.
             DefapiError: the API could not be asked.
         """
-        known = await self._known(handle, principal)
+        known = await self.inquiry.known(handle, principal)
         if known.finished:
             return known
-        latest = await self._ask(known, "look")
+        latest = await self.inquiry.ask(known, "look")
         self._waiting.tell(latest)
         return latest
+
+    def _changed(self, generation: Generation) -> None:
+        self.audience.changed(generation)
 
     def _changed_elsewhere(self, latest: Generation) -> None:
         """Another replica has learned it."""
@@ -283,7 +244,7 @@ class Studio:
             TaskNotFound: there is no such task, or it is somebody else's.
             DefapiError: a task made elsewhere cannot be asked for (a refused key, an unknown task).
         """
-        return await self._wait(await self._known(handle, principal), seconds, report)
+        return await self._wait(await self.inquiry.known(handle, principal), seconds, report)
 
     async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
         began = anyio.current_time()
@@ -316,14 +277,8 @@ class Studio:
             now=self.now,
         )
 
-    async def _known(self, handle: str, principal: str) -> Generation:
-        known = await self.ledger.find(handle)
-        if known is not None and known.principal == principal:
-            return honest(known)
-        if self.accounts.asked:  # the API cannot tell whose it is: all use the same key
-            raise TaskNotFound(NO_SUCH_TASK, hint="Check the task_id: it is the one that generate_image gave you.")
-        # Made elsewhere: the API may know it.
-        return Generation(new_intent_id(), task_id=handle, principal=principal, created_at=self.now())
+    async def _ask(self, known: Generation) -> Generation:
+        return await self.inquiry.ask(known)
 
     async def _pace(self, known: Generation) -> Pace:
         return await self._paces.of(known)
@@ -331,46 +286,3 @@ class Studio:
     def _reconsider(self) -> None:
         self._paces.forget()
         self._waiting.reconsider()
-
-    async def _settle(self, intent_id: str) -> None:
-        await anyio.sleep(GRACE_SECONDS)
-        self._callbacks.settle(intent_id)
-
-    async def _ask(self, known: Generation, why: Why = "poll", told_at: float | None = None) -> Generation:
-        """One query. Where a callback has told of the end, ``told_at`` is when."""
-        if known.task_id is None:
-            # A callback, or another process, may have settled it.
-            return await self._known(known.intent_id, known.principal)
-        try:
-            with self._telemetry.querying(known):
-                snapshot = await self._client.query(known.task_id, key=self.accounts.key_of(known.principal))
-        except TaskNotFound:
-            elapsed = known.elapsed_seconds(self.now())
-            if elapsed is not None and elapsed < NOT_FOUND_GRACE_SECONDS:
-                return known
-            raise
-        current = await self.ledger.find(known.task_id) or known
-        if current.finished:  # another query has seen the end while this one was on its way
-            return current
-        reading = read(current, snapshot, self.now())
-        latest = reading.generation
-        if latest.finished and told_at is not None:
-            latest = replace(latest, open_at=told_at)
-            if not reading.pictures:  # whose bytes are only in the ledger
-                self._waiting.tell(latest)  # before it is on disk, since it can always be asked for again
-        await self.ledger.save(latest, reading.pictures)
-        if latest.status is not current.status:
-            self.audience.changed(latest)
-        self._telemetry.seen(latest, why)
-        if latest.finished:
-            if self._callbacks.ended(latest.intent_id):
-                self._tasks.start_soon(self._settle, latest.intent_id)
-            self.desk.keep(latest)
-            logger.info(
-                "task %s ended: %s, %s credits",
-                latest.task_id,
-                latest.status,
-                latest.credits_consumed,
-                extra={"task_id": latest.task_id},
-            )
-        return latest

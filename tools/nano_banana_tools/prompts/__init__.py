@@ -1,0 +1,1 @@
+"""The prompts of the menu (MCP prompts): loaded only when somebody asks for them."""
