@@ -80,3 +80,9 @@ def test_no_secret_is_in_it() -> None:
 def test_it_waits_for_the_servers_own_end_and_does_not_repeat_a_wrong_start() -> None:
     assert int(service()["TimeoutStopSec"]) >= longest_end_seconds()
     assert service()["RestartPreventExitStatus"] == str(USAGE_ERROR)
+
+
+def test_it_may_open_as_many_files_as_calls_and_streams_need() -> None:
+    """The server cannot raise the limit itself: the filter of system calls forbids that."""
+    assert "~@privileged @resources" in TEXT
+    assert int(service()["LimitNOFILE"]) >= 65_536
