@@ -37,6 +37,15 @@ def test_every_file_that_a_document_links_to_exists(document: str) -> None:
         assert (file.parent / target).exists(), target
 
 
+def test_what_is_to_be_installed_is_this_folder_since_no_index_has_it() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    settings = (ROOT / "server/nano_banana_mcp/settings.py").read_text(encoding="utf-8")
+    for text in (README, (ROOT / "docs/deploy.md").read_text(encoding="utf-8"), settings):
+        named = re.findall(r"install '([^'\[]*)\[(\w+)\]'", text)
+        assert named
+        assert all(place == "." and extra in extras for place, extra in named), named
+
+
 def test_the_configurations_in_the_readme_are_well_formed() -> None:
     blocks = re.findall(r"```(json|toml)\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 3

@@ -104,6 +104,36 @@ def test_what_others_log_below_information_is_never_written(written: Written) ->
     assert len(written.text.splitlines()) == 1
 
 
+def test_as_a_guest_it_leaves_a_logging_that_is_set_up_as_it_is_and_takes_secrets_out_of_the_hosts_log() -> None:
+    root, host = logging.getLogger(), logging.getLogger("gunicorn.access")
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    before = root.handlers[:]
+    root.addHandler(handler)
+    host.addHandler(handler)
+    try:
+        set_up = root.handlers[:]
+        for _ in range(2):
+            logs.set_up_as_guest("DEBUG", "json")
+        assert root.handlers == set_up
+        host.error("%(h)s %(U)s", {"h": "10.0.0.7", "U": "/webhooks/in-1/0123abcd?x=1"})
+        host.error("%s took %d s", "/webhooks/in-2/0123abcd", 3)
+        try:
+            raise ValueError("Bearer abc.def.ghi")
+        except ValueError:
+            host.exception("trouble")
+    finally:
+        root.handlers[:] = before
+        host.removeHandler(handler)
+        for name in (*logs._HOSTS, *logs._LEAST):
+            logging.getLogger(name).removeFilter(logs._conceal)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "10.0.0.7 /webhooks/***"
+    assert "/webhooks/*** took 3 s" in lines
+    assert "ValueError: Bearer ***" in lines
+    assert not [line for line in lines if "0123abcd" in line or "abc.def" in line]
+
+
 def test_a_level_is_a_level(written: Written) -> None:
     written.by("text", "ERROR")
     logger.warning("no")

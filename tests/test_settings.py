@@ -58,7 +58,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
 def test_a_missing_driver_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANO_BANANA_LEDGER_URL", "postgresql://user:word@host/db")
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(SettingsError, match=r"nano-banana-mcp\[postgres\]") as caught:
+    with pytest.raises(SettingsError, match=r"pip install '\.\[postgres\]'") as caught:
         load_settings()
     assert "word" not in str(caught.value)
 

@@ -35,6 +35,9 @@ _LEAST = {
     "stamina": logging.ERROR,
 }
 
+# The loggers of servers whose guest we may be: they name addresses and callers at any level.
+_HOSTS = ("uvicorn.access", "uvicorn.error", "gunicorn.access", "gunicorn.error", "hypercorn.access", "hypercorn.error")
+
 _SECRETS = re.compile(r"(/webhooks/)[^\s\"']+|\b(Bearer )[^\s\"']+|\b(dk-)[\w-]{4,}", re.IGNORECASE)
 
 _about: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("about", default=None)
@@ -76,6 +79,16 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     logging.captureWarnings(True)
 
 
+def set_up_as_guest(level: str, form: LogFormat = "text") -> None:
+    """As :func:`configure_logging` if nobody has set logging up; in any case, keep secrets out of what others log."""
+    if not logging.getLogger().handlers:
+        configure_logging(level, form)
+    for name, least in _LEAST.items():
+        logging.getLogger(name).setLevel(logging.getLogger(name).level or least)
+    for name in (*_HOSTS, *_LEAST):
+        logging.getLogger(name).addFilter(_conceal)  # a second time changes nothing
+
+
 def announce(message: str) -> None:
     """Tell whoever started the process, whatever the level; as a plain line, or as a record among JSON."""
     handlers = logging.getLogger().handlers
@@ -84,6 +97,24 @@ def announce(message: str) -> None:
         handlers[0].handle(record)
     else:
         sys.stderr.write(f"{message}\n")
+
+
+def _conceal(record: logging.LogRecord) -> bool:
+    """Take secrets out of a record before any handler has it."""
+    if isinstance(record.args, tuple):  # which formatters such as uvicorn's take apart
+        record.args = tuple(_concealed(value) for value in record.args)
+        record.msg = _concealed(record.msg)
+    else:
+        record.msg, record.args = without_secrets(record.getMessage()), None
+    if record.exc_info and not record.exc_text:
+        record.exc_text = without_secrets(logging.Formatter().formatException(record.exc_info))
+    return True
+
+
+def _concealed(value: Any) -> Any:
+    text = str(value)
+    safe = without_secrets(text)
+    return value if safe == text else safe
 
 
 def _carry(record: logging.LogRecord) -> bool:

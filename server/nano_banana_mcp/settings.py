@@ -83,7 +83,7 @@ def _ledger_url(value: SecretStr) -> SecretStr:
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
     except ImportError:
-        raise ValueError("needs the extra “postgres”: pip install 'nano-banana-mcp[postgres]'") from None
+        raise ValueError("needs the extra “postgres”: pip install '.[postgres]' in the project's folder") from None
     wrong = ValueError("is no PostgreSQL URL. In its parts, write %40 for @, %2F for /, and so on")
     try:
         parts = conninfo_to_dict(url)

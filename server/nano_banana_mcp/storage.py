@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from nano_banana_mcp.generations.durable import DurableLedger
 from nano_banana_mcp.settings import Settings
 
 if TYPE_CHECKING:
+    from nano_banana_mcp.generations.postgres import PostgresLedger
     from nano_banana_mcp.generations.sql import SqlLedger
 
 
@@ -44,12 +47,28 @@ def shared_secret(settings: Settings, name: str, fresh: str) -> str:
     Raises:
         LedgerError: the database cannot be used.
     """
+    with _shared(settings) as database:
+        return database.secret(name, fresh)
+
+
+def known_secret(settings: Settings, name: str) -> str | None:
+    """The same, where there is one.
+
+    Raises:
+        LedgerError: the database cannot be used.
+    """
+    with _shared(settings) as database:
+        return database.known_secret(name)
+
+
+@contextmanager
+def _shared(settings: Settings) -> Iterator[PostgresLedger]:
     from nano_banana_mcp.generations.postgres import PostgresLedger
 
     database = open_database(settings)
     assert isinstance(database, PostgresLedger)
     try:
-        return database.secret(name, fresh)
+        yield database
     finally:
         database.close()
 

@@ -109,7 +109,9 @@ def test_five_that_find_the_database_empty_make_one_ledger(database: str) -> Non
         ledgers = list(threads.map(lambda _: PostgresLedger(Database(database)), range(5)))
     known = ledgers[0].begin(intent())
     assert [ledger.find(known.intent_id) for ledger in ledgers] == [known] * 5
+    assert ledgers[0].known_secret("key") is None
     assert {ledger.secret("key", str(number)) for number, ledger in enumerate(ledgers)} == {"0"}
+    assert ledgers[1].known_secret("key") == "0"
     for ledger in ledgers:
         ledger.close()
 

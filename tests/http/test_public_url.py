@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
+from nano_banana_mcp.hosting.webhook import KEY_FILE
 from tests.commands.test_cli import run
 from tests.http.test_serve import served
 from tests.http.test_webhook import free_port
@@ -38,6 +39,29 @@ def test_a_server_with_other_keys_is_another_server(tmp_path: Path) -> None:
         ended = run("doctor", "--sandbox", "--public-url", url, NANO_BANANA_STATE_DIR=str(tmp_path / "b"))
     assert line(ended.stdout).startswith("FAIL")
     assert "NANO_BANANA_WEBHOOK_KEYS" in ended.stdout
+    assert ended.returncode == 1
+
+
+def test_from_elsewhere_it_asks_with_the_keys_that_it_is_given_and_makes_none(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    here = tmp_path / "here"
+    with served("--sandbox", "--port", str(port), NANO_BANANA_PUBLIC_URL=url, NANO_BANANA_STATE_DIR=tmp_path / "a"):
+        keys = (tmp_path / "a" / KEY_FILE).read_text(encoding="ascii")
+        ask = ("doctor", "--sandbox", "--public-url", url)
+        with_none = run(*ask, NANO_BANANA_STATE_DIR=str(here))
+        with_keys = run(*ask, NANO_BANANA_STATE_DIR=str(here), NANO_BANANA_WEBHOOK_KEYS=f"{keys},old")
+    assert line(with_none.stdout).startswith("FAIL")
+    assert line(with_keys.stdout).startswith("ok  ")
+    assert not (here / KEY_FILE).exists()
+
+
+def test_a_database_that_is_away_is_told_in_words(tmp_path: Path) -> None:
+    away = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    settings = {"NANO_BANANA_STATE_DIR": str(tmp_path), "NANO_BANANA_LEDGER_URL": away}
+    ended = run("doctor", "--sandbox", "--public-url", "http://127.0.0.1:9", settings=settings)
+    assert "cannot be checked" in line(ended.stdout)
+    assert ended.stderr == ""
     assert ended.returncode == 1
 
 

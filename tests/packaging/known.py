@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from nano_banana_mcp.hosting.serve import GRACE_SECONDS
 from nano_banana_mcp.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,6 +23,11 @@ PENDING_COMMANDS: set[tuple[str, ...]] = set()
 
 METRICS_ARE_PENDING = False
 """Whether /metrics is being built; likewise."""
+
+
+def longest_end_seconds() -> float:
+    """How long a server with default settings may take to end: its grace, and the end of a submit that hangs."""
+    return GRACE_SECONDS + float(Settings.model_fields["timeout_seconds"].default) + 2
 
 
 def settings_in(text: str) -> set[str]:

@@ -18,6 +18,7 @@ from tests.packaging.known import (
     ROOT,
     SETTINGS,
     commands_in,
+    longest_end_seconds,
     settings_in,
 )
 
@@ -55,6 +56,12 @@ def test_every_command_that_is_named_is_taken(file: str, capsys: pytest.CaptureF
     assert commands
     for arguments in commands:
         assert is_pending(arguments) or takes(arguments), f"{arguments}: {capsys.readouterr().err}"
+
+
+def test_a_server_is_given_as_long_to_end_as_it_may_take() -> None:
+    given = re.findall(r"--stop-timeout (\d+)|give it (\d+) s", PAGE)
+    assert len(given) == 2
+    assert all(int(flag or words) >= longest_end_seconds() for flag, words in given)
 
 
 def test_what_is_listed_as_being_built_does_not_exist_yet() -> None:

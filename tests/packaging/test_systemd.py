@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from nano_banana_mcp.cli import USAGE_ERROR, _parser
-from nano_banana_mcp.hosting.serve import GRACE_SECONDS
-from tests.packaging.known import ROOT
+from tests.packaging.known import ROOT, longest_end_seconds
 
 UNIT = ROOT / "packaging" / "nano-banana-mcp.service"
 TEXT = UNIT.read_text(encoding="utf-8")
@@ -79,5 +78,11 @@ def test_no_secret_is_in_it() -> None:
 
 
 def test_it_waits_for_the_servers_own_end_and_does_not_repeat_a_wrong_start() -> None:
-    assert int(service()["TimeoutStopSec"]) >= 2 * GRACE_SECONDS
+    assert int(service()["TimeoutStopSec"]) >= longest_end_seconds()
     assert service()["RestartPreventExitStatus"] == str(USAGE_ERROR)
+
+
+def test_it_may_open_as_many_files_as_calls_and_streams_need() -> None:
+    """The server cannot raise the limit itself: the filter of system calls forbids that."""
+    assert "~@privileged @resources" in TEXT
+    assert int(service()["LimitNOFILE"]) >= 65_536

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -103,14 +104,19 @@ def _about_plain_http(base_url: str) -> str | None:
 
 async def _public_url(settings: Settings) -> Finding:
     from nano_banana_mcp.hosting.probe import NotReached, probe
-    from nano_banana_mcp.hosting.webhook import open_key_ring
+    from nano_banana_mcp.hosting.webhook import KeyRing, known_key_ring
 
     if settings.public_url is None:
         advice = "Set NANO_BANANA_PUBLIC_URL, or name it: doctor --public-url https://pictures.example.org"
         return Finding(False, "public URL", "it is not set, so the API cannot call back", advice)
     try:
-        await probe(settings.public_url, open_key_ring(settings))
-    except (NotReached, OSError) as error:
+        known = known_key_ring(settings)
+    except (LedgerError, OSError) as error:
+        return Finding(False, "public URL", "it cannot be checked: the webhook's key cannot be read", str(error))
+    try:
+        # Without the server's key it can still be seen whether anything answers.
+        await probe(settings.public_url, known or KeyRing([secrets.token_bytes(32)]))
+    except NotReached as error:
         return Finding(False, "public URL", f"{settings.public_url} does not lead to this server", str(error))
     words = f"{settings.public_url} leads to this server"
     return Finding(True, "public URL", words, _about_plain_http(settings.public_url))

@@ -74,8 +74,14 @@ class PostgresLedger(SqlLedger):
         """The secret of this name that all replicas share: ``fresh``, if there was none."""
         names = {"name": name, "value": fresh}
         self._fetch("INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING", names)
-        value: str = self._fetch("SELECT value FROM secrets WHERE name = :name", names)[0]["value"]
-        return value
+        known = self.known_secret(name)
+        assert known is not None
+        return known
+
+    def known_secret(self, name: str) -> str | None:
+        """The secret of this name, where there is one."""
+        rows = self._fetch("SELECT value FROM secrets WHERE name = :name", {"name": name})
+        return rows[0]["value"] if rows else None
 
     def take(self, intent_id: str) -> bool:
         """Take the lease of a task. Returns whether it is ours."""

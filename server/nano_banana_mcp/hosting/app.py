@@ -11,12 +11,14 @@ from nano_banana_mcp import __version__
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.hosting import metrics
 from nano_banana_mcp.hosting.accounts import accounts_by
-from nano_banana_mcp.hosting.auth import Authentication, open_authentication
+from nano_banana_mcp.hosting.auth import Authentication, is_authenticated, open_authentication
 from nano_banana_mcp.hosting.binds import allowed_names
+from nano_banana_mcp.hosting.guest import answer_only_this_machine, drain_at_the_end
 from nano_banana_mcp.hosting.request_ids import RequestIds
 from nano_banana_mcp.hosting.sessions import SessionLimit
 from nano_banana_mcp.hosting.turns import Turns
 from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver
+from nano_banana_mcp.logs import set_up_as_guest
 from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
@@ -25,14 +27,23 @@ MCP_PATH = "/mcp"
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
-    """The application by ``settings``, or by the environment.
+    """The application by ``settings``, or by the environment, for an ASGI server that is not ours.
+
+    It sets up logging, unless somebody has, and keeps secrets out of the ASGI server's own log. Where nobody is asked
+    who they are, it answers only callers on this machine.
 
     Raises:
         SettingsError: the environment has a value that cannot be used.
         BadPrincipals: the file of tokens cannot be used.
         OSError, LedgerError: the key of the webhook cannot be kept.
     """
-    return application(settings or load_settings())[0]
+    settings = settings or load_settings()
+    set_up_as_guest(settings.log_level, settings.log_format)
+    app, server = application(settings)
+    drain_at_the_end(app, server.drain)
+    if not (is_authenticated(settings) or settings.allow_unauthenticated):
+        answer_only_this_machine(app, MCP_PATH)
+    return app
 
 
 def application(settings: Settings) -> tuple[Starlette, ImageServer]:

@@ -44,5 +44,6 @@ async def probe(public_url: str, keys: KeyRing) -> None:
     if answer.status_code != HTTPStatus.OK or not hmac.compare_digest(answer.content, answer_to(name, keys).encode()):
         raise NotReached(
             f"Something answers there ({answer.status_code}), but not this server with these keys: check that the "
-            "proxy forwards /webhooks/, and that both use the same state folder or NANO_BANANA_WEBHOOK_KEYS."
+            "proxy forwards /webhooks/, and that this command has the server's keys: the same state folder, or its "
+            "NANO_BANANA_LEDGER_URL or NANO_BANANA_WEBHOOK_KEYS."
         )

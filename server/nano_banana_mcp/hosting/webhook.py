@@ -23,7 +23,7 @@ from nano_banana_mcp.defapi.wire import TASK_ID
 from nano_banana_mcp.generations.ledger import LedgerBusy
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings
-from nano_banana_mcp.storage import shared_secret
+from nano_banana_mcp.storage import known_secret, shared_secret
 from nano_banana_tools.server import ImageServer
 
 PATH = "/webhooks/{intent_id}/{signature}"
@@ -59,11 +59,31 @@ def open_key_ring(settings: Settings) -> KeyRing:
     Raises:
         OSError, LedgerError: it cannot be kept.
     """
-    given = settings.webhook_keys.get_secret_value() if settings.webhook_keys else ""
-    keys = [key.strip().encode() for key in given.split(",") if key.strip()]
+    keys = _given_keys(settings)
     if not keys and settings.ledger_url is not None:
         keys = [shared_secret(settings, KEY_FILE, secrets.token_hex(32)).encode()]
     return KeyRing(keys or [_kept_key(settings.state_path / KEY_FILE)])
+
+
+def known_key_ring(settings: Settings) -> KeyRing | None:
+    """As :func:`open_key_ring`, but makes no key: None where there is none yet.
+
+    Raises:
+        OSError, LedgerError: it cannot be read.
+    """
+    keys = _given_keys(settings)
+    if not keys and settings.ledger_url is not None:
+        shared = known_secret(settings, KEY_FILE)
+        return KeyRing([shared.encode()]) if shared else None
+    try:
+        return KeyRing(keys or [(settings.state_path / KEY_FILE).read_bytes()])
+    except FileNotFoundError:
+        return None
+
+
+def _given_keys(settings: Settings) -> list[bytes]:
+    given = settings.webhook_keys.get_secret_value() if settings.webhook_keys else ""
+    return [key.strip().encode() for key in given.split(",") if key.strip()]
 
 
 def receiver(  # type: ignore[no-untyped-def]  # Starlette's endpoint type is private
