@@ -85,6 +85,27 @@ def test_trouble_is_lived_through() -> None:
     assert len(house.asked) >= 6
 
 
+@pytest.mark.parametrize("odd", [ValueError("a row"), KeyError("an answer"), OSError("a disk")])
+def test_what_nobody_foresaw_is_lived_through_too(odd: Exception) -> None:
+    house = House(trouble=odd)
+    virtually(lambda: house.run(120.0, task("a"), task("b")))
+    assert len(house.asked) >= 6
+
+
+def test_a_ledger_that_fails_oddly_is_swept_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    opened, failures = house.ledger.open_tasks, iter([ValueError("a row"), OSError("a disk")])
+
+    async def odd(since: float) -> list[Generation]:
+        for failure in failures:
+            raise failure
+        return await opened(since)
+
+    monkeypatch.setattr(house.ledger, "open_tasks", odd)
+    virtually(lambda: house.run(90.0, task("a")))
+    assert house.asked
+
+
 def test_many_are_asked_for_a_few_at_a_time_and_none_is_left_out() -> None:
     house = House(latency=5.0)
     virtually(lambda: house.run(60.0, *(task(f"t{n}") for n in range(200))))
