@@ -10,10 +10,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
+import trio
+import trio.testing
 
 from nano_banana_mcp.generations import schema, sqlite
-from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.generations.durable import PROBE_SECONDS, DurableLedger
 from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.generations.schema import MIGRATIONS
@@ -99,6 +102,43 @@ async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(tmp_pat
     assert disk.recent(10) == [second, first]
     assert disk.picture(first.intent_id, 1) == PNG
     disk.close()
+
+
+def test_a_probe_finds_out_by_itself_that_the_disk_fails_and_that_it_is_mended(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.write_text("in the way")
+
+    async def run() -> None:
+        ledger = DurableLedger(folder)
+        assert str(folder) in (await ledger.probe() or "")
+        folder.unlink()
+        await anyio.sleep(PROBE_SECONDS)
+        assert await ledger.probe() is None
+        await ledger.aclose()
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.01))
+
+
+async def test_a_probe_writes_but_not_more_often_than_it_may(tmp_path: Path) -> None:
+    ledger = DurableLedger(tmp_path)
+    await ledger.begin(intent())
+    written = log_size(tmp_path)
+    assert await ledger.probe() is None
+    assert log_size(tmp_path) == written
+    ledger._tried_at -= PROBE_SECONDS
+    assert await ledger.probe() is None
+    assert (once := log_size(tmp_path)) > written
+    for _ in range(10):
+        await ledger.probe()
+    assert log_size(tmp_path) == once
+    await ledger.aclose()
+    disk = SqliteLedger(tmp_path)
+    assert len(disk.recent(10)) == 1
+    disk.close()
+
+
+def log_size(folder: Path) -> int:
+    return (folder / f"{FILE_NAME}-wal").stat().st_size
 
 
 async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,8 @@ class Caretaker:
 
     async def run(self) -> None:
         """Until cancelled."""
+        with guard("probing the ledger"):
+            await self._ledger.probe()
         while True:
             await anyio.sleep(SWEEP_SECONDS)
             with guard("looking after tasks that nobody waits for"):

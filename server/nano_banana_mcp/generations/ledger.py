@@ -101,6 +101,9 @@ class Ledger(Protocol):
     async def follow(self, changed: Changed) -> None:
         """Tell, for as long as this runs, what other processes change. Returns at once where that cannot be."""
 
+    async def probe(self) -> str | None:
+        """Look whether what is kept now would survive this process. Returns :attr:`problem`."""
+
     async def aclose(self) -> None:
         """Let go of what is open."""
 
@@ -208,6 +211,10 @@ class MemoryLedger(OwnLedger):
         alike = [known for known in reversed(self._generations.values()) if (known.model, known.api) == (model, api)]
         own = [latency(known) for known in alike]
         return [seconds for seconds in own if seconds is not None][:MOST_LATENCIES]
+
+    async def probe(self) -> str | None:
+        """See :class:`Ledger`."""
+        return self.problem
 
     async def aclose(self) -> None:
         """See :class:`Ledger`."""

@@ -58,6 +58,10 @@ class PostgresLedger(SqlLedger):
         )[0]
         return f"{row['count']} generations, {row['opened']} of them open or unknown (PostgreSQL {row['version']})"
 
+    def probe(self) -> None:
+        """See :class:`~nano_banana_mcp.generations.sql.SqlLedger`."""
+        self.renew()
+
     def close(self) -> None:
         """Close the connection."""
         self._db.close()

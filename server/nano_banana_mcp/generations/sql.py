@@ -50,6 +50,10 @@ class SqlLedger(ABC):
         """In words, how the database is. Raises where it is spoiled."""
 
     @abstractmethod
+    def probe(self) -> None:
+        """Write something that changes nothing. Raises where nothing can be written."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the connection."""
 

@@ -59,6 +59,12 @@ class SqliteLedger(SqlLedger):
             ).fetchone()
         return f"{count} generations, {opened} of them open or unknown"
 
+    def probe(self) -> None:
+        """See :class:`~nano_banana_mcp.generations.sql.SqlLedger`."""
+        with self._transaction():
+            [version] = self._db.execute("PRAGMA user_version").fetchone()
+            self._db.execute(f"PRAGMA user_version = {version:d}")
+
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
