@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from nano_banana_mcp.defapi.errors import NoAnswer
-from nano_banana_mcp.generations.caretaker import OLDEST_SECONDS, Caretaker, due
+from nano_banana_mcp.generations.caretaker import OLDEST_SECONDS, SWEEP_SECONDS, Caretaker, due
 from nano_banana_mcp.generations.ledger import MemoryLedger
 from nano_banana_mcp.generations.models import Generation, Status
 
@@ -122,3 +122,16 @@ def test_what_is_older_than_a_day_is_left_alone() -> None:
     house = House(latency=1e9)
     virtually(lambda: house.run(60.0, task("old", submitted_at=-OLDEST_SECONDS - 1), task("new", submitted_at=-50.0)))
     assert {name for name, _ in house.asked} == {"new"}
+
+
+def test_the_ledger_is_tidied_every_hour_and_trouble_with_it_is_lived_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    tidied: list[float] = []
+
+    async def tidy() -> None:
+        tidied.append(anyio.current_time())
+        raise OSError("a disk")
+
+    monkeypatch.setattr(house.ledger, "tidy", tidy)
+    virtually(lambda: house.run(4 * 3_600.0 - 60.0))
+    assert tidied == pytest.approx([3_600.0, 7_200.0, 10_800.0], abs=SWEEP_SECONDS)

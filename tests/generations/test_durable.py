@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.generations.schema import MIGRATIONS
 from nano_banana_mcp.generations.sqlite import FILE_NAME, SqliteLedger
 from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.storage import open_ledger
 from tests.generations.test_ledger import intent, succeeded
 
 PNG = Picture(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
@@ -364,6 +367,26 @@ def test_pruning_drops_what_ended_long_ago_and_never_what_is_open(tmp_path: Path
     assert disk.prune(older_than=1e12, most_bytes=0) == 1
     assert {known.handle for known in disk.recent(10)} == {"ta3", unknown.intent_id}
     disk.close()
+
+
+async def test_what_the_settings_no_longer_want_goes_while_the_server_runs_and_from_its_memory_too(
+    tmp_path: Path,
+) -> None:
+    settings = load_settings(state_dir=tmp_path, keep_days=1)
+    ledger = open_ledger(settings)
+    await ledger.begin(intent())  # opens it
+    old = succeeded(intent().accepted("ta-old", 1_000.0))
+    new = replace(succeeded(intent().accepted("ta-new", 2_000.0)), finished_at=time.time())
+    waiting = intent().accepted("ta-open", 3_000.0)
+    for known in (old, new, waiting):
+        await ledger.save(known, {1: PNG})
+    assert await ledger.find("ta-old") == old
+    await ledger.tidy()
+    assert await ledger.find("ta-old") is None
+    assert await ledger.picture(old.intent_id, 1) is None
+    assert await ledger.find("ta-new") == new
+    assert await ledger.find("ta-open") == waiting
+    await ledger.aclose()
 
 
 def test_pruning_by_size_drops_the_oldest_pictures_first(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from nano_banana_mcp.generations.models import Generation
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 4.0
+TIDY_SECONDS = 3_600.0
 OLDEST_SECONDS = 86_400.0
 """What has no end after so long is left to whoever asks for it."""
 
@@ -74,10 +75,15 @@ class Caretaker:
         """Until cancelled."""
         with guard("probing the ledger"):
             await self._ledger.probe()
+        tidied_at = anyio.current_time()  # with its opening
         while True:
             await anyio.sleep(SWEEP_SECONDS)
             with guard("looking after tasks that nobody waits for"):
                 await self.sweep()
+            if anyio.current_time() - tidied_at >= TIDY_SECONDS:
+                tidied_at = anyio.current_time()
+                with guard("tidying the ledger"):
+                    await self._ledger.tidy()
 
     async def sweep(self) -> None:
         """Ask about all that are due."""

@@ -37,7 +37,7 @@ class DurableLedger(OwnLedger):
 
     Args:
         where: The state folder, or what opens another database; opened with the first use, in a thread.
-        prune: Called once with what was opened, to drop what the settings no longer want.
+        prune: Called with what was opened, and by :meth:`tidy`, to drop what the settings no longer want.
     """
 
     _MEANWHILE = "What is made now is known only while this server runs."
@@ -157,6 +157,19 @@ class DurableLedger(OwnLedger):
                 with contextlib.suppress(LedgerError):
                     await self._on_disk(lambda disk: disk.probe(), writes=True)
         return self.problem
+
+    async def tidy(self) -> None:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`. What is gone from the disk, whoever dropped it,
+        is forgotten here too."""
+        held = {known.intent_id for known in self._memory.everything() if known.finished}
+        ended = await self._read(self._tidied, None)
+        if ended is not None:
+            self._memory.forget_finished(held - ended.keys() - self._unwritten.keys())
+
+    def _tidied(self, disk: SqlLedger) -> dict[str, float]:
+        if self._prune is not None and not disk.read_only:
+            self._prune(disk)
+        return disk.ended()
 
     async def aclose(self) -> None:
         """Write what is not written yet, if it can be, and close the file."""

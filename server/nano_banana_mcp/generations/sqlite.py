@@ -86,11 +86,11 @@ class SqliteLedger(SqlLedger):
         with self._trouble():
             return self._pictures.sizes()
 
-    def _pruned(self, doomed: list[Generation]) -> None:
+    def _pruned(self, doomed: list[str]) -> None:
         with self._trouble():
             self._pictures.sweep(time.time() - 3_600)
-            for known in doomed:
-                self._pictures.remove(known.intent_id)
+            for intent_id in doomed:
+                self._pictures.remove(intent_id)
 
     @property
     def _in_transaction(self) -> bool:
