@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from nano_banana_mcp.defapi.errors import NoAnswer
-from nano_banana_mcp.generations.caretaker import OLDEST_SECONDS, Caretaker, due
+from nano_banana_mcp.generations.caretaker import OLDEST_SECONDS, SWEEP_SECONDS, Caretaker, due
 from nano_banana_mcp.generations.ledger import MemoryLedger
 from nano_banana_mcp.generations.models import Generation, Status
 
@@ -85,6 +85,27 @@ def test_trouble_is_lived_through() -> None:
     assert len(house.asked) >= 6
 
 
+@pytest.mark.parametrize("odd", [ValueError("a row"), KeyError("an answer"), OSError("a disk")])
+def test_what_nobody_foresaw_is_lived_through_too(odd: Exception) -> None:
+    house = House(trouble=odd)
+    virtually(lambda: house.run(120.0, task("a"), task("b")))
+    assert len(house.asked) >= 6
+
+
+def test_a_ledger_that_fails_oddly_is_swept_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    opened, failures = house.ledger.open_tasks, iter([ValueError("a row"), OSError("a disk")])
+
+    async def odd(since: float) -> list[Generation]:
+        for failure in failures:
+            raise failure
+        return await opened(since)
+
+    monkeypatch.setattr(house.ledger, "open_tasks", odd)
+    virtually(lambda: house.run(90.0, task("a")))
+    assert house.asked
+
+
 def test_many_are_asked_for_a_few_at_a_time_and_none_is_left_out() -> None:
     house = House(latency=5.0)
     virtually(lambda: house.run(60.0, *(task(f"t{n}") for n in range(200))))
@@ -101,3 +122,16 @@ def test_what_is_older_than_a_day_is_left_alone() -> None:
     house = House(latency=1e9)
     virtually(lambda: house.run(60.0, task("old", submitted_at=-OLDEST_SECONDS - 1), task("new", submitted_at=-50.0)))
     assert {name for name, _ in house.asked} == {"new"}
+
+
+def test_the_ledger_is_tidied_every_hour_and_trouble_with_it_is_lived_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    tidied: list[float] = []
+
+    async def tidy() -> None:
+        tidied.append(anyio.current_time())
+        raise OSError("a disk")
+
+    monkeypatch.setattr(house.ledger, "tidy", tidy)
+    virtually(lambda: house.run(4 * 3_600.0 - 60.0))
+    assert tidied == pytest.approx([3_600.0, 7_200.0, 10_800.0], abs=SWEEP_SECONDS)

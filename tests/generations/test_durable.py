@@ -7,18 +7,24 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
+import trio
+import trio.testing
 
 from nano_banana_mcp.generations import schema, sqlite
-from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.generations.durable import PROBE_SECONDS, DurableLedger
 from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.generations.schema import MIGRATIONS
 from nano_banana_mcp.generations.sqlite import FILE_NAME, SqliteLedger
 from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.storage import open_ledger
 from tests.generations.test_ledger import intent, succeeded
 
 PNG = Picture(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
@@ -121,6 +127,43 @@ async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(tmp_pat
     assert disk.recent(10) == [second, first]
     assert disk.picture(first.intent_id, 1) == PNG
     disk.close()
+
+
+def test_a_probe_finds_out_by_itself_that_the_disk_fails_and_that_it_is_mended(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.write_text("in the way")
+
+    async def run() -> None:
+        ledger = DurableLedger(folder)
+        assert str(folder) in (await ledger.probe() or "")
+        folder.unlink()
+        await anyio.sleep(PROBE_SECONDS)
+        assert await ledger.probe() is None
+        await ledger.aclose()
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.01))
+
+
+async def test_a_probe_writes_but_not_more_often_than_it_may(tmp_path: Path) -> None:
+    ledger = DurableLedger(tmp_path)
+    await ledger.begin(intent())
+    written = log_size(tmp_path)
+    assert await ledger.probe() is None
+    assert log_size(tmp_path) == written
+    ledger._tried_at -= PROBE_SECONDS
+    assert await ledger.probe() is None
+    assert (once := log_size(tmp_path)) > written
+    for _ in range(10):
+        await ledger.probe()
+    assert log_size(tmp_path) == once
+    await ledger.aclose()
+    disk = SqliteLedger(tmp_path)
+    assert len(disk.recent(10)) == 1
+    disk.close()
+
+
+def log_size(folder: Path) -> int:
+    return (folder / f"{FILE_NAME}-wal").stat().st_size
 
 
 async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,6 +389,26 @@ def test_pruning_drops_what_ended_long_ago_and_never_what_is_open(tmp_path: Path
     assert disk.prune(older_than=1e12, most_bytes=0) == 1
     assert {known.handle for known in disk.recent(10)} == {"ta3", unknown.intent_id}
     disk.close()
+
+
+async def test_what_the_settings_no_longer_want_goes_while_the_server_runs_and_from_its_memory_too(
+    tmp_path: Path,
+) -> None:
+    settings = load_settings(state_dir=tmp_path, keep_days=1)
+    ledger = open_ledger(settings)
+    await ledger.begin(intent())  # opens it
+    old = succeeded(intent().accepted("ta-old", 1_000.0))
+    new = replace(succeeded(intent().accepted("ta-new", 2_000.0)), finished_at=time.time())
+    waiting = intent().accepted("ta-open", 3_000.0)
+    for known in (old, new, waiting):
+        await ledger.save(known, {1: PNG})
+    assert await ledger.find("ta-old") == old
+    await ledger.tidy()
+    assert await ledger.find("ta-old") is None
+    assert await ledger.picture(old.intent_id, 1) is None
+    assert await ledger.find("ta-new") == new
+    assert await ledger.find("ta-open") == waiting
+    await ledger.aclose()
 
 
 def test_pruning_by_size_drops_the_oldest_pictures_first(tmp_path: Path) -> None:

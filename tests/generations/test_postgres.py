@@ -351,6 +351,26 @@ def test_pruning_drops_pictures_with_their_rows(postgres: Cluster, database: str
     ledger.close()
 
 
+def test_of_several_replicas_one_prunes_at_a_time(postgres: Cluster, database: str) -> None:
+    ledger = PostgresLedger(Database(database))
+    ledger.save(succeeded(intent().accepted("ta1", 100.0)))
+    with postgres.connect(database) as db:
+        db.execute("SELECT pg_advisory_lock(%s)", [postgres_connection.PRUNE_LOCK])
+        assert ledger.prune(older_than=1e12) == 0
+    assert ledger.prune(older_than=1e12) == 1
+    ledger.close()
+
+
+async def test_what_another_replica_pruned_is_forgotten_here_too(database: str) -> None:
+    ours, theirs = SharedLedger(database), PostgresLedger(Database(database))
+    await ours.save(succeeded(intent().accepted("ta1", 100.0)))
+    assert theirs.prune(older_than=1e12) == 1
+    await ours.tidy()
+    assert await ours.find("ta1") is None
+    theirs.close()
+    await ours.aclose()
+
+
 async def test_nothing_of_the_password_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     ledger = SharedLedger(f"postgresql://nano:{PASSWORD}@127.0.0.1:9/db")
     with caplog.at_level(logging.DEBUG), pytest.raises(LedgerBusy) as caught:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,8 +17,11 @@ from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.generations.durable import PROBE_SECONDS, DurableLedger
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
+from nano_banana_mcp.settings import load_settings
 from tests.support.clients import KEY, child, facts
 from tests.support.handshake import INITIALIZE
 
@@ -79,6 +83,19 @@ def test_health_and_readiness_are_told() -> None:
     with served("--sandbox") as server:
         assert httpx.get(f"{server.root}/healthz").json()["status"] == "ok"
         assert httpx.get(f"{server.root}/readyz").json() == {"status": "ready"}
+
+
+async def test_readiness_is_looked_at_before_anything_was_made_and_comes_back_by_itself(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.write_text("in the way")
+    server = build_server(load_settings(sandbox=True, state_dir=state))
+    async with Client(server):
+        assert str(state) in (await server.not_ready() or "")
+        state.unlink()
+        ledger = server.studio.ledger
+        assert isinstance(ledger, DurableLedger)
+        ledger._tried_at -= PROBE_SECONDS
+        assert await server.not_ready() is None
 
 
 @pytest.mark.parametrize(

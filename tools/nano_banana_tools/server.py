@@ -130,7 +130,7 @@ class ImageServer(MCPServer[Studio]):
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
-        return self.problem
+        return self.problem if self._studio is None else await self._studio.ledger.probe()
 
     @property
     def problem(self) -> str | None:

@@ -26,6 +26,7 @@ from mcp.types import (
 )
 
 from nano_banana_mcp.generations.audience import Audience
+from nano_banana_mcp.generations.guard import guard
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_tools.context import principal
 from nano_banana_tools.resources import TASKS_URI, task_uri
@@ -54,7 +55,8 @@ class OwnedBus(Audience):
     async def publish(self, event: ServerEvent) -> None:
         """Tell everybody: of what belongs to nobody, such as a changed list of tools."""
         for _, listener in list(self._listeners.values()):
-            listener(event)
+            with guard("telling a listener"):
+                listener(event)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Called within the listener's request. Returns how to stop."""
@@ -67,8 +69,9 @@ class OwnedBus(Audience):
         uris = {task_uri(generation.handle), task_uri(generation.intent_id), TASKS_URI}
         for owner, listener in list(self._listeners.values()):
             if owner == generation.principal:
-                for uri in uris:
-                    listener(ResourceUpdated(uri=uri))
+                with guard("telling a listener"):
+                    for uri in uris:
+                        listener(ResourceUpdated(uri=uri))
 
 
 @dataclass(eq=False)
@@ -93,7 +96,7 @@ class _Session:
             while self.untold:
                 uri = next(iter(self.untold))
                 del self.untold[uri]
-                with anyio.move_on_after(LONGEST_SEND_SECONDS):
+                with guard("telling a session"), anyio.move_on_after(LONGEST_SEND_SECONDS):
                     await self.context.session.send_notification(
                         ResourceUpdatedNotification(params=ResourceUpdatedNotificationParams(uri=uri))
                     )

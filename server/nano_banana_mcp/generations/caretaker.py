@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from nano_banana_mcp.defapi.errors import DefapiError
+from nano_banana_mcp.generations.guard import guard
 from nano_banana_mcp.generations.ledger import Ledger, LedgerError
 from nano_banana_mcp.generations.models import Generation
 
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 4.0
+TIDY_SECONDS = 3_600.0
 OLDEST_SECONDS = 86_400.0
 """What has no end after so long is left to whoever asks for it."""
 
@@ -71,9 +73,17 @@ class Caretaker:
 
     async def run(self) -> None:
         """Until cancelled."""
+        with guard("probing the ledger"):
+            await self._ledger.probe()
+        tidied_at = anyio.current_time()  # with its opening
         while True:
             await anyio.sleep(SWEEP_SECONDS)
-            await self.sweep()
+            with guard("looking after tasks that nobody waits for"):
+                await self.sweep()
+            if anyio.current_time() - tidied_at >= TIDY_SECONDS:
+                tidied_at = anyio.current_time()
+                with guard("tidying the ledger"):
+                    await self._ledger.tidy()
 
     async def sweep(self) -> None:
         """Ask about all that are due."""
@@ -83,9 +93,10 @@ class Caretaker:
         places = anyio.Semaphore(MOST_AT_A_TIME)
         async with anyio.create_task_group() as tasks:
             for known in opened:
-                if not self._in_care(known) and self._due(known):
-                    await places.acquire()
-                    tasks.start_soon(self._ask, known, places)
+                with guard("looking after a task that nobody waits for"):
+                    if not self._in_care(known) and self._due(known):
+                        await places.acquire()
+                        tasks.start_soon(self._ask, known, places)
 
     def _due(self, known: Generation) -> bool:
         last = self._asked_at.get(known.intent_id)
@@ -95,8 +106,13 @@ class Caretaker:
     async def _ask(self, known: Generation, places: anyio.Semaphore) -> None:
         try:
             self._asked_at[known.intent_id] = anyio.current_time()
+            with guard("asking for a task that nobody waits for"):
+                await self._look_calmly(known)
+        finally:
+            places.release()
+
+    async def _look_calmly(self, known: Generation) -> None:
+        try:
             await self._look(known)
         except (DefapiError, LedgerError) as error:
             logger.info("a task that nobody waits for could not be asked for: %r", error)
-        finally:
-            places.release()

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+PROBE_SECONDS = 5.0
+"""What was learned by writing is believed for so long."""
+
 
 class DurableLedger(OwnLedger):
     """A :class:`~nano_banana_mcp.generations.ledger.Ledger` that outlives the process.
@@ -34,7 +37,7 @@ class DurableLedger(OwnLedger):
 
     Args:
         where: The state folder, or what opens another database; opened with the first use, in a thread.
-        prune: Called once with what was opened, to drop what the settings no longer want.
+        prune: Called with what was opened, and by :meth:`tidy`, to drop what the settings no longer want.
     """
 
     _MEANWHILE = "What is made now is known only while this server runs."
@@ -50,6 +53,8 @@ class DurableLedger(OwnLedger):
         self._unwritten: dict[str, tuple[Generation, dict[int, Picture] | None]] = {}
         self._written: dict[str, Generation] = {}
         self._unforgotten: set[str] = set()
+        self._tried_at = float("-inf")
+        self._probing = anyio.Lock()
         self.problem: str | None = None
 
     async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
@@ -144,6 +149,28 @@ class DurableLedger(OwnLedger):
         seen = await self._read(lambda disk: disk.latencies(model, api), None)
         return seen or await self._memory.latencies(model, api)
 
+    async def probe(self) -> str | None:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`. However often this is called, it writes only
+        where nothing was written in the last :data:`PROBE_SECONDS`."""
+        async with self._probing:
+            if anyio.current_time() - self._tried_at >= PROBE_SECONDS:
+                with contextlib.suppress(LedgerError):
+                    await self._on_disk(lambda disk: disk.probe(), writes=True)
+        return self.problem
+
+    async def tidy(self) -> None:
+        """See :class:`~nano_banana_mcp.generations.ledger.Ledger`. What is gone from the disk, whoever dropped it,
+        is forgotten here too."""
+        held = {known.intent_id for known in self._memory.everything() if known.finished}
+        ended = await self._read(self._tidied, None)
+        if ended is not None:
+            self._memory.forget_finished(held - ended.keys() - self._unwritten.keys())
+
+    def _tidied(self, disk: SqlLedger) -> dict[str, float]:
+        if self._prune is not None and not disk.read_only:
+            self._prune(disk)
+        return disk.ended()
+
     async def aclose(self) -> None:
         """Write what is not written yet, if it can be, and close the file."""
         if self._unwritten or self._unforgotten:
@@ -168,6 +195,9 @@ class DurableLedger(OwnLedger):
                     logger.warning("%s %s", error, self._MEANWHILE)
                 self.problem = str(error)
                 raise
+            finally:
+                if writes:
+                    self._tried_at = anyio.current_time()
         if writes and self.problem is not None and not self._unwritten:
             logger.warning("The ledger can be used again.")
             self.problem = None

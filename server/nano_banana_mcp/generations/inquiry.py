@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
+from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.callbacks import GRACE_SECONDS, Callbacks
+from nano_banana_mcp.generations.guard import guarded, in_words
 from nano_banana_mcp.generations.journal import honest
-from nano_banana_mcp.generations.ledger import Ledger, LedgerError
+from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
 from nano_banana_mcp.generations.telemetry import Telemetry, Why
 
@@ -113,7 +115,7 @@ class Inquiry:
         self._telemetry.seen(latest, why)
         if latest.finished:
             if self._callbacks.ended(latest.intent_id):
-                self._tasks.start_soon(self._settle, latest.intent_id)
+                self._tasks.start_soon(guarded, "missing a callback", partial(self._settle, latest.intent_id))
             self._keep(latest)
             logger.info(
                 "task %s ended: %s, %s credits",
@@ -141,7 +143,8 @@ class Inquiry:
         pause = self._callbacks.came(intent_id)
         self._telemetry.called_back(known, "accepted" if pause == 0 else "repeated")
         if pause is not None:
-            self._tasks.start_soon(self._look_after_callback, intent_id, task_id, pause)
+            look = partial(self._look_after_callback, intent_id, task_id, pause)
+            self._tasks.start_soon(guarded, "looking after a callback", look)
         return True
 
     async def _look_after_callback(self, intent_id: str, task_id: str, pause: float) -> None:
@@ -157,8 +160,8 @@ class Inquiry:
             if known is None or known.finished:
                 return
             latest = await self.ask(known, told_at=told_at)
-        except (DefapiError, LedgerError) as error:
-            logger.warning("after a callback for %s: %r", task_id, error, extra={"task_id": task_id})
+        except Exception as error:  # noqa: BLE001 - the edge of this task: polling takes over
+            logger.warning("after a callback for %s: %s", task_id, in_words(error), extra={"task_id": task_id})
             self._callbacks.did_not_end(intent_id)
             self._reconsider()
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -101,6 +101,12 @@ class Ledger(Protocol):
 
     async def follow(self, changed: Changed) -> None:
         """Tell, for as long as this runs, what other processes change. Returns at once where that cannot be."""
+
+    async def probe(self) -> str | None:
+        """Look whether what is kept now would survive this process. Returns :attr:`problem`."""
+
+    async def tidy(self) -> None:
+        """Forget what the settings no longer want to be kept."""
 
     async def aclose(self) -> None:
         """Let go of what is open."""
@@ -210,12 +216,26 @@ class MemoryLedger(OwnLedger):
         own = [latency(known) for known in alike]
         return [seconds for seconds in own if seconds is not None][:MOST_LATENCIES]
 
+    async def probe(self) -> str | None:
+        """See :class:`Ledger`."""
+        return self.problem
+
+    async def tidy(self) -> None:
+        """See :class:`Ledger`."""
+
     async def aclose(self) -> None:
         """See :class:`Ledger`."""
 
     def everything(self) -> list[Generation]:
         """All generations, oldest first."""
         return list(self._generations.values())
+
+    def forget_finished(self, intent_ids: Iterable[str]) -> None:
+        """Drop those of these that have ended."""
+        for intent_id in intent_ids:
+            known = self._generations.get(intent_id)
+            if known is not None and known.finished:
+                self._drop(intent_id)
 
     def _prune(self) -> None:
         while self._picture_bytes > MOST_PICTURE_BYTES and len(self._pictures) > 1:

@@ -16,7 +16,14 @@ from nano_banana_mcp.generations.leases import Leases
 from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError
 from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.postgres_connection import SUBMIT_LOCK, Connection, Database, in_words, passes
+from nano_banana_mcp.generations.postgres_connection import (
+    PRUNE_LOCK,
+    SUBMIT_LOCK,
+    Connection,
+    Database,
+    in_words,
+    passes,
+)
 from nano_banana_mcp.generations.rows import UPSERT, to_row
 from nano_banana_mcp.generations.sql import SqlLedger, Values
 from nano_banana_mcp.images.picture import Picture
@@ -57,6 +64,10 @@ class PostgresLedger(SqlLedger):
             "current_setting('server_version') AS version FROM generations"
         )[0]
         return f"{row['count']} generations, {row['opened']} of them open or unknown (PostgreSQL {row['version']})"
+
+    def probe(self) -> None:
+        """See :class:`~nano_banana_mcp.generations.sql.SqlLedger`."""
+        self.renew()
 
     def close(self) -> None:
         """Close the connection."""
@@ -126,6 +137,10 @@ class PostgresLedger(SqlLedger):
         )
         if generation.finished:
             self.leases.ended(generation.intent_id)
+
+    def _prunes_alone(self) -> bool:
+        lock = self._fetch("SELECT pg_try_advisory_xact_lock(:number) AS ours", {"number": PRUNE_LOCK})
+        return bool(lock[0]["ours"])
 
     def _picture_sizes(self) -> dict[str, int]:
         rows = self._fetch("SELECT intent_id, sum(length(data)) AS size FROM pictures GROUP BY intent_id")

@@ -34,6 +34,7 @@ _SESSION = (
 # Advisory locks are numbers that all users of a database share; these are "nb", and what is locked.
 MIGRATION_LOCK = 0x6E62_0001
 SUBMIT_LOCK = 0x6E62_0002
+PRUNE_LOCK = 0x6E62_0003
 
 # One script a version. Never change one: add another. Times are Unix times, as everywhere in the ledger, but for what
 # only the database's own clock may judge.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.generations.guard import guard, guarded
 from nano_banana_mcp.generations.ledger import Ledger, LedgerError
 from nano_banana_mcp.generations.models import Generation
 
@@ -77,7 +79,7 @@ class Replicas:
             if not self._here[intent_id]:
                 del self._here[intent_id]
                 if self._tasks is not None:
-                    self._tasks.start_soon(self._let_go, intent_id)
+                    self._tasks.start_soon(guarded, "letting go of a task", partial(self._let_go, intent_id))
 
     async def follow(self) -> None:
         """Heed what others change, for as long as this runs."""
@@ -91,12 +93,10 @@ class Replicas:
         for each in list(self._here) if intent_id is None else [intent_id]:
             if each not in self._here and not self._curious():
                 continue
-            try:
+            with guard("heeding another replica"), suppress(LedgerError):  # the next look will see it
                 latest = await self._ledger.find(each)
-            except LedgerError:
-                continue  # the next look will see it
-            if latest is not None:
-                self._changed(latest)
+                if latest is not None:
+                    self._changed(latest)
 
     async def _let_go(self, intent_id: str) -> None:
         if intent_id not in self._here:

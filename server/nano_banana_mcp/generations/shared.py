@@ -11,6 +11,7 @@ from typing import cast
 import anyio
 
 from nano_banana_mcp.generations.durable import DurableLedger, T
+from nano_banana_mcp.generations.guard import guard
 from nano_banana_mcp.generations.leases import HEARTBEAT_SECONDS, Leases
 from nano_banana_mcp.generations.ledger import MOST_GENERATIONS, Changed, LedgerBusy, LedgerError, without_look
 from nano_banana_mcp.generations.limits import Check
@@ -125,7 +126,7 @@ class SharedLedger(DurableLedger):
     async def _live(self) -> None:
         """Heartbeats. They also write what an outage kept from being written, and tell :attr:`problem` what is."""
         while True:
-            with contextlib.suppress(LedgerError):
+            with guard("the heartbeat"), contextlib.suppress(LedgerError):
                 await self._on_database(lambda disk: disk.renew(), writes=True)
             await anyio.sleep(HEARTBEAT_SECONDS)
 

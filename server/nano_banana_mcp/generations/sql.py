@@ -71,6 +71,10 @@ class SqlLedger(ABC):
         """In words, how the database is. Raises where it is spoiled."""
 
     @abstractmethod
+    def probe(self) -> None:
+        """Write something that changes nothing. Raises where nothing can be written."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the connection."""
 
@@ -212,31 +216,42 @@ class SqlLedger(ABC):
 
     def prune(self, *, older_than: float | None = None, most_bytes: int | None = None) -> int:
         """Drop finished generations that ended before ``older_than`` (Unix time), then the oldest finished ones
-        until the ledger's pictures take no more than ``most_bytes``. Returns how many went."""
-        finished = self._all("WHERE finished_at IS NOT NULL ORDER BY finished_at")
-        doomed = [known for known in finished if older_than is not None and (known.finished_at or 0) < older_than]
-        if most_bytes is not None:
-            sizes = self._picture_sizes()
-            total = sum(sizes.values()) - sum(sizes.get(known.intent_id, 0) for known in doomed)
-            for known in finished[len(doomed) :]:
-                if total <= most_bytes:
-                    break
-                if known.intent_id in sizes:
-                    doomed.append(known)
-                    total -= sizes[known.intent_id]
+        until the ledger's pictures take no more than ``most_bytes``. Returns how many went; none where another
+        process is at it."""
         with self._transaction():
-            self._run(
-                "DELETE FROM generations WHERE intent_id = :intent_id",
-                [{"intent_id": known.intent_id} for known in doomed],
-            )
+            if not self._prunes_alone():
+                return 0
+            finished = self.ended()
+            doomed = [name for name, at in finished.items() if older_than is not None and at < older_than]
+            if most_bytes is not None:
+                sizes = self._picture_sizes()
+                total = sum(sizes.values()) - sum(sizes.get(name, 0) for name in doomed)
+                for name in list(finished)[len(doomed) :]:
+                    if total <= most_bytes:
+                        break
+                    if name in sizes:
+                        doomed.append(name)
+                        total -= sizes[name]
+            self._run("DELETE FROM generations WHERE intent_id = :intent_id", [{"intent_id": name} for name in doomed])
         self._pruned(doomed)
         return len(doomed)
+
+    def ended(self) -> dict[str, float]:
+        """When each finished generation ended (Unix time), by intent id, oldest first."""
+        rows = self._fetch(
+            "SELECT intent_id, finished_at FROM generations WHERE finished_at IS NOT NULL ORDER BY finished_at"
+        )
+        return {row["intent_id"]: row["finished_at"] for row in rows}
+
+    def _prunes_alone(self) -> bool:
+        """Whether no other process drops anything until the end of this transaction."""
+        return True
 
     @abstractmethod
     def _picture_sizes(self) -> dict[str, int]:
         """Bytes taken by each generation's pictures, by intent id."""
 
-    def _pruned(self, doomed: list[Generation]) -> None:
+    def _pruned(self, doomed: list[str]) -> None:
         """These were dropped."""
         return
 

@@ -59,6 +59,12 @@ class SqliteLedger(SqlLedger):
             ).fetchone()
         return f"{count} generations, {opened} of them open or unknown"
 
+    def probe(self) -> None:
+        """See :class:`~nano_banana_mcp.generations.sql.SqlLedger`."""
+        with self._transaction():
+            [version] = self._db.execute("PRAGMA user_version").fetchone()
+            self._db.execute(f"PRAGMA user_version = {version:d}")
+
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
@@ -80,11 +86,11 @@ class SqliteLedger(SqlLedger):
         with self._trouble():
             return self._pictures.sizes()
 
-    def _pruned(self, doomed: list[Generation]) -> None:
+    def _pruned(self, doomed: list[str]) -> None:
         with self._trouble():
             self._pictures.sweep(time.time() - 3_600)
-            for known in doomed:
-                self._pictures.remove(known.intent_id)
+            for intent_id in doomed:
+                self._pictures.remove(intent_id)
 
     @property
     def _in_transaction(self) -> bool:

@@ -22,6 +22,7 @@ from nano_banana_mcp.generations.audience import Audience
 from nano_banana_mcp.generations.callbacks import Callbacks
 from nano_banana_mcp.generations.caretaker import Caretaker
 from nano_banana_mcp.generations.desk import Desk, Places
+from nano_banana_mcp.generations.guard import guarded
 from nano_banana_mcp.generations.inquiry import Inquiry
 from nano_banana_mcp.generations.journal import hash_of, in_words
 from nano_banana_mcp.generations.ledger import Ledger
@@ -141,10 +142,12 @@ class Studio:
                     reconsider=studio._waiting.reconsider,
                     now=now,
                 )
-                studio._tasks.start_soon(studio._replicas.follow)
+                studio._tasks.start_soon(
+                    partial(guarded, "following other replicas", studio._replicas.follow, goes_on=True)
+                )
                 studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now, telemetry)
                 if care:
-                    studio._tasks.start_soon(studio._caretaker().run)
+                    studio._tasks.start_soon(partial(guarded, "the caretaker", studio._caretaker().run, goes_on=True))
                 yield studio
                 with anyio.move_on_after(CLOSING_SECONDS):
                     await studio.desk.settled()

@@ -8,6 +8,7 @@ import random
 import anyio
 import psycopg
 
+from nano_banana_mcp.generations.guard import in_words
 from nano_banana_mcp.generations.ledger import Changed
 from nano_banana_mcp.generations.postgres import CHANNEL
 from nano_banana_mcp.generations.postgres_connection import Database
@@ -35,5 +36,7 @@ async def listen(database: Database, holder: str, changed: Changed) -> None:
                         await changed(intent_id)
         except psycopg.Error as error:
             logger.info("not listening for other replicas: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the edge of this task: nothing in it may end the server
+            logger.warning("not listening for other replicas: %s", in_words(error))
         await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas do not return in step
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
