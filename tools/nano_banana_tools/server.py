@@ -84,7 +84,7 @@ class ImageServer(MCPServer[Studio]):
             version=__version__,
             extensions=[views.apps()],
             tools=served,
-            middleware=[Observer(telemetry, {tool.name for tool in served})],
+            middleware=[Observer(telemetry, {tool.name for tool in served}, self._count_call)],
             lifespan=lifespan,
             subscriptions=self._bus,
             cache_hints={
@@ -137,15 +137,18 @@ class ImageServer(MCPServer[Studio]):
         """As :meth:`not_ready`, by what is known without looking."""
         return "The server is starting." if self._studio is None else self._studio.ledger.problem
 
+    def _count_call(self) -> None:
+        self.studio.accounts.quotas.count_call(principal())
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Studio, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """As the SDK's, with our errors in words instead of "Error executing tool"."""
         tool = self._tool_manager.get_tool(name)
-        if tool is not None and (error := boundary.unknown_arguments(arguments, tool.parameters["properties"])):
-            raise error
         try:
-            self.studio.accounts.quotas.count_call(principal())
+            self._count_call()
+            if tool is not None and (error := boundary.unknown_arguments(arguments, tool.parameters["properties"])):
+                raise error
             return await super().call_tool(name, arguments, context)
         except LimitReached as error:
             worded = boundary.tool_error(error)
@@ -195,11 +198,10 @@ class ImageServer(MCPServer[Studio]):
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """A task, a picture, any picture URL that this server handed out, or a page, which is everybody's."""
         try:
-            self.studio.accounts.quotas.count_call(principal())
             if str(uri).startswith(views.SCHEME):
                 return await super().read_resource(uri, context)
             return [await resources.read(self.studio, str(uri), principal())]
-        except (DefapiError, LedgerError, LimitReached, PictureError, NoSuchPicture) as error:
+        except (DefapiError, LedgerError, PictureError, NoSuchPicture) as error:
             worded = boundary.resource_error(error, str(uri))
             assert worded is not None
             raise worded from error
