@@ -23,6 +23,7 @@ from mcp.types import (
     Resource,
     ResourceTemplate,
     SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
 )
 
@@ -38,7 +39,7 @@ from nano_banana_tools import boundary, resources, views
 from nano_banana_tools.context import principal
 from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
-from nano_banana_tools.subscriptions import OwnedBus, SessionSubscriptions
+from nano_banana_tools.subscriptions import Listening, OwnedBus, SessionSubscriptions
 
 INSTRUCTIONS = (
     "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
@@ -68,6 +69,7 @@ class ImageServer(MCPServer[Studio]):
         self._studio: Studio | None = None
         self._bus = bus or OwnedBus()
         self._sessions = SessionSubscriptions(self._bus)
+        self._listening = Listening(self._bus)
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[Studio]) -> Any:
@@ -97,6 +99,7 @@ class ImageServer(MCPServer[Studio]):
 
         # The SDK's server has no argument for these.
         for method, params, handler in (
+            ("subscriptions/listen", SubscriptionsListenRequestParams, self._listening),
             ("resources/subscribe", SubscribeRequestParams, self._sessions.subscribe),
             ("resources/unsubscribe", UnsubscribeRequestParams, self._sessions.unsubscribe),
             ("completion/complete", CompleteRequestParams, self.complete),
