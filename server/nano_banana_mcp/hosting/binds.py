@@ -14,7 +14,6 @@ from nano_banana_mcp.hosting.auth import is_authenticated
 from nano_banana_mcp.settings import Settings, variable_of
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
-
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
