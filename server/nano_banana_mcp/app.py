@@ -28,6 +28,7 @@ from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_ledger
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
+from nano_banana_tools.subscriptions import OwnedBus
 
 Number = TypeVar("Number", int, Decimal)
 
@@ -57,7 +58,7 @@ def build_server(
         telemetry: Told what happens.
     """
     studio = open_studio(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
-    return ImageServer(studio, telemetry)
+    return ImageServer(studio, telemetry, OwnedBus(settings.max_sessions, settings.caller_sessions))
 
 
 async def serve_stdio(server: ImageServer) -> None:

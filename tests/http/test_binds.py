@@ -137,3 +137,37 @@ async def test_under_another_server_the_names_and_the_tokens_hold_too(tmp_path: 
             assert await in_thread(lambda: status(url, Origin="http://evil.example", **bearer(token))) == 403
             answered = 421 if host == "0.0.0.0" else 200
             assert await in_thread(lambda: status(url, Host=f"{host}:80", **bearer(token))) == answered
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:80", 421),
+        ("10.1.2.3.example", 421),
+        ("localhost:1", 200),
+        ("10.1.2.3:9090", 200),
+        ("[fd00::1]:9090", 200),
+    ],
+)
+async def test_what_is_for_operators_answers_names_of_ours_and_addresses(host: str, status: int) -> None:
+    async with asking() as client:
+        for path in ("/metrics", "/readyz"):
+            answer = await client.get(path, headers={"Host": host})
+            assert answer.status_code in ({status, 503} if status == 200 else {status})
+        assert (await client.get("/healthz", headers={"Host": host})).status_code == 200
+
+
+async def test_no_answer_repeats_a_foreign_host_or_tells_of_the_webhook() -> None:
+    async with asking() as client:
+        slash = await client.get("/healthz/", headers={"Host": "evil.example"})
+        assert slash.status_code == 404
+        missing = await client.get("/webhooks/x")
+        for method in ("GET", "PUT", "DELETE", "OPTIONS", "POST"):
+            answer = await client.request(method, "/webhooks/x/y")
+            assert (answer.status_code, answer.text) == (404, missing.text)
+
+
+def asking() -> httpx.AsyncClient:
+    app = create_app(load_settings(sandbox=True, public_url="https://pictures.example", webhook_keys="k" * 32))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")

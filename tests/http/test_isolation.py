@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp.types import ResourceLink, TextResourceContents
+from mcp.types import INTERNAL_ERROR, ResourceLink, TextResourceContents
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.sandbox import Sandbox
@@ -216,6 +216,37 @@ async def test_too_many_calls_a_minute_are_told_when_to_come_again(tmp_path: Pat
         assert 1 <= len(refused) <= 2
         assert "5 calls a minute" in text(refused[0])
         assert "Try again in" in text(refused[0])
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_every_request_that_looks_something_up_is_a_call(era: Any, tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="4") as server,
+        server.caller("alice", era) as alice,
+        server.caller("bob", era) as bob,
+    ):
+        for _ in range(3):  # what clients ask when they connect costs nothing
+            await alice.list_tools()
+            await alice.list_resource_templates()
+            await alice.list_prompts()
+        for _ in range(2):
+            await alice.list_resources()
+        await alice.read_resource("nanobanana://tasks")
+        assert "no such task" in text(await alice.call_tool("get_task", {"task_id": "x"}))
+        requests: list[Callable[[], Awaitable[Any]]] = [
+            alice.list_resources,
+            lambda: alice.read_resource("nanobanana://tasks"),
+            lambda: alice.get_prompt("poster", {"subject": "a cat"}),
+        ]
+        for request in requests:
+            with pytest.raises(MCPError, match=r"4 calls a minute.*Try again in") as refused:
+                await request()
+            assert refused.value.code == INTERNAL_ERROR
+        misspelt = await alice.call_tool("get_task", {"tusk_id": "x"})
+        assert misspelt.is_error
+        assert "4 calls a minute" in text(misspelt)
+        await alice.list_tools()
+        assert len((await bob.list_resources()).resources) == 1
 
 
 async def test_a_caller_may_hold_only_so_many_sessions(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 from mcp.client import Client
-from mcp.shared.exceptions import MCPDeprecationWarning
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from mcp.types import ResourceUpdatedNotification, TextResourceContents
 
@@ -18,6 +20,7 @@ from nano_banana_mcp.sandbox.server import serve_sandbox
 from nano_banana_mcp.settings import load_settings
 from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions import OwnedBus
+from tests.http.team import client_with, grant
 from tests.http.test_serve import at, served
 from tests.http.test_webhook import make, reachable
 from tests.support.clients import client_at
@@ -117,3 +120,44 @@ async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
         await subscribe(client, f"nanobanana://tasks/{await make(client)}")
         assert bus.listeners == 1
     assert bus.listeners == 0
+
+
+@pytest.mark.parametrize("uri", ["x" * 5_000, "nanobanana://tasks/" + "x" * 129, "nanobanana://tasks/ta1/images/0"])
+async def test_what_never_changes_is_answered_but_not_kept(uri: str) -> None:
+    bus = OwnedBus()
+    server = ImageServer(open_studio(load_settings(sandbox=True)), bus=bus)
+    async with Client(server, mode="legacy") as client:
+        await subscribe(client, uri)
+        await subscribe(client, uri, leave=True)
+        assert bus.listeners == 0
+    server = ImageServer(open_studio(load_settings(sandbox=True)))
+    async with Client(server) as client, client.listen(resource_subscriptions=[uri, "nanobanana://tasks"]) as events:
+        assert events.honored.resource_subscriptions == ["nanobanana://tasks"]
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_nobody_can_take_every_stream(era: Any, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    alice, bob = grant(file, "alice"), grant(file, "bob")
+    here = ["nanobanana://tasks"]
+    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file), NANO_BANANA_CALLER_SESSIONS="2") as server:
+        async with (
+            client_with(server.url, token=alice) as first,
+            client_with(server.url, era, token=alice) as second,
+            client_with(server.url, token=bob) as other,
+            first.listen(resource_subscriptions=here),
+        ):
+            if era == "legacy":
+                await subscribe(second, here[0])
+                await refused(first, here)
+            else:
+                async with second.listen(resource_subscriptions=here):
+                    await refused(first, here)
+            async with other.listen(resource_subscriptions=here) as events:
+                assert events.honored.resource_subscriptions == here
+
+
+async def refused(client: Client, uris: list[str]) -> None:
+    with pytest.raises(MCPError, match="You listen on 2 streams"):
+        async with client.listen(resource_subscriptions=uris):
+            pass

@@ -1,25 +1,35 @@
-"""Sees every request: names it in the logs, and tells how each call and each read went."""
+"""Sees every request: names it in the logs, counts it as a call, and tells how each call and each read went."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import anyio
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp.types import INTERNAL_ERROR
 from pydantic import BaseModel
 
 from nano_banana_mcp import logs
 from nano_banana_mcp.defapi.wire import TASK_ID
+from nano_banana_mcp.generations.limits import LimitReached
 from nano_banana_mcp.generations.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 _CALL, _READ = "tools/call", "resources/read"
+
+_FREE = frozenset({"initialize", "ping", "server/discover", "tools/list", "prompts/list", "resources/templates/list"})
+"""What every client asks when it connects, and what answers with the same few words each time."""
+
+_COUNTED_LATER = frozenset({_CALL, "completion/complete"})
+"""A tool is refused in words for the model, and of completions only those count that look something up."""
+
 _TASK_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})(?:/.*)?")
 _SANE = re.compile(r"[\w./-]{1,64}", re.ASCII)
 
@@ -30,11 +40,14 @@ class Observer(ServerMiddleware[Any]):
     Args:
         telemetry: Told how calls went.
         tools: The names of the tools; a name that is none of them is not repeated.
+        count: Counts a call of the caller; raises
+            :class:`~nano_banana_mcp.generations.limits.LimitReached` where it is one too many.
     """
 
-    def __init__(self, telemetry: Telemetry, tools: Collection[str]) -> None:
+    def __init__(self, telemetry: Telemetry, tools: Collection[str], count: Callable[[], None]) -> None:
         self._telemetry = telemetry
         self._tools = tools
+        self._count = count
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Pass one message on."""
@@ -50,14 +63,22 @@ class Observer(ServerMiddleware[Any]):
             task_id=_asked_for(params),
         ):
             if ctx.method not in (_CALL, _READ):
-                return await call_next(ctx)
+                return await self._counted(ctx, call_next)
             return await self._observed(ctx, call_next)
+
+    async def _counted(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method not in _FREE | _COUNTED_LATER:
+            try:
+                self._count()
+            except LimitReached as error:
+                raise MCPError(INTERNAL_ERROR, f"{error.message} {error.hint}") from error
+        return await call_next(ctx)
 
     async def _observed(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         began = time.perf_counter()
         outcome, task_id = "refused", None
         try:
-            result = await call_next(ctx)
+            result = await self._counted(ctx, call_next)
             answer = _as_sent(result) if ctx.method == _CALL else {}  # a picture that was read may be large
             outcome, task_id = _outcome(answer), _made(answer)
         except anyio.get_cancelled_exc_class():

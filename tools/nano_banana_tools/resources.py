@@ -45,6 +45,11 @@ def task_uri(handle: str) -> str:
     return f"{TASKS_URI}/{handle}"
 
 
+def changes(uri: str) -> bool:
+    """Whether ``uri`` is of a kind that changes: a picture never does."""
+    return uri == TASKS_URI or _TASK.fullmatch(uri) is not None
+
+
 async def listed(studio: Studio, principal: str) -> list[Resource]:
     """The list of tasks, and the newest pictures, each under the URI that results link to."""
     resources = [

@@ -23,6 +23,7 @@ from mcp.types import (
     Resource,
     ResourceTemplate,
     SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
 )
 
@@ -38,7 +39,7 @@ from nano_banana_tools import boundary, resources, views
 from nano_banana_tools.context import principal
 from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
-from nano_banana_tools.subscriptions import OwnedBus, SessionSubscriptions
+from nano_banana_tools.subscriptions import Listening, OwnedBus, SessionSubscriptions
 
 INSTRUCTIONS = (
     "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
@@ -68,6 +69,7 @@ class ImageServer(MCPServer[Studio]):
         self._studio: Studio | None = None
         self._bus = bus or OwnedBus()
         self._sessions = SessionSubscriptions(self._bus)
+        self._listening = Listening(self._bus)
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[Studio]) -> Any:
@@ -84,7 +86,7 @@ class ImageServer(MCPServer[Studio]):
             version=__version__,
             extensions=[views.apps()],
             tools=served,
-            middleware=[Observer(telemetry, {tool.name for tool in served})],
+            middleware=[Observer(telemetry, {tool.name for tool in served}, self._count_call)],
             lifespan=lifespan,
             subscriptions=self._bus,
             cache_hints={
@@ -97,6 +99,7 @@ class ImageServer(MCPServer[Studio]):
 
         # The SDK's server has no argument for these.
         for method, params, handler in (
+            ("subscriptions/listen", SubscriptionsListenRequestParams, self._listening),
             ("resources/subscribe", SubscribeRequestParams, self._sessions.subscribe),
             ("resources/unsubscribe", UnsubscribeRequestParams, self._sessions.unsubscribe),
             ("completion/complete", CompleteRequestParams, self.complete),
@@ -137,15 +140,18 @@ class ImageServer(MCPServer[Studio]):
         """As :meth:`not_ready`, by what is known without looking."""
         return "The server is starting." if self._studio is None else self._studio.ledger.problem
 
+    def _count_call(self) -> None:
+        self.studio.accounts.quotas.count_call(principal())
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Studio, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """As the SDK's, with our errors in words instead of "Error executing tool"."""
         tool = self._tool_manager.get_tool(name)
-        if tool is not None and (error := boundary.unknown_arguments(arguments, tool.parameters["properties"])):
-            raise error
         try:
-            self.studio.accounts.quotas.count_call(principal())
+            self._count_call()
+            if tool is not None and (error := boundary.unknown_arguments(arguments, tool.parameters["properties"])):
+                raise error
             return await super().call_tool(name, arguments, context)
         except LimitReached as error:
             worded = boundary.tool_error(error)
@@ -195,11 +201,10 @@ class ImageServer(MCPServer[Studio]):
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """A task, a picture, any picture URL that this server handed out, or a page, which is everybody's."""
         try:
-            self.studio.accounts.quotas.count_call(principal())
             if str(uri).startswith(views.SCHEME):
                 return await super().read_resource(uri, context)
             return [await resources.read(self.studio, str(uri), principal())]
-        except (DefapiError, LedgerError, LimitReached, PictureError, NoSuchPicture) as error:
+        except (DefapiError, LedgerError, PictureError, NoSuchPicture) as error:
             worded = boundary.resource_error(error, str(uri))
             assert worded is not None
             raise worded from error

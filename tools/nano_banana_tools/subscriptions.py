@@ -13,15 +13,17 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
+from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
-from mcp.server.subscriptions import ResourceUpdated, ServerEvent
+from mcp.server.subscriptions import ListenHandler, ResourceUpdated, ServerEvent
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     EmptyResult,
-    ResourceUpdatedNotification,
-    ResourceUpdatedNotificationParams,
     SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
     UnsubscribeRequestParams,
 )
 
@@ -29,12 +31,14 @@ from nano_banana_mcp.generations.audience import Audience
 from nano_banana_mcp.generations.guard import guard
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_tools.context import principal
-from nano_banana_tools.resources import TASKS_URI, task_uri
+from nano_banana_tools.resources import TASKS_URI, changes, task_uri
 
 logger = logging.getLogger(__name__)
 
 MOST_URIS = 1_000
-"""Subscriptions of one session of an older client."""
+"""Subscriptions of one session of an older client, or of one stream."""
+
+MOST_LISTENERS = 5_000
 
 LONGEST_SEND_SECONDS = 5.0
 
@@ -42,15 +46,38 @@ Listener = Callable[[ServerEvent], None]
 
 
 class OwnedBus(Audience):
-    """The SDK's bus, which remembers who listens: a change is told to its owner only."""
+    """The SDK's bus, which remembers who listens: a change is told to its owner only.
 
-    def __init__(self) -> None:
+    Args:
+        most: How many streams and sessions may listen.
+        most_each: How many of them may be one caller's; where nobody is asked who they are, that is not told.
+    """
+
+    def __init__(self, most: int = MOST_LISTENERS, most_each: int | None = None) -> None:
+        self.most = most
+        self._most_each = most_each
         self._listeners: dict[object, tuple[str, Listener]] = {}
 
     @property
     def listeners(self) -> int:
         """How many streams and sessions listen now."""
         return len(self._listeners)
+
+    def check_room(self) -> None:
+        """Whether the caller may listen once more.
+
+        Raises:
+            MCPError: there is no room.
+        """
+        if len(self._listeners) >= self.most:
+            raise MCPError(INTERNAL_ERROR, "Too many clients listen to this server now. Try again later.")
+        who = principal()
+        if who and self._most_each is not None and self._count(who) >= self._most_each:
+            words = f"You listen on {self._most_each} streams and sessions, and this server allows no more. End some."
+            raise MCPError(INTERNAL_ERROR, words)
+
+    def _count(self, who: str) -> int:
+        return sum(1 for owner, _ in self._listeners.values() if owner == who)
 
     async def publish(self, event: ServerEvent) -> None:
         """Tell everybody: of what belongs to nobody, such as a changed list of tools."""
@@ -78,7 +105,7 @@ class OwnedBus(Audience):
 class _Session:
     """The subscriptions of one session of an older client, and what it is still to be told."""
 
-    context: ServerRequestContext[Any, Any]
+    connection: Connection  # not the request: that would keep its whole body
     uris: set[str] = field(default_factory=set)
     untold: dict[str, None] = field(default_factory=dict)
     more: anyio.Event = field(default_factory=anyio.Event)
@@ -97,9 +124,27 @@ class _Session:
                 uri = next(iter(self.untold))
                 del self.untold[uri]
                 with guard("telling a session"), anyio.move_on_after(LONGEST_SEND_SECONDS):
-                    await self.context.session.send_notification(
-                        ResourceUpdatedNotification(params=ResourceUpdatedNotificationParams(uri=uri))
-                    )
+                    await self.connection.send_resource_updated(uri)
+
+
+class Listening(ListenHandler):
+    """Serves ``subscriptions/listen``: to each caller so many streams, and of each only what can be told."""
+
+    def __init__(self, bus: OwnedBus) -> None:
+        super().__init__(bus, max_subscriptions=bus.most)
+        self._room = bus
+
+    async def __call__(
+        self, ctx: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
+    ) -> SubscriptionsListenResult:
+        """Serve one stream."""
+        self._room.check_room()
+        wanted = params.notifications
+        uris = list(dict.fromkeys(uri for uri in wanted.resource_subscriptions or () if changes(uri)))
+        if len(uris) > MOST_URIS:
+            raise MCPError(INVALID_PARAMS, f"A stream may tell of {MOST_URIS} resources; open another.")
+        kept = wanted.model_copy(update={"resource_subscriptions": uris or None})
+        return await super().__call__(ctx, SubscriptionsListenRequestParams(notifications=kept))
 
 
 class SessionSubscriptions:
@@ -115,18 +160,25 @@ class SessionSubscriptions:
         self.tasks: TaskGroup | None = None
 
     async def subscribe(self, context: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
-        """Tell this session from now on. A URI of nobody, or of somebody else, is never told of."""
+        """Tell this session from now on. A URI of nobody, or of somebody else, is never told of; one of no task is
+        not even kept.
+        """
+        uri = str(params.uri)
+        if not changes(uri):
+            return EmptyResult()
         session = self._session(context)
         if len(session.uris) >= MOST_URIS:
             raise MCPError(INVALID_PARAMS, f"A session may subscribe to {MOST_URIS} resources; unsubscribe from some.")
-        session.uris.add(str(params.uri))
+        session.uris.add(uri)
         return EmptyResult()
 
     async def unsubscribe(
         self, context: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams
     ) -> EmptyResult:
         """Tell this session no more."""
-        self._session(context).uris.discard(str(params.uri))
+        known = self._sessions.get(id(context.session._connection))
+        if known is not None:
+            known.uris.discard(str(params.uri))
         return EmptyResult()
 
     def _session(self, context: ServerRequestContext[Any, Any]) -> _Session:
@@ -135,7 +187,8 @@ class SessionSubscriptions:
         if known is not None:
             return known
         assert self.tasks is not None, "sessions subscribe while the server serves"
-        session = self._sessions[id(connection)] = _Session(context)
+        self._bus.check_room()
+        session = self._sessions[id(connection)] = _Session(connection)
         scope = anyio.CancelScope()
         stop = self._bus.subscribe(session.hear)
 

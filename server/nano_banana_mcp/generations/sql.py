@@ -187,7 +187,7 @@ class SqlLedger(ABC):
             if known is None or not (known.finished or unfinished):
                 return None
             self._run("DELETE FROM generations WHERE intent_id = :intent_id", [{"intent_id": intent_id}])
-        self._pruned([known])
+        self._pruned([intent_id])
         return known
 
     def _fitting(self, filters: Filters) -> tuple[str, Values]:

@@ -12,7 +12,7 @@ from nano_banana_mcp.app import build_server
 from nano_banana_mcp.hosting import metrics
 from nano_banana_mcp.hosting.accounts import accounts_by
 from nano_banana_mcp.hosting.auth import Authentication, is_authenticated, open_authentication
-from nano_banana_mcp.hosting.binds import allowed_names
+from nano_banana_mcp.hosting.binds import NamedHosts, allowed_names
 from nano_banana_mcp.hosting.guest import answer_only_this_machine, drain_at_the_end
 from nano_banana_mcp.hosting.request_ids import RequestIds
 from nano_banana_mcp.hosting.sessions import SessionLimit
@@ -24,6 +24,9 @@ from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
 
 MCP_PATH = "/mcp"
+
+_ALL = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+"""Methods of the webhook: a 405 would tell that there is something."""
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -61,10 +64,11 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
             return f"{root}/{intent_id}/{keys.sign(intent_id)}"
 
         server = build_server(settings, address_of, accounts, care=True, telemetry=counts)
-        server.custom_route(PATH, methods=["POST"])(receiver(server, keys, counts))
+        server.custom_route(PATH, methods=_ALL)(receiver(server, keys, counts))
     server.custom_route("/healthz", methods=["GET"])(_alive)
-    server.custom_route("/readyz", methods=["GET"])(_readiness(server))
-    server.custom_route(metrics.PATH, methods=["GET"])(counts.endpoint)
+    named = NamedHosts(allowed_names(settings))
+    server.custom_route("/readyz", methods=["GET"])(named.guarded(_readiness(server)))
+    server.custom_route(metrics.PATH, methods=["GET"])(named.guarded(counts.endpoint))
     app = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
         host=settings.host,
@@ -72,6 +76,7 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
         max_sessions=settings.max_sessions,
         transport_security=allowed_names(settings),
     )
+    app.router.redirect_slashes = False  # it would repeat whatever Host it is told
     if authentication is not None:
         _put_before_mcp(authentication, app, settings.caller_sessions)
     app.add_middleware(RequestIds)

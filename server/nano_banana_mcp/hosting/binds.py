@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.requests import Request
+from starlette.responses import Response
 
 from nano_banana_mcp.hosting.auth import is_authenticated
 from nano_banana_mcp.settings import Settings, variable_of
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class BindRefused(ValueError):
@@ -59,6 +64,29 @@ def allowed_names(settings: Settings) -> TransportSecuritySettings:
             *(f"{public.scheme}://{name}" for name in outside),
         ],
     )
+
+
+class NamedHosts(TransportSecurityMiddleware):
+    """Guards what is for those who run the server. An address instead of a name is answered, too: no name of a web
+    page's can be made to lead there, and monitoring asks by address."""
+
+    def guarded(self, endpoint: Endpoint) -> Endpoint:
+        """``endpoint``, for allowed Host and Origin headers."""
+
+        async def checked(request: Request) -> Response:
+            return await self.validate_request(request) or await endpoint(request)
+
+        return checked
+
+    def _validate_host(self, host: str | None) -> bool:
+        return _is_literal(host or "") or super()._validate_host(host)
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        return _address(urlsplit(f"//{host}").hostname or "") is not None
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

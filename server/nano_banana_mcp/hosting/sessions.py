@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,6 +38,12 @@ class SessionLimit:
         self._most = most
         self._clock = clock
         self._sessions: dict[str, dict[str, _Session]] = {}
+        self._opening: Counter[str] = Counter()
+
+    @property
+    def callers(self) -> set[str]:
+        """Of whom anything is kept."""
+        return {*self._sessions, *self._opening}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
@@ -44,40 +51,63 @@ class SessionLimit:
         if scope["type"] != "http" or not isinstance(user, AuthenticatedUser):
             await self._app(scope, receive, send)
             return
-        sessions = self._sessions.setdefault(user.access_token.client_id, {})
+        caller = user.access_token.client_id
         headers = Headers(scope=scope)
         name = headers.get(MCP_SESSION_ID_HEADER)
         opens = name is None and scope["method"] == "POST" and headers.get(MCP_PROTOCOL_VERSION_HEADER) in _OPENING
-        if opens and self._open(sessions) >= self._most:
+        if opens and self._open(caller) + self._opening[caller] >= self._most:
             words = f"You have {self._most} open sessions, and this server allows no more. Close some, or reuse one."
             error = {"jsonrpc": "2.0", "id": None, "error": {"code": INTERNAL_ERROR, "message": words}}
             await JSONResponse(error, status_code=503)(scope, receive, send)
             return
-        known = sessions.get(name or "")
+        known = self._sessions.get(caller, {}).get(name or "")
         if known is not None:
             known.requests += 1
 
+        # The place is taken before the body is read: who sends many headers first must not get in with all of them.
+        holds_place = opens
+        if opens:
+            self._opening[caller] += 1
+
         async def watch(message: Message) -> None:
-            nonlocal known, name
+            nonlocal known, name, holds_place
             if message["type"] == "http.response.start":
                 given = Headers(raw=message["headers"]).get(MCP_SESSION_ID_HEADER)
                 ended = message["status"] == 404 or (scope["method"] == "DELETE" and message["status"] < 300)
                 if ended and name is not None:
-                    sessions.pop(name, None)
+                    self._forget(caller, name)
                 elif opens and given is not None and message["status"] < 400:
                     name, known = given, _Session(1, self._clock())
-                    sessions[given] = known
+                    self._sessions.setdefault(caller, {})[given] = known
+                    self._give_back(caller)
+                    holds_place = False
             await send(message)
 
         try:
             await self._app(scope, receive, watch)
         finally:
+            if holds_place:
+                self._give_back(caller)
             if known is not None:
                 known.requests -= 1
                 known.last_seen = self._clock()
 
-    def _open(self, sessions: dict[str, _Session]) -> int:
+    def _forget(self, caller: str, name: str) -> None:
+        sessions = self._sessions.get(caller, {})
+        sessions.pop(name, None)
+        if not sessions:
+            self._sessions.pop(caller, None)
+
+    def _give_back(self, caller: str) -> None:
+        self._opening[caller] -= 1
+        if not self._opening[caller]:
+            del self._opening[caller]
+
+    def _open(self, caller: str) -> int:
+        """The caller's sessions. Those that were idle for too long are forgotten, whosesoever they are."""
         oldest = self._clock() - DEFAULT_SESSION_IDLE_TIMEOUT
-        for name in [name for name, each in sessions.items() if not each.requests and each.last_seen < oldest]:
-            del sessions[name]
-        return len(sessions)
+        for who, sessions in list(self._sessions.items()):
+            for name, each in list(sessions.items()):
+                if not each.requests and each.last_seen < oldest:
+                    self._forget(who, name)
+        return len(self._sessions.get(caller, {}))

@@ -93,7 +93,7 @@ def receiver(  # type: ignore[no-untyped-def]  # Starlette's endpoint type is pr
 
     async def receive(request: Request) -> Response:
         intent_id = request.path_params["intent_id"]
-        if not keys.accepts(intent_id, request.path_params["signature"]):
+        if request.method != "POST" or not keys.accepts(intent_id, request.path_params["signature"]):
             return refused()
         if intent_id.startswith(PROBE_PREFIX):
             return PlainTextResponse(answer_to(intent_id, keys))
