@@ -69,3 +69,4 @@ async def test_a_picture_that_cannot_be_fetched_says_why() -> None:
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         assert result.is_error
         assert "404" in text(result)
+        assert "charged" not in text(result)  # which is about pictures that are asked for

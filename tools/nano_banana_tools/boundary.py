@@ -17,8 +17,12 @@ from nano_banana_mcp.generations.maker import RequestIdTaken
 from nano_banana_mcp.images.errors import PictureError
 
 
-def tool_error(cause: BaseException | None) -> ToolError | None:
-    """The error that a model should read for ``cause``; None where ``cause`` is not one of ours."""
+def tool_error(cause: BaseException | None, *, submits: bool = False) -> ToolError | None:
+    """The error that a model should read for ``cause``; None where ``cause`` is not one of ours.
+
+    Args:
+        submits: Whether the tool makes a picture: its trouble with pictures is then about the references.
+    """
     if isinstance(cause, DefapiError):
         return ToolError(" ".join([cause.message, *_about_credits(cause), cause.hint]))
     if isinstance(cause, RequestIdTaken):
@@ -26,7 +30,7 @@ def tool_error(cause: BaseException | None) -> ToolError | None:
             "This request_id was used before, with other arguments. Use a new request_id for another picture, or the "
             "same arguments to get the earlier one. Nothing was sent, so nothing was charged."
         )
-    if isinstance(cause, LimitReached | PictureError):
+    if isinstance(cause, LimitReached) or (submits and isinstance(cause, PictureError)):
         subject = "images: " if isinstance(cause, PictureError) else ""
         return ToolError(f"{subject}{cause.message} Nothing was sent, so nothing was charged. {cause.hint}")
     if isinstance(cause, LedgerError):

@@ -158,7 +158,7 @@ class ImageServer(MCPServer[Studio]):
             assert worded is not None
             raise worded from error
         except ToolError as error:
-            worded = boundary.tool_error(error.__cause__)
+            worded = boundary.tool_error(error.__cause__, submits=name == "generate_image")
             if worded is None:
                 raise
             raise worded from error.__cause__
