@@ -136,6 +136,7 @@ class SqlLedger(ABC):
         model: str | None = None,
         search: str | None = None,
         since: float | None = None,
+        principal: str | None = None,
     ) -> list[Generation]:
         """All that fit every filter given, newest first.
 
@@ -148,6 +149,7 @@ class SqlLedger(ABC):
             "model = :model": model,
             f"{self._POSITION}(lower(prompt), lower(:search)) > 0": search,
             "created_at >= :since": since,
+            "principal = :principal": principal,
         }
         given = ["TRUE", *(condition for condition, value in filters.items() if value is not None)]
         return self._all(
@@ -156,6 +158,7 @@ class SqlLedger(ABC):
             model=model,
             search=search,
             since=since,
+            principal=principal,
         )
 
     def unfinished(self) -> list[Generation]:
