@@ -113,7 +113,7 @@ def _history(settings: Settings, arguments: argparse.Namespace) -> int:
 
     filters = (arguments.status, arguments.model, arguments.search, arguments.since, arguments.json)
     if arguments.action == "settle":
-        if any(filters):
+        if any(filters) or arguments.principal is not None:
             sys.stderr.write("nano-banana-mcp history: settle asks about all that is open; it takes no filters\n")
             return USAGE_ERROR
         return history.settle(settings)
@@ -127,6 +127,7 @@ def _history(settings: Settings, arguments: argparse.Namespace) -> int:
         model=arguments.model,
         search=arguments.search,
         since=arguments.since,
+        principal=arguments.principal,
         limit=arguments.limit,
     )
 
@@ -202,17 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=_doctor)
 
-    history = commands.add_parser("history", help="what was asked for, what became of it, what it cost")
-    history.add_argument(
-        "action", nargs="?", choices=["show", "settle"], default="show", help="settle: ask the API about all open ones"
-    )
-    history.add_argument("--json", action="store_true", help="as JSON")
-    history.add_argument("--status", choices=STATUSES, help="only these")
-    history.add_argument("--model", help="only of this model")
-    history.add_argument("--search", metavar="TEXT", help="only with this in the prompt")
-    history.add_argument("--since", metavar="WHEN", help="only since then: 2026-11-01, 12h, 7d or 4w")
-    history.add_argument("--limit", type=int, default=50, help="most rows shown, 0 for all (default: 50)")
-    history.set_defaults(run=_history)
+    history = _add_history(commands)
 
     gallery, save = _add_gallery(commands), _add_save(commands)
 
@@ -251,6 +242,22 @@ def _add_save(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     save.add_argument("--output", type=Path, metavar="FOLDER", help="where (default: NANO_BANANA_OUTPUT_DIR)")
     save.set_defaults(run=_save)
     return save
+
+
+def _add_history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    history = commands.add_parser("history", help="what was asked for, what became of it, what it cost")
+    history.add_argument(
+        "action", nargs="?", choices=["show", "settle"], default="show", help="settle: ask the API about all open ones"
+    )
+    history.add_argument("--json", action="store_true", help="as JSON")
+    history.add_argument("--status", choices=STATUSES, help="only these")
+    history.add_argument("--model", help="only of this model")
+    history.add_argument("--search", metavar="TEXT", help="only with this in the prompt")
+    history.add_argument("--since", metavar="WHEN", help="only since then: 2026-11-01, 12h, 7d or 4w")
+    history.add_argument("--principal", metavar="NAME", help="only of this caller")
+    history.add_argument("--limit", type=int, default=50, help="most rows shown, 0 for all (default: 50)")
+    history.set_defaults(run=_history)
+    return history
 
 
 def _add_common(parser: argparse.ArgumentParser, *, default: Any) -> None:

@@ -102,6 +102,35 @@ def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: St
     assert "Paid in all: 2.25 credits." in history(state)
 
 
+def test_where_callers_are_known_it_tells_whose_each_is_and_what_each_has_paid(nothing_yet: State) -> None:
+    ledger = open_database(Settings(**nothing_yet))
+    for principal, prompt, spent in (("alice", "cat", "1.5"), ("bob", "dog", "0.25"), ("alice", "owl", "0.5")):
+        ledger.save(replace(made(prompt, DAY, spent=spent), principal=principal))
+    ledger.save(replace(made("sand", DAY, api="sandbox"), principal="bob"))
+    ledger.save(made("own", DAY, spent="0.1"))
+    ledger.close()
+    rows = history(nothing_yet).splitlines()
+    assert "principal" in rows[0]
+    assert [row.split()[4:] for row in rows if "ta-dog" in row] == [["bob", "dog"]]
+    assert [row.split()[4:] for row in rows if "ta-own" in row] == [["-", "own"]]
+    paid = rows.index(next(row for row in rows if row.startswith("principal")))
+    assert [row.split() for row in rows[paid + 1 : paid + 4]] == [
+        ["alice", "2", "2"],
+        ["bob", "1", "0.25"],
+        ["-", "1", "0.1"],
+    ]
+    assert prompts(nothing_yet, "--principal", "bob", "--search", "dog") == ["dog"]
+    assert prompts(nothing_yet, "--principal", "") == ["own"]
+    assert prompts(nothing_yet, "--principal", "nobody") == []
+    report = json.loads(history(nothing_yet, "--json", "--principal", "alice"))
+    assert {each["principal"] for each in report["generations"]} == {"alice"}
+    assert report["principals"] == [{"principal": "alice", "generations": 2, "credits": "2.0"}]
+
+
+def test_where_callers_are_not_known_there_is_no_column_for_them(state: State) -> None:
+    assert "principal" not in history(state)
+
+
 def test_sums_do_not_suffer_from_binary_fractions() -> None:
     [total] = totals([made(f"p{n}", 0.0, spent="0.1") for n in range(10)])
     assert total["credits"] == "1.0"
@@ -127,7 +156,7 @@ def test_an_empty_ledger_says_so(nothing_yet: State) -> None:
 def test_the_doctor_tells_how_the_ledger_is(state: State) -> None:
     ended = run("doctor", "--sandbox", settings=state)
     assert ended.returncode == 0
-    assert "ok    ledger         5 generations, 1 of them open or unknown" in ended.stdout
+    assert "ok    ledger        5 generations, 1 of them open or unknown" in ended.stdout
 
 
 def test_a_database_that_is_away_is_told_in_words_and_without_the_password() -> None:

@@ -24,6 +24,7 @@ from nano_banana_mcp.storage import open_database
 
 USAGE_ERROR = 2
 WIDE_COLUMNS = 100
+PRINCIPAL_WIDTH = 16
 
 SAVING_SECONDS = 60.0
 """How long settling waits for the pictures of what has ended to be saved."""
@@ -39,30 +40,39 @@ def show(
     model: str | None,
     search: str | None,
     since: str | None,
+    principal: str | None,
     limit: int,
 ) -> int:
-    """Print the generations that fit, and the credits that they cost by day and model. Returns the exit code."""
+    """Print the generations that fit, and the credits that they cost by day and model, and by caller
+    where callers were asked who they are. Returns the exit code."""
     try:
         begin = None if since is None else parse_since(since, time.time())
     except ValueError:
         return _refuse(f"--since: {since!r} is neither a date (2026-11-01) nor a span (12h, 7d, 4w)", USAGE_ERROR)
     try:
         ledger = open_database(settings)
-        found = ledger.history(status=status, model=model, search=search, since=begin)
+        found = ledger.history(status=status, model=model, search=search, since=begin, principal=principal)
         ledger.close()
     except LedgerError as error:
         return _refuse(str(error), 1)
     rows = found[: limit or None]
     if as_json:
-        report = {"generations": [as_dict(known) for known in rows], "totals": totals(found)}
+        report = {
+            "generations": [as_dict(known) for known in rows],
+            "totals": totals(found),
+            "principals": by_principal(found),
+        }
         sys.stdout.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
         return 0
     if not found:
-        sys.stdout.write("Nothing yet.\n" if not any((status, model, search, since)) else "Nothing fits.\n")
+        sys.stdout.write("Nothing yet.\n" if not any((status, model, search, since, principal)) else "Nothing fits.\n")
         return 0
-    _print_table(rows)
+    named = any(known.principal for known in found)
+    _print_table(rows, named=named)
     if len(found) > len(rows):
         sys.stdout.write(f"… and {len(found) - len(rows)} older ones: --limit 0 shows all.\n")
+    if named:
+        _print_principals(by_principal(found))
     _print_totals(totals(found))
     return 0
 
@@ -99,12 +109,26 @@ def totals(generations: list[Generation]) -> list[dict[str, Any]]:
     ]
 
 
+def by_principal(generations: list[Generation]) -> list[dict[str, Any]]:
+    """What each caller paid for, dearest first; the sandbox's cost nothing and do not count. ``principal`` is empty
+    where nobody was asked."""
+    sums: dict[str, list[Decimal]] = defaultdict(list)
+    for known in generations:
+        if known.api != "sandbox":
+            sums[known.principal].append(Decimal(known.credits_consumed or 0))
+    return [
+        {"principal": principal, "generations": len(spent), "credits": f"{sum(spent):f}"}
+        for principal, spent in sorted(sums.items(), key=lambda each: (-sum(each[1]), each[0]))
+    ]
+
+
 def as_dict(known: Generation) -> dict[str, Any]:
     """A generation for ``--json``; times in ISO 8601, UTC."""
     return {
         "task_id": known.task_id,
         "intent_id": known.intent_id,
         "status": known.status.value,
+        "principal": known.principal,
         "prompt": known.prompt,
         "model": known.model,
         "options": known.options,
@@ -145,19 +169,29 @@ async def _settle(settings: Settings) -> int:
     return 1 if trouble else 0
 
 
-def _print_table(rows: list[Generation]) -> None:
+def _print_table(rows: list[Generation], *, named: bool) -> None:
     columns = shutil.get_terminal_size((120, 24)).columns
     # A narrow terminal keeps the prompts; the whole ids are in --json.
     id_width = 40 if columns >= WIDE_COLUMNS else 12
     header = f"{'age':>5}  {'status':11} {'credits':>8}  {'id':{id_width}} "
+    if named:
+        header += f"{'principal':{PRINCIPAL_WIDTH}} "
     sys.stdout.write(header + "prompt\n")
     for known in rows:
         sandbox = "(sandbox) " if known.api == "sandbox" else ""
         prompt = sandbox + " ".join((known.prompt or "").split())
+        whose = f"{_padded(known.principal or '-', PRINCIPAL_WIDTH)} " if named else ""
         sys.stdout.write(
             f"{_age(known.created_at):>5}  {known.status.value:11} {_short(known.credits_consumed):>8}  "
-            f"{_fit(known.handle, id_width + 1):{id_width}} {_fit(prompt, max(20, columns - len(header)))}\n"
+            f"{_fit(known.handle, id_width + 1):{id_width}} {whose}{_fit(prompt, max(20, columns - len(header)))}\n"
         )
+
+
+def _print_principals(rows: list[dict[str, Any]]) -> None:
+    sys.stdout.write(f"\n{'principal':{PRINCIPAL_WIDTH}}  {'requests':>8}  {'credits':>10}\n")
+    for row in rows:
+        name = _padded(row["principal"] or "-", PRINCIPAL_WIDTH)
+        sys.stdout.write(f"{name}  {row['generations']:>8}  {_short(row['credits']):>10}\n")
 
 
 def _print_totals(rows: list[dict[str, Any]]) -> None:
@@ -184,6 +218,13 @@ def _short(amount: str | None) -> str:
         return "-"
     value = Decimal(amount)
     return f"{value.normalize():f}" if value else "0"
+
+
+def _padded(text: str, width: int) -> str:
+    """``text`` in exactly ``width`` columns of a terminal."""
+    fitting = _fit(text, width + 1)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in fitting)
+    return f"{fitting:{width - wide}}"
 
 
 def _fit(text: str, width: int) -> str:

@@ -32,6 +32,7 @@ class Filters(TypedDict, total=False):
     model: str | None
     search: str | None
     since: float | None
+    principal: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,7 @@ class SqlLedger(ABC):
             "model": "model = :model",
             "search": f"{self._POSITION}(lower(prompt), lower(:search)) > 0",
             "since": "created_at >= :since",
+            "principal": "principal = :principal",
         }
         given = {name: value for name, value in filters.items() if value is not None}
         return f"WHERE {' AND '.join(['TRUE', *(conditions[name] for name in given)])}", given
