@@ -7,7 +7,7 @@ import pytest
 
 from nano_banana_mcp.defapi import retry
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.errors import Busy, DefapiError, OutcomeUnknown
+from nano_banana_mcp.defapi.errors import Busy, DefapiError, NotSent, OutcomeUnknown
 from tests.support.fault_server import Step, fault_server
 from tests.support.faults import held, never_answer, reply
 
@@ -187,3 +187,42 @@ def test_the_log_of_a_repeat_holds_neither_key_nor_prompt(caplog: pytest.LogCapt
     assert "stamina.retry_scheduled" in logged
     assert KEY not in logged
     assert REQUEST.prompt not in logged
+
+
+async def test_a_drain_ends_the_pause_between_attempts_with_the_last_error() -> None:
+    paused = anyio.Event()
+
+    async def settle(outcome: str | DefapiError) -> None:
+        assert isinstance(outcome, Busy)
+        paused.set()
+
+    busy = reply(503, b"", {"Retry-After": "50"})
+    async with fault_server([busy, reply(200, TAKEN)]) as server, client_of(server.url) as client:
+        async with anyio.create_task_group() as group:
+
+            async def drain() -> None:
+                await paused.wait()
+                client.drain()
+
+            group.start_soon(drain)
+            with anyio.fail_after(5), pytest.raises(Busy):
+                await client.submit(REQUEST, Told(settle))
+        with pytest.raises(NotSent, match="about to end"):
+            await client.submit(REQUEST)
+        assert server.posts == 1
+
+
+async def test_a_drain_lets_a_post_under_way_bring_its_id() -> None:
+    release = anyio.Event()
+    ids: list[str] = []
+    async with fault_server(held(release, 200, TAKEN)) as server, client_of(server.url) as client:
+
+        async def submit() -> None:
+            ids.append(await client.submit(REQUEST))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(submit)
+            await server.arrived()
+            client.drain()
+            release.set()
+    assert ids == [TASK]

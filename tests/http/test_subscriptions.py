@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from mcp.types import ResourceUpdatedNotification, TextResourceContents
 
 from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.hosting.serve import GRACE_SECONDS
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from nano_banana_mcp.settings import load_settings
@@ -161,3 +164,16 @@ async def refused(client: Client, uris: list[str]) -> None:
     with pytest.raises(MCPError, match="You listen on 2 streams"):
         async with client.listen(resource_subscriptions=uris):
             pass
+
+
+async def test_open_streams_end_in_peace_when_the_server_is_told_to() -> None:
+    with served("--sandbox") as server:
+        async with Client(server.url, mode="legacy") as old, Client(server.url) as new:
+            await subscribe(old, "nanobanana://tasks")
+            async with new.listen(resource_subscriptions=["nanobanana://tasks"]) as events:
+                server.process.send_signal(signal.SIGTERM)
+                with anyio.fail_after(GRACE_SECONDS - 3):
+                    assert [event async for event in events] == []
+                    await in_thread(server.process.wait)
+        assert server.process.stderr is not None
+        assert b"Traceback" not in server.process.stderr.read()

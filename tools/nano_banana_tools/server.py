@@ -123,9 +123,12 @@ class ImageServer(MCPServer[Studio]):
             await self._studio.ledger.aclose()
 
     def drain(self) -> None:
-        """Let waiting calls answer now, with their next step."""
+        """Let waiting calls answer now, with their next step, and end the streams that would stay open for ever."""
         if self._studio is not None:
             self._studio.drain()
+        self._listening.close()
+        for session in self.session_manager._server_instances.values():  # private, but the SDK has no drain
+            session.close_standalone_sse_stream()
 
     async def called_back(self, intent_id: str, task_id: str) -> bool:
         """The API has called back about an intent. Returns whether there is such an intent."""

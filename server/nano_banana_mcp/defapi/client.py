@@ -13,7 +13,7 @@ from nano_banana_mcp.defapi import answers, retry
 from nano_banana_mcp.defapi.answers import MAY_HAVE_BEEN_CHARGED, Answer
 from nano_banana_mcp.defapi.budget import QueryBudget
 from nano_banana_mcp.defapi.connection import Broken, Connection
-from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, OutcomeUnknown, Unreachable
+from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, NotSent, OutcomeUnknown, Unreachable
 from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
 from nano_banana_mcp.tracing import name_task, request_span
 
@@ -66,6 +66,8 @@ class DefapiClient:
         self._connection = Connection(base_url, timeout_seconds)
         self._submits, self._queries = anyio.Semaphore(concurrency), anyio.Semaphore(concurrency)
         self._budget = QueryBudget(queries_per_second)
+        self._draining = False
+        self._pausing: set[anyio.CancelScope] = set()
         self._open_attempts = 0
         self._attempt_over = anyio.Event()
 
@@ -94,11 +96,38 @@ class DefapiClient:
         import stamina
 
         task_id = ""
-        async for attempt in stamina.retry_context(on=retry.Backoff(), attempts=retry.ATTEMPTS, timeout=None):
-            async with self._submits:  # it is left before the pause; a caller who has gone before the POST pays nothing
-                with attempt, anyio.CancelScope(shield=True):
-                    task_id = await self._attempt(request, journal, secret)
+        ended: DefapiError = NotSent("This server is about to end.", hint="Try again in a moment.")
+        with self._until_draining() as pauses:
+            async for attempt in stamina.retry_context(on=retry.Backoff(), attempts=retry.ATTEMPTS, timeout=None):
+                # It is left before the pause; a caller who has gone before the POST pays nothing.
+                async with self._submits:
+                    with attempt, anyio.CancelScope(shield=True):
+                        try:
+                            task_id = await self._attempt(request, journal, secret)
+                        except DefapiError as error:
+                            ended = error
+                            raise
+        if pauses.cancelled_caught and not task_id:
+            raise ended
         return task_id
+
+    def drain(self) -> None:
+        """No more attempts: a submit that pauses between two ends with the error of the last. One that is under way
+        goes on."""
+        self._draining = True
+        for pauses in self._pausing:
+            pauses.cancel()
+
+    @contextmanager
+    def _until_draining(self) -> Iterator[anyio.CancelScope]:
+        with anyio.CancelScope() as scope:
+            self._pausing.add(scope)
+            try:
+                if self._draining:
+                    scope.cancel()
+                yield scope
+            finally:
+                self._pausing.discard(scope)
 
     async def query(self, task_id: str, *, key: SecretStr | None = None) -> TaskSnapshot:
         """The state of a task, asked once.

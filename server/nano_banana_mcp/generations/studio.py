@@ -210,7 +210,8 @@ class Studio:
         await self.desk.settled()
 
     def drain(self) -> None:
-        """Let every wait end with the state as it is: the server is about to end."""
+        """Let every wait end with the state as it is, and every pause of a submit: the server is about to end."""
+        self._client.drain()
         self._waiting.drain()
         self.desk.drain()
 
