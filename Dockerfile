@@ -3,7 +3,8 @@
 FROM python:3.13-slim AS build
 ARG EXTRAS="[postgres]"
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt LICENSE ./
+COPY docs/package.md ./docs/
 COPY server ./server
 COPY tools ./tools
 RUN python -m venv /opt/nano-banana-mcp
