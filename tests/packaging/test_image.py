@@ -121,6 +121,8 @@ def test_the_steps_of_the_build_make_a_server_that_runs(tmp_path: Path) -> None:
                 if (ROOT / source).is_dir():
                     shutil.copytree(ROOT / source, working / target, ignore=shutil.ignore_patterns("__pycache__"))
                 else:
+                    if target.endswith("/"):  # Docker makes such a folder
+                        (working / target).mkdir(parents=True, exist_ok=True)
                     shutil.copy(ROOT / source, working / target)
         if kind == "RUN":
             step = rest.replace("/opt/", f"{folders['/opt']}/").replace("--no-cache-dir ", "")
