@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__}; +https://pypi.org/project/nano-banana-mcp/)"
+USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
 """Some hosts of results answer 403 to the default of a library."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
