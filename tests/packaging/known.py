@@ -15,15 +15,6 @@ FILES = ("Dockerfile", "compose.yaml", "packaging/Caddyfile", "packaging/nano-ba
 
 SETTINGS = {str(field.validation_alias) for field in Settings.model_fields.values()}
 
-PENDING_SETTINGS: set[str] = set()
-"""Settings that are being built; a test fails as soon as one of them exists and is still listed here."""
-
-PENDING_COMMANDS: set[tuple[str, ...]] = set()
-"""Commands that are being built, as one would call them; likewise."""
-
-METRICS_ARE_PENDING = False
-"""Whether /metrics is being built; likewise."""
-
 
 def longest_end_seconds() -> float:
     """How long a server with default settings may take to end: its grace, and the end of a submit that hangs."""

@@ -12,9 +12,6 @@ from nano_banana_mcp.cli import _parser
 from tests.http.test_serve import served
 from tests.packaging.known import (
     FILES,
-    METRICS_ARE_PENDING,
-    PENDING_COMMANDS,
-    PENDING_SETTINGS,
     ROOT,
     SETTINGS,
     commands_in,
@@ -34,14 +31,10 @@ def takes(arguments: list[str]) -> bool:
     return True
 
 
-def is_pending(arguments: list[str]) -> bool:
-    return any(arguments[:2] == list(pending[:2]) for pending in PENDING_COMMANDS)
-
-
 @pytest.mark.parametrize("file", FILES)
 def test_every_setting_that_is_named_exists(file: str) -> None:
     named = settings_in((ROOT / file).read_text(encoding="utf-8"))
-    assert named <= SETTINGS | PENDING_SETTINGS
+    assert named <= SETTINGS
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "compose.yaml", "packaging/nano-banana-mcp.service", "docs/deploy.md"])
@@ -55,7 +48,7 @@ def test_every_command_that_is_named_is_taken(file: str, capsys: pytest.CaptureF
     commands = list(commands_in((ROOT / file).read_text(encoding="utf-8")))
     assert commands
     for arguments in commands:
-        assert is_pending(arguments) or takes(arguments), f"{arguments}: {capsys.readouterr().err}"
+        assert takes(arguments), f"{arguments}: {capsys.readouterr().err}"
 
 
 def test_a_server_is_given_as_long_to_end_as_it_may_take() -> None:
@@ -64,21 +57,12 @@ def test_a_server_is_given_as_long_to_end_as_it_may_take() -> None:
     assert all(int(flag or words) >= longest_end_seconds() for flag, words in given)
 
 
-def test_what_is_listed_as_being_built_does_not_exist_yet() -> None:
-    """Remove from tests/packaging/known.py what this finds: the tests above then hold it."""
-    assert not PENDING_SETTINGS & SETTINGS
-    assert not [pending for pending in PENDING_COMMANDS if takes(list(pending))]
-
-
 def test_every_metric_that_is_named_is_one_of_the_servers() -> None:
     named = {re.sub(r"_bucket$", "", name) for name in re.findall(r"\bnano_banana_[a-z_]+\b(?=[{\[])", PAGE)}
     assert len(named) >= 4
     with served("--sandbox") as server:
         answer = httpx.get(f"{server.root}/metrics")
-    if METRICS_ARE_PENDING:
-        assert answer.status_code == 404, "they are there: METRICS_ARE_PENDING is no more"
-    else:
-        assert named <= set(re.findall(r"^# TYPE (\S+)", answer.text, re.MULTILINE))
+    assert named <= set(re.findall(r"^# TYPE (\S+)", answer.text, re.MULTILINE))
 
 
 def test_the_samples_for_prometheus_are_well_formed() -> None:
