@@ -45,6 +45,15 @@ def pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name != LINES)
 
 
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    (tmp_path / LINES).write_text('{"file": "half a li', encoding="utf-8")
+    PictureFolder(tmp_path).save(PNG, FACTS)
+    PictureFolder(tmp_path).save(PNG, replace(FACTS, number=1))
+    half, *whole = (tmp_path / LINES).read_text(encoding="utf-8").splitlines()
+    assert half == '{"file": "half a li'
+    assert [json.loads(line)["number"] for line in whole] == [0, 1]
+
+
 def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
     path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
     assert path == tmp_path / "kept" / "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
