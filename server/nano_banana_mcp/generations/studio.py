@@ -201,7 +201,8 @@ class Studio:
         generation = await self._maker.make_once(request, intent, lambda asked: self.desk.ready(asked, principal))
         self.audience.changed(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
-            return Waited(generation, note=self.ledger.problem, kept=await self.desk.kept(generation))
+            kept = await self.desk.kept(generation)
+            return Waited(self.album.typed(generation), note=self.ledger.problem, kept=kept)
         return await self._wait(generation, wait_seconds, report)
 
     async def settled(self) -> None:
@@ -263,7 +264,8 @@ class Studio:
                 raise
             waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
         kept = await self.desk.kept(waited.generation, seconds - (anyio.current_time() - began))
-        return replace(waited, note=self.ledger.problem, kept=kept)
+        generation = self.album.typed(waited.generation)
+        return replace(waited, generation=generation, note=self.ledger.problem, kept=kept)
 
     def _caretaker(self) -> Caretaker:
         def in_care(known: Generation) -> bool:
