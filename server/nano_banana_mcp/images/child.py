@@ -14,11 +14,12 @@ from nano_banana_mcp.images.shrink import shrink
 
 
 def main() -> None:
-    """The whole process. Its arguments are the picture's MIME type, and the longest side and the most bytes wanted."""
-    mime_type, max_side, max_bytes = sys.argv[1:]
+    """The whole process. Its arguments: the MIME type, the longest side and the most bytes wanted, and what for."""
+    mime_type, max_side, max_bytes, purpose = sys.argv[1:]
     answer = b""
     try:
-        small = shrink(Picture(sys.stdin.buffer.read(), mime_type), max_side=int(max_side), max_bytes=int(max_bytes))
+        picture = Picture(sys.stdin.buffer.read(), mime_type)
+        small = shrink(picture, max_side=int(max_side), max_bytes=int(max_bytes), purpose=purpose)
         answer = small.data
         told = {
             "mime_type": small.mime_type,
