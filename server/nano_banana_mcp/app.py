@@ -58,7 +58,7 @@ def build_server(
         telemetry: Told what happens.
     """
     studio = open_studio(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
-    return ImageServer(studio, telemetry, OwnedBus(settings.max_sessions, settings.caller_sessions))
+    return ImageServer(studio, OwnedBus(settings.max_sessions, settings.caller_sessions), telemetry)
 
 
 async def serve_stdio(server: ImageServer) -> None:
