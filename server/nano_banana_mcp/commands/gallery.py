@@ -37,7 +37,7 @@ def run(settings: Settings, port: int, *, browser: bool) -> int:
         with _listen(port) as listener:
             anyio.run(_serve, settings, listener, browser)
     except LedgerError as error:
-        return _refuse(str(error))
+        return _refuse(error.for_operator)
     except (OSError, OverflowError) as error:
         return _refuse(f"cannot listen on port {port}: {getattr(error, 'strerror', None) or error}")
     return 0
