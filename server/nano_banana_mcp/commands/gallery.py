@@ -15,8 +15,7 @@ import anyio.to_thread
 import uvicorn
 
 from nano_banana_mcp.app import open_studio
-from nano_banana_mcp.gallery.app import create_app
-from nano_banana_mcp.gallery.guard import TOKEN, Guard
+from nano_banana_mcp.gallery.app import TOKEN, Guard, create_app
 from nano_banana_mcp.gallery.shelf import Shelf
 from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.images.folder import PictureFolder
