@@ -19,9 +19,8 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.desk import Places
-from nano_banana_mcp.generations.limits import Limits, Quotas
+from nano_banana_mcp.generations.limits import Accounts, Limits, Quotas
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings

@@ -47,7 +47,7 @@ async def main(request_id):
             said = "too-many"
         os.write(1, f"{said} ".encode())
 
-import nano_banana_mcp.generations.shared, nano_banana_mcp.generations.wakeups
+import nano_banana_mcp.generations.shared, nano_banana_mcp.generations.shared
 all_ready, ready = os.pipe()
 start, started = os.pipe()
 racers = []

@@ -1,7 +1,7 @@
 """Shrinking in a short-lived process of its own: its memory is given back whole, and what a picture that was made to
 do harm does to a decoder stays in there, without the server's keys.
 
-What runs there is :mod:`nano_banana_mcp.images.child`.
+What runs there is :mod:`nano_banana_mcp.images.shrink`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def shrink_aside(
 
 async def _run(data: bytes, arguments: list[str]) -> tuple[int, bytes]:
     # The same modules as here, and nothing of the folder or the environment that the server was started in.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from nano_banana_mcp.images.child import main; main()"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from nano_banana_mcp.images.shrink import main; main()"
     environment = {name: os.environ[name] for name in _NEEDED if name in os.environ}
     async with await anyio.open_process(
         [sys.executable, "-I", "-c", code, *arguments],

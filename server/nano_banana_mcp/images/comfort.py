@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 
 from nano_banana_mcp.images.picture import Picture
-from nano_banana_mcp.images.pixels import dimensions
 from nano_banana_mcp.images.shrink import PURPOSES
+from nano_banana_mcp.images.sniff import dimensions
 
 MAX_BYTES = 7_000_000
 """As base64 that is a third more: the API's other clients stop at 10 MB."""

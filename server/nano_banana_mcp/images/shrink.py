@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING
 
 from nano_banana_mcp.images.errors import NotAPicture, PictureTooLarge
 from nano_banana_mcp.images.picture import Picture
-from nano_banana_mcp.images.pixels import Size, dimensions
+from nano_banana_mcp.images.sniff import Size, dimensions
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+import json
+import sys
+
+from nano_banana_mcp.images.errors import PictureError
 
 LONGEST_SIDE = 16_383
 """WebP knows no longer one, in pixels."""
@@ -221,3 +227,22 @@ def _encoded(image: Image.Image, max_bytes: int, to: Purpose) -> tuple[bytes, st
         if (width, height) in (image.size, (1, 1)):
             raise PictureTooLarge(f"{to.source} cannot be made as small as {max_bytes} bytes.")
         image = image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def main() -> None:
+    """The whole process. Its arguments: the MIME type, the longest side and the most bytes wanted, and what for."""
+    mime_type, max_side, max_bytes, purpose = sys.argv[1:]
+    answer = b""
+    try:
+        picture = Picture(sys.stdin.buffer.read(), mime_type)
+        small = shrink(picture, max_side=int(max_side), max_bytes=int(max_bytes), purpose=purpose)
+        answer = small.data
+        told = {
+            "mime_type": small.mime_type,
+            "size": small.size,
+            "original_size": small.original_size,
+            "still": small.still,
+        }
+    except PictureError as error:
+        told = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+    sys.stdout.buffer.write(json.dumps(told).encode() + b"\n" + answer)
