@@ -19,7 +19,7 @@ from PIL import Image, ImageChops
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.generations import desk as desks
 from nano_banana_mcp.generations import keeper, studio
-from nano_banana_mcp.generations.accounts import Accounts
+from nano_banana_mcp.generations.limits import Accounts
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.sandbox import Sandbox
 from nano_banana_mcp.sandbox.server import serve_sandbox

@@ -16,22 +16,20 @@ from anyio.abc import TaskGroup
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.wire import SubmitRequest
-from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
-from nano_banana_mcp.generations.audience import Audience
 from nano_banana_mcp.generations.callbacks import Callbacks
 from nano_banana_mcp.generations.caretaker import Caretaker
 from nano_banana_mcp.generations.desk import Desk, Places
 from nano_banana_mcp.generations.guard import guarded
 from nano_banana_mcp.generations.inquiry import Inquiry
-from nano_banana_mcp.generations.journal import hash_of, in_words
 from nano_banana_mcp.generations.ledger import Ledger
-from nano_banana_mcp.generations.maker import Maker
+from nano_banana_mcp.generations.limits import Accounts
+from nano_banana_mcp.generations.maker import Maker, hash_of, in_words
 from nano_banana_mcp.generations.models import Generation, new_intent_id
 from nano_banana_mcp.generations.paces import Paces
 from nano_banana_mcp.generations.replicas import Replicas
 from nano_banana_mcp.generations.schedule import Pace
-from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
+from nano_banana_mcp.generations.telemetry import UNTOLD, Audience, Telemetry
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
 logger = logging.getLogger(__name__)
