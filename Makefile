@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests bench crash pins clean
+.PHONY: help demo test lint format types contract tests bench crash interop pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -56,8 +56,11 @@ bench: .venv/.dev ## the figures, each against what it is compared to, from one 
 crash: .venv/.dev ## kill -9 and disconnects at every point of a submit, 100 rounds each
 	CRASH_ROUNDS=100 $(BIN)/pytest -s tests/crash
 
+interop: .venv/.dev ## other people's clients against this server; writes docs/interop.md
+	$(BIN)/python -m tests.interop
+
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt
 
 clean: ## remove what was built
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node build
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node .interop build

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from mcp.types import Tool
+from tdqs.lint_server import lint_server
+from tdqs.parse_tool_definitions import parse_tool_definitions
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
@@ -91,7 +94,31 @@ async def test_the_published_schemas_refuse_what_the_server_refuses() -> None:
         {},
         {"prompt": "a", "images": ["x"] * 5},
         {"prompt": "a", "wait_seconds": 300},
-        {"prompt": "a", "x": 1},
     ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, schema)
+
+
+def parts(schema: Any) -> Iterator[dict[str, Any]]:
+    """A schema and all that is in it."""
+    if isinstance(schema, dict):
+        yield schema
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from parts(part)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_schemas_keep_to_what_every_client_takes(mode: Any) -> None:
+    """A list of types is lost in dialects with one; Google's Gen AI SDK 3.6.1 fails on boolean additionalProperties."""
+    for tool in (await listed(mode))[0]:
+        for part in [*parts(tool.input_schema), *parts(tool.output_schema)]:
+            assert not isinstance(part.get("type"), list), tool.name
+            assert not isinstance(part.get("additionalProperties"), bool), tool.name
+            assert "$ref" not in part, tool.name
+
+
+async def test_the_lint_of_tool_descriptions_has_no_warning() -> None:
+    definitions = parse_tool_definitions(json.loads((await listed())[1])).tools
+    report = lint_server(server_name="nano-banana-mcp", tools=definitions)
+    findings = [*report.findings, *(finding for tool in report.tools for finding in tool.findings)]
+    assert {finding.severity for finding in findings} <= {"info"}, findings

@@ -35,16 +35,17 @@ def _tool(
 ) -> Tool:
     tool = Tool.from_function(function, title=title, description=description, annotations=annotations, meta=meta)
     # Every byte of a schema is in the context of every conversation, used or not.
-    tool.parameters = {**_compact(tool.parameters, {}), "additionalProperties": False}
+    tool.parameters = _compact(tool.parameters, {})
     if (output := tool.fn_metadata.output_schema) is not None:
         tool.fn_metadata.output_schema = _compact(output, output.get("$defs", {}))
     return tool
 
 
 def _compact(schema: Any, definitions: dict[str, Any]) -> Any:
-    """The same schema without generated titles and class descriptions, ``$ref`` resolved, "or null" in one word.
+    """The same schema without generated titles and class descriptions, and with ``$ref`` resolved.
 
-    A default of null or of nothing goes too: it is what leaving the argument out means.
+    A default of null or of nothing goes too: it is what leaving the argument out means. "Or null" stays an ``anyOf``:
+    a list of types is shorter, but what maps schemas to a dialect with one type each (OpenAPI's, Gemini's) loses it.
     """
     if isinstance(schema, list):
         return [_compact(item, definitions) for item in schema]
@@ -52,7 +53,7 @@ def _compact(schema: Any, definitions: dict[str, Any]) -> Any:
         return schema
     if "$ref" in schema:
         return _compact(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
-    compact = {
+    return {
         key: {name: _compact(item, definitions) for name, item in value.items()}
         if key == "properties"
         else _compact(value, definitions)
@@ -61,11 +62,3 @@ def _compact(schema: Any, definitions: dict[str, Any]) -> Any:
         and not (key == "description" and "properties" in schema)
         and not (key == "default" and not isinstance(value, bool | int | float))
     }
-    match compact.pop("anyOf", None):
-        case [{"type": str(kind)}, {"type": "null"}]:
-            compact["type"] = [kind, "null"]
-        case None:
-            pass
-        case other:
-            compact["anyOf"] = other
-    return compact
