@@ -17,12 +17,17 @@ else
 install = $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '$(1)'
 endif
 
+# Where Python is told to write no bytecode, our code, which is not copied into .venv, would be compiled at every start.
+compile = $(BIN)/python -m compileall -q server tools
+
 .venv/.runtime: $(SOURCES)
 	$(call install,.)
+	$(compile)
 	@touch $@
 
 .venv/.dev: $(SOURCES)
 	$(call install,.[dev])
+	$(compile)
 	@touch $@ .venv/.runtime
 
 # The prompt goes through the environment: it may hold quotes.
@@ -51,6 +56,7 @@ tests: .venv/.dev ## pytest, several processes: most tests wait for clocks and s
 	$(BIN)/pytest -n 4 --dist worksteal
 
 bench: .venv/.dev ## the figures, each against what it is compared to, from one run
+	$(compile)
 	$(BIN)/python -m tests.benchmarks
 
 crash: .venv/.dev ## kill -9 and disconnects at every point of a submit, 100 rounds each

@@ -62,10 +62,13 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
         return _serve_http(settings)
 
     gc.disable()
-    from nano_banana_mcp.app import build_server, serve_stdio
-    from nano_banana_mcp.logs import configure_logging
+    from nano_banana_mcp.lean import lean_imports
 
-    server = build_server(settings, local=True)
+    with lean_imports():
+        from nano_banana_mcp.app import build_server, serve_stdio
+        from nano_banana_mcp.logs import configure_logging
+
+        server = build_server(settings, local=True)
     gc.freeze()
     gc.enable()
     configure_logging(settings.log_level, settings.log_format)

@@ -1,0 +1,95 @@
+"""What a plain start over stdio loads, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from tests.support.clients import clean_environment
+from tests.support.handshake import INITIALIZE, INITIALIZED
+
+_NOT_NEEDED = {
+    "PIL",
+    "click",
+    "httpcore",
+    "httpx",
+    "jsonschema",
+    "jwt",
+    "prometheus_client",
+    "psycopg",
+    "rich",
+    "sqlite3",
+    "stamina",
+    "typer",
+    "uvicorn",
+    "nano_banana_mcp.commands",
+    "nano_banana_mcp.gallery",
+    "nano_banana_mcp.hosting",
+    "nano_banana_mcp.sandbox",
+    "nano_banana_tools.prompts",
+}
+
+# Runs as the process does, and tells on stderr what was loaded when the client has had the list and gone.
+_SERVE = """
+import json, sys
+from nano_banana_mcp.cli import main
+code = main([])
+"""
+
+
+def _after_a_start(then: str) -> Any:
+    messages = [INITIALIZE, INITIALIZED, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}]
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{_SERVE}\n{then}\nprint(json.dumps(told), file=sys.stderr)"],
+        input="".join(f"{json.dumps(message)}\n" for message in messages),
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = {answer["id"]: answer for answer in map(json.loads, ended.stdout.splitlines())}
+    assert len(answers[2]["result"]["tools"]) == 6
+    return json.loads(ended.stderr)
+
+
+def test_a_start_loads_nothing_that_listing_the_tools_does_not_need() -> None:
+    loaded = _after_a_start("told = sorted(sys.modules)")
+    assert "mcp.server.stdio" in loaded
+    assert [name for name in loaded if any(name == no or name.startswith(f"{no}.") for no in _NOT_NEEDED)] == []
+
+
+def test_after_a_start_everything_can_be_imported_and_new_models_are_built_at_once() -> None:
+    told = _after_a_start(
+        "import rich.console, uvicorn, sse_starlette.sse\n"
+        "from pydantic import BaseModel\n"
+        "class Late(BaseModel):\n"
+        "    number: int\n"
+        "told = [uvicorn.Server.__name__, Late.__pydantic_complete__, 'defer_build' in BaseModel.model_config]"
+    )
+    assert told == ["Server", True, False]
+
+
+def test_models_that_were_put_off_are_built_by_many_threads_at_once() -> None:
+    told = _after_a_start(
+        "import threading\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "import mcp.types as types\n"
+        "models = [m for m in vars(types).values() if isinstance(m, type) and hasattr(m, '__pydantic_complete__')]\n"
+        "late = sum(not m.__pydantic_complete__ for m in models)\n"
+        "start = threading.Barrier(8)\n"
+        "def use():\n"
+        "    start.wait()\n"
+        "    for model in models:\n"
+        "        try:\n"
+        "            model.model_validate({})\n"
+        "        except ValueError:\n"
+        "            pass\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    for used in [pool.submit(use) for _ in range(8)]:\n"
+        "        used.result()\n"
+        "told = [late, len(models)]"
+    )
+    late, all_of_them = told
+    assert 0 < late < all_of_them
