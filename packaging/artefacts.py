@@ -235,9 +235,7 @@ def as_text(content: dict[str, Any]) -> str:
 
 def with_links(text: str) -> str:
     """A document with its install links made anew."""
-    return re.sub(
-        r"(<!-- links -->\n).*?(\n<!-- end -->)", lambda found: found[1] + links() + found[2], text, flags=re.DOTALL
-    )
+    return re.sub(r"(?<=<!-- links -->\n).*?(?=<!-- end -->)", lambda _: f"{links()}\n", text, flags=re.DOTALL)
 
 
 def write_metadata() -> None:
