@@ -235,7 +235,9 @@ def as_text(content: dict[str, Any]) -> str:
 
 def with_links(text: str) -> str:
     """A document with its install links made anew."""
-    return re.sub(r"(?<=<!-- links -->\n).*?(?=<!-- end -->)", lambda _: f"{links()}\n", text, flags=re.DOTALL)
+    before, start, rest = text.partition("<!-- links -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    return f"{before}{start}{links()}\n{end}{after}"
 
 
 def write_metadata() -> None:
