@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests bench crash interop pins clean
+.PHONY: help demo test lint format types contract tests bench crash interop metadata bundle dist pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -64,6 +64,15 @@ crash: .venv/.dev ## kill -9 and disconnects at every point of a submit, 100 rou
 
 interop: .venv/.dev ## other people's clients against this server; writes docs/interop.md
 	$(BIN)/python -m tests.interop
+
+metadata: .venv/.dev ## renew server.json, the plugins' files and the README's links
+	$(BIN)/python packaging/artefacts.py metadata
+
+bundle: .venv/.dev ## dist/…mcpb, to be opened with Claude Desktop
+	$(BIN)/python packaging/artefacts.py bundle
+
+dist: .venv/.dev ## all that a release has, with checksums: the same bytes each time
+	$(BIN)/python packaging/artefacts.py dist
 
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt

@@ -1,6 +1,6 @@
 """What a user can set. Nothing is read at import: call :func:`load_settings`.
 
-The field order is the order of ``--help`` and of the README's table, which is generated from here.
+The field order is the order of ``--help`` and of the documents' table, which is generated from here.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def measure(rounds: int) -> ColdStart:
     )
 
 
-def once(command: list[str], cwd: Path | None = None) -> float:
+def once(command: list[str], cwd: Path | None = None, environment: dict[str, str] | None = None) -> float:
     """Seconds from the spawn to the answered ``tools/list``."""
     began = time.perf_counter()
     with subprocess.Popen(
@@ -54,7 +54,7 @@ def once(command: list[str], cwd: Path | None = None) -> float:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=clean_environment(),
+        env=clean_environment() if environment is None else environment,
         cwd=cwd,
     ) as process:
         assert process.stdin is not None

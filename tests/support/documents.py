@@ -49,7 +49,7 @@ def prompts_table() -> str:
 
 
 TABLES = {"settings": settings_table, "tools": tools_table, "prompts": prompts_table, "directives": table}
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "sandbox.md"]
+DOCUMENTS = [ROOT / name for name in ("README.md", "docs/tools.md", "docs/settings.md", "docs/sandbox.md")]
 
 
 def renewed(text: str) -> str:
