@@ -11,7 +11,6 @@ from nano_banana_mcp.settings import load_settings
 from tests.installing.support import Run
 from tests.support.clients import KEY
 
-
 PARSER = _parser()
 
 

@@ -15,6 +15,7 @@ from nano_banana_mcp.installing.text import Refused
 # Reading is linear, but at 1 to 10 MB/s for JSON and TOML and 0.2 MB/s for YAML: some seconds at most.
 MOST_BYTES = {"json": 32_000_000, "toml": 8_000_000, "yaml": 1_000_000}
 MOST_BACKUPS = 20
+LARGEST_ENTRY = 100_000
 INPUTS = "inputs"
 
 _START = {"command", "cmd", "args", "type", "name", "url", "uri", "httpUrl", "serverUrl"}
@@ -118,8 +119,10 @@ def _earlier(host: Host, held: Held) -> list[Held]:
     found = []
     for backup in backups(held)[:MOST_BACKUPS]:
         try:
-            data = hold(backup, MOST_BYTES[host.form]).data
+            data = hold(backup, MOST_BYTES[host.form]).data or b""
         except Refused:
+            continue
+        if not 0 < len(held.data or b"") - len(data) < LARGEST_ENTRY:  # not worth the reading
             continue
         found.append(Held(held.path, held.target, data, held.mode))
     return found

@@ -6,6 +6,7 @@ import json
 import re
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from nano_banana_mcp.installing.text import (
@@ -72,8 +73,9 @@ def entry(text: str, path: Path) -> Any:
     return node.value if node else None
 
 
+@lru_cache(maxsize=2)
 def parsed(text: str) -> Node | None:
-    """The tree of values; None of a text without any.
+    """The tree of values, not to be changed; None of a text without any.
 
     Raises:
         Unreadable: it is no JSON.
@@ -174,7 +176,7 @@ def _value(text: str, at: int, depth: int) -> Node:
         return _container(text, at, depth + 1)
     if opening == '"':
         found = _string(text, at)
-        return Node(at, found.end(), json.loads(found[0]))
+        return Node(at, found.end(), _said(found[0]))
     scalar = _SCALAR.match(text, at)
     if scalar is None:
         raise unreadable(text, at, "a value is expected here")
@@ -195,7 +197,7 @@ def _container(text: str, start: int, depth: int) -> Node:
             if text[at : at + 1] != '"':
                 raise unreadable(text, at, "a name in double quotes is expected here")
             found = _string(text, at)
-            key = json.loads(found[0])
+            key = _said(found[0])
             at = _after_space(text, found.end())
             if text[at : at + 1] != ":":
                 raise unreadable(text, at, "“:” is expected here")
@@ -219,6 +221,10 @@ def _string(text: str, at: int) -> re.Match[str]:
     if found is None:
         raise unreadable(text, at, "this text in quotes does not end, or holds what may not be in one")
     return found
+
+
+def _said(quoted: str) -> str:
+    return str(json.loads(quoted)) if "\\" in quoted else quoted[1:-1]
 
 
 def _after_space(text: str, at: int) -> int:

@@ -85,7 +85,7 @@ def put(text: str, path: Path, value: dict[str, Any]) -> str:
         new = spliced(text, [(start, end, table), *cuts])
     else:
         kept = spliced(text, cuts)
-        gap = "" if not kept.strip() else eol if kept.endswith("\n") else eol * 2
+        gap = "" if not kept else eol if kept.endswith("\n") else eol * 2
         new = kept + gap + table
     holder[path[1]] = value
     if not same(read(new), old):
