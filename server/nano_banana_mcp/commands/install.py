@@ -36,7 +36,7 @@ def run(settings: Settings, arguments: argparse.Namespace, *, machine: Machine |
     host = HOSTS[ALIASES.get(arguments.host, arguments.host)]
     path = arguments.config or host.place(machine)
     try:
-        path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - a link is not to be followed yet
+        path = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - links are followed later
         held = hold(path, changes.MOST_BYTES[host.form])
         return _uninstall(host, held, arguments) if arguments.uninstall else _install(host, held, settings, arguments)
     except Unreadable as error:

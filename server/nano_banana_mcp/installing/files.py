@@ -160,14 +160,11 @@ def _back_up(held: Held) -> Path:
         # 010 sorts after 009: the names are in the order of their making.
         backup = held.target.with_name(f"{held.target.name}.{stamp}-{number:03}{BACKUP_SUFFIX}")
         try:
-            with os.fdopen(os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(held.data)
-                file.flush()
-                os.fsync(file.fileno())
+            descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         except FileExistsError:
             number += 1
             continue
-        _like(held, backup)
+        _fill(descriptor, backup, held, held.data)
         return backup
 
 
@@ -175,16 +172,21 @@ def _written_beside(held: Held, new: bytes) -> Path:
     """A finished file in the same folder, for its owner alone unless the old one is for others too."""
     descriptor, name = tempfile.mkstemp(prefix=f".{held.target.name}.", dir=held.target.parent)
     temporary = Path(name)
+    _fill(descriptor, temporary, held, new)
+    return temporary
+
+
+def _fill(descriptor: int, path: Path, held: Held, data: bytes) -> None:
+    """Write all of it, to the disk, with the old file's mode and owner; or leave no file."""
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(new)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _like(held, temporary)
+        _like(held, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
-    return temporary
 
 
 def _like(held: Held, file: Path) -> None:
