@@ -1,4 +1,4 @@
-"""The command line: ``nano-banana-mcp [serve | demo | sandbox | doctor | history | gallery | save | token]``."""
+"""The command line: ``nano-banana-mcp [COMMAND]``, one module of ``commands`` each."""
 
 from __future__ import annotations
 
@@ -111,6 +111,12 @@ def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     return doctor.run(settings, public_url=arguments.public_url is not None)
 
 
+def _install(settings: Settings, arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.commands import install
+
+    return install.run(settings, arguments)
+
+
 def _history(settings: Settings, arguments: argparse.Namespace) -> int:
     from nano_banana_mcp.commands import history
 
@@ -207,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     history = _add_history(commands)
+    hosts = _add_install(commands)
 
     gallery, save = _add_gallery(commands), _add_save(commands)
 
@@ -225,10 +232,45 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--file", type=Path, metavar="FILE", help="default: NANO_BANANA_TOKENS_FILE")
     token.set_defaults(run=_token)
 
-    for command in (serve, demo, sandbox, doctor, history, gallery, save, token, *actions.choices.values()):
+    for command in (serve, demo, *hosts, sandbox, doctor, history, gallery, save, token, *actions.choices.values()):
         # SUPPRESS: what was given before the command must not be overwritten by the command's default.
         _add_common(command, default=argparse.SUPPRESS)
     return parser
+
+
+HOSTS = (
+    "claude-desktop",
+    "claude-code",
+    "cursor",
+    "vscode",
+    "windsurf",
+    "codex",
+    "gemini",
+    "goose",
+    "zed",
+    "librechat",
+)
+
+
+def _add_install(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
+    install = commands.add_parser("install", help="put the server into a host's configuration", allow_abbrev=False)
+    uninstall = commands.add_parser("uninstall", help="take it out again", allow_abbrev=False)
+    install.add_argument("--list", action="store_true", help="show which hosts are here, and which are set up")
+    install.add_argument("--url", metavar="URL", help="a server that runs elsewhere (its /mcp), instead of this one")
+    key = install.add_mutually_exclusive_group()
+    key.add_argument("--key-from-env", action="store_true", help="name DEFAPI_API_KEY in the entry, not its value")
+    key.add_argument("--store-key", action="store_true", help="keep the key in the file, and no reference to it")
+    key.add_argument("--no-key", action="store_true", help="an entry without a key")
+    for parser in (install, uninstall):
+        parser.add_argument("host", nargs="?", choices=[*HOSTS, "gemini-cli"], metavar="HOST", help=", ".join(HOSTS))
+        parser.add_argument("--config", type=Path, metavar="FILE", help="the host's configuration, if it is elsewhere")
+        parser.add_argument("--name", default="nano-banana", help="name of the entry (default: nano-banana)")
+        parser.add_argument("--dry-run", action="store_true", help="only show the change")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--force", action="store_true", help="even if the entry of that name is another program's")
+        parser.set_defaults(run=_install, uninstall=parser is uninstall)
+    uninstall.set_defaults(list=False)
+    return [install, uninstall]
 
 
 def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from anyio.to_thread import run_sync as in_thread
 from PIL import Image
 
@@ -182,6 +183,7 @@ def test_the_printed_configurations_can_be_read_by_their_hosts(start: list[str])
         entry = json.loads(by_host[host])["mcpServers"]["nano-banana"]
         assert [entry["command"], *entry["args"]] == start
     assert json.loads(by_host["VS Code"])["servers"]["nano-banana"]["command"] == start[0]
+    assert yaml.safe_load(by_host["Goose"])["extensions"]["nano-banana"]["cmd"] == start[0]
     assert tomllib.loads(by_host["Codex"])["mcp_servers"]["nano-banana"]["command"] == start[0]
 
 

@@ -14,10 +14,11 @@ import anyio
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import SANDBOX_KEY, reached_api
-from nano_banana_mcp.commands.configurations import command, configurations
+from nano_banana_mcp.commands.configurations import configurations
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.generations.ledger import LedgerError
+from nano_banana_mcp.installing.launch import command
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
@@ -47,7 +48,7 @@ def run(settings: Settings, *, public_url: bool = False) -> int:
         sys.stdout.write(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what:<13} {finding.words}\n")
         if finding.advice:
             sys.stdout.write(f"{'':19} {finding.advice}\n")
-    sys.stdout.write("\nTo use it, put this into your host's configuration:\n")
+    sys.stdout.write("\nTo use it: nano-banana-mcp install HOST. By hand, put this into your host's configuration:\n")
     start = [*command(), *(["--sandbox"] if settings.sandbox else [])]
     for host, text in configurations(start).items():
         sys.stdout.write(f"\n── {host}\n{text}\n")
