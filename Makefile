@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests bench crash interop metadata bundle dist pins clean
+.PHONY: help demo test lint format types contract tests bench bench-docs crash interop metadata bundle dist pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null)
 SOURCES = pyproject.toml constraints.txt
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 # One recipe for both kinds of install: $(1) is what to install.
 ifdef UV
@@ -55,9 +55,14 @@ tests: .venv/.dev ## pytest, several processes: most tests wait for clocks and s
 	@tests/support/install_postgres.sh
 	$(BIN)/pytest -n 4 --dist worksteal
 
-bench: .venv/.dev ## the figures, each against what it is compared to, from one run
+# BENCH: options, such as --quick or --only cold-start,load
+bench: .venv/.dev ## every figure that is promised, beside its target, from one run (BENCH="--quick" for few rounds)
 	$(compile)
-	$(BIN)/python -m tests.benchmarks
+	@tests/support/install_postgres.sh
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+bench-docs: BENCH = --docs
+bench-docs: bench ## the same, and docs/performance.md with its plot made of it
 
 crash: .venv/.dev ## kill -9 and disconnects at every point of a submit, 100 rounds each
 	CRASH_ROUNDS=100 $(BIN)/pytest -s tests/crash
@@ -76,6 +81,7 @@ dist: .venv/.dev ## all that a release has, with checksums: the same bytes each 
 
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt
+	echo fastmcp | $(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links - -o tests/benchmarks/fastmcp_pins.txt
 
 clean: ## remove what was built
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node .interop build
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node .interop .bench build

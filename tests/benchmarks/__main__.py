@@ -1,39 +1,104 @@
-"""Print the figures, each with its target."""
+"""Measure, print the table, write it as JSON, and make the page of it. See ``--help``."""
 
-import anyio
+from __future__ import annotations
 
-from tests.benchmarks import cold_start, detection, load, per_call, replicas, sharing, webhook
+import argparse
+import datetime
+import importlib.metadata
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from tests.benchmarks import peer
+from tests.benchmarks.figures import Report, lines
+from tests.benchmarks.groups import GROUPS
+from tests.benchmarks.page import FIGURES, write
+
+ROOT = Path(__file__).parent.parent.parent
+LOG = ROOT / "build" / "bench.log"
+"""What the measured processes say."""
+
+PACKAGES = ("nano-banana-mcp", "mcp", "pydantic", "anyio", "httpx", "starlette", "uvicorn", "pillow")
+
+
+def conditions(quick: bool) -> dict[str, Any]:
+    """What the figures may depend on: nothing that tells whose machine it was."""
+    pins = dict(line.split(" ")[0].split("==") for line in peer.PINS.read_text("utf-8").splitlines() if "==" in line)
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "busy": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "packages": {**packages, "fastmcp": pins["fastmcp"]},
+        "quick": quick,
+        "seconds": 0,
+    }
+
+
+def measure(names: Iterable[str], quick: bool, keep: Path) -> Report:
+    """All figures of these groups; says on stderr how far it is, and keeps in a file what there is after each."""
+    logging.disable(logging.INFO)  # servers in this process would tell of every call
+    report = Report(conditions(quick))
+    whole = time.monotonic()
+    with _aside(LOG) as terminal:
+        for name in names:
+            began = time.monotonic()
+            for found in GROUPS[name].rows(quick):
+                report.add(name, found)
+            terminal.write(f"{name}: {time.monotonic() - began:.0f} s\n")
+            report.conditions["seconds"] = round(time.monotonic() - whole)
+            keep.write_text(report.to_json(), encoding="utf-8")
+    return report
+
+
+@contextmanager
+def _aside(log: Path) -> Iterator[TextIO]:
+    """What servers say on stderr goes to a file; yields the terminal."""
+    with log.open("wb") as file, os.fdopen(os.dup(2), "w", buffering=1) as terminal:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            os.dup2(terminal.fileno(), 2)
 
 
 def main() -> None:
-    start = cold_start.measure(11)
-    print(
-        f"cold start over stdio, spawn to tools/list:  {start.ratio:.2f} × a bare SDK echo server "
-        f"(target ≤ {cold_start.TARGET_RATIO}; medians {start.ours:.3f} s and {start.echo:.3f} s, "
-        f"pairs {min(start.pairs):.2f}-{max(start.pairs):.2f})"
+    """As the arguments say."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Measure every figure that is promised, and print it beside its target.",
     )
-    call = anyio.run(per_call.measure, 200)
-    print(
-        f"get_task over stdio against the sandbox:     {call.ratio:.2f} × (bare echo call + bare GET) "
-        f"(target ≤ {per_call.TARGET_RATIO}; medians {call.get_task * 1000:.2f}, {call.echo * 1000:.2f} and "
-        f"{call.get * 1000:.2f} ms)"
+    parser.add_argument("--only", metavar="GROUP,…", help=f"only these groups, of: {', '.join(GROUPS)}")
+    parser.add_argument("--quick", action="store_true", help="few rounds: for a first look, not for comparing")
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "build" / "bench.json", help="where to write the figures (build/bench.json)"
     )
+    parser.add_argument(
+        "--docs", action="store_true", help="also renew the figures and the page in docs/; wants a whole run"
+    )
+    wanted = parser.parse_args()
+    names = wanted.only.split(",") if wanted.only else list(GROUPS)
+    if unknown := set(names) - GROUPS.keys():
+        parser.error(f"there is no group {', '.join(sorted(unknown))}")
+    if wanted.docs and (wanted.quick or wanted.only):
+        parser.error("--docs wants all groups, and all rounds")
 
-    print("\ndetection, simulated (lognormal latencies, round trip 0.25 s):")
-    print("\n".join(detection.report()))
-
-    print("\ncallbacks and polling on a fresh server, simulated (the same latencies):")
-    print("\n".join(sharing.report()))
-
-    print("\ncallbacks and polling on a fresh server, measured (lognormal latencies, median 3 s):")
-    anyio.run(webhook.show)
-
-    print("\n`serve --http` under load:")
-    for line in load.lines():
-        print(line, flush=True)
-
-    print("\nthree replicas on one PostgreSQL:")
-    print("\n".join(replicas.report()))
+    for file in (LOG, wanted.json):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    report = measure(names, wanted.quick, wanted.json)
+    print("\n".join(lines(report, {name: group.title for name, group in GROUPS.items()})))
+    if wanted.docs:
+        FIGURES.write_text(report.to_json(), encoding="utf-8")
+        write()
 
 
 if __name__ == "__main__":

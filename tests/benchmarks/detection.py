@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import NormalDist
 
 from nano_banana_mcp.generations import schedule
 from nano_banana_mcp.generations.schedule import Pace
+from tests.benchmarks.figures import BOUND, LEARNED, Row, Trade
 
 MEDIANS = (12.0, 45.0, 180.0)
 SIGMA = 0.5
 ROUND_TRIP = 0.25
 PICTURES = 5_000
+FIXED_SECONDS = (2, 5, 10)
 
 NextQuery = Callable[[float, int], float]
 """Seconds to the next query, given the seconds since the submit and the number of queries so far."""
@@ -89,16 +92,55 @@ def optimum(median: float, cost: float) -> tuple[float, float]:
     return lag[0] + ROUND_TRIP / 2, queries[0]
 
 
-def report() -> list[str]:
-    """The comparison, line by line."""
-    lines = [f"{'median':>6}  {'asked':34} {'mean lag':>8} {'p95 lag':>8} {'queries':>8}"]
-    for median in MEDIANS:
-        rules = [(f"fixed {seconds} s", fixed(seconds)) for seconds in (2, 5, 10)]
-        rules += [("ours, nothing known", ours([])), ("ours, 20 seen", ours(latencies(median, 20, seed=7)))]
-        for name, rule in rules:
-            found = simulate(rule, median)
-            lines.append(f"{median:4.0f} s  {name:34} {found.lag:8.2f} {found.p95:8.2f} {found.queries:8.2f}")
-        for cost in (schedule.QUERY_COST_SECONDS / 2, schedule.QUERY_COST_SECONDS, 2 * schedule.QUERY_COST_SECONDS):
-            lag, queries = optimum(median, cost)
-            lines.append(f"{median:4.0f} s  {f'bound, a query worth {cost:g} s':34} {lag:8.2f} {'':8} {queries:8.2f}")
-    return lines
+def compromises(median: float) -> list[tuple[float, float]]:
+    """The optimum at rising costs of a query, as (mean lag, mean queries): no schedule lies below this curve."""
+    return [optimum(median, schedule.QUERY_COST_SECONDS * 10 ** (step / 4)) for step in range(-8, 9)]
+
+
+def fewest_queries(median: float, lag: float) -> float:
+    """How many queries even the optimum needs for that mean lag: on a straight line between two compromises."""
+    curve = compromises(median)
+    for (less_lag, more), (more_lag, fewer) in pairwise(curve):
+        if less_lag <= lag <= more_lag:
+            return more + (fewer - more) * (lag - less_lag) / (more_lag - less_lag)
+    raise ValueError(f"no compromise has a lag of {lag} s")
+
+
+def rows(quick: bool) -> Iterator[Row | Trade]:
+    """Ours beside fixed intervals and the optimum."""
+    for median in MEDIANS[:1] if quick else MEDIANS:
+        others = {seconds: simulate(fixed(seconds), median) for seconds in FIXED_SECONDS}
+        fresh, learned = simulate(ours([]), median), simulate(ours(latencies(median, 20, seed=7)), median)
+        curve = compromises(median)
+        yield from (_trade(median, f"fixed {seconds} s", found) for seconds, found in others.items())
+        yield _trade(median, "polling, nothing known", fresh)
+        yield _trade(median, LEARNED, learned)
+        yield from (Trade(median, BOUND, None, False, lag, None, queries) for lag, queries in curve)
+
+        promised = median <= 45
+        lags = "fixed " + ", ".join(f"{seconds} s: {found.lag:.2f}" for seconds, found in others.items())
+        queries = "fixed " + ", ".join(f"{seconds} s: {found.queries:.1f}" for seconds, found in others.items())
+        for known, found in (("20 seen", learned), ("nothing known", fresh)):
+            target = promised and known == "20 seen"
+            what = f"{median:g} s, polling, {known}"
+            yield Row(f"{what}: mean lag", found.lag, "s", lags, target=round(others[2].lag, 2) if target else None)
+            half = round(others[2].queries / 2, 1) if target else None
+            yield Row(f"{what}: queries a task", found.queries, "", queries, target=half)
+        cost = schedule.QUERY_COST_SECONDS
+        bound_lag, bound_queries = optimum(median, cost)
+        yield Row(
+            f"{median:g} s, polling, 20 seen: lag + {cost:g} s × queries, against the optimum",
+            (learned.lag + cost * learned.queries) / (bound_lag + cost * bound_queries),
+            "×",
+            f"its lag {bound_lag:.2f} s, queries {bound_queries:.1f}",
+        )
+        yield Row(
+            f"{median:g} s: queries that even the optimum needs for the lag of fixed 2 s",
+            fewest_queries(median, others[2].lag),
+            "",
+            f"half of fixed 2 s: {others[2].queries / 2:.1f}",
+        )
+
+
+def _trade(median: float, asked: str, found: Detection) -> Trade:
+    return Trade(median, asked, None, False, found.lag, found.p95, found.queries)

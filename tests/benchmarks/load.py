@@ -16,13 +16,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nano_banana_mcp.hosting.serve import GRACE_SECONDS
+from tests.benchmarks.figures import Row
 from tests.support.clients import KEY, child, clean_environment
 
 TARGET_KILOBYTES = 100
@@ -53,19 +54,37 @@ class Load:
 
     @property
     def per_wait(self) -> float:
-        """kB above idle."""
-        return (self.peak - self.idle) / self.waits
+        """Resident bytes above idle, in thousands."""
+        return (self.peak - self.idle) * 1.024 / self.waits
 
-    def __str__(self) -> str:
+    def rows(self, what: str, *, memory: bool, stall: bool) -> Iterator[Row]:
+        """The figures; ``memory`` and ``stall`` say for which of them there is a target besides that all end."""
         taken, worked = zip(*self.stalls, strict=True)
+        others = {state: count for state, count in self.ends.items() if state != "success"}
+        yield Row(
+            f"{what}: ended with their picture",
+            self.ends.get("success", 0),
+            compared_to=f"in {self.seconds:.1f} s" + (f"; else {others}" if others else ""),
+            relation="=",
+            target=self.waits,
+        )
+        yield Row(
+            f"{what}: resident memory a wait",
+            self.per_wait,
+            "kB",
+            f"above idle at {self.idle * 1.024e-3:.1f} MB",
+            target=TARGET_KILOBYTES if memory else None,
+            spread=f"idle {self.idle * 1.024e-3:.1f} MB, peak {self.peak * 1.024e-3:.1f} MB",
+        )
         slow = sum(seconds > TARGET_STALL_SECONDS for seconds in worked)
-        return (
-            f"{self.waits} waits: {self.ends} in {self.seconds:.1f} s; "
-            f"{self.per_wait:.0f} kB a wait (target ≤ {TARGET_KILOBYTES}; idle {self.idle / 1000:.1f} MB, "
-            f"before {self.before / 1000:.1f} MB, peak {self.peak / 1000:.1f} MB); /healthz waits for the event loop "
-            f"at most {max(worked) * 1000:.0f} ms (target ≤ {TARGET_STALL_SECONDS * 1000:.0f}; {slow} of {len(worked)} "
-            f"longer; with the wait for a processor {max(taken) * 1000:.0f} ms, median "
-            f"{statistics.median(taken) * 1000:.1f})"
+        yield Row(
+            f"{what}: longest round of the event loop",
+            max(worked) * 1000,
+            "ms",
+            f"median answer of /healthz {statistics.median(taken) * 1000:.1f} ms",
+            target=TARGET_STALL_SECONDS * 1000 if stall else None,
+            spread=f"{slow} of {len(worked)} probes longer than {TARGET_STALL_SECONDS * 1000:.0f} ms; "
+            f"with the wait for a processor at most {max(taken) * 1000:.0f} ms",
         )
 
 
@@ -128,11 +147,11 @@ def server(api: str, **settings: Any) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def echo() -> Iterator[str]:
-    """The bare echo server over HTTP; its root URL."""
+def echo() -> Iterator[tuple[int, str]]:
+    """The bare echo server over HTTP; its process id and root URL."""
     command = [sys.executable, "-m", "tests.benchmarks.echo_server", "--http"]
-    with _process(command, clean_environment(), "stderr", rb"http://[\d.:]+") as (_, url):
-        yield url
+    with _process(command, clean_environment(), "stderr", rb"http://[\d.:]+") as found:
+        yield found
 
 
 @contextmanager
@@ -147,7 +166,7 @@ def _process(command: list[str], environment: Any, says: str, what: bytes) -> It
                 line = stream.readline()
                 assert line, "it ended"
                 found = re.search(what, line)
-            drain = threading.Thread(target=lambda: sys.stderr.buffer.writelines(stream), daemon=True)
+            drain = threading.Thread(target=lambda: [os.write(2, said) for said in stream], daemon=True)
             if says == "stderr":
                 drain.start()
             yield process.pid, found[0].decode()
@@ -230,7 +249,7 @@ def throughput(rounds: int = 7, calls: int = 50, at_once: int = 4, mode: str = "
     with ExitStack() as running:
         api = running.enter_context(sandbox(0))
         _, ours = running.enter_context(server(api))
-        bare = running.enter_context(echo())
+        _, bare = running.enter_context(echo())
         with clients({"do": "submit", "url": f"{ours}/mcp", "mode": mode, "count": 1}) as submitting:
             [task_id] = report(submitting)["task_ids"]
         wait = {"do": "wait", "url": f"{ours}/mcp", "mode": mode, "clients": 1, "task_ids": [task_id]}
@@ -254,23 +273,30 @@ def resident(pid: int, what: str = "VmRSS") -> int:
     return int(found[1])
 
 
-def lines(numbers: Sequence[int] = (100, 1_000)) -> Iterator[str]:
-    """The comparison, line by line."""
-    pairs = throughput()
-    yield (
-        f"get_task of a finished task over HTTP:        {statistics.median(pairs):.2f} × the calls a second of a bare "
-        f"SDK echo server (target ≥ {TARGET_THROUGHPUT}; pairs {min(pairs):.2f}-{max(pairs):.2f})"
+def rows(quick: bool) -> Iterator[Row]:
+    """Rising numbers of waits; then many for one picture, some with sessions, and a signal in the middle."""
+    if sys.platform != "linux":
+        yield Row("waits at once", None, spread="there is no /proc")
+        return
+    yield from waits(100, seconds=5).rows("100 waits", memory=False, stall=True)
+    if quick:
+        return
+    # Long enough that all clients are connected, and all wait, before the first picture comes.
+    yield from waits(1_000, seconds=30).rows("1,000 waits", memory=True, stall=True)
+    yield from waits(3_000, seconds=75).rows("3,000 waits", memory=False, stall=False)
+    yield from waits(1_000, seconds=25, tasks=1).rows("1,000 waits for one picture", memory=False, stall=False)
+    yield from waits(100, seconds=5, mode="legacy").rows("100 waits with sessions", memory=False, stall=False)
+    ends, seconds = shutdown(300)
+    yield Row(
+        "a signal in the middle of 300 waits: answered with their next step",
+        ends.get("next step", 0),
+        compared_to=f"the last after {seconds:.1f} s of {GRACE_SECONDS:g} s grace",
+        relation="=",
+        target=300,
     )
-    for count in numbers:
-        # Long enough that all clients are connected, and all wait, before the first picture comes.
-        yield str(waits(count, seconds=15 + count / 40))
-    yield f"for one picture, {waits(numbers[-1], seconds=15 + numbers[-1] / 40, tasks=1)}"
-    yield f"with sessions, {waits(numbers[0], seconds=15, mode='legacy')}"
-    ends, seconds = shutdown(numbers[-1])
-    within = f"the last after {seconds:.1f} s (grace {GRACE_SECONDS} s)"
-    yield f"a signal in the middle of {numbers[-1]} waits: {ends}, {within}"
 
 
 if __name__ == "__main__":
-    for line in lines([int(number) for number in sys.argv[1:]] or (100, 1_000, 3_000)):
-        print(line, flush=True)
+    for number in [int(number) for number in sys.argv[1:]] or (100, 1_000, 3_000):
+        for row in waits(number, seconds=15 + number / 40).rows(f"{number} waits", memory=True, stall=True):
+            print(row.what, row.shown, row.promised, row.verdict, row.spread, sep="  ", flush=True)

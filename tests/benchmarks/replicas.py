@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import anyio
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
-from tests.http.test_replicas import lag, three
+from tests.benchmarks.figures import Row
+from tests.http.test_replicas import TAKEN_OVER_SECONDS, killed_under_load, lag, three
 from tests.http.test_webhook import make
 from tests.support.postgres import NoPostgres, running
 
@@ -59,17 +61,30 @@ def _summary(lags: list[float]) -> tuple[float, float]:
     return statistics.median(lags), statistics.quantiles(lags, n=20)[-1]
 
 
-def report(rounds: int = 20) -> list[str]:
-    """The figures in words."""
+def rows(quick: bool) -> Iterator[Row]:
+    """Wake-ups between replicas, queries, and one that is killed."""
     try:
         with running() as cluster:
-            found = anyio.run(measure, cluster.create(), rounds)
+            found = anyio.run(measure, cluster.create(), 5 if quick else 20)
+            killed = None if quick else anyio.run(killed_under_load, cluster, cluster.create())
     except NoPostgres as error:
-        return [f"not measured: {error}"]
+        yield Row("three replicas", None, spread=str(error))
+        return
     (here, here_p95), (elsewhere, elsewhere_p95) = found.here, found.elsewhere
-    return [
-        f"a callback ends a wait at the same replica after {here * 1000:.0f} ms (p95 {here_p95 * 1000:.0f}), "
-        f"at another after {elsewhere * 1000:.0f} ms (p95 {elsewhere_p95 * 1000:.0f})",
-        f"without callbacks, a task costs {found.queries_of_one:.1f} queries if it is waited for at one replica, "
-        f"{found.queries_of_three:.1f} if at all three",
-    ]
+    p95 = f"p95 {elsewhere_p95 * 1000:.0f} ms, at the same {here_p95 * 1000:.0f} ms"
+    compared_to = f"at the same replica: {here * 1000:.1f} ms"
+    yield Row("a callback wakes a wait at another replica after", elsewhere * 1000, "ms", compared_to, spread=p95)
+    yield Row(
+        "queries a task that is waited for at all three, without callbacks",
+        found.queries_of_three,
+        compared_to=f"waited for at one: {found.queries_of_one:.2f}",
+    )
+    if killed is not None:
+        twice = sum(count > 1 for count in killed.submits_by_prompt.values())
+        lost = len(set(killed.made) - set(killed.kept))
+        slowest = max(killed.lags)
+        target = TAKEN_OVER_SECONDS
+        yield Row("one of three killed under load: longest lag", slowest, "s", target=target)
+        of = f"of {len(killed.made)} tasks"
+        yield Row("one of three killed under load: posted twice", twice, "", of, "=", 0)
+        yield Row("one of three killed under load: lost", lost, "", of, "=", 0)

@@ -8,52 +8,32 @@ from __future__ import annotations
 import math
 import random
 import socket
-import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 
 import anyio
+import httpx
 from mcp.client import Client
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.sandbox import Sandbox
 from nano_banana_mcp.sandbox.server import serve_sandbox
+from tests.benchmarks.detection import FIXED_SECONDS
+from tests.benchmarks.figures import Row, Trade
+from tests.benchmarks.sharing import LOST, Noticed, promises
 from tests.http.test_serve import at, served
-from tests.support.clients import facts
+from tests.support.clients import KEY, facts
 
 MEDIAN_SECONDS = 3.0
 SIGMA = 0.4
 AT_ONCE = 60
 ONE_BY_ONE = 20
 
-TARGET_LAG_SECONDS = 0.05
-TARGET_QUERIES = 1.2
-TARGET_LAG_WITH_SOME_LOST_SECONDS = 5.0
-TARGET_RATIO_WITH_ALL_LOST = 1.1
-
 Pictures = list[tuple[float, bool]]
 """How many seconds each takes, and whether its callback is lost."""
-
-
-@dataclass(frozen=True)
-class Noticed:
-    """Seconds from each picture's end to the answer of the call that waited for it, and queries a task."""
-
-    lags: list[float]
-    queries: float
-
-    @property
-    def mean(self) -> float:
-        """Mean lag."""
-        return statistics.fmean(self.lags)
-
-    @property
-    def p95(self) -> float:
-        """The lag that 95 % do not exceed."""
-        return sorted(self.lags)[math.ceil(0.95 * len(self.lags)) - 1]
 
 
 def pictures(count: int, *, lost: int = 0) -> Pictures:
@@ -74,11 +54,8 @@ async def measure(wanted: Pictures, *, webhook: bool, at_once: bool) -> Noticed:
             prompt = f"cat {number} sandbox:seconds={seconds}{' sandbox:callback=lost' if lost else ''}"
             task_id = facts(await client.call_tool("generate_image", {"prompt": prompt}))["task_id"]
             done = facts(await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 120}))
-            answered = time.monotonic()
+            lags.append(_lag(sandbox, task_id))
             assert done["status"] == "success", done
-            task = sandbox.store.find(task_id)
-            assert task is not None
-            lags.append(answered - (task.born + task.directives.seconds))
 
         async with anyio.create_task_group() as group:
             for number, (seconds, lost) in enumerate(wanted):
@@ -86,7 +63,7 @@ async def measure(wanted: Pictures, *, webhook: bool, at_once: bool) -> Noticed:
                     group.start_soon(one, number, seconds, lost)
                 else:
                     await one(number, seconds, lost)
-        return Noticed(lags, sandbox.stats.queries / len(wanted))
+        return Noticed(tuple(lags), sandbox.stats.queries / len(wanted))
 
 
 @asynccontextmanager
@@ -101,35 +78,80 @@ async def _running(webhook: bool) -> AsyncIterator[tuple[Sandbox, Client]]:
                     yield sandbox, client
 
 
-async def report() -> AsyncIterator[str]:
-    """The comparison, line by line."""
-    yield f"{'':36} {'p50 lag':>8} {'p95 lag':>8} {'mean':>8} {'queries':>8}"
-    for name, count, at_once in (
-        (f"{AT_ONCE} at once", AT_ONCE, True),
-        (f"{ONE_BY_ONE} one by one", ONE_BY_ONE, False),
+async def ask_every(interval: float, wanted: Pictures) -> Noticed:
+    """Make them at once, and ask for each at a fixed interval, without any server between: a bare client."""
+    lags: list[float] = []
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with (
+        serve_sandbox(SandboxConfig()) as sandbox,
+        httpx.AsyncClient(base_url=sandbox.url, headers=headers, trust_env=False) as http,
     ):
-        alone = await measure(pictures(count), webhook=False, at_once=at_once)
-        yield _line(f"{name}, polling alone", alone, "")
-        found = await measure(pictures(count), webhook=True, at_once=at_once)
-        yield _line(f"{name}, webhook", found, f"p95 ≤ {TARGET_LAG_SECONDS} s, queries ≤ {TARGET_QUERIES}")
-        found = await measure(pictures(count, lost=10), webhook=True, at_once=at_once)
-        yield _line(f"{name}, 10 % lost", found, f"p95 ≤ {TARGET_LAG_WITH_SOME_LOST_SECONDS:g} s")
-        found = await measure(pictures(count, lost=1), webhook=True, at_once=at_once)
-        limit = TARGET_RATIO_WITH_ALL_LOST * alone.mean
-        yield _line(f"{name}, all lost", found, f"mean ≤ {limit:.2f} s")
+
+        async def one(seconds: float) -> None:
+            order = {"model": "google/gempix2", "prompt": f"cat sandbox:seconds={seconds}"}
+            task_id = (await http.post("/api/image/gen", json=order)).json()["data"]["task_id"]
+            status = ""
+            while status != "success":
+                await anyio.sleep(interval)
+                answer = await http.get("/api/task/query", params={"task_id": task_id})
+                status = answer.json()["data"]["status"]
+            lags.append(_lag(sandbox, task_id))
+
+        async with anyio.create_task_group() as group:
+            for seconds, _ in wanted:
+                group.start_soon(one, seconds)
+        return Noticed(tuple(lags), sandbox.stats.queries / len(wanted))
 
 
-def _line(name: str, found: Noticed, target: str) -> str:
-    median = statistics.median(found.lags)
-    figures = f"{median:8.3f} {found.p95:8.3f} {found.mean:8.3f} {found.queries:8.2f}"
-    return f"{name:36} {figures}{f'  (target {target})' if target else ''}"
+async def side_by_side(running: Mapping[str, Callable[[], Awaitable[Noticed]]]) -> dict[str, Noticed]:
+    """All of them at the same time: little to do for any."""
+    found: dict[str, Noticed] = {}
+
+    async def run(name: str, measure: Callable[[], Awaitable[Noticed]]) -> None:
+        found[name] = await measure()
+
+    async with anyio.create_task_group() as group:
+        for name, measure in running.items():
+            group.start_soon(run, name, measure)
+    return {name: found[name] for name in running}
 
 
-async def show() -> None:
-    """Print the comparison as it comes."""
-    async for line in report():
-        print(line, flush=True)
+def scenarios(count: int, *, at_once: bool) -> Mapping[str, Callable[[], Awaitable[Noticed]]]:
+    """Polling alone, and a webhook of whose callbacks none, some and all are lost."""
+    alone = {"polling alone": partial(measure, pictures(count), webhook=False, at_once=at_once)}
+    return alone | {
+        name: partial(measure, pictures(count, lost=lost), webhook=True, at_once=at_once)
+        for lost, name in LOST.items()
+        if lost <= 10
+    }
 
 
-if __name__ == "__main__":
-    anyio.run(show)
+def rows(quick: bool) -> Iterator[Row | Trade]:
+    """Sixty at once, and twenty one by one."""
+    # With sixty at once there is much to do: one scenario after another.
+    count = 20 if quick else AT_ONCE
+    running = scenarios(count, at_once=True)
+    found = anyio.run(side_by_side, running) if quick else {name: anyio.run(run) for name, run in running.items()}
+    intervals = {f"fixed {seconds} s": partial(ask_every, seconds, pictures(count)) for seconds in FIXED_SECONDS}
+    fixed = anyio.run(side_by_side, intervals)
+    yield from (_trade(name, None, one) for name, one in fixed.items())
+    yield from (_trade(name, True, one) for name, one in found.items())
+    others = "".join(f", {name}: {one.p95:.2f}" for name, one in fixed.items())
+    yield from promises(f"{MEDIAN_SECONDS:g} s, {count} at once", found, others, loopback=True)
+    for name, one in fixed.items():
+        yield Row(f"{MEDIAN_SECONDS:g} s, {count} at once, {name}: queries a task", one.queries, "", "a bare client")
+    if not quick:
+        found = anyio.run(side_by_side, scenarios(ONE_BY_ONE, at_once=False))
+        yield from (_trade(name, False, one) for name, one in found.items())
+        yield from promises(f"{MEDIAN_SECONDS:g} s, {ONE_BY_ONE} one by one", found, loopback=True)
+
+
+def _trade(name: str, at_once: bool | None, found: Noticed) -> Trade:
+    return Trade(MEDIAN_SECONDS, name, at_once, True, found.lag, found.p95, found.queries)
+
+
+def _lag(sandbox: Sandbox, task_id: str) -> float:
+    answered = time.monotonic()
+    task = sandbox.store.find(task_id)
+    assert task is not None
+    return answered - (task.born + task.directives.seconds)

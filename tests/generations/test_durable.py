@@ -25,6 +25,7 @@ from nano_banana_mcp.generations.sqlite import FILE_NAME, SqliteLedger
 from nano_banana_mcp.images.picture import Picture
 from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.storage import open_ledger
+from tests.generations.crowd import Shared, share_one_ledger
 from tests.generations.test_ledger import intent, succeeded
 
 PNG = Picture(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
@@ -328,49 +329,8 @@ async def test_a_look_that_changes_nothing_is_not_written(tmp_path: Path) -> Non
     await ledger.aclose()
 
 
-async def test_twenty_processes_share_one_ledger_without_an_error_or_a_lost_row(tmp_path: Path) -> None:
-    program = """
-import asyncio, sys
-from dataclasses import replace
-from pathlib import Path
-from nano_banana_mcp.generations import schema, sqlite
-from nano_banana_mcp.generations.durable import DurableLedger
-from nano_banana_mcp.generations.models import Generation, Status, new_intent_id
-
-async def main(number):
-    ledger = DurableLedger(Path(sys.argv[1]))
-    for task in range(50):
-        known = await ledger.begin(Generation(new_intent_id(), prompt="p", model="m", created_at=float(task)))
-        accepted = known.accepted(f"ta-{number}-{task}", 1.0)
-        await ledger.save(accepted)
-        await ledger.save(replace(accepted, status=Status.SUCCESS, finished_at=2.0))
-    assert ledger.problem is None, ledger.problem
-    await ledger.aclose()
-
-import os
-children = []
-for number in range(20):
-    pid = os.fork()
-    if pid == 0:
-        asyncio.run(main(number))
-        os._exit(0)
-    children.append(pid)
-codes = [os.waitpid(pid, 0)[1] for pid in children]
-assert codes == [0] * 20, codes
-"""
-    ended = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "state")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    disk = SqliteLedger(tmp_path / "state")
-    everything = disk.recent(10_000)
-    assert len({known.task_id for known in everything}) == 1_000
-    assert {known.status for known in everything} == {Status.SUCCESS}
-    disk.close()
+def test_twenty_processes_share_one_ledger_without_an_error_or_a_lost_row(tmp_path: Path) -> None:
+    assert share_one_ledger(tmp_path / "state") == Shared(errors=0, finished=1_000)
 
 
 def test_pruning_drops_what_ended_long_ago_and_never_what_is_open(tmp_path: Path) -> None:

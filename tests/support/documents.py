@@ -1,4 +1,4 @@
-"""The tables in the documents that are made from the code.
+"""The tables in the documents that are made from the code, and the page that is made from measured figures.
 
 ``python -m tests.support.documents`` rewrites them; a test fails where they are out of date.
 """
@@ -64,3 +64,6 @@ def renewed(text: str) -> str:
 if __name__ == "__main__":
     for document in DOCUMENTS:
         document.write_text(renewed(document.read_text(encoding="utf-8")), encoding="utf-8")
+    from tests.benchmarks import page
+
+    page.write()

@@ -139,3 +139,15 @@ async def in_state(state: State, browser: Browser, theme: str = "light", **optio
             await host.call("generate_image", state.arguments)
         await state.then(host)
         yield host
+
+
+async def first_paint(browser: Browser) -> float:
+    """Milliseconds to the first contentful paint of a view that waits for its picture."""
+    async with in_state(STATES[0], browser) as host:
+        found: float = await host.frame.evaluate(
+            """new Promise(done => new PerformanceObserver(list => {
+                 const [paint] = list.getEntriesByName("first-contentful-paint");
+                 if (paint) done(paint.startTime);
+               }).observe({ type: "paint", buffered: true }))"""
+        )
+        return found

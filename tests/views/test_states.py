@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.views.host import NARROW, SCREENSHOTS, USUAL, WIDE, Host
-from tests.views.states import PROMPT, STATES, State, in_state
+from tests.views.states import PROMPT, STATES, State, first_paint, in_state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -111,16 +111,6 @@ async def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
 
 async def test_the_first_paint_comes_at_once(browser: Browser) -> None:
     """The best of several: what else the machine does is not the page's fault."""
-    times = []
-    for _ in range(5):
-        async with in_state(STATES[0], browser) as host:
-            times.append(
-                await host.frame.evaluate(
-                    """new Promise(done => new PerformanceObserver(list => {
-                         const [paint] = list.getEntriesByName("first-contentful-paint");
-                         if (paint) done(paint.startTime);
-                       }).observe({ type: "paint", buffered: true }))"""
-                )
-            )
+    times = [await first_paint(browser) for _ in range(5)]
     print(f"\nfirst contentful paint of the view: {', '.join(f'{one:.0f}' for one in sorted(times))} ms (target < 200)")
     assert min(times) < 200
