@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests bench crash pins clean
+.PHONY: help demo test lint format types contract tests bench crash torture pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -55,6 +55,10 @@ bench: .venv/.dev ## the figures, each against what it is compared to, from one 
 
 crash: .venv/.dev ## kill -9 and disconnects at every point of a submit, 100 rounds each
 	CRASH_ROUNDS=100 $(BIN)/pytest -s tests/crash
+
+TORTURE ?= --long
+torture: .venv/.dev ## break it: faults, kill -9, 100,000 odd requests, ten minutes of load (TORTURE=--quick: minutes)
+	$(BIN)/python -m tests.torture $(TORTURE)
 
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt
