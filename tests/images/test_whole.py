@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nano_banana_mcp.images.errors import PictureUnavailable
-from nano_banana_mcp.images.whole import breaks_off
+from nano_banana_mcp.images.picture import breaks_off
 
 from .conftest import NewFetcher
 from .internet import Host

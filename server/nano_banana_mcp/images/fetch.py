@@ -18,10 +18,17 @@ from nano_banana_mcp import __version__
 from nano_banana_mcp.images.addresses import is_public
 from nano_banana_mcp.images.connection import Connector, ConnectTo, unavailable
 from nano_banana_mcp.images.errors import AddressRefused, NotAPicture, PictureUnavailable
-from nano_banana_mcp.images.picture import MAX_BYTES, MAX_PIXELS, Picture, picture_of, require_picture, too_many_bytes
+from nano_banana_mcp.images.picture import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    Picture,
+    breaks_off,
+    picture_of,
+    require_picture,
+    too_many_bytes,
+)
 from nano_banana_mcp.images.sniff import HEAD_BYTES
 from nano_banana_mcp.images.target import Target
-from nano_banana_mcp.images.whole import breaks_off
 from nano_banana_mcp.tracing import answered, request_span
 
 if TYPE_CHECKING:
