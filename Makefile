@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests bench bench-docs crash interop metadata bundle dist pins clean
+.PHONY: help demo test lint format types contract tests bench bench-docs crash torture interop metadata bundle dist pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -78,6 +78,10 @@ bundle: .venv/.dev ## dist/…mcpb, to be opened with Claude Desktop
 
 dist: .venv/.dev ## all that a release has, with checksums: the same bytes each time
 	$(BIN)/python packaging/artefacts.py dist
+
+TORTURE ?= --long
+torture: .venv/.dev ## break it: faults, kill -9, 100,000 odd requests, ten minutes of load (TORTURE=--quick: minutes)
+	$(BIN)/python -m tests.torture $(TORTURE)
 
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt

@@ -69,6 +69,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     handler.addFilter(_carry)
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.getLevelName(level), logging.INFO))
@@ -115,6 +116,12 @@ def _concealed(value: Any) -> Any:
     text = str(value)
     safe = without_secrets(text)
     return value if safe == text else safe
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """The SDK logs a client that leaves amid its own request as an error of the server, with a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__name__ != "ClientDisconnect"  # by name: Starlette is not imported over stdio
 
 
 def _carry(record: logging.LogRecord) -> bool:

@@ -25,9 +25,13 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
 
+    @property
+    def pem(self) -> str:
+        """What a client has to trust."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+
     def client_context(self) -> ssl.SSLContext:
-        pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
-        return ssl.create_default_context(cadata=pem)
+        return ssl.create_default_context(cadata=self.pem)
 
     def server_context(self, folder: Path, names: list[str], addresses: list[str]) -> ssl.SSLContext:
         """The context of a server that may call itself by these names."""

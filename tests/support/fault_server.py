@@ -14,6 +14,7 @@ a reset would reach the other side as an orderly end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -84,6 +85,15 @@ class Connection:
         except OSError:
             return False
 
+    async def peek(self) -> bytes:
+        """What of a request has arrived, as far as it can be seen without taking it."""
+        if not await self.readable():
+            return self._ahead
+        try:
+            return self._ahead or self._sock.recv(65536, socket.MSG_PEEK)
+        except OSError:
+            return b""
+
     async def read(self) -> Request | None:
         """Read one request, as far as it arrives, and record it."""
         raw = self._ahead
@@ -122,6 +132,19 @@ class Connection:
             except OSError:
                 return False
         return True
+
+    async def take(self, most: int) -> bytes:
+        """Up to so many bytes of a request, which is not recorded."""
+        await self.readable()
+        try:
+            return self._sock.recv(most)
+        except OSError:
+            return b""
+
+    def send_no_more(self) -> None:
+        """Half-close: the other side reads an end, and may go on to send."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
     async def other_side_ends(self) -> None:
         """Wait until the other side closes or resets."""

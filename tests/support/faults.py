@@ -151,6 +151,29 @@ def wrong_length(body: Body, by: int) -> Step:
     return step
 
 
+def half_closed(data: bytes = b"") -> Step:
+    """Read the request, send these bytes, say that no more will come, and stay until the other side ends."""
+
+    async def step(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(data)
+        connection.send_no_more()
+        await connection.other_side_ends()
+        connection.close()
+
+    return step
+
+
+def reset_amid_reading(most: int) -> Step:
+    """Take so many bytes of the request, then RST."""
+
+    async def step(connection: Connection) -> None:
+        await connection.take(most)
+        connection.reset()
+
+    return step
+
+
 def never_answer() -> Step:
     """Read the request and say nothing until the other side gives up."""
 

@@ -203,3 +203,12 @@ async def test_of_a_task_made_elsewhere_that_cannot_be_asked_for_nothing_is_clai
         result = await client.call_tool("wait_for_image", {"task_id": "ta-of-someone", "timeout_seconds": 1})
         assert facts(result)["status"] == "unknown"
         assert "wait_for_image" in facts(result)["next_step"]
+
+
+async def test_a_tool_that_is_none_is_told_with_those_that_are_and_not_at_any_length() -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        result = await client.call_tool("make_picture" * 10_000, {})
+        assert result.is_error
+        assert "generate_image" in text(result)
+        assert "read_picture" not in text(result)
+        assert len(text(result)) < 300

@@ -51,6 +51,11 @@ def resource_error(cause: BaseException | None, uri: str) -> ResourceError | Non
     return None
 
 
+def unknown_tool(name: str, known: Iterable[str]) -> ToolError:
+    """An error for a tool that is none of ours; the SDK's would repeat a name of any length."""
+    return ToolError(f"There is no tool {name[:80]!r}. There are: {', '.join(known)}. Nothing was sent.")
+
+
 def unknown_arguments(given: Mapping[str, Any], known: Iterable[str]) -> ToolError | None:
     """An error for arguments that no tool has: a misspelt one would be paid for and not heeded."""
     names = list(known)

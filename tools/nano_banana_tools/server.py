@@ -11,6 +11,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     INTERNAL_ERROR,
@@ -40,6 +41,7 @@ from nano_banana_tools.context import principal
 from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
 from nano_banana_tools.subscriptions import Listening, OwnedBus, SessionSubscriptions
+from nano_banana_tools.unreadable import Readable
 
 INSTRUCTIONS = (
     "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
@@ -78,7 +80,7 @@ class ImageServer(MCPServer[Studio]):
                 yield self._studio
                 self._sessions.tasks.cancel_scope.cancel()
 
-        served = tools()
+        served = self._served = tools()
         super().__init__(
             "nano-banana-mcp",
             title="Nano Banana",
@@ -111,6 +113,13 @@ class ImageServer(MCPServer[Studio]):
         """The studio, while serving."""
         assert self._studio is not None, "resources are read while serving"
         return self._studio
+
+    async def run_stdio_async(self) -> None:
+        """As the SDK's, and what cannot be read is answered."""
+        async with stdio_server() as (received, answers):
+            await self._lowlevel_server.run(
+                Readable(received, answers), answers, self._lowlevel_server.create_initialization_options()
+            )
 
     async def settled(self) -> None:
         """Return when every submit that is under way is recorded."""
@@ -153,7 +162,11 @@ class ImageServer(MCPServer[Studio]):
         tool = self._tool_manager.get_tool(name)
         try:
             self._count_call()
-            if tool is not None and (error := boundary.unknown_arguments(arguments, tool.parameters["properties"])):
+            if tool is None:
+                raise boundary.unknown_tool(
+                    name, (each.name for each in self._served if each.meta != views.FOR_THE_VIEW)
+                )
+            if error := boundary.unknown_arguments(arguments, tool.parameters["properties"]):
                 raise error
             return await super().call_tool(name, arguments, context)
         except LimitReached as error:

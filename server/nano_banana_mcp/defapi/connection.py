@@ -87,7 +87,8 @@ class Connection:
                     return Answer(response.status_code, bytes(received), response.headers.get("retry-after"))
         except TimeoutError:
             why = f"no answer within {seconds:g} s"
-        except (httpx.RequestError, httpx.InvalidURL) as error:
+        # A TLS stream that breaks in the middle may surface as it is, an SSLError, which is an OSError.
+        except (httpx.RequestError, httpx.InvalidURL, OSError) as error:
             why = _why(error)
         # Outside the handlers: httpx's errors hold the request, and with it the key.
         raise Broken(why, sent=bool(sent), received=bytes(received))
@@ -155,8 +156,17 @@ class _Sent:
 
 
 def _why(error: Exception) -> str:
+    import ssl
+
     import httpx
 
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return "its certificate is not trusted here (SSL_CERT_FILE names authorities to trust)"
+        if isinstance(cause, ssl.SSLError):
+            return "TLS broke"
+        cause = cause.__cause__ or cause.__context__
     known: tuple[tuple[type[Exception], str], ...] = (
         (httpx.ConnectTimeout, "connecting took too long"),
         (httpx.ConnectError, "the connection was refused or the name does not resolve"),

@@ -18,7 +18,15 @@ from nano_banana_mcp import __version__
 from nano_banana_mcp.images.addresses import is_public
 from nano_banana_mcp.images.connection import Connector, ConnectTo, unavailable
 from nano_banana_mcp.images.errors import AddressRefused, NotAPicture, PictureUnavailable
-from nano_banana_mcp.images.picture import MAX_BYTES, MAX_PIXELS, Picture, picture_of, require_picture, too_many_bytes
+from nano_banana_mcp.images.picture import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    Picture,
+    breaks_off,
+    picture_of,
+    require_picture,
+    too_many_bytes,
+)
 from nano_banana_mcp.images.sniff import HEAD_BYTES
 from nano_banana_mcp.images.target import Target
 from nano_banana_mcp.tracing import answered, request_span
@@ -175,7 +183,10 @@ class PictureFetcher:
             raise NotAPicture(f"{source} is compressed, which was not asked for.", hint="Use another URL.")
         if int(headers.get("content-length", "0")) > self._max_bytes:  # h11 has seen to it that it is a number
             raise too_many_bytes(source, self._max_bytes)
-        return picture_of(await self._read_body(response, source), source=source, max_pixels=self._max_pixels)
+        picture = picture_of(await self._read_body(response, source), source=source, max_pixels=self._max_pixels)
+        if breaks_off(picture.data, picture.mime_type):  # kept, it would stay broken for ever
+            raise PictureUnavailable(f"{source} breaks off in the middle of the picture.")
+        return picture
 
     async def _read_body(self, response: httpx.Response, source: str) -> bytes:
         body = io.BytesIO()
