@@ -71,7 +71,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     handler.addFilter(_carry)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(logging.getLevelName(level), logging.INFO))
+    root.setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
     for name in _OURS:
         logging.getLogger(name).setLevel(level)
     for name, least in _LEAST.items():

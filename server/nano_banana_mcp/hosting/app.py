@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -98,7 +100,7 @@ async def _alive(_: Request) -> Response:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-def _readiness(server: ImageServer):  # type: ignore[no-untyped-def]  # Starlette's endpoint type is private
+def _readiness(server: ImageServer) -> Callable[[Request], Awaitable[Response]]:
     async def ready(_: Request) -> Response:
         problem = await server.not_ready()
         if problem is None:
