@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests snapshots mutants bench crash pins clean
+.PHONY: help demo test lint format types contract tests snapshots mutants sbom audit bench crash pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -27,6 +27,10 @@ endif
 
 .venv/.mutation: $(SOURCES)
 	$(call install,.[dev,mutation])
+	@touch $@ .venv/.dev .venv/.runtime
+
+.venv/.supply: $(SOURCES)
+	$(call install,.[dev,supply])
 	@touch $@ .venv/.dev .venv/.runtime
 
 # The prompt goes through the environment: it may hold quotes.
@@ -61,6 +65,12 @@ snapshots: .venv/.dev ## renew what is kept of tools, resources and prompts, and
 
 mutants: .venv/.mutation ## change what must not be wrong, bit by bit, and see whether a test notices
 	nice -n 10 $(BIN)/python -m tests.mutation
+
+sbom: .venv/.supply ## the bill of materials of a plain install, as CycloneDX, into dist/
+	$(BIN)/python -m tests.support.supply sbom
+
+audit: .venv/.supply ## ask the public advisories about every pin, where they can be reached
+	$(BIN)/python -m tests.support.supply audit
 
 bench: .venv/.dev ## the figures, each against what it is compared to, from one run
 	$(BIN)/python -m tests.benchmarks
