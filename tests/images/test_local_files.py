@@ -314,7 +314,7 @@ def test_a_race_of_links_leaks_nothing(files: LocalFiles, allowed: Path) -> None
     assert refused > 0
 
 
-WORDS = {
+WORDS: dict[Callable[[Path], str], str] = {
     link_folder: "its path leads through a link, or through something that is no folder",
     no_folder: "its path leads through a link, or through something that is no folder",
     no_file: "there is no such file",
@@ -353,7 +353,7 @@ def test_without_the_walk_a_file_that_changes_meanwhile_is_refused_and_nothing_s
             victim.unlink()
         return descriptors[-1]
 
-    monkeypatch.setattr(local_files.os, "open", opening)
+    monkeypatch.setattr(os, "open", opening)
     with pytest.raises(FileRefused) as caught:
         LocalFiles([allowed]).read(str(victim))
     monkeypatch.undo()

@@ -73,14 +73,14 @@ def closure(requirements: list[str]) -> dict[str, str]:
 
 def licence_of(name: str) -> str:
     """The licence that an installed package declares; empty where it declares none that is understood."""
-    about = distribution(name).metadata
-    if expression := about.get("License-Expression"):
+    about = distribution(name).metadata.json
+    if expression := about.get("license_expression"):
         return str(expression)
-    for classifier in about.get_all("Classifier", []):
+    for classifier in about.get("classifier", []):
         kind, _, licence = str(classifier).rpartition(" :: ")
         if kind.startswith("License") and licence in _CLASSIFIED:
             return _CLASSIFIED[licence]
-    said = str(about.get("License", ""))
+    said = str(about.get("license", ""))
     return {"MIT License": "MIT", "Apache License 2.0": "Apache-2.0"}.get(said, said if said in COMPATIBLE else "")
 
 
