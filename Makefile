@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests bench bench-docs crash torture interop metadata bundle dist pins clean
+.PHONY: help demo test lint format types contract tests snapshots mutants sbom audit bench bench-docs crash torture interop metadata bundle dist pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -30,6 +30,14 @@ compile = $(BIN)/python -m compileall -q server tools
 	$(compile)
 	@touch $@ .venv/.runtime
 
+.venv/.mutation: $(SOURCES)
+	$(call install,.[dev,mutation])
+	@touch $@ .venv/.dev .venv/.runtime
+
+.venv/.supply: $(SOURCES)
+	$(call install,.[dev,supply])
+	@touch $@ .venv/.dev .venv/.runtime
+
 # The prompt goes through the environment: it may hold quotes.
 demo: export PROMPT := $(value PROMPT)
 demo: .venv/.runtime ## make a picture: a real client, a real server process (sandbox without a key)
@@ -54,6 +62,20 @@ contract: .venv/.dev ## which room may import which
 tests: .venv/.dev ## pytest, several processes: most tests wait for clocks and sockets
 	@tests/support/install_postgres.sh
 	$(BIN)/pytest -n 4 --dist worksteal
+
+snapshots: .venv/.dev ## renew what is kept of tools, resources and prompts, and the documents' tables: then read the diff
+	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/test_contract.py tests/tools/test_prompts.py
+	$(BIN)/python -m tests.support.documents
+	git --no-pager diff --stat -- tests/snapshots README.md CONTRIBUTING.md docs
+
+mutants: .venv/.mutation ## change what must not be wrong, bit by bit, and see whether a test notices
+	nice -n 10 $(BIN)/python -m tests.mutation
+
+sbom: .venv/.supply ## the bill of materials of a plain install, as CycloneDX, into dist/
+	$(BIN)/python -m tests.support.supply sbom
+
+audit: .venv/.supply ## ask the public advisories about every pin, where they can be reached
+	$(BIN)/python -m tests.support.supply audit
 
 # BENCH: options, such as --quick or --only cold-start,load
 bench: .venv/.dev ## every figure that is promised, beside its target, from one run (BENCH="--quick" for few rounds)

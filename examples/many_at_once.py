@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 from mcp.client import Client
+from mcp.types import TextContent
 
 from connection import server
 
@@ -21,7 +22,7 @@ async def wait(client: Client, task_id: str) -> dict[str, Any]:
         result = await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 45})
         facts: dict[str, Any] | None = result.structured_content
         if facts is None:
-            raise RuntimeError(result.content[0].text)  # type: ignore[union-attr]  # errors are text
+            raise RuntimeError("\n".join(item.text for item in result.content if isinstance(item, TextContent)))
         if facts["finished"]:
             return facts
 

@@ -8,6 +8,7 @@ import sys
 
 import anyio
 from mcp.client import Client
+from mcp.types import BlobResourceContents, TextContent
 
 from connection import server
 
@@ -20,7 +21,7 @@ async def main(prompt: str) -> None:
     async with Client(server()) as client:
         made = await client.call_tool("generate_image", {"prompt": prompt})
         if made.is_error or made.structured_content is None:
-            raise SystemExit(made.content[0].text)  # type: ignore[union-attr]  # errors are text
+            raise SystemExit("\n".join(item.text for item in made.content if isinstance(item, TextContent)))
         task_id = made.structured_content["task_id"]
         print("task", task_id)
 
@@ -36,7 +37,8 @@ async def main(prompt: str) -> None:
             raise SystemExit(done.structured_content["message"])
         for image in done.structured_content["images"]:
             contents = (await client.read_resource(image["resource_uri"])).contents[0]
-            data = base64.b64decode(contents.blob)  # type: ignore[union-attr]  # pictures are blobs
+            assert isinstance(contents, BlobResourceContents)
+            data = base64.b64decode(contents.blob)
             print("picture", image["url"] or image["resource_uri"], len(data), "bytes", contents.mime_type)
 
 

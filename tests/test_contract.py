@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
 import jsonschema
@@ -16,9 +16,13 @@ from tdqs.parse_tool_definitions import parse_tool_definitions
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from tests.support.clients import client_at, facts
+from tests.support.snapshots import SNAPSHOTS, compare_json, told
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
 NOWHERE = "http://127.0.0.1:9"
+ERAS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
+VERSION = version("nano-banana-mcp")
+
+either_era = pytest.mark.parametrize("mode", ERAS)
 
 
 async def listed(mode: Any = "auto") -> tuple[list[Tool], str]:
@@ -27,20 +31,65 @@ async def listed(mode: Any = "auto") -> tuple[list[Tool], str]:
         return result.tools, result.model_dump_json(by_alias=True, exclude_none=True)
 
 
-async def test_the_tools_are_as_in_their_snapshots() -> None:
-    """After a deliberate change: delete the snapshot, run the tests twice, and read the diff."""
-    written = []
-    for tool in (await listed())[0]:
-        now = json.dumps(tool.model_dump(mode="json", by_alias=True, exclude_none=True), indent=2, ensure_ascii=False)
-        file = SNAPSHOTS / f"{tool.name}.json"
-        if not file.exists():
-            file.write_text(now + "\n", encoding="utf-8")
-            written.append(file.name)
-        assert now + "\n" == file.read_text(encoding="utf-8")
-    assert not written, "these were missing and have been written: read them, then run again"
+@either_era
+async def test_the_tools_are_as_in_their_snapshots(mode: Any) -> None:
+    for tool in (await listed(mode))[0]:
+        compare_json(f"tools/{ERAS[mode]}/{tool.name}.json", told(tool))
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@either_era
+async def test_the_resource_templates_are_as_in_their_snapshot(mode: Any) -> None:
+    async with client_at(NOWHERE, mode=mode) as client:
+        templates = (await client.list_resource_templates()).resource_templates
+    compare_json("resource_templates.json", [told(template) for template in templates])
+
+
+@either_era
+@pytest.mark.parametrize("result", ["url", "data-uri"])
+async def test_listed_pictures_are_of_the_shape_of_their_snapshot(mode: Any, result: str) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, mode=mode) as client:
+        prompt = f"a cat sandbox:result={result}"
+        made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
+        shown = json.dumps([told(resource) for resource in (await client.list_resources()).resources])
+    shown = shown.replace(made["task_id"], "TASK_ID").replace(sandbox.url, "https://pictures.example")
+    compare_json(f"resources-{result}.json", json.loads(shown))
+
+
+@either_era
+async def test_what_the_server_says_of_itself_is_as_in_its_snapshot(mode: Any) -> None:
+    async with client_at(NOWHERE, mode=mode) as client:
+        lists = [
+            await client.list_tools(),
+            await client.list_prompts(),
+            await client.list_resources(),
+            await client.list_resource_templates(),
+        ]
+        contract = {
+            "protocolVersion": client.protocol_version,
+            "serverInfo": told(client.server_info) if client.server_info else None,
+            "instructions": client.instructions,
+            "capabilities": told(client.server_capabilities),
+            "lists": {type(each).__name__: around(told(each)) for each in lists},
+        }
+    assert contract["protocolVersion"] == ERAS[mode]
+    compare_json(f"server-{ERAS[mode]}.json", json.loads(json.dumps(contract).replace(f'"{VERSION}"', '"VERSION"')))
+
+
+def around(answer: dict[str, Any]) -> dict[str, Any]:
+    """What a list says beside its entries."""
+    return {name: value for name, value in answer.items() if not isinstance(value, list)}
+
+
+async def test_there_is_no_snapshot_of_what_is_gone() -> None:
+    tools, _ = await listed()
+    for era in ERAS.values():
+        assert {file.stem for file in (SNAPSHOTS / "tools" / era).iterdir()} == {tool.name for tool in tools}
+    servers = {f"server-{era}.json" for era in ERAS.values()}
+    resources = {"resource_templates.json", "resources-url.json", "resources-data-uri.json"}
+    assert {file.name for file in SNAPSHOTS.glob("*.json")} == servers | resources
+
+
+@either_era
 async def test_all_of_tools_list_fits_in_9000_bytes(mode: Any) -> None:
     assert len((await listed(mode))[1].encode()) <= 9_000
 

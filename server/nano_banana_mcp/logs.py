@@ -72,7 +72,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(logging.getLevelName(level), logging.INFO))
+    root.setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
     for name in _OURS:
         logging.getLogger(name).setLevel(level)
     for name, least in _LEAST.items():

@@ -1,11 +1,11 @@
 """A peer: the same tool on FastMCP, without the banner that it prints otherwise. Its own environment runs this file."""
 
-from fastmcp import FastMCP  # type: ignore[import-not-found, unused-ignore]
+from fastmcp import FastMCP  # type: ignore[import-not-found, unused-ignore]  # it is in an environment of its own
 
 server = FastMCP("echo")
 
 
-@server.tool  # type: ignore[untyped-decorator, unused-ignore]
+@server.tool  # type: ignore[untyped-decorator, unused-ignore]  # as above
 def echo(text: str) -> str:
     """Give back the text."""
     return text

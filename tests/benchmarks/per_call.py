@@ -81,7 +81,7 @@ async def _running(transport: str) -> AsyncIterator[tuple[Client, Client, httpx.
         headers = {"Authorization": f"Bearer {KEY}"}
         http = httpx.AsyncClient(base_url=api, headers=headers, trust_env=False)
         clients = (Client(ours), Client(bare), http)
-        yield tuple([await stack.enter_async_context(client) for client in clients])  # type: ignore[misc]
+        yield tuple([await stack.enter_async_context(client) for client in clients])  # type: ignore[misc]  # three of them
 
 
 def rows(quick: bool) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from anyio.to_thread import run_sync as in_thread
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from nano_banana_mcp.commands import save
 from nano_banana_mcp.sandbox.config import SandboxConfig
@@ -43,7 +44,8 @@ async def test_a_tasks_pictures_are_saved_and_their_paths_printed(how: str, seen
         assert len(paths) == 4
         for path in paths:
             with Image.open(path) as picture:
-                assert picture.text["Task ID"] == task_id  # type: ignore[attr-defined]
+                assert isinstance(picture, PngImageFile)
+                assert picture.text["Task ID"] == task_id
         fetched = sandbox.stats.files
         again = await in_thread(lambda: run(*arguments, settings=settings))
         assert again.stdout == ended.stdout

@@ -132,3 +132,27 @@ def test_retry_after_is_seconds_or_a_date_or_nothing(value: str | None, seconds:
 def test_no_retry_after_whatever_is_more_than_ignored(value: str) -> None:
     seconds = parse_retry_after(value, NOON_SECONDS)
     assert seconds is None or seconds >= 0.0
+
+
+class Longest(random.Random):
+    """Draws the ceiling."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+def test_each_failure_doubles_the_pause_until_the_time_for_pauses_is_spent() -> None:
+    hook = retry.Backoff(Longest())
+    assert [hook(Unreachable("x")) for _ in range(12)] == [1.0, 2.0, 4.0, *[8.0] * 7, False, False]
+    assert (hook.failures, hook.slept) == (12, 79.0)
+
+
+def test_the_time_for_pauses_is_a_retry_after_of_a_minute_with_its_jitter_to_the_last() -> None:
+    hook = retry.Backoff(Longest(), failures=3)
+    assert hook(Busy("x", status=429, retry_after=60.0)) == 68.0
+    assert hook.slept == 68.0
+    assert hook(Unreachable("x")) is False
+
+
+def test_a_pause_after_a_busy_answer_heeds_what_it_asked_for() -> None:
+    assert retry.Backoff(Longest())(Busy("x", status=503, retry_after=7.0)) == 8.0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nano_banana_mcp.generations.durable import DurableLedger
-from nano_banana_mcp.generations.ledger import Ledger, MemoryLedger
+from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.limits import LimitReached, UsageOf
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
 from nano_banana_mcp.images.picture import Picture
@@ -17,61 +15,9 @@ from nano_banana_mcp.images.picture import Picture
 URL = "https://pictures.example/a.png?signature=1"
 
 
-KINDS = ["memory", "disk", "PostgreSQL"]
-READ_BY_ANOTHER = [f"{kind}, read by another process" for kind in KINDS[1:]]
-
-
-@pytest.fixture(params=[*KINDS, *READ_BY_ANOTHER])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
-    kind, _, by_another = request.param.partition(",")
-    if kind == "memory":
-        yield MemoryLedger()
-        return
-    open_another = opener(request, kind, tmp_path / "state")
-    if by_another:
-        yield TwoProcesses(open_another)
-        return
-    durable = open_another()
-    yield durable
-    assert durable.problem is None
-    await durable.aclose()
-
-
-def opener(request: pytest.FixtureRequest, kind: str, folder: Path) -> Callable[[], DurableLedger]:
-    """What opens one and the same ledger again and again."""
-    if kind == "disk":
-        return lambda: DurableLedger(folder)
-    from nano_banana_mcp.generations.shared import SharedLedger
-
-    url = request.getfixturevalue("database")
-    return lambda: SharedLedger(url)
-
-
-class TwoProcesses:
-    """Every call goes to a ledger that is opened afresh, as another process would."""
-
-    problem: str | None = None
-    shared = False
-
-    def __init__(self, open_another: Callable[[], DurableLedger]) -> None:
-        self._open = open_another
-
-    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
-        async def call(*arguments: object) -> object:
-            durable = self._open()
-            try:
-                result = await getattr(durable, name)(*arguments)
-                assert durable.problem is None
-                return result
-            finally:
-                await durable.aclose()
-
-        return call
-
-
-def intent(**values: object) -> Generation:
-    defaults: dict[str, object] = {"prompt": "a 고양이", "model": "m", "api": "sandbox", "created_at": 100.0}
-    return Generation(new_intent_id(), **{**defaults, **values})  # type: ignore[arg-type]
+def intent(**values: Any) -> Generation:
+    defaults: dict[str, Any] = {"prompt": "a 고양이", "model": "m", "api": "sandbox", "created_at": 100.0}
+    return Generation(new_intent_id(), **{**defaults, **values})
 
 
 def succeeded(known: Generation, seconds: float = 30.0) -> Generation:

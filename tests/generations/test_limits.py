@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.limits import LimitReached, Limits, Quotas, day_start
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.settings import load_settings
-from tests.generations.test_ledger import intent, ledger  # noqa: F401 - the fixture
+from tests.generations.test_ledger import intent
 
 NOON = day_start(1_790_000_000.0) + 43_200.0
 
@@ -25,21 +26,21 @@ class Clock:
         return self.now
 
 
-def limited(clock: Clock | None = None, overall: Limits = Limits(), **limits: object) -> Quotas:  # noqa: B008 - frozen
-    return Quotas(Limits(**limits), overall, clock=clock or Clock())  # type: ignore[arg-type]
+def limited(clock: Clock | None = None, overall: Limits = Limits(), **limits: Any) -> Quotas:  # noqa: B008 - frozen
+    return Quotas(Limits(**limits), overall, clock=clock or Clock())
 
 
-async def begin(ledger: Ledger, quotas: Quotas, principal: str = "alice", at: float = NOON) -> Generation:  # noqa: F811
+async def begin(ledger: Ledger, quotas: Quotas, principal: str = "alice", at: float = NOON) -> Generation:
     known = intent(principal=principal, created_at=at)
     return await ledger.begin(known, quotas.check_for(principal))
 
 
-async def end(ledger: Ledger, known: Generation, consumed: str | None, status: Status = Status.SUCCESS) -> None:  # noqa: F811
+async def end(ledger: Ledger, known: Generation, consumed: str | None, status: Status = Status.SUCCESS) -> None:
     accepted = known.accepted(f"ta-{known.intent_id}", known.created_at)
     await ledger.save(replace(accepted, status=status, credits_consumed=consumed, finished_at=known.created_at + 9.0))
 
 
-async def test_one_more_open_task_than_allowed_is_refused_and_not_written(ledger: Ledger) -> None:  # noqa: F811
+async def test_one_more_open_task_than_allowed_is_refused_and_not_written(ledger: Ledger) -> None:
     quotas = limited(open_tasks=2)
     first = await begin(ledger, quotas)
     await begin(ledger, quotas)
@@ -51,20 +52,20 @@ async def test_one_more_open_task_than_allowed_is_refused_and_not_written(ledger
     await begin(ledger, quotas)
 
 
-async def test_all_together_may_be_limited_too(ledger: Ledger) -> None:  # noqa: F811
+async def test_all_together_may_be_limited_too(ledger: Ledger) -> None:
     quotas = limited(overall=Limits(open_tasks=1))
     await begin(ledger, quotas, "alice")
     with pytest.raises(LimitReached, match="All users of this server together"):
         await begin(ledger, quotas, "bob")
 
 
-async def test_an_outcome_that_stays_unknown_does_not_lock_its_caller_out(ledger: Ledger) -> None:  # noqa: F811
+async def test_an_outcome_that_stays_unknown_does_not_lock_its_caller_out(ledger: Ledger) -> None:
     quotas = limited(open_tasks=1)
     await begin(ledger, quotas)
     await begin(ledger, quotas, at=NOON + 3_700.0)
 
 
-async def test_a_budget_counts_what_is_spent_and_what_is_probably_going_to_be(ledger: Ledger) -> None:  # noqa: F811
+async def test_a_budget_counts_what_is_spent_and_what_is_probably_going_to_be(ledger: Ledger) -> None:
     quotas = limited(credits_per_day=Decimal(2))
     await end(ledger, await begin(ledger, quotas), "0.750000")
     await begin(ledger, quotas)
@@ -74,7 +75,7 @@ async def test_a_budget_counts_what_is_spent_and_what_is_probably_going_to_be(le
     assert "0.75 are spent and 0.75 are held for unfinished pictures" in refused.value.message
 
 
-async def test_a_budget_is_renewed_at_midnight_in_utc(ledger: Ledger) -> None:  # noqa: F811
+async def test_a_budget_is_renewed_at_midnight_in_utc(ledger: Ledger) -> None:
     quotas = limited(credits_per_day=Decimal("0.5"))
     late = day_start(NOON) + 86_399.0
     await end(ledger, await begin(ledger, quotas, at=late), "0.5")
@@ -83,21 +84,21 @@ async def test_a_budget_is_renewed_at_midnight_in_utc(ledger: Ledger) -> None:  
     await begin(ledger, quotas, at=late + 2.0)
 
 
-async def test_what_failed_without_credits_costs_nothing(ledger: Ledger) -> None:  # noqa: F811
+async def test_what_failed_without_credits_costs_nothing(ledger: Ledger) -> None:
     quotas = limited(credits_per_day=Decimal("0.5"))
     for _ in range(3):
         await end(ledger, await begin(ledger, quotas), None, Status.FAILED)
     await begin(ledger, quotas)
 
 
-async def test_a_repeated_request_id_is_never_one_too_many(ledger: Ledger) -> None:  # noqa: F811
+async def test_a_repeated_request_id_is_never_one_too_many(ledger: Ledger) -> None:
     quotas = limited(open_tasks=1)
     first = await ledger.begin(intent(principal="alice", request_id="r-1"), quotas.check_for("alice"))
     again = await ledger.begin(intent(principal="alice", request_id="r-1"), quotas.check_for("alice"))
     assert again.intent_id == first.intent_id
 
 
-async def test_a_request_id_belongs_to_its_caller(ledger: Ledger) -> None:  # noqa: F811
+async def test_a_request_id_belongs_to_its_caller(ledger: Ledger) -> None:
     first = await ledger.begin(intent(principal="alice", request_id="r-1"))
     second = await ledger.begin(intent(principal="bob", request_id="r-1"))
     assert first.intent_id != second.intent_id
@@ -106,7 +107,7 @@ async def test_a_request_id_belongs_to_its_caller(ledger: Ledger) -> None:  # no
     assert await ledger.find_request("r-1", "sandbox") is None
 
 
-async def test_each_caller_sees_their_own(ledger: Ledger) -> None:  # noqa: F811
+async def test_each_caller_sees_their_own(ledger: Ledger) -> None:
     first = await ledger.begin(intent(principal="alice"))
     second = await ledger.begin(intent(principal="bob"))
     assert await ledger.recent(10, "alice") == [first]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given
@@ -126,3 +129,69 @@ def test_one_that_is_open_for_long_since_its_callback_was_lost_does_not_make_all
     told = latencies(12.0, 10, seed=1)
     alone, beside = SafetyPace(told, (), 0.05), SafetyPace(told, [300.0], 0.05)
     assert beside.latest == pytest.approx(alone.latest, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("failures", "retry_after", "pause"),
+    [(1, None, 1.0), (2, None, 2.0), (3, None, 4.0), (4, None, 8.0), (5, None, 15.0), (1, 0.5, 1.0), (3, 4.5, 4.5)],
+)
+def test_the_pause_doubles_from_one_second(failures: int, retry_after: float | None, pause: float) -> None:
+    assert schedule.backoff(failures, retry_after) == pause
+    assert schedule.backoff(0, 20.0) == 0.0
+
+
+def integrated(of: Callable[[float], float], low: float, high: float, steps: int = 40_000) -> float:
+    width = (high - low) / steps
+    return sum(of(low + (number + 0.5) * width) for number in range(steps)) * width
+
+
+@pytest.mark.parametrize(
+    ("age", "mean", "sigma"), [(0.0, 0.0, 1.0), (2.0, 1.0, 0.5), (-1.0, 1.0, 0.7), (5.0, 2.0, 0.6)]
+)
+def test_what_is_open_has_the_moments_of_the_normal_distribution_beyond_its_age(
+    age: float, mean: float, sigma: float
+) -> None:
+    normal = NormalDist(mean, sigma)
+    beyond = integrated(normal.pdf, age, age + 12 * sigma)
+    likely = integrated(lambda x: x * normal.pdf(x), age, age + 12 * sigma) / beyond
+    spread = integrated(lambda x: (x - likely) ** 2 * normal.pdf(x), age, age + 12 * sigma) / beyond
+    found = schedule._censored(age, mean, sigma, 0.0)
+    assert found == pytest.approx((1.0, likely, spread), rel=1e-3)
+    for lost in (0.1, 0.9):
+        share = (1 - lost) * beyond / ((1 - lost) * beyond + lost)
+        assert schedule._censored(age, mean, sigma, lost)[0] == pytest.approx(share, rel=1e-3)
+
+
+def test_far_out_the_ratio_goes_on_as_its_asymptote() -> None:
+    near, far = schedule._inverse_mills(6.0), schedule._inverse_mills(6.0001)
+    assert far == pytest.approx(near, rel=5e-3)
+    assert schedule._inverse_mills(40.0) == pytest.approx(40.0 + 1 / 40.0)
+    assert [schedule._inverse_mills(z) for z in (-1.0, 0.0, 3.0)] == pytest.approx(
+        [0.28760, 0.79788, 3.28310], abs=1e-4
+    )
+
+
+def test_so_many_pictures_are_ready_at_the_quantile() -> None:
+    pace = Pace(latencies(12.0, 30, seed=1))
+    for chance in (0.03, 0.5, 0.95):
+        assert pace._done(pace._quantile(chance)) < chance < pace._done(1.0101 * pace._quantile(chance))
+
+
+@pytest.mark.parametrize(("lost", "elapsed"), [(0.05, 0.0), (0.3, 0.0), (1.0, 0.0), (0.3, 14.0), (0.02, 20.0)])
+def test_a_safety_query_is_due_when_the_lag_that_it_saves_is_worth_it(lost: float, elapsed: float) -> None:
+    pace = SafetyPace(latencies(12.0, 30, seed=1), (), lost)
+    likely = pace._parts[0]
+
+    def worth(seconds: float) -> float:
+        return math.sqrt(lost * likely.hazard(seconds) / (2 * schedule.QUERY_COST_SECONDS))
+
+    reached = elapsed + pace._reach(elapsed, 1_000.0)
+    assert integrated(worth, max(elapsed, 0.01), reached) == pytest.approx(1.0, abs=0.15)
+    assert pace._reach(elapsed, 0.5) == 0.5
+
+
+def test_once_most_would_be_ready_a_safety_query_comes_within_a_quarter_of_the_time_waited() -> None:
+    pace = SafetyPace(latencies(12.0, 30, seed=1), (), 0.000_01)
+    assert pace.interval(40.0) == 10.0
+    assert pace.interval(4.0) == pytest.approx(pace.first() - 4.0)
+    assert pace.interval(200.0) == schedule.LONGEST_SAFETY_INTERVAL_SECONDS

@@ -21,7 +21,14 @@ from nano_banana_mcp.defapi.errors import (
 )
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.schedule import Pace, SafetyPace
-from nano_banana_mcp.generations.waiting import MOST_REFUSALS, REPORT_EVERY_SECONDS, Waited, Waiting, waiting_room
+from nano_banana_mcp.generations.waiting import (
+    MOST_OPENED,
+    MOST_REFUSALS,
+    REPORT_EVERY_SECONDS,
+    Waited,
+    Waiting,
+    waiting_room,
+)
 
 
 class Api:
@@ -370,3 +377,109 @@ def test_two_thousand_waits_at_once_all_end() -> None:
 
     api = Api(latency=30.0)
     assert virtually(run) == 2_000
+
+
+def others(number: int, **changed: Any) -> Generation:
+    known = Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0, model="m")
+    return replace(known, **changed)
+
+
+def test_whoever_fits_a_pace_is_told_the_ages_of_what_is_open_of_the_same_model() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            known = [others(1), others(2, submitted_at=1.0), others(3, submitted_at=None), others(4, model="n")]
+            for each in known:
+                group.start_soon(waiting.wait, each, 60.0)
+            await anyio.sleep(5.0)
+            assert sorted(waiting.opened("m")) == pytest.approx([4.0, 5.0])
+            assert waiting.opened("n") == pytest.approx([5.0])
+            assert waiting.opened(None) == []
+            for number in range(10, 10 + 2 * MOST_OPENED):
+                group.start_soon(waiting.wait, others(number), 60.0)
+            await anyio.sleep(0.1)
+            assert len(waiting.opened("m")) == MOST_OPENED
+            group.cancel_scope.cancel()
+
+    api = Api(latency=500.0)
+    virtually(run)
+
+
+def test_what_is_waited_for_is_known_by_its_task_and_by_our_own_id() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            group.start_soon(waiting.wait, FRESH, 60.0)
+            group.start_soon(waiting.wait, Generation("in-2"), 60.0)
+            await anyio.sleep(0.1)
+            assert waiting.watches(FRESH)
+            assert waiting.watches(Generation("in-2", "ta2"))
+            assert not waiting.watches(Generation("in-1", "ta9"))
+            assert not waiting.watches(Generation("in-9", "ta9"))
+            group.cancel_scope.cancel()
+
+    api = Api(latency=500.0)
+    virtually(run)
+
+
+def test_a_change_of_state_is_reported_when_it_is_seen_and_the_time_is_that_of_this_wait() -> None:
+    reports: list[tuple[Status, float, float]] = []
+
+    async def report(generation: Generation, waited: float) -> None:
+        reports.append((generation.status, waited, anyio.current_time()))
+
+    async def run() -> None:
+        await anyio.sleep(100.0)
+        known = replace(FRESH, submitted_at=100.0)
+        async with waiting_room(Api(latency=500.0).ask, unhurried, anyio.current_time) as waiting:
+            await waiting.wait(known, 9.9, report)
+
+    virtually(run)
+    assert [at - 100.0 for _, _, at in reports] == pytest.approx([waited for _, waited, _ in reports])
+    assert [status for status, _, _ in reports][:2] == [Status.PENDING, Status.IN_PROGRESS]
+    assert [waited for _, waited, _ in reports] == pytest.approx([0.0, 2.25, 5.25, 8.25])
+
+
+def test_an_answer_ends_the_row_of_failures() -> None:
+    api = Api(latency=500.0, troubles=dict.fromkeys([0, 1, 3], NoAnswer("gone")))
+    waiting_for(api, timeout=20.0)
+    pauses = [later - earlier - api.round_trip for earlier, later in pairwise(api.asked_at)]
+    assert pauses[1] >= 2.0  # after two failures
+    assert pauses[3] < 2.0  # after one
+
+
+def test_a_task_that_was_asked_for_a_moment_before_the_wait_is_not_asked_for_at_once() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
+            await anyio.sleep(30.0)
+            waiting.tell(replace(FRESH, status=Status.IN_PROGRESS))
+            await waiting.wait(FRESH, 4.0)
+            assert api.asked_at == []
+            await waiting.wait(FRESH, 4.0)
+            assert api.asked_at == [30.0 + Pace().interval(30.0)]
+
+    api = Api(latency=500.0)
+    virtually(run)
+
+
+def test_of_a_task_that_has_ended_no_query_is_remembered() -> None:
+    async def run() -> None:
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
+            await waiting.wait(FRESH, 60.0)
+            assert waiting._last_query == {}
+
+    api = Api(latency=12.0)
+    virtually(run)
+
+
+def test_the_pace_is_asked_for_with_what_is_known_of_the_task() -> None:
+    asked: list[Generation] = []
+
+    async def pace_of(known: Generation) -> Pace:
+        asked.append(known)
+        return Pace()
+
+    async def run() -> None:
+        async with waiting_room(Api().ask, pace_of, anyio.current_time) as waiting:
+            await waiting.wait(FRESH, 60.0)
+
+    virtually(run)
+    assert asked[0] is FRESH

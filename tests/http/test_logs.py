@@ -35,7 +35,7 @@ class Logged(Served):
     def __init__(self, process: subprocess.Popen[str], url: str, lines: list[str]) -> None:
         self.lines = lines
         self.stdout = ""
-        super().__init__(process, url)  # type: ignore[arg-type]
+        super().__init__(process, url)
 
     @property
     def records(self) -> list[dict[str, Any]]:

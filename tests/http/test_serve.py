@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mcp.types import BlobResourceContents, TextResourceContents
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.generations.durable import PROBE_SECONDS, DurableLedger
 from nano_banana_mcp.sandbox.config import SandboxConfig
+from nano_banana_mcp.sandbox.sandbox import Stats
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from nano_banana_mcp.settings import load_settings
 from tests.support.clients import KEY, child, facts
@@ -29,7 +30,7 @@ from tests.support.handshake import INITIALIZE
 class Served:
     """A server process and where it is."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | subprocess.Popen[str], url: str) -> None:
         self.process = process
         self.url = url
         self.root = url.removesuffix("/mcp")
@@ -159,6 +160,10 @@ async def test_a_signal_lets_waiting_calls_answer_with_their_next_step() -> None
             assert await in_thread(lambda: server.process.wait(10)) is not None
 
 
+def charged(wanted: int) -> Callable[[Stats], bool]:
+    return lambda stats: stats.charged >= wanted
+
+
 async def test_a_connection_that_drops_in_the_middle_of_a_submit_does_not_lose_the_task() -> None:
     rounds = 10
     config = SandboxConfig(drip_interval=0.002)
@@ -169,7 +174,7 @@ async def test_a_connection_that_drops_in_the_middle_of_a_submit_does_not_lose_t
                     arguments = {"prompt": f"cat {number} sandbox:submit=drip"}
                     group.start_soon(client.call_tool, "generate_image", arguments)
                     with anyio.fail_after(10):
-                        await sandbox.until(lambda stats, wanted=number: stats.charged >= wanted)  # type: ignore[misc]
+                        await sandbox.until(charged(number))
                     group.cancel_scope.cancel()
             async with Client(server.url) as client:
                 with anyio.fail_after(15):

@@ -61,7 +61,10 @@ async def test_the_list_of_tasks_is_told_of_too() -> None:
 async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MCPDeprecationWarning)
-        await (client.unsubscribe_resource if leave else client.subscribe_resource)(uri)
+        if leave:
+            await client.unsubscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
+        else:
+            await client.subscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
 
 
 class Told:

@@ -65,13 +65,16 @@ async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(tmp_path: Pa
         with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path)))) as server:
 
             def answers() -> dict[str, httpx.Response]:
-                given = {name: {"Authorization": f"Bearer {each}".encode("latin-1")} for name, each in wrong.items()}
+                given: dict[str, dict[bytes, bytes]] = {
+                    name: {b"Authorization": f"Bearer {each}".encode("latin-1")} for name, each in wrong.items()
+                }
+                accept = {name.encode(): value.encode() for name, value in ACCEPT.items()}
                 given["no header"] = {}
-                given["nothing"] = {"Authorization": b"Bearer"}
-                given["another scheme"] = {"Authorization": f"Basic {token}".encode()}
-                given["no scheme"] = {"Authorization": token.encode()}
+                given["nothing"] = {b"Authorization": b"Bearer"}
+                given["another scheme"] = {b"Authorization": f"Basic {token}".encode()}
+                given["no scheme"] = {b"Authorization": token.encode()}
                 return {
-                    name: httpx.post(server.url, json=INITIALIZE, headers={**ACCEPT, **headers}, trust_env=False)  # type: ignore[arg-type]
+                    name: httpx.post(server.url, json=INITIALIZE, headers={**accept, **headers}, trust_env=False)
                     for name, headers in given.items()
                 }
 

@@ -83,9 +83,13 @@ async def listening(host: Host, context: ssl.SSLContext | None) -> AsyncIterator
 
 @dataclass
 class Internet:
-    """Names and their addresses, and where every connection ends up. A list of lists is answered one by one."""
+    """Names and their addresses, and where every connection ends up, but those to ports that stay.
+
+    A list of lists is answered one by one.
+    """
 
     lands_at: tuple[str, int]
+    stays: set[int] = field(default_factory=set)
     names: dict[str, list[list[str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     connections: list[tuple[str, int]] = field(default_factory=list)
@@ -97,7 +101,7 @@ class Internet:
 
     def connect_to(self, ip: str, port: int) -> tuple[str, int]:
         self.connections.append((ip, port))
-        return self.lands_at
+        return (ip, port) if port in self.stays else self.lands_at
 
 
 class Trap:

@@ -241,3 +241,21 @@ def test_a_picture_that_is_kept_can_be_read_again(tmp_path: Path) -> None:
     assert kept is not None
     assert kept.mime_type == "image/png"
     assert PictureFolder(tmp_path / "none").read("ta1", 0) is None
+
+
+def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path / "kept")
+    folder.check()
+    assert list(folder.path.iterdir()) == []
+    (folder.path / LINES).write_text("a line\n")
+    folder.check()
+    assert (folder.path / LINES).read_text() == "a line\n"
+    assert [file.name for file in folder.path.iterdir()] == [LINES]
+
+
+def test_lines_that_cannot_be_written_are_found_when_looking(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path)
+    (tmp_path / LINES).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").touch()
+    with pytest.raises(OSError, match=LINES):
+        folder.check()

@@ -312,3 +312,52 @@ def test_a_race_of_links_leaks_nothing(files: LocalFiles, allowed: Path) -> None
     assert leaked == 0
     assert read > 0  # it was a race
     assert refused > 0
+
+
+WORDS: dict[Callable[[Path], str], str] = {
+    link_folder: "its path leads through a link, or through something that is no folder",
+    no_folder: "its path leads through a link, or through something that is no folder",
+    no_file: "there is no such file",
+    folder: "it is no regular file",
+    pipe: "it is no regular file",
+    hard_link: "it has a second name (a hard link), which may be outside; use a copy",
+}
+
+
+@pytest.mark.parametrize("make", WORDS, ids=lambda make: make.__name__)
+def test_a_refusal_names_the_file_and_says_why(files: LocalFiles, allowed: Path, make: Callable[[Path], str]) -> None:
+    reference = make(allowed)
+    with pytest.raises(FileRefused) as caught:
+        files.read(str(allowed / reference))
+    assert caught.value.message == f"The file {reference.rpartition('/')[2]} cannot be read: {WORDS[make]}."
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("moment", ["before it is opened", "after it was opened", "and is gone then"])
+def test_without_the_walk_a_file_that_changes_meanwhile_is_refused_and_nothing_stays_open(
+    moment: str, allowed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_files, "_WALKS", False)
+    victim, other = allowed / "cat.png", allowed / "other.png"
+    other.write_bytes(victim.read_bytes())
+    opened = os.open
+    descriptors = []
+
+    def opening(path: Path, flags: int) -> int:
+        if moment == "before it is opened":
+            other.replace(victim)
+        descriptors.append(opened(path, flags))
+        if moment == "after it was opened":
+            other.replace(victim)
+        if moment == "and is gone then":
+            victim.unlink()
+        return descriptors[-1]
+
+    monkeypatch.setattr(os, "open", opening)
+    with pytest.raises(FileRefused) as caught:
+        LocalFiles([allowed]).read(str(victim))
+    monkeypatch.undo()
+    assert caught.value.message == "The file cat.png cannot be read: it is changing at this moment."
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -109,7 +109,7 @@ async def test_trust_does_not_survive_a_detour_through_the_outside(
     new_fetcher: NewFetcher, host: Host, sandbox: Host, internet: Internet
 ) -> None:
     origin = f"http://127.0.0.1:{sandbox.port}"
-    internet.connect_to = lambda ip, port: (ip, port) if port == sandbox.port else internet.lands_at  # type: ignore[method-assign]
+    internet.stays.add(sandbox.port)
     sandbox.answers |= {"/out": redirect(START), "/in": answer(PNG)}
     host.answers["/start"] = redirect(f"{origin}/in")
     with pytest.raises(AddressRefused):

@@ -109,8 +109,8 @@ def test_transparent_parts_stay_transparent() -> None:
     small = shrunk(saved(image, "PNG"))
     again = opened(small).convert("RGBA")
     assert small.mime_type == "image/webp"
-    assert again.getpixel((40, 20))[3] == 0  # type: ignore[index]
-    assert again.getpixel((200, 100))[3] == 255  # type: ignore[index]
+    assert again.getchannel("A").getpixel((40, 20)) == 0
+    assert again.getchannel("A").getpixel((200, 100)) == 255
     assert close(again.getpixel((200, 100)), BLUE)
 
 
@@ -124,8 +124,8 @@ def test_a_transparent_colour_is_transparent_too(mode: str, options: dict[str, A
     if mode == "P":
         options = {"transparency": image.getpixel((10, 10))}
     again = opened(shrunk(saved(image, "PNG", **options))).convert("RGBA")
-    assert again.getpixel((40, 20))[3] == 0  # type: ignore[index]
-    assert again.getpixel((200, 60))[3] == 255  # type: ignore[index]
+    assert again.getchannel("A").getpixel((40, 20)) == 0
+    assert again.getchannel("A").getpixel((200, 60)) == 255
 
 
 UPRIGHT = {

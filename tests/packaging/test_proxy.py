@@ -151,5 +151,6 @@ def test_the_sample_in_the_documents_is_one_that_caddy_takes(caddy: str, tmp_pat
     )
     assert adapted.returncode == 0, adapted.stderr
     # What both say must stay the same but for the replicas.
-    shared = ("max_size 64MiB", "log_skip /webhooks/*", re.search(r"@served path .*", CADDYFILE)[0])  # type: ignore[index]
+    [served] = re.findall(r"@served path .*", CADDYFILE)
+    shared = ("max_size 64MiB", "log_skip /webhooks/*", served)
     assert all(line in sample and line in CADDYFILE for line in shared)

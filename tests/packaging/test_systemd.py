@@ -36,9 +36,13 @@ def installed(tmp_path: Path) -> Path:
     return unit
 
 
+class AsWritten(ConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
 def service() -> dict[str, str]:
-    parser = ConfigParser(strict=False, interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser = AsWritten(strict=False, interpolation=None)
     parser.read_string(TEXT)
     return dict(parser["Service"])
 

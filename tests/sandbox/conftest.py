@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -16,8 +17,8 @@ def serve() -> Serve:
     """A factory, so that each test owns its `async with`."""
 
     @asynccontextmanager
-    async def serving(directives: str = "", **settings: float | str) -> AsyncIterator[Driver]:
-        config = SandboxConfig(directives=directives, **settings)  # type: ignore[arg-type]
+    async def serving(directives: str = "", **settings: Any) -> AsyncIterator[Driver]:
+        config = SandboxConfig(directives=directives, **settings)
         async with (
             serve_sandbox(config) as sandbox,
             httpx.AsyncClient(base_url=sandbox.url, timeout=5, trust_env=False, verify=False) as client,

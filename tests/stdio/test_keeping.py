@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 from mcp.client import Client
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
@@ -24,8 +25,9 @@ async def test_a_picture_is_saved_and_the_next_is_made_from_it_in_one_call(tmp_p
         [path] = folder.glob("*.png")
         assert facts(made)["message"] == f"Saved as {path}."
         with Image.open(path) as picture:
-            assert picture.text["Description"] == "a lighthouse at dawn"  # type: ignore[attr-defined]
-            assert picture.text["Software"] == "nano-banana-mcp (sandbox)"  # type: ignore[attr-defined]
+            assert isinstance(picture, PngImageFile)
+            assert picture.text["Description"] == "a lighthouse at dawn"
+            assert picture.text["Software"] == "nano-banana-mcp (sandbox)"
         for reference in (facts(made)["images"][0]["resource_uri"], str(path), path.as_uri()):
             arguments = {"prompt": "now make it night", "images": [reference], "wait_seconds": 30}
             result = await client.call_tool("generate_image", arguments)

@@ -92,7 +92,7 @@ class Code:
         return self.scope
 
 
-class _Asked(OAuth2Request):  # type: ignore[misc]
+class _Asked(OAuth2Request):  # type: ignore[misc]  # authlib has no types
     def __init__(self, request: Request, values: dict[str, str]) -> None:
         super().__init__(request.method, str(request.url), headers=request.headers)
         self.payload = BasicOAuth2Payload(values)
@@ -106,7 +106,7 @@ class _Asked(OAuth2Request):  # type: ignore[misc]
         return self.payload.data
 
 
-class _Codes(AuthorizationCodeGrant):  # type: ignore[misc]
+class _Codes(AuthorizationCodeGrant):  # type: ignore[misc]  # authlib has no types
     TOKEN_ENDPOINT_AUTH_METHODS = ("none",)
 
     def save_authorization_code(self, code: str, request: Any) -> None:
@@ -132,7 +132,7 @@ class _Codes(AuthorizationCodeGrant):  # type: ignore[misc]
         return authorization_code.user
 
 
-class _Tokens(JWTBearerTokenGenerator):  # type: ignore[misc]
+class _Tokens(JWTBearerTokenGenerator):  # type: ignore[misc]  # authlib has no types
     def __init__(self, issuer: AuthorizationServer) -> None:
         super().__init__(issuer.url)
         self._server = issuer
@@ -144,7 +144,7 @@ class _Tokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         return self._server.resource or client.client_id
 
 
-class _Grants(Authlib):  # type: ignore[misc]
+class _Grants(Authlib):  # type: ignore[misc]  # authlib has no types
     def __init__(self, issuer: AuthorizationServer) -> None:
         super().__init__(scopes_supported=SCOPES)
         self.codes: dict[str, Code] = {}

@@ -12,6 +12,7 @@ from nano_banana_mcp.sandbox.faults import table
 from nano_banana_mcp.settings import Settings
 from nano_banana_tools.prompts.jobs import JOBS
 from nano_banana_tools.registry import tools
+from tests.support.supply import licences_table
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -48,8 +49,16 @@ def prompts_table() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"settings": settings_table, "tools": tools_table, "prompts": prompts_table, "directives": table}
-DOCUMENTS = [ROOT / name for name in ("README.md", "docs/tools.md", "docs/settings.md", "docs/sandbox.md")]
+TABLES = {
+    "settings": settings_table,
+    "tools": tools_table,
+    "prompts": prompts_table,
+    "directives": table,
+    "licences": licences_table,
+}
+DOCUMENTS = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/tools.md", "docs/settings.md", "docs/sandbox.md")
+]
 
 
 def renewed(text: str) -> str:

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
@@ -45,7 +46,7 @@ def gallery(settings: Mapping[str, str], *arguments: str) -> Iterator[Opened]:
             process.kill()
 
 
-def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 1, **more: object) -> Generation:
+def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 1, **more: Any) -> Generation:
     """A finished generation of ``count`` pictures that was asked for ``age`` seconds ago; without a URL, bytes only."""
     begun = NOW - age
     known = Generation(
@@ -58,4 +59,4 @@ def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 
         credits_consumed="0.500000",
         images=tuple(GeneratedImage(url and f"{url}?{n}", "image/png") for n in range(count)),
     )
-    return replace(done, **more)  # type: ignore[arg-type]
+    return replace(done, **more)

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS, Completion, PromptReference, ResourceTemplateReference
+from mcp.types import INVALID_PARAMS, Completion, PromptReference, ResourceTemplateReference, TextContent
 from pydantic import TypeAdapter
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
@@ -131,7 +131,9 @@ async def test_references_are_offered_one_after_another_and_can_be_used_as_they_
         assert both == [f"{first}, {second}"]
         assert await offered(client, "edit_picture", "images", f"{first},nanobanana://") == both
         got = await client.get_prompt("edit_picture", {"images": both[0], "change": "make it night"})
-        assert f'images: ["{first}", "{second}"]' in got.messages[0].content.text  # type: ignore[union-attr]
+        content = got.messages[0].content
+        assert isinstance(content, TextContent)
+        assert f'images: ["{first}", "{second}"]' in content.text
 
 
 async def test_at_most_a_hundred_are_offered_and_the_rest_is_counted() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp.client import Client
+from mcp.types import BlobResourceContents
 from PIL import Image, ImageChops
 
 from nano_banana_mcp.app import build_server
@@ -79,7 +80,8 @@ async def test_whoever_sees_the_end_the_picture_is_saved_and_text_and_structure_
         assert "새벽의-등대" in path.name
         assert facts(result)["task_id"] in path.name
         contents = (await client.read_resource(facts(result)["images"][0]["resource_uri"])).contents[0]
-        assert same_pixels(path.read_bytes(), base64.b64decode(contents.blob))  # type: ignore[union-attr]
+        assert isinstance(contents, BlobResourceContents)
+        assert same_pixels(path.read_bytes(), base64.b64decode(contents.blob))
         [line] = lines(tmp_path / "kept")
         assert line["prompt"] == "새벽의 등대"
         assert line["url"] == facts(result)["images"][0]["url"]

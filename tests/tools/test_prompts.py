@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +16,9 @@ from nano_banana_tools.completions import MODELS
 from nano_banana_tools.prompts.filling import LONGEST_VALUE
 from nano_banana_tools.prompts.jobs import JOBS, MOST_SCENES
 from tests.support.clients import client_at
+from tests.support.snapshots import SNAPSHOTS, compare, compare_json
+from tests.support.snapshots import told as sent
 
-SNAPSHOTS = Path(__file__).parent.parent / "snapshots" / "prompts"
 NOWHERE = "http://127.0.0.1:9"
 PRO = "google/nano-banana-pro"
 
@@ -82,27 +81,23 @@ async def refused(name: str, arguments: dict[str, str]) -> str:
     return error.value.error.message
 
 
-def compare(file: Path, now: str) -> None:
-    """After a deliberate change: delete the snapshot, run the tests twice, and read the diff."""
-    if not file.exists():
-        file.write_text(now + "\n", encoding="utf-8")
-        pytest.fail(f"{file.name} was missing and has been written: read it, then run again")
-    assert now + "\n" == file.read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("case", CASES)
 async def test_the_briefs_are_as_in_their_snapshots(case: str) -> None:
     async with client_at(NOWHERE) as client:
         now = await brief(client, *CASES[case])
-    compare(SNAPSHOTS / f"{case}.txt", now)
+    compare(f"prompts/{case}.txt", now)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_the_menu_is_as_in_its_snapshot_in_either_era(mode: Any) -> None:
     async with client_at(NOWHERE, mode=mode) as client:
         listed = (await client.list_prompts()).prompts
-    shown = [prompt.model_dump(mode="json", by_alias=True, exclude_none=True) for prompt in listed]
-    compare(SNAPSHOTS / "list.json", json.dumps(shown, indent=2, ensure_ascii=False))
+    compare_json("prompts/list.json", [sent(prompt) for prompt in listed])
+
+
+def test_there_is_no_snapshot_of_a_prompt_that_is_gone() -> None:
+    files = {file.name for file in (SNAPSHOTS / "prompts").iterdir()}
+    assert files == {"list.json", *(f"{case}.txt" for case in CASES)}
 
 
 async def test_the_menu_has_everything_filled_in_here_and_says_what_it_is() -> None:

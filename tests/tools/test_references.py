@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from mcp.client import Client
+from mcp.types import BlobResourceContents
 from PIL import Image
 
 from nano_banana_mcp.app import build_server
@@ -142,7 +143,8 @@ async def test_a_picture_made_before_is_a_reference_by_its_resource_uri(local: b
         result = await client.call_tool("generate_image", {"prompt": "now make it night", "images": [uri]})
         assert not result.is_error, text(result)
         contents = (await client.read_resource(uri)).contents[0]
-        assert sent(sandbox) == [base64.b64decode(contents.blob)]  # type: ignore[union-attr]
+        assert isinstance(contents, BlobResourceContents)
+        assert sent(sandbox) == [base64.b64decode(contents.blob)]
 
 
 async def test_a_picture_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Path) -> None:

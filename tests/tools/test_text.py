@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from mcp.types import TextContent
 
@@ -14,7 +16,7 @@ TASK = "ta12345678-1234-1234-1234-123456789abc"
 RUNNING = Generation("in-1", TASK, Status.IN_PROGRESS, model="google/nano-banana-pro", submitted_at=100.0)
 
 
-def told(snapshot: TaskSnapshot) -> tuple[str, dict[str, object]]:
+def told(snapshot: TaskSnapshot) -> tuple[str, dict[str, Any]]:
     result = to_result(Waited(read(RUNNING, snapshot, 123.4).generation), 123.4)
     assert isinstance(result.content[0], TextContent)
     assert result.structured_content is not None
@@ -55,7 +57,7 @@ def test_many_and_long_urls_give_way_to_resource_uris_and_then_to_a_count(count:
     urls = tuple(f"https://pictures.example/{n}/{'x' * length}.png" for n in range(count))
     words, answer = told(ended(pictures=urls, texts=("some words " * 30,)))
     assert len(words.encode()) <= 600
-    assert len(answer["images"]) == count  # type: ignore[arg-type]
+    assert len(answer["images"]) == count
     assert urls[0] in words or f"nanobanana://tasks/{TASK}/images/0" in words
     assert "some words" in words
 

@@ -271,13 +271,13 @@ def fuzz(folder: Path, counts: dict[str, int], seed: int) -> Iterator[Tally]:
             cases = tool_calls(schemas, task_ids) if what == "tools" else other_requests(task_ids, prompts)
             state = folder / part.replace(" ", "-")
             if era == "stdio":
-                asker = Asker(lambda: Stdio(folder=state, **environment), over_stdio)  # noqa: B023 - used in this turn
+                asker = Asker(lambda: Stdio(folder=state, **environment), over_stdio)  # noqa: B023 - called within the same round - used in this turn
                 search(tally, cases, count, seed, asker)
                 asker.close()
             else:
                 with httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as http:
                     asker = Asker(
-                        lambda: Http(folder=state, **environment),  # noqa: B023
+                        lambda: Http(folder=state, **environment),  # noqa: B023 - called within the same round
                         lambda server, batch: [(each, over_http(http, f"{server.root}/mcp", each)) for each in batch],
                     )
                     search(tally, cases, count, seed, asker)

@@ -50,13 +50,13 @@ def search(tally: Tally, cases: SearchStrategy[Any], count: int, seed: int, chec
         @given(st.lists(cases, min_size=1, max_size=AT_ONCE))
         def run(batch: list[Any]) -> None:
             batch = batch[: max(1, wanted - tally.tried)]
-            if tally.tried >= wanted and not failed:  # noqa: B023 - of this very round
+            if tally.tried >= wanted and not failed:  # noqa: B023 - called within the same round - of this very round
                 return
             why = check(batch)
             if why is not None:
-                failed.append((len(repr(batch)), f"seed {number}: {why[:1_500]}: {batch!r}"))  # noqa: B023
+                failed.append((len(repr(batch)), f"seed {number}: {why[:1_500]}: {batch!r}"))  # noqa: B023 - called within the same round
                 raise Failed(why)
-            if not failed:  # noqa: B023
+            if not failed:  # noqa: B023 - called within the same round
                 tally.passed(len(batch))
 
         try:

@@ -88,9 +88,9 @@ def soak(folder: Path, seconds: float) -> Tally:
                     while not over.is_set():
                         turn += 1
                         made = call("generate_image", prompt=f"soak {number} {turn}", request_id=f"{number}-{turn}")
-                        task_id = made["structuredContent"]["task_id"]  # type: ignore[index]
+                        task_id = made["structuredContent"]["task_id"]  # type: ignore[index]  # an answer's shape is what is looked at
                         waited = call("wait_for_image", task_id=task_id, timeout_seconds=WAIT_SECONDS)
-                        status = waited["structuredContent"]["status"]  # type: ignore[index]
+                        status = waited["structuredContent"]["status"]  # type: ignore[index]  # an answer's shape is what is looked at
                         with lock:
                             done[status] += 1
                         call("get_task", task_id=task_id)

@@ -51,7 +51,7 @@ def tls(folder: Path, *, long: bool) -> Tally:
         cells = TlsCells(tally, child, server, None)
         for operation in ("submit", "query", "fetch"):
             for mode in [*MODES, *([HANGS] if long or operation != "fetch" else [])]:
-                cells.run(f"{mode}, {operation}", lambda mode=mode: getattr(cells, operation)(mode))  # noqa: B023
+                cells.run(f"{mode}, {operation}", lambda mode=mode: getattr(cells, operation)(mode))  # noqa: B023 - called within the same round
     return tally
 
 

@@ -122,7 +122,8 @@ def by(schema: dict[str, Any], known: dict[str, SearchStrategy[Any]], name: str 
             return st.booleans()
         case "string":
             return mostly(known[name]) if name in known else TEXTS
-    return ANYTHING
+        case _:
+            return ANYTHING
 
 
 @st.composite

@@ -106,7 +106,7 @@ class ImageServer(MCPServer[Studio]):
             ("resources/unsubscribe", UnsubscribeRequestParams, self._sessions.unsubscribe),
             ("completion/complete", CompleteRequestParams, self.complete),
         ):
-            self._lowlevel_server.add_request_handler(method, params, handler)  # type: ignore[arg-type]
+            self._lowlevel_server.add_request_handler(method, params, handler)  # type: ignore[arg-type]  # of its row
 
     @property
     def studio(self) -> Studio:

@@ -284,7 +284,7 @@ class SqlLedger(ABC):
             if own is not None and generation.submitted_at is None:
                 return met_elsewhere(own, generation)
             if own is not None:
-                self._run(f"DELETE FROM generations {others} AND submitted_at IS NULL", [names])  # noqa: S608
+                self._run(f"DELETE FROM generations {others} AND submitted_at IS NULL", [names])  # noqa: S608 - as above
         if generation.request_id is not None:
             other = self.find_request(generation.request_id, generation.api, generation.principal)
             if other is not None and other.intent_id != generation.intent_id:

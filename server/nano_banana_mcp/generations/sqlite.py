@@ -132,7 +132,7 @@ class PictureFiles:
         path = self._folder / f"{intent_id}-{number}{extension_for(picture.mime_type)}"
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(picture.data)
                 file.flush()
                 os.fsync(file.fileno())

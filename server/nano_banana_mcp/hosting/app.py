@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import uuid
+from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.lowlevel
@@ -103,7 +104,7 @@ async def _alive(_: Request) -> Response:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-def _readiness(server: ImageServer):  # type: ignore[no-untyped-def]  # Starlette's endpoint type is private
+def _readiness(server: ImageServer) -> Callable[[Request], Awaitable[Response]]:
     async def ready(_: Request) -> Response:
         problem = await server.not_ready()
         if problem is None:

@@ -192,7 +192,7 @@ def _write(path: Path, principals: Principals) -> None:
     content = {"principals": {name: principal.as_dict() for name, principal in principals.principals.items()}}
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(json.dumps(content, indent=2).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -221,7 +221,7 @@ def _alone(path: Path) -> Iterator[None]:
         return
     import fcntl
 
-    with open(os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "rb+") as lock:  # noqa: PTH123
+    with os.fdopen(os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "rb+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -11,7 +11,8 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,9 @@ def _given_keys(settings: Settings) -> list[bytes]:
     return [key.strip().encode() for key in given.split(",") if key.strip()]
 
 
-def receiver(  # type: ignore[no-untyped-def]  # Starlette's endpoint type is private
+def receiver(
     server: ImageServer, keys: KeyRing, telemetry: Telemetry = UNTOLD
-):
+) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint for :data:`PATH`."""
 
     async def receive(request: Request) -> Response:
@@ -121,10 +122,11 @@ async def _read(request: Request) -> bytes:
     body = bytearray()
     try:
         with anyio.fail_after(LONGEST_READ_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > LARGEST_BODY_BYTES:
-                    return b""
+            async with aclosing(request.stream()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > LARGEST_BODY_BYTES:
+                        return b""
     except (ClientDisconnect, TimeoutError):
         return b""
     return bytes(body)
@@ -151,7 +153,7 @@ def _hmac(key: bytes, intent_id: str) -> str:
 def _kept_key(path: Path) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(secrets.token_hex(32).encode())
         file.flush()
         os.fsync(file.fileno())

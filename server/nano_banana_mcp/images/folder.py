@@ -61,7 +61,7 @@ class PictureFolder:
             path = self.find(task_id, number)
             if path is None:
                 return None
-            with open(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | _NO_LINK), "rb") as file:  # noqa: PTH123
+            with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | _NO_LINK), "rb") as file:
                 data = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
         except FileNotFoundError:
             return None
@@ -113,7 +113,7 @@ class PictureFolder:
         """A whole file, durable, or none. Raises FileExistsError where there is something of that name."""
         part = self.path / f"{_PART}{uuid.uuid4().hex}"
         try:
-            with open(os.open(part, _NEW_FILE, 0o644), "wb") as file:  # noqa: PTH123
+            with os.fdopen(os.open(part, _NEW_FILE, 0o644), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -194,7 +194,7 @@ def _write(path: Path, data: bytes) -> None:
     """Whole or not at all; readable by the user only."""
     number, part = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:
-        with open(number, "wb") as file:  # noqa: PTH123
+        with os.fdopen(number, "wb") as file:
             file.write(data)
         Path(part).replace(path)
     except BaseException:

@@ -53,7 +53,7 @@ class LocalFiles:
         source = f"The file {_printable(parts[-1])}"
         try:
             descriptor = _open_below(root, parts) if _WALKS else _open_checked(root, parts)
-            with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+            with io.FileIO(descriptor) as file:
                 data = self._read(file, source)
         except OSError as error:
             raise FileRefused(f"{source} cannot be read: {_why(error)}.") from None

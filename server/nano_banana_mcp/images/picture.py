@@ -72,7 +72,8 @@ def breaks_off(data: bytes, mime_type: str) -> bool:
             return scan >= 0 and data.find(b"\xff\xd9", scan) < 0
         case "image/webp":
             return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return False
+        case _:
+            return False
 
 
 def _png_breaks_off(data: bytes) -> bool:

@@ -96,7 +96,7 @@ class _Protocol(H11Protocol):
     uvicorn copies `app_state` into `scope["state"]` of every request on the connection.
     """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a socket
         super().connection_made(transport)
         # asyncio does this only for sockets that name their protocol, which those of a ready-made listener do not.
         # Without it every second answer on a connection waits 40 ms (Nagle against delayed acknowledgements).

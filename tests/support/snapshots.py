@@ -1,0 +1,39 @@
+"""What hosts and models read, kept in ``tests/snapshots/``. ``make snapshots`` renews it after a deliberate change."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
+RENEWING = "RENEW_SNAPSHOTS"
+
+
+def told(model: BaseModel) -> dict[str, Any]:
+    """A message as it goes over the wire."""
+    return model.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def compare_json(name: str, now: object) -> None:
+    """As :func:`compare`, for what is JSON."""
+    compare(name, json.dumps(now, indent=2, ensure_ascii=False))
+
+
+def compare(name: str, now: str) -> None:
+    """Fail with a diff where a text is not that of the snapshot of this name, unless snapshots are being renewed."""
+    file = SNAPSHOTS / name
+    if os.environ.get(RENEWING):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(now + "\n", encoding="utf-8")
+        return
+    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+    if kept != now + "\n":
+        lines = difflib.unified_diff(kept.splitlines(), now.splitlines(), f"snapshots/{name}", "now", lineterm="")
+        told_how = "What hosts and models read has changed. If it was meant to: make snapshots, and commit the diff."
+        pytest.fail("\n".join([told_how, "", *lines]), pytrace=False)
