@@ -19,9 +19,8 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.desk import Places
-from nano_banana_mcp.generations.limits import Limits, Quotas
+from nano_banana_mcp.generations.limits import Accounts, Limits, Quotas
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
 from nano_banana_mcp.settings import Settings
@@ -58,7 +57,7 @@ def build_server(
         telemetry: Told what happens.
     """
     studio = open_studio(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
-    return ImageServer(studio, telemetry, OwnedBus(settings.max_sessions, settings.caller_sessions))
+    return ImageServer(studio, OwnedBus(settings.max_sessions, settings.caller_sessions), telemetry)
 
 
 async def serve_stdio(server: ImageServer) -> None:

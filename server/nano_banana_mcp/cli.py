@@ -85,7 +85,7 @@ def _serve_http(settings: Settings) -> int:
     try:
         serve_http(settings)
     except (BindRefused, BadPrincipals, LedgerError, SettingsError, OSError) as error:
-        sys.stderr.write(f"nano-banana-mcp: {error}\n")
+        sys.stderr.write(f"nano-banana-mcp: {error.for_operator if isinstance(error, LedgerError) else error}\n")
         return 1
     return 0
 

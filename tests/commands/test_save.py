@@ -79,6 +79,20 @@ async def test_what_cannot_be_saved_is_told_in_words(tmp_path: Path, capsys: pyt
             assert expected in printed.err
 
 
+async def test_a_tilde_that_no_shell_has_expanded_is_the_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with serve_sandbox(QUICK) as sandbox:
+        settings = load_settings(base_url=sandbox.url, api_key=KEY, state_dir=tmp_path / "state")
+        async with client_at(sandbox.url, state_dir=tmp_path / "state") as client:
+            task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+        assert await in_thread(save.run, settings, task_id, Path("~/kept")) == 0
+        assert Path(capsys.readouterr().out.strip()).parent == tmp_path / "kept"
+        assert await in_thread(save.run, settings, task_id, Path("~nobody-of-this-name/kept")) == 2
+        assert "user who does not exist" in capsys.readouterr().err
+
+
 async def test_settling_saves_what_has_ended(tmp_path: Path) -> None:
     async with serve_sandbox(QUICK) as sandbox:
         settings = {

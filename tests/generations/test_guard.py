@@ -18,8 +18,7 @@ from nano_banana_mcp.generations.guard import PAUSE_SECONDS, guarded
 from nano_banana_mcp.generations.leases import HEARTBEAT_SECONDS
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.postgres_connection import Database
-from nano_banana_mcp.generations.shared import SharedLedger
-from nano_banana_mcp.generations.wakeups import listen
+from nano_banana_mcp.generations.shared import SharedLedger, listen
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from nano_banana_mcp.settings import load_settings

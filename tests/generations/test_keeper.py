@@ -13,7 +13,7 @@ import pytest
 
 from nano_banana_mcp.app import open_studio
 from nano_banana_mcp.defapi.wire import SubmitRequest
-from nano_banana_mcp.generations.accounts import Accounts
+from nano_banana_mcp.generations.limits import Accounts
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
 from nano_banana_mcp.generations.references import ReferenceRefused
 from nano_banana_mcp.generations.studio import Studio

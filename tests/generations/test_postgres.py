@@ -47,7 +47,7 @@ async def main(request_id):
             said = "too-many"
         os.write(1, f"{said} ".encode())
 
-import nano_banana_mcp.generations.shared, nano_banana_mcp.generations.wakeups
+import nano_banana_mcp.generations.shared, nano_banana_mcp.generations.shared
 all_ready, ready = os.pipe()
 start, started = os.pipe()
 racers = []
@@ -289,7 +289,7 @@ async def test_a_submit_that_another_holds_up_for_too_long_is_refused(
     ledger = SharedLedger(database)
     with postgres.connect(database) as db:
         db.execute("SELECT pg_advisory_lock(%s)", [postgres_connection.SUBMIT_LOCK])
-        with pytest.raises(LedgerBusy, match="lock timeout"):
+        with pytest.raises(LedgerBusy, match="too busy"):
             await ledger.begin(intent(), lambda usage_of: None)
         await ledger.begin(intent())  # nothing to check: nobody to wait for
     await ledger.begin(intent(), lambda usage_of: None)

@@ -11,7 +11,7 @@ import pytest
 
 from nano_banana_mcp.app import open_studio
 from nano_banana_mcp.defapi.wire import SubmitRequest
-from nano_banana_mcp.generations import replicas, wakeups
+from nano_banana_mcp.generations import replicas, shared
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.shared import SharedLedger
 from nano_banana_mcp.generations.studio import Studio
@@ -146,7 +146,7 @@ async def test_who_stops_waiting_lets_another_ask(database: str, monkeypatch: py
 async def test_a_listener_that_returns_reads_what_it_missed(
     postgres: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeups, "FIRST_PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(shared, "FIRST_PAUSE_SECONDS", 1.0)
     await a_wait_ends_though_its_listener_is_cut(postgres, database)
 
 
@@ -154,7 +154,7 @@ async def test_a_wait_ends_though_nobody_listens_any_more(
     postgres: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicas, "TRY_AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr(wakeups, "FIRST_PAUSE_SECONDS", NEVER)
+    monkeypatch.setattr(shared, "FIRST_PAUSE_SECONDS", NEVER)
     await a_wait_ends_though_its_listener_is_cut(postgres, database)
 
 

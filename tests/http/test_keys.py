@@ -15,8 +15,15 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 
 from nano_banana_mcp.hosting import issuer as issuer_module
-from nano_banana_mcp.hosting.issuer import LARGEST_ANSWER_BYTES, Issuer, NoKeys
-from nano_banana_mcp.hosting.keys import AGAIN_SECONDS, BURST, REFILL_SECONDS, Keys
+from nano_banana_mcp.hosting.issuer import (
+    AGAIN_SECONDS,
+    BURST,
+    LARGEST_ANSWER_BYTES,
+    REFILL_SECONDS,
+    Issuer,
+    Keys,
+    NoKeys,
+)
 from tests.support.authorization_server import AuthorizationServer, serve_authorization
 from tests.support.serving import listening, serving
 

@@ -20,7 +20,7 @@ from nano_banana_mcp.sandbox.sandbox import Sandbox
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from tests.http.test_serve import Served, at
 from tests.http.test_webhook import free_port
-from tests.support.clients import KEY, child, facts
+from tests.support.clients import KEY, facts, spawned
 from tests.support.handshake import INITIALIZE
 
 WORD = "zebracanary"
@@ -48,15 +48,7 @@ class Logged(Served):
 @contextmanager
 def logged(*arguments: str, **settings: Any) -> Iterator[Logged]:
     """A server whose output is all there when the block has ended."""
-    parameters = child("serve", "--http", "--port", "0", *arguments, **settings)
-    with subprocess.Popen(
-        [parameters.command, *parameters.args],
-        env=parameters.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with spawned("serve", "--http", "--port", "0", *arguments, **settings) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         lines: list[str] = []
@@ -185,7 +177,7 @@ async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
                     await client.read_resource("nanobanana://tasks/ta-of-nobody")
     task_id = made["task_id"]
     [submit] = server.about(tool="generate_image", outcome="ok", task_id=task_id)
-    [submitted] = server.about(logger="nano_banana_mcp.generations.journal", task_id=task_id)
+    [submitted] = server.about(logger="nano_banana_mcp.generations.maker", task_id=task_id)
     assert submitted["request_id"] == submit["request_id"]
     [wait] = server.about(tool="wait_for_image", outcome="ok", task_id=task_id)
     [ended] = server.about(logger="nano_banana_mcp.generations.inquiry", task_id=task_id)

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, OKPKey
 
-from nano_banana_mcp.hosting.issuer import KeySet, NoKeys
-from nano_banana_mcp.hosting.keys import Keys
+from nano_banana_mcp.hosting.issuer import Keys, KeySet, NoKeys
 from nano_banana_mcp.hosting.oauth import OAuthTokens
 from tests.http.oauth_team import team
 from tests.http.team import ACCEPT, CALL, REFUSED, grant, post

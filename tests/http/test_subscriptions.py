@@ -118,7 +118,7 @@ async def test_who_unsubscribes_is_told_no_more() -> None:
 
 async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
     bus = OwnedBus()
-    server = ImageServer(open_studio(load_settings(sandbox=True, sandbox_seconds=3600.0)), bus=bus)
+    server = ImageServer(open_studio(load_settings(sandbox=True, sandbox_seconds=3600.0)), bus)
     async with Client(server, mode="legacy") as client:
         await subscribe(client, f"nanobanana://tasks/{await make(client)}")
         assert bus.listeners == 1
@@ -128,12 +128,12 @@ async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
 @pytest.mark.parametrize("uri", ["x" * 5_000, "nanobanana://tasks/" + "x" * 129, "nanobanana://tasks/ta1/images/0"])
 async def test_what_never_changes_is_answered_but_not_kept(uri: str) -> None:
     bus = OwnedBus()
-    server = ImageServer(open_studio(load_settings(sandbox=True)), bus=bus)
+    server = ImageServer(open_studio(load_settings(sandbox=True)), bus)
     async with Client(server, mode="legacy") as client:
         await subscribe(client, uri)
         await subscribe(client, uri, leave=True)
         assert bus.listeners == 0
-    server = ImageServer(open_studio(load_settings(sandbox=True)))
+    server = ImageServer(open_studio(load_settings(sandbox=True)), bus)
     async with Client(server) as client, client.listen(resource_subscriptions=[uri, "nanobanana://tasks"]) as events:
         assert events.honored.resource_subscriptions == ["nanobanana://tasks"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.images.cache import PictureCache
+from nano_banana_mcp.images.library import PictureCache
 from nano_banana_mcp.images.picture import Picture
 from tests.images.samples import drawn, large_png
 
@@ -125,7 +125,7 @@ def test_a_full_disk_is_in_nobodys_way_and_leaves_nothing_half_written(folder: P
     """A limit on the size of files stands for the full disk: the write fails in its middle."""
     script = (
         "import resource, signal, sys, pathlib\n"
-        "from nano_banana_mcp.images.cache import PictureCache\n"
+        "from nano_banana_mcp.images.library import PictureCache\n"
         "from tests.images.test_cache import numbered\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
@@ -142,7 +142,7 @@ def test_a_full_disk_is_in_nobodys_way_and_leaves_nothing_half_written(folder: P
 def test_a_read_only_folder_can_still_be_read() -> None:
     script = (
         "import os, sys, pathlib\n"
-        "from nano_banana_mcp.images.cache import PictureCache\n"
+        "from nano_banana_mcp.images.library import PictureCache\n"
         "from tests.images.test_cache import PICTURE, URL, numbered\n"
         "os.geteuid() == 0 and os.setuid(65534)\n"
         "cache = PictureCache(pathlib.Path(sys.argv[1]), 1_000_000)\n"
@@ -165,7 +165,7 @@ def test_many_processes_and_threads_share_it(folder: Path) -> None:
     """Each keeps and finds the same pictures while room for all of them is short: right bytes or none, no error."""
     script = (
         "import sys, pathlib\n"
-        "from nano_banana_mcp.images.cache import PictureCache\n"
+        "from nano_banana_mcp.images.library import PictureCache\n"
         "from tests.images.test_cache import numbered\n"
         "cache = PictureCache(pathlib.Path(sys.argv[1]), 65_000)\n"
         "hits = 0\n"

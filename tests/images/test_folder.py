@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,6 +44,15 @@ def lines(folder: Path) -> list[dict[str, object]]:
 
 def pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name != LINES)
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    (tmp_path / LINES).write_text('{"file": "half a li', encoding="utf-8")
+    PictureFolder(tmp_path).save(PNG, FACTS)
+    PictureFolder(tmp_path).save(PNG, replace(FACTS, number=1))
+    half, *whole = (tmp_path / LINES).read_text(encoding="utf-8").splitlines()
+    assert half == '{"file": "half a li'
+    assert [json.loads(line)["number"] for line in whole] == [0, 1]
 
 
 def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
@@ -170,17 +180,19 @@ def test_a_file_system_without_hard_links_serves_as_well(tmp_path: Path, monkeyp
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 kB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
+def small_disk() -> Iterator[Path]:
+    """A disk of 64 kB. Not in pytest's folders: one that a killed run leaves behind would break the end of later runs,
+    which delete those."""
+    mount = Path(tempfile.mkdtemp(prefix="small-disk-"))
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(mount)], capture_output=True, check=False
     )
     if done.returncode != 0:
+        mount.rmdir()
         pytest.skip("only root can mount a small disk")
     yield mount
     subprocess.run(["umount", str(mount)], check=True)
+    mount.rmdir()
 
 
 def test_a_full_disk_is_an_error_and_leaves_no_half_picture(small_disk: Path) -> None:

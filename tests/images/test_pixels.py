@@ -7,7 +7,7 @@ from PIL import Image
 
 from nano_banana_mcp.images.errors import PictureTooLarge
 from nano_banana_mcp.images.picture import picture_of
-from nano_banana_mcp.images.pixels import dimensions
+from nano_banana_mcp.images.sniff import dimensions
 
 from .samples import PNG, drawn, png
 

@@ -5,7 +5,7 @@ import httpx
 import pytest
 from PIL import Image, ImageFont
 
-from nano_banana_mcp.sandbox import caption, drawing
+from nano_banana_mcp.sandbox import drawing
 
 from .conftest import Serve
 from .driver import BROWSER, KEY
@@ -84,17 +84,17 @@ def test_any_words_can_be_drawn(words: str) -> None:
 
 
 def test_a_caption_keeps_only_what_its_font_can_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caption, "_fonts", lambda size: [ImageFont.load_default(size=size)])
-    assert caption.font_for("바다의 cat 고양이, blue", 20)[1] == "cat , blue"
-    assert caption.font_for("바다, 고양이!", 20)[1] == ""
+    monkeypatch.setattr(drawing, "_fonts", lambda size: [ImageFont.load_default(size=size)])
+    assert drawing.font_for("바다의 cat 고양이, blue", 20)[1] == "cat , blue"
+    assert drawing.font_for("바다, 고양이!", 20)[1] == ""
 
 
 def test_the_ribbon_can_be_drawn_in_full() -> None:
-    assert caption.drawable(caption.RIBBON, ImageFont.load_default(size=20)) == caption.RIBBON
+    assert drawing.drawable(drawing.RIBBON, ImageFont.load_default(size=20)) == drawing.RIBBON
 
 
 def test_a_caption_takes_three_lines_at_most() -> None:
-    lines = caption._wrap("a banana " * 100, ImageFont.load_default(size=20), 400)
+    lines = drawing._wrap("a banana " * 100, ImageFont.load_default(size=20), 400)
     assert len(lines) == 3
     assert lines[-1].endswith("…")
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mcp.client import Client
@@ -29,6 +32,21 @@ def child(*arguments: str, **settings: Any) -> StdioServerParameters:
     """Start parameters of a server process; ``settings`` are environment variables."""
     environment = {**clean_environment(), **{name: str(value) for name, value in settings.items()}}
     return StdioServerParameters(command=sys.executable, args=["-m", "nano_banana_mcp", *arguments], env=environment)
+
+
+@contextmanager
+def spawned(*arguments: str, **settings: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process of the program, its output as text in pipes."""
+    parameters = child(*arguments, **settings)
+    with subprocess.Popen(
+        [parameters.command, *parameters.args],
+        env=parameters.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
 
 
 def child_at(url: str, **settings: Any) -> StdioServerParameters:

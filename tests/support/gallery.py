@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
-from tests.support.clients import child
+from tests.support.clients import spawned
 
 NOW = 1_790_000_000.0
 API = "https://api.invalid"
@@ -33,15 +33,7 @@ class Opened:
 @contextmanager
 def gallery(settings: Mapping[str, str], *arguments: str) -> Iterator[Opened]:
     """A gallery process by these settings."""
-    parameters = child("gallery", "--no-browser", *arguments, **settings)
-    with subprocess.Popen(
-        [parameters.command, *parameters.args],
-        env=parameters.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with spawned("gallery", "--no-browser", *arguments, **settings) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         line = process.stdout.readline()

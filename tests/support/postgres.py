@@ -26,7 +26,7 @@ class Cluster:
     """One server. Its files, and its socket, are in ``folder``."""
 
     def __init__(self, folder: Path, binaries: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._binaries = binaries
         # initdb refuses root.
         self._user = next((name for name in ("postgres", "nobody") if _is_user(name)), None) if _root() else None
@@ -37,8 +37,8 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, and return when it can be used."""
-        options = f"-k {self._folder} -c listen_addresses= -c fsync=off -c max_connections=200"
-        self._run("pg_ctl", "-w", "-t", "60", "-l", str(self._folder / "log"), "-o", options, "start")
+        options = f"-k {self.folder} -c listen_addresses= -c fsync=off -c max_connections=200"
+        self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:
         """End it at once, as a crash would: nobody gets to say good-bye."""
@@ -54,7 +54,7 @@ class Cluster:
 
     def url(self, database: str) -> str:
         """The URL of a database."""
-        return f"postgresql://nano:{PASSWORD}@/{database}?host={self._folder}"
+        return f"postgresql://nano:{PASSWORD}@/{database}?host={self.folder}"
 
     @staticmethod
     def connect(url: str) -> psycopg.Connection:
@@ -63,7 +63,7 @@ class Cluster:
 
     def _run(self, program: str, *arguments: str) -> None:
         ended = subprocess.run(
-            [self._binaries / program, "-D", self._folder / "data", *arguments],
+            [self._binaries / program, "-D", self.folder / "data", *arguments],
             user=self._user,
             group=None if self._user is None else pwd.getpwnam(self._user).pw_gid,
             extra_groups=None if self._user is None else [],
@@ -74,7 +74,7 @@ class Cluster:
             check=False,
         )
         if ended.returncode != 0:
-            log = self._folder / "log"
+            log = self.folder / "log"
             raise RuntimeError(f"{program} failed: {log.read_text()[-2_000:] if log.exists() else 'no log'}")
 
 

@@ -14,7 +14,7 @@ from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
-from nano_banana_tools.browse_results import LONGEST_TEXT_BYTES, to_browse_result
+from nano_banana_tools.browse_images import LONGEST_TEXT_BYTES, to_browse_result
 from tests.support.clients import client_at, facts, text
 from tests.support.gallery import drawn
 

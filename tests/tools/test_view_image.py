@@ -261,3 +261,15 @@ async def test_a_cached_picture_outlives_its_url_and_the_server() -> None:
         await client.call_tool("view_image", {"task_id": task_id})
     async with client_at(sandbox.url) as client:  # nobody is there any more
         assert len(images(await client.call_tool("view_image", {"task_id": task_id}))) == 1
+
+
+async def test_once_a_picture_was_seen_its_type_is_that_of_its_bytes() -> None:
+    async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
+        task_id = await made(client, "sandbox:picture=mislabelled")
+        await client.call_tool("view_image", {"task_id": task_id})
+        result = await client.call_tool("get_task", {"task_id": task_id})
+        [image] = facts(result)["images"]
+        assert image["url"].endswith(".png")
+        assert image["mime_type"] == "image/jpeg"
+        listed = {one.uri: one.mime_type for one in (await client.list_resources()).resources}
+        assert listed[image["url"]] == "image/jpeg"

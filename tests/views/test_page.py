@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextResourceContents
 
 from nano_banana_mcp.sandbox.config import SandboxConfig
-from nano_banana_mcp.views import GALLERY, PICTURE
+from nano_banana_mcp.views import page as page_of
 from nano_banana_tools.views import GALLERY_URI, PICTURE_URI
 from tests.http.test_isolation import shared
 from tests.support.clients import client_at
@@ -18,20 +18,21 @@ from tests.support.clients import client_at
 NOWHERE = "http://127.0.0.1:9"
 
 
-def test_the_page_is_small_and_whole() -> None:
-    page = PICTURE.read_bytes()
+@pytest.mark.parametrize("name", ["picture", "gallery"])
+def test_the_page_is_small_and_whole(name: Any) -> None:
+    page = page_of(name).encode()
     assert len(page) < 40_000
-    for outside in (b"http://", b"https://", b"@import", b"url(", b"eval(", b"innerHTML"):
+    for outside in (b"http://", b"https://", b"@import", b"url(", b"eval(", b"innerHTML", b"<!-- shared"):
         assert outside not in page
 
 
-@pytest.mark.parametrize(("uri", "file"), [(PICTURE_URI, PICTURE), (GALLERY_URI, GALLERY)])
+@pytest.mark.parametrize(("uri", "name"), [(PICTURE_URI, "picture"), (GALLERY_URI, "gallery")])
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, file: Path) -> None:
+async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, name: Any) -> None:
     async with client_at(NOWHERE, mode=mode) as client:
         [contents] = (await client.read_resource(uri)).contents
     assert isinstance(contents, TextResourceContents)
-    assert contents.text == file.read_text(encoding="utf-8")
+    assert contents.text == page_of(name)
     assert contents.mime_type == "text/html;profile=mcp-app"
     assert contents.meta is not None
     assert contents.meta["ui"]["prefersBorder"] is False
@@ -44,7 +45,7 @@ async def test_it_is_everybodys_where_callers_are_asked_who_they_are(tmp_path: P
             async with server.caller(name) as caller:
                 [contents] = (await caller.read_resource(PICTURE_URI)).contents
                 assert isinstance(contents, TextResourceContents)
-                assert contents.text == PICTURE.read_text(encoding="utf-8")
+                assert contents.text == page_of("picture")
 
 
 async def test_another_page_is_missing() -> None:

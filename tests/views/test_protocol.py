@@ -157,7 +157,8 @@ async def test_edit_this_sends_the_wish_and_which_picture_is_meant(browser: Brow
         assert sent["role"] == "user"
         [block] = sent["content"]
         assert "Make it night" in block["text"]
-        assert "http://127.0.0.1:" in block["text"]
+        [made] = facts(await host.client.call_tool("browse_images", {}))["generations"]
+        assert made["resource_uri"] in block["text"], "a URL may have died, which the API finds out after it was paid"
         await expect(host.find("#said")).to_have_text("Sent to the conversation.")
         assert await host.complaints() == []
 
@@ -172,6 +173,23 @@ async def test_make_another_sends_the_prompt_and_a_deaf_host_is_said_to_be_so(br
         await expect(host.find("#said")).to_contain_text("ask for it in the conversation")
         assert not await host.button("Make another").is_visible()
         assert not await host.button("Edit this").is_visible()
+
+
+async def test_a_wish_that_the_host_does_not_take_can_be_copied_and_one_refusal_is_not_for_ever(
+    browser: Browser,
+) -> None:
+    async with in_state(PICTURE, browser) as host:
+        await host.page.evaluate("OWN['ui/message'] = () => ({ isError: true })")
+        await host.button("Edit this").click()
+        await host.page.keyboard.type("Make it night")
+        await host.page.keyboard.press("Enter")
+        await expect(host.find("#said")).to_contain_text("It was not sent.")
+        await expect(host.find("#said")).to_contain_text("Make it night")
+        await host.page.evaluate("OWN['ui/message'] = () => ({})")
+        await host.button("Edit this").click()
+        await host.page.keyboard.type("Make it night")
+        await host.page.keyboard.press("Enter")
+        await expect(host.find("#said")).to_have_text("Sent to the conversation.")
 
 
 async def test_a_submit_of_unknown_outcome_offers_no_button_that_repeats_it(browser: Browser) -> None:

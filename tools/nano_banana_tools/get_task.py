@@ -20,5 +20,6 @@ DESCRIPTION = (
 async def get_task(studio: CurrentStudio, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
     """The state now."""
     generation = await studio.look(task_id, principal())
-    waited = Waited(generation, note=studio.ledger.problem, kept=await studio.desk.kept(generation))
+    kept = await studio.desk.kept(generation)
+    waited = Waited(studio.album.typed(generation), note=studio.ledger.problem, kept=kept)
     return to_result(waited, studio.now())

@@ -61,7 +61,8 @@ async def listed(studio: Studio, principal: str) -> list[Resource]:
             mime_type=_JSON,
         )
     ]
-    for generation in await studio.ledger.recent(MOST_TASKS, principal):
+    for known in await studio.ledger.recent(MOST_TASKS, principal):
+        generation = studio.album.typed(known)
         for number, image in enumerate(generation.images):
             if image.url is not None and not studio.album.still_serves(generation):
                 continue
@@ -84,7 +85,8 @@ async def read(studio: Studio, uri: str, principal: str) -> ReadResourceContents
         DefapiError, PictureError: it cannot be had now.
     """
     if uri == TASKS_URI:
-        tasks = [as_json(generation, studio.now()) for generation in await studio.ledger.recent(MOST_TASKS, principal)]
+        recent = await studio.ledger.recent(MOST_TASKS, principal)
+        tasks = [as_json(studio.album.typed(generation), studio.now()) for generation in recent]
         return _as_json({"tasks": tasks})
     if match := _TASK.fullmatch(uri):
         return _as_json(as_json(await _look(studio, match[1], principal), studio.now()))
@@ -97,7 +99,7 @@ async def read(studio: Studio, uri: str, principal: str) -> ReadResourceContents
 
 async def _look(studio: Studio, task_id: str, principal: str) -> Generation:
     try:
-        return await studio.look(task_id, principal)
+        return studio.album.typed(await studio.look(task_id, principal))
     except TaskNotFound:
         raise NoSuchPicture from None
 

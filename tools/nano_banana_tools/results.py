@@ -24,6 +24,7 @@ SHORTEST_MESSAGE_BYTES = 160
 LONGEST_MESSAGE_CHARACTERS = 700
 LONGEST_PROBLEM_CHARACTERS = 200
 NOT_LOST = "The picture is not lost: save it from its link soon."
+NOTHING_THERE = "Its link leads to no picture, so there may be none: look before promising one."
 
 
 class ImageResult(BaseModel):
@@ -128,7 +129,8 @@ def _saved(kept: Kept | None) -> str:
     if kept.saving:
         words.append("It is still being saved.")
     if kept.problem is not None:
-        words.append(f"Not saved: {kept.problem.rstrip('.')[:LONGEST_PROBLEM_CHARACTERS]}. {NOT_LOST}")
+        advice = NOTHING_THERE if kept.spoiled else NOT_LOST
+        words.append(f"Not saved: {kept.problem.rstrip('.')[:LONGEST_PROBLEM_CHARACTERS]}. {advice}")
     return " ".join(words)
 
 

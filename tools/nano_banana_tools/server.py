@@ -56,18 +56,18 @@ class ImageServer(MCPServer[Studio]):
 
     Args:
         studio: Opens the studio; entered once, when serving begins.
-        telemetry: Told how calls went.
         bus: Tells who subscribes of changes.
+        telemetry: Told how calls went.
     """
 
     def __init__(
         self,
         studio: AbstractAsyncContextManager[Studio],
+        bus: OwnedBus,
         telemetry: Telemetry = UNTOLD,
-        bus: OwnedBus | None = None,
     ) -> None:
         self._studio: Studio | None = None
-        self._bus = bus or OwnedBus()
+        self._bus = bus
         self._sessions = SessionSubscriptions(self._bus)
         self._listening = Listening(self._bus)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from mcp.server.apps import APP_MIME_TYPE, Apps
-from mcp.server.mcpserver.resources import FileResource
+from mcp.server.mcpserver.resources import FunctionResource
 
-from nano_banana_mcp.views import GALLERY, PICTURE
+from nano_banana_mcp.views import page
 
 SCHEME = "ui://"
 PICTURE_URI = "ui://nano-banana/picture.html"
@@ -24,21 +25,18 @@ FOR_THE_VIEW: dict[str, Any] = {"ui": {"visibility": ["app"]}}
 
 
 def apps() -> Apps:
-    """The extension with the pages; their files are read when a host asks for them.
+    """The extension with the pages; they are read when a host asks for them.
 
     They declare no domains: the strictest policy holds, and pictures come to them as bytes, wherever they are.
     """
     extension = Apps()
-    for uri, name, title, path in (
-        (PICTURE_URI, "picture", "Picture", PICTURE),
-        (GALLERY_URI, "gallery", "Pictures", GALLERY),
-    ):
+    for uri, name, title in ((PICTURE_URI, "picture", "Picture"), (GALLERY_URI, "gallery", "Pictures")):
         extension.add_resource(
-            FileResource(
+            FunctionResource(
                 uri=uri,
                 name=name,
                 title=title,
-                path=path,
+                fn=partial(page, name),
                 mime_type=APP_MIME_TYPE,
                 meta={"ui": {"prefersBorder": False, "permissions": {"clipboardWrite": {}}}},
             )

@@ -112,7 +112,8 @@ async def _public_url(settings: Settings) -> Finding:
     try:
         known = known_key_ring(settings)
     except (LedgerError, OSError) as error:
-        return Finding(False, "public URL", "it cannot be checked: the webhook's key cannot be read", str(error))
+        why = error.for_operator if isinstance(error, LedgerError) else str(error)
+        return Finding(False, "public URL", "it cannot be checked: the webhook's key cannot be read", why)
     try:
         # Without the server's key it can still be seen whether anything answers.
         await probe(settings.public_url, known or KeyRing([secrets.token_bytes(32)]))
@@ -167,5 +168,5 @@ def _ledger(settings: Settings) -> Finding:
         advice = "The server still works, but forgets its pictures when it ends."
         if settings.ledger_url:
             advice = "No picture is made until it can be used: what is paid for must not be lost."
-        return Finding(False, "ledger", str(error), advice)
+        return Finding(False, "ledger", error.for_operator, advice)
     return Finding(True, "ledger", words)

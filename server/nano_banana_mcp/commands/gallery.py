@@ -15,8 +15,7 @@ import anyio.to_thread
 import uvicorn
 
 from nano_banana_mcp.app import open_studio
-from nano_banana_mcp.gallery.app import create_app
-from nano_banana_mcp.gallery.guard import TOKEN, Guard
+from nano_banana_mcp.gallery.app import TOKEN, Guard, create_app
 from nano_banana_mcp.gallery.shelf import Shelf
 from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.images.folder import PictureFolder
@@ -37,7 +36,7 @@ def run(settings: Settings, port: int, *, browser: bool) -> int:
         with _listen(port) as listener:
             anyio.run(_serve, settings, listener, browser)
     except LedgerError as error:
-        return _refuse(str(error))
+        return _refuse(error.for_operator)
     except (OSError, OverflowError) as error:
         return _refuse(f"cannot listen on port {port}: {getattr(error, 'strerror', None) or error}")
     return 0

@@ -54,7 +54,7 @@ def show(
         found = ledger.history(status=status, model=model, search=search, since=begin, principal=principal)
         ledger.close()
     except LedgerError as error:
-        return _refuse(str(error), 1)
+        return _refuse(error.for_operator, 1)
     rows = found[: limit or None]
     if as_json:
         report = {
@@ -82,7 +82,7 @@ def settle(settings: Settings) -> int:
     try:
         return anyio.run(_settle, settings)
     except LedgerError as error:
-        return _refuse(str(error), 1)
+        return _refuse(error.for_operator, 1)
 
 
 def parse_since(text: str, now: float) -> float:

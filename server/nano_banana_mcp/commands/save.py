@@ -23,7 +23,10 @@ USAGE_ERROR = 2
 
 def run(settings: Settings, task_id: str, output: Path | None) -> int:
     """Save the pictures and print where they are. Returns 0 if all are saved, 1 if not, 2 if it was asked wrongly."""
-    folder = settings.output_dir if output is None else output.absolute()
+    try:  # no shell expands `--output=~/Pictures`
+        folder = settings.output_dir if output is None else output.expanduser().absolute()
+    except RuntimeError:
+        return _refuse(f"--output names the home of a user who does not exist: {output}", USAGE_ERROR)
     if folder is None:
         return _refuse("name a folder with --output, or set NANO_BANANA_OUTPUT_DIR", USAGE_ERROR)
     if not TASK_ID.fullmatch(task_id):

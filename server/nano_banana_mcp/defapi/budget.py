@@ -17,13 +17,16 @@ class QueryBudget:
 
     def __init__(self, per_second: float | None) -> None:
         self._each = 0.0 if per_second is None else 1.0 / per_second
-        self._booked_until = 0.0
+        self._spent_until = float("-inf")
+        self._line = anyio.Lock(fast_acquire=True)
 
     async def take(self) -> None:
-        """Return when it is this query's turn."""
+        """Return when it is this query's turn. One that is cancelled before has spent nothing."""
         if not self._each:
             return
-        now = anyio.current_time()
-        self._booked_until = max(self._booked_until, now - BURST_SECONDS) + self._each
-        if self._booked_until > now:
-            await anyio.sleep_until(self._booked_until)
+        async with self._line:
+            now = anyio.current_time()
+            due = max(self._spent_until, now - BURST_SECONDS) + self._each
+            if due > now:
+                await anyio.sleep_until(due)
+            self._spent_until = due

@@ -204,8 +204,8 @@ class DefapiClient:
     async def _ask(self, path: str, params: dict[str, str], secret: str) -> Answer:
         seconds = min(self._timeout, LONGEST_QUERY_SECONDS)
         try:
-            await self._budget.take()
             async with self._queries:
+                await self._budget.take()  # last: what is spent is sent
                 return await self._connection.send("GET", path, key=secret, seconds=seconds, params=params)
         except Broken as broken:
             if not broken.sent:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 MOST_DECODED_AT_ONCE = 2
 """Each may take some 400 MB, for the worst picture that is decoded at all; 110 MB for one of 4096 x 4096."""
+
+
+MOST_TYPES = 5_000
+"""Of pictures whose bytes were seen."""
 
 
 class NoSuchPicture(LookupError):
@@ -39,6 +45,7 @@ class Album:
         self._trusted_origins = trusted_origins
         self._cache: tuple[Path | None, int] = (None, 0)
         self._opened_library: Library | None = None
+        self._types: OrderedDict[str, str] = OrderedDict()
         self._decoders = anyio.CapacityLimiter(MOST_DECODED_AT_ONCE)
 
     def keep_fetched(self, folder: Path, most_bytes: int) -> None:
@@ -65,7 +72,7 @@ class Album:
             raise NoSuchPicture
         url = known.images[number].url
         if url is not None:
-            return await self._library.get(url)
+            return await self._fetch(url)
         kept = await self._ledger.picture(known.intent_id, number)
         if kept is None:
             raise NoSuchPicture
@@ -94,13 +101,33 @@ class Album:
         address = http_url(url)  # clients differ in how they spell a URL that they were handed
         if address is None or await self._ledger.find_image(address, principal) is None:
             raise NoSuchPicture
-        return await self._library.get(address)
+        return await self._fetch(address)
+
+    def learn_type(self, url: str, mime_type: str) -> None:
+        """The bytes at a URL proved to be of this type."""
+        self._types[url] = mime_type
+        if len(self._types) > MOST_TYPES:
+            self._types.popitem(last=False)
+
+    def typed(self, known: Generation) -> Generation:
+        """``known`` with the types that its pictures proved to be of, where their bytes were seen: URLs lie."""
+        types = [image.mime_type if image.url is None else self._types.get(image.url) for image in known.images]
+        images = tuple(
+            replace(image, mime_type=mime_type or image.mime_type)
+            for image, mime_type in zip(known.images, types, strict=True)
+        )
+        return known if images == known.images else replace(known, images=images)
 
     async def forget(self, known: Generation) -> None:
         """Keep no copies of a generation's fetched pictures any more."""
         for image in known.images:
             if image.url is not None:
                 await self._library.forget(image.url)
+
+    async def _fetch(self, url: str) -> Picture:
+        picture = await self._library.get(url)
+        self.learn_type(url, picture.mime_type)
+        return picture
 
     @property
     def _library(self) -> Library:

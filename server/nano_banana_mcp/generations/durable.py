@@ -192,7 +192,7 @@ class DurableLedger(OwnLedger):
                 result = await anyio.to_thread.run_sync(self._work, work, writes, limiter=self._one_at_a_time)
             except LedgerError as error:
                 if self.problem != str(error):
-                    logger.warning("%s %s", error, self._MEANWHILE)
+                    logger.warning("%s %s", error.for_operator, self._MEANWHILE)
                 self.problem = str(error)
                 raise
             finally:

@@ -12,11 +12,11 @@ from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import TaskNotFound
-from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.callbacks import GRACE_SECONDS, Callbacks
 from nano_banana_mcp.generations.guard import guarded, in_words
-from nano_banana_mcp.generations.journal import honest
 from nano_banana_mcp.generations.ledger import Ledger
+from nano_banana_mcp.generations.limits import Accounts
+from nano_banana_mcp.generations.maker import honest
 from nano_banana_mcp.generations.models import Generation, new_intent_id, read
 from nano_banana_mcp.generations.telemetry import Telemetry, Why
 

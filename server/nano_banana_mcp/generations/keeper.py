@@ -14,9 +14,10 @@ from anyio.abc import TaskGroup
 
 from nano_banana_mcp.generations.album import Album, NoSuchPicture
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.images.errors import PictureError, PictureUnavailable
+from nano_banana_mcp.images.errors import NotAPicture, PictureError, PictureUnavailable
 from nano_banana_mcp.images.folder import PictureFolder
 from nano_banana_mcp.images.metadata import Facts
+from nano_banana_mcp.images.sniff import guess_from_url
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,14 @@ class Kept:
         paths: Where, absolute; empty where the caller need not know.
         saving: How many are still being saved.
         problem: Why one was not, in words for the caller.
+        spoiled: Whether that is because there is something else in its place.
     """
 
     saved: int
     paths: tuple[Path, ...] = ()
     saving: int = 0
     problem: str | None = None
+    spoiled: bool = False
 
 
 @dataclass
@@ -53,6 +56,7 @@ class _Job:
     paths: dict[int, Path] = field(default_factory=dict)
     problem: str | None = None
     public_problem: str | None = None
+    spoiled: bool = False
     over: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -93,7 +97,8 @@ class Keeper:
         if not (job.paths or left or job.problem):
             return None
         paths = tuple(path for _, path in sorted(job.paths.items())) if self._shown else ()
-        return Kept(len(job.paths), paths, left, job.problem if self._shown else job.public_problem)
+        problem = job.problem if self._shown else job.public_problem
+        return Kept(len(job.paths), paths, left, problem, job.spoiled)
 
     async def settled(self) -> None:
         """Return when nothing is being saved any more."""
@@ -150,15 +155,19 @@ class Keeper:
 
     async def _save_once(self, known: Generation, number: int) -> Path | None:
         kept = await anyio.to_thread.run_sync(_find, self.folder, known.handle, number)
+        url = known.images[number].url
         if kept is not None:
+            if url is not None:  # saved by an earlier process, perhaps: its extension was chosen by its bytes
+                self._album.learn_type(url, guess_from_url(kept.name))
             return kept
         if self._now() - (known.finished_at or 0.0) > FRESH_SECONDS:
             return None
-        if known.images[number].url is not None and not self._album.still_serves(known):
+        if url is not None and not self._album.still_serves(known):
             return None
         return await save(self._album, self.folder, known, number)
 
     def _failed(self, job: _Job, error: Exception) -> None:
+        job.spoiled = isinstance(error, NotAPicture)
         if isinstance(error, OSError):
             job.problem = f"{self.folder.path}: {error.strerror or type(error).__name__}"
             job.public_problem = "its folder cannot be written to"

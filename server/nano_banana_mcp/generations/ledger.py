@@ -18,7 +18,15 @@ MOST_LATENCIES = 50
 
 
 class LedgerError(Exception):
-    """The ledger cannot be used. The text says why, and what a person can do."""
+    """The ledger cannot be used. The text says why, and what a person can do; it is safe to show to any caller.
+
+    Attributes:
+        for_operator: The same, and what the database itself says of it: names of hosts, users, databases.
+    """
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.for_operator = f"{message} The database says: {detail}" if detail else message
 
 
 class LedgerBusy(LedgerError):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from nano_banana_mcp.generations.models import Generation
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
 
 OPEN_SECONDS = 3_600.0
 """A task without an end counts as open for so long: no picture takes longer, and an unknown outcome must not
@@ -189,3 +195,23 @@ def _refuse_above(usage: Usage, limits: Limits, who: str, whose: str) -> None:
 
 def _short(amount: Decimal) -> str:
     return f"{amount.normalize():f}" if amount else "0"
+
+
+def _the_servers(principal: str) -> SecretStr | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """What is known of the callers.
+
+    Attributes:
+        asked: Whether callers are asked who they are. Where they are, each sees their own tasks and no others; where
+            they are not, any task of the server's key can be looked at.
+        key_of: A caller's own key for the image API; None where the server's is used.
+        quotas: Their limits.
+    """
+
+    asked: bool = False
+    key_of: Callable[[str], SecretStr | None] = _the_servers
+    quotas: Quotas = field(default_factory=lambda: Quotas(Limits(), Limits(), clock=time.monotonic))

@@ -13,7 +13,6 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from nano_banana_mcp.generations.leases import Leases
-from nano_banana_mcp.generations.ledger import LedgerBusy, LedgerError
 from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.postgres_connection import (
@@ -21,8 +20,6 @@ from nano_banana_mcp.generations.postgres_connection import (
     SUBMIT_LOCK,
     Connection,
     Database,
-    in_words,
-    passes,
 )
 from nano_banana_mcp.generations.rows import UPSERT, to_row
 from nano_banana_mcp.generations.sql import SqlLedger, Values
@@ -174,7 +171,7 @@ class PostgresLedger(SqlLedger):
             yield
         except psycopg.Error as error:
             self.lost = self._db.closed
-            raise (LedgerBusy if self.lost or passes(error) else LedgerError)(in_words(error)) from error
+            raise self._database.trouble(error, lost=self.lost) from error
 
 
 @functools.lru_cache(maxsize=100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -30,6 +31,8 @@ _SESSION = (
     f"SET search_path = nano_banana; SET lock_timeout = '{LOCK_SECONDS}s'; "
     f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET idle_in_transaction_session_timeout = '30s'"
 )
+
+_UNUSABLE = "The ledger of NANO_BANANA_LEDGER_URL cannot be used"
 
 # Advisory locks are numbers that all users of a database share; these are "nb", and what is locked.
 MIGRATION_LOCK = 0x6E62_0001
@@ -103,7 +106,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         self._away_until = float("-inf")
-        self._away = ""
+        self._away: psycopg.Error | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -118,16 +121,30 @@ class Database:
             LedgerBusy: it cannot be reached.
             LedgerError: it is of a newer version (it is not touched), or cannot be used.
         """
-        if time.monotonic() < self._away_until:
-            raise LedgerBusy(self._away)
+        if self._away is not None and time.monotonic() < self._away_until:
+            raise self.trouble(self._away)
         try:
             return self._connect()
         except psycopg.Error as error:
-            if not passes(error):
-                raise LedgerError(in_words(error)) from error
-            self._away_until = time.monotonic() + AWAY_SECONDS
-            self._away = in_words(error)
-            raise LedgerBusy(self._away) from error
+            trouble = self.trouble(error)
+            if isinstance(trouble, LedgerBusy):
+                self._away_until = time.monotonic() + AWAY_SECONDS
+                self._away = error
+            raise trouble from error
+
+    def trouble(self, error: psycopg.Error, *, lost: bool = False) -> LedgerError:
+        """``error`` in words for callers, and in the database's own, without the password, for its operator.
+
+        Args:
+            lost: Whether the connection is gone.
+        """
+        detail = " ".join(str(error).split())
+        password = self.parameters.get("password")
+        if password:
+            detail = detail.replace(password, "***").replace(quote(password, safe=""), "***")
+        if lost or _passes(error):
+            return LedgerBusy(f"{_UNUSABLE}: its database is away, or too busy.", detail=detail)
+        return LedgerError(f"{_UNUSABLE}: its database refuses what is asked of it.", detail=detail)
 
     def _connect(self) -> Connection:
         db = Connection.connect(autocommit=True, row_factory=dict_row, **self.parameters)
@@ -141,17 +158,11 @@ class Database:
         return db
 
 
-def passes(error: psycopg.Error) -> bool:
+def _passes(error: psycopg.Error) -> bool:
     """Whether the same may well be possible later: no connection, no room, a lock, a shutdown."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
     return error.sqlstate[:2] in ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-
-
-def in_words(error: psycopg.Error) -> str:
-    """What the database says, for people."""
-    words = " ".join(str(error).split()).rstrip(".")
-    return f"The ledger of NANO_BANANA_LEDGER_URL cannot be used: {words}."
 
 
 def _version(db: Connection) -> int:

@@ -110,10 +110,8 @@ class References:
             return None  # where it came from may still have it
 
     async def _as_text(self, picture: Picture) -> str:
-        return await anyio.to_thread.run_sync(_as_text, picture, self._places.reference_side, limiter=self._drawing)
+        from nano_banana_mcp.images.comfort import comfortable, data_uri
 
-
-def _as_text(picture: Picture, side: int) -> str:
-    from nano_banana_mcp.images.comfort import comfortable, data_uri
-
-    return data_uri(comfortable(picture, max_side=side))
+        async with self._drawing:
+            small = await comfortable(picture, max_side=self._places.reference_side)
+        return await anyio.to_thread.run_sync(data_uri, small)

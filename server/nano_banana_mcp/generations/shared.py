@@ -1,22 +1,25 @@
-"""The ledger of several replicas: in PostgreSQL, with wake-ups and leases."""
+"""The ledger of several replicas: in PostgreSQL, with leases, and with wake-ups, which are never the truth itself."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import cast
 
 import anyio
+import psycopg
 
 from nano_banana_mcp.generations.durable import DurableLedger, T
-from nano_banana_mcp.generations.guard import guard
+from nano_banana_mcp.generations.guard import guard, in_words
 from nano_banana_mcp.generations.leases import HEARTBEAT_SECONDS, Leases
 from nano_banana_mcp.generations.ledger import MOST_GENERATIONS, Changed, LedgerBusy, LedgerError, without_look
 from nano_banana_mcp.generations.limits import Check
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.postgres import PostgresLedger
+from nano_banana_mcp.generations.postgres import CHANNEL, PostgresLedger
 from nano_banana_mcp.generations.postgres_connection import Database
 from nano_banana_mcp.generations.sql import SqlLedger
 from nano_banana_mcp.images.picture import Picture
@@ -110,7 +113,6 @@ class SharedLedger(DurableLedger):
 
     async def follow(self, changed: Changed) -> None:
         """See :class:`~nano_banana_mcp.generations.ledger.Ledger`. Keeps the leases meanwhile."""
-        from nano_banana_mcp.generations.wakeups import listen
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._live)
@@ -144,3 +146,32 @@ class SharedLedger(DurableLedger):
             found = replace(found, open_at=max(looks, default=None))
         await self._memory.save(found)
         return found
+
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+async def listen(database: Database, holder: str, changed: Changed) -> None:
+    """Tell of every change that is not ``holder``'s own, for as long as this runs; after each time that nobody
+    listened, tell that anything may have changed."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            connection = await psycopg.AsyncConnection.connect(autocommit=True, **database.parameters)
+            async with connection:
+                await connection.execute(f"LISTEN {CHANNEL}".encode())
+                await changed(None)
+                pause = FIRST_PAUSE_SECONDS
+                async for notice in connection.notifies():
+                    by, _, intent_id = notice.payload.partition(" ")
+                    if by != holder:
+                        await changed(intent_id)
+        except psycopg.Error as error:
+            logger.info("not listening for other replicas: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the edge of this task: nothing in it may end the server
+            logger.warning("not listening for other replicas: %s", in_words(error))
+        await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas do not return in step
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

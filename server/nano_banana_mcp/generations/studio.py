@@ -16,22 +16,20 @@ from anyio.abc import TaskGroup
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.wire import SubmitRequest
-from nano_banana_mcp.generations.accounts import Accounts
 from nano_banana_mcp.generations.album import Album
-from nano_banana_mcp.generations.audience import Audience
 from nano_banana_mcp.generations.callbacks import Callbacks
 from nano_banana_mcp.generations.caretaker import Caretaker
 from nano_banana_mcp.generations.desk import Desk, Places
 from nano_banana_mcp.generations.guard import guarded
 from nano_banana_mcp.generations.inquiry import Inquiry
-from nano_banana_mcp.generations.journal import hash_of, in_words
 from nano_banana_mcp.generations.ledger import Ledger
-from nano_banana_mcp.generations.maker import Maker
+from nano_banana_mcp.generations.limits import Accounts
+from nano_banana_mcp.generations.maker import Maker, hash_of, in_words
 from nano_banana_mcp.generations.models import Generation, new_intent_id
 from nano_banana_mcp.generations.paces import Paces
 from nano_banana_mcp.generations.replicas import Replicas
 from nano_banana_mcp.generations.schedule import Pace
-from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
+from nano_banana_mcp.generations.telemetry import UNTOLD, Audience, Telemetry
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
 
 logger = logging.getLogger(__name__)
@@ -201,7 +199,8 @@ class Studio:
         generation = await self._maker.make_once(request, intent, lambda asked: self.desk.ready(asked, principal))
         self.audience.changed(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
-            return Waited(generation, note=self.ledger.problem, kept=await self.desk.kept(generation))
+            kept = await self.desk.kept(generation)
+            return Waited(self.album.typed(generation), note=self.ledger.problem, kept=kept)
         return await self._wait(generation, wait_seconds, report)
 
     async def settled(self) -> None:
@@ -263,7 +262,8 @@ class Studio:
                 raise
             waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
         kept = await self.desk.kept(waited.generation, seconds - (anyio.current_time() - began))
-        return replace(waited, note=self.ledger.problem, kept=kept)
+        generation = self.album.typed(waited.generation)
+        return replace(waited, generation=generation, note=self.ledger.problem, kept=kept)
 
     def _caretaker(self) -> Caretaker:
         def in_care(known: Generation) -> bool:

@@ -1,4 +1,6 @@
-"""What a studio tells of its work to whoever counts it. By default nobody does."""
+"""What a studio tells of its work: to whoever counts it, and to whoever wants to hear of changed tasks. By default
+nobody does.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +45,15 @@ class Telemetry:
 
 
 UNTOLD = Telemetry()
+
+
+class Audience:
+    """Nobody; to be overridden."""
+
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return 0
+
+    def changed(self, generation: Generation) -> None:
+        """The state of a generation has changed."""

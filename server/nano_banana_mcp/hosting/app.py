@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import uuid
+
+import anyio
+import anyio.lowlevel
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nano_banana_mcp import __version__
-from nano_banana_mcp.app import build_server
+from nano_banana_mcp import __version__, logs
+from nano_banana_mcp.app import build_server, quotas
+from nano_banana_mcp.generations.limits import Accounts, Limits
 from nano_banana_mcp.hosting import metrics
-from nano_banana_mcp.hosting.accounts import accounts_by
 from nano_banana_mcp.hosting.auth import Authentication, is_authenticated, open_authentication
 from nano_banana_mcp.hosting.binds import NamedHosts, allowed_names
 from nano_banana_mcp.hosting.guest import answer_only_this_machine, drain_at_the_end
-from nano_banana_mcp.hosting.request_ids import RequestIds
 from nano_banana_mcp.hosting.sessions import SessionLimit
-from nano_banana_mcp.hosting.turns import Turns
 from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver
 from nano_banana_mcp.logs import set_up_as_guest
 from nano_banana_mcp.settings import Settings, load_settings
@@ -106,3 +111,68 @@ def _readiness(server: ImageServer):  # type: ignore[no-untyped-def]  # Starlett
         return JSONResponse({"status": "not ready", "problem": problem}, status_code=503)
 
     return ready
+
+
+def accounts_by(settings: Settings, authentication: Authentication) -> Accounts:
+    """The accounts of callers who are asked who they are."""
+
+    def own(principal: str) -> Limits | None:
+        said = authentication.limits_for(principal).model_dump(exclude_none=True)
+        # What the file says of somebody counts as if the settings said it to them.
+        return quotas(settings.model_copy(update=said), asked=True).limits_of(principal) if said else None
+
+    return Accounts(asked=True, key_of=authentication.api_key_for, quotas=quotas(settings, asked=True, special=own))
+
+
+AT_ONCE = 4
+"""Requests that start in one round of the event loop. Each takes it a few milliseconds."""
+
+
+class Turns:
+    """Middleware: whole requests go on in the order in which they became whole; one without a body is not held back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._turns = anyio.Semaphore(AT_ONCE, fast_acquire=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def receive_in_turn() -> Message:
+            message = await receive()
+            # Not before: the bodies of a crowd arrive together as well.
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                async with self._turns:
+                    await anyio.lowlevel.checkpoint()
+            return message
+
+        # Whoever has gone before the request was whole gets no answer; it is no error of ours to be logged.
+        with contextlib.suppress(ClientDisconnect):
+            await self._app(scope, receive_in_turn, send)
+
+
+HEADER = b"x-request-id"
+_SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestIds:
+    """ASGI middleware. It passes every message on as it comes, so streams stay streams."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == HEADER), b"")
+        request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex.encode()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (HEADER, request_id)]}
+            await send(message)
+
+        with logs.about(request_id=request_id.decode()):
+            await self._app(scope, receive, send_with_id)

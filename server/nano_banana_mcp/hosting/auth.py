@@ -105,8 +105,7 @@ def open_authentication(settings: Settings) -> Authentication | None:
     if settings.oauth_issuer is None:
         _refuse_half_an_oauth(settings)
         return Authentication(static, verifiers, scopes, None)
-    from nano_banana_mcp.hosting.issuer import Issuer
-    from nano_banana_mcp.hosting.keys import Keys
+    from nano_banana_mcp.hosting.issuer import Issuer, Keys
     from nano_banana_mcp.hosting.oauth import OAuthTokens
 
     resource, audience = _resource_and_audience(settings)

@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 from mcp.server.auth.provider import AccessToken
 
-from nano_banana_mcp.hosting.keys import ALGORITHMS, Keys
+from nano_banana_mcp.hosting.issuer import ALGORITHMS, Keys
 from nano_banana_mcp.hosting.principals import is_subject
 from nano_banana_mcp.hosting.tokens import NOT_KEPT
 

@@ -1,7 +1,7 @@
 """Shrinking in a short-lived process of its own: its memory is given back whole, and what a picture that was made to
 do harm does to a decoder stays in there, without the server's keys.
 
-What runs there is :mod:`nano_banana_mcp.images.child`.
+What runs there is :mod:`nano_banana_mcp.images.shrink`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nano_banana_mcp.images import errors
 from nano_banana_mcp.images.errors import NotAPicture, PictureUnavailable
 from nano_banana_mcp.images.memory import give_back_large_blocks
 from nano_banana_mcp.images.picture import Picture
-from nano_banana_mcp.images.shrink import Shrunk
+from nano_banana_mcp.images.shrink import PURPOSES, Shrunk
 
 LONGEST_SECONDS = 20.0
 _CHUNK_BYTES = 65_536
@@ -27,7 +27,12 @@ _NEEDED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 async def shrink_aside(
-    picture: Picture, *, max_side: int, max_bytes: int, longest_seconds: float = LONGEST_SECONDS
+    picture: Picture,
+    *,
+    max_side: int,
+    max_bytes: int,
+    purpose: str = "view",
+    longest_seconds: float = LONGEST_SECONDS,
 ) -> Shrunk:
     """:func:`~nano_banana_mcp.images.shrink.shrink` in another process.
 
@@ -35,18 +40,19 @@ async def shrink_aside(
         PictureError: as there; or no process can be started; or it takes too long, or crashes.
     """
     give_back_large_blocks()
+    source = PURPOSES[purpose].source
     try:
         with anyio.fail_after(longest_seconds):
-            code, answer = await _run(picture.data, [picture.mime_type, str(max_side), str(max_bytes)])
+            code, answer = await _run(picture.data, [picture.mime_type, str(max_side), str(max_bytes), purpose])
     except TimeoutError:
-        raise NotAPicture(f"The picture could not be decoded within {longest_seconds:g} s.") from None
+        raise NotAPicture(f"{source} could not be decoded within {longest_seconds:g} s.") from None
     except OSError:
         raise PictureUnavailable(
-            "The picture could not be shrunk: this machine starts no process for it.", hint="Try again in a moment."
+            f"{source} could not be shrunk: this machine starts no process for it.", hint="Try again in a moment."
         ) from None
     head, _, data = answer.partition(b"\n")
     if code != 0 or not head:
-        raise NotAPicture("The picture could not be decoded.", hint="Use another picture.")
+        raise NotAPicture(f"{source} could not be decoded.", hint="Use another picture.")
     told = json.loads(head)
     if "error" in told:
         raise getattr(errors, told["error"])(told["message"], hint=told["hint"])
@@ -63,7 +69,7 @@ async def shrink_aside(
 
 async def _run(data: bytes, arguments: list[str]) -> tuple[int, bytes]:
     # The same modules as here, and nothing of the folder or the environment that the server was started in.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from nano_banana_mcp.images.child import main; main()"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from nano_banana_mcp.images.shrink import main; main()"
     environment = {name: os.environ[name] for name in _NEEDED if name in os.environ}
     async with await anyio.open_process(
         [sys.executable, "-I", "-c", code, *arguments],

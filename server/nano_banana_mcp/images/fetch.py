@@ -73,7 +73,7 @@ class PictureFetcher:
         trusted_origins: Origins = (),
         max_bytes: int = MAX_BYTES,
         max_pixels: int = MAX_PIXELS,
-        deadline_seconds: float = 30.0,
+        deadline_seconds: float = 28.0,
         max_redirects: int = 3,
         user_agent: str = USER_AGENT,
         resolve: Resolve = resolve_host,

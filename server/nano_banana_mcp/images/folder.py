@@ -107,7 +107,7 @@ class PictureFolder:
         finally:
             part.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.close(os.open(self.path / LINES, os.O_WRONLY | _NO_LINK))
+            os.close(os.open(self.path / LINES, os.O_RDWR | _NO_LINK))
 
     def _write(self, path: Path, data: bytes) -> None:
         """A whole file, durable, or none. Raises FileExistsError where there is something of that name."""
@@ -135,12 +135,17 @@ class PictureFolder:
             "sha256": hashlib.sha256(data).hexdigest(),
         }
         text = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | _NO_LINK
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | _NO_LINK
         descriptor = os.open(self.path / LINES, flags, 0o644)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "is no regular file", LINES)
-            os.write(descriptor, text)  # one write: lines of several processes do not mix
+            if found.st_size:  # half a line of a full disk, or an editor's last one, is none to go on with
+                os.lseek(descriptor, -1, os.SEEK_END)
+                text = (b"" if os.read(descriptor, 1) == b"\n" else b"\n") + text
+            if os.write(descriptor, text) != len(text):  # one write: lines of several processes do not mix
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), LINES)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

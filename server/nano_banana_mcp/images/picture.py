@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nano_banana_mcp.images.errors import NotAPicture, PictureTooLarge
-from nano_banana_mcp.images.pixels import dimensions
-from nano_banana_mcp.images.sniff import describe, sniff
+from nano_banana_mcp.images.sniff import describe, dimensions, sniff
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 100_000_000

@@ -18,9 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from nano_banana_mcp.sandbox.app import create_app
-from nano_banana_mcp.sandbox.callbacks import Callbacks
 from nano_banana_mcp.sandbox.config import SandboxConfig
-from nano_banana_mcp.sandbox.sandbox import Sandbox
+from nano_banana_mcp.sandbox.sandbox import Callbacks, Sandbox
 from nano_banana_mcp.sandbox.tasks import Task
 
 __all__ = ["Sandbox", "SandboxConfig", "run_sandbox", "serve_sandbox"]

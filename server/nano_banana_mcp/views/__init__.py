@@ -1,9 +1,16 @@
-"""Pages that a host shows in the conversation (MCP Apps): each is one whole file, read when a host asks for it."""
+"""Pages that a host shows in the conversation (MCP Apps).
+
+Each is served as one whole file, put together when somebody asks for it: ``shared.html`` has the style and the talk
+with the host that all have in common.
+"""
 
 from pathlib import Path
 
-PICTURE = Path(__file__).with_name("picture.html")
-"""A generation: waiting, its pictures, or why there is none."""
+_FOLDER = Path(__file__).parent
 
-GALLERY = Path(__file__).with_name("gallery.html")
-"""What was made, newest first; also served on this machine by ``nano-banana-mcp gallery``."""
+
+def page(name: str) -> str:
+    """``picture``: a generation, waiting, its pictures, or why there is none. ``gallery``: what was made, newest first;
+    also served on this machine by ``nano-banana-mcp gallery``."""
+    own, shared = ((_FOLDER / f"{file}.html").read_text(encoding="utf-8") for file in (name, "shared"))
+    return own.replace("<!-- shared.html -->\n", shared)
