@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests bench crash metadata bundle dist pins clean
+.PHONY: help demo test lint format types contract tests pythons bench crash metadata bundle dist pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -40,8 +40,10 @@ format: .venv/.dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: .venv/.dev ## mypy, strict
+types: .venv/.dev ## mypy, strict; and the program as on Windows and macOS
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 server tools
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin server tools
 
 contract: .venv/.dev ## which room may import which
 	$(BIN)/lint-imports
@@ -49,6 +51,9 @@ contract: .venv/.dev ## which room may import which
 tests: .venv/.dev ## pytest, several processes: most tests wait for clocks and sockets
 	@tests/support/install_postgres.sh
 	$(BIN)/pytest -n 4 --dist worksteal
+
+pythons: ## the tests on each Python that is found from 3.11 on
+	tests/support/each_python.sh -n 4 --dist worksteal
 
 bench: .venv/.dev ## the figures, each against what it is compared to, from one run
 	$(BIN)/python -m tests.benchmarks
@@ -69,4 +74,4 @@ pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt
 
 clean: ## remove what was built
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node build
+	rm -rf .venv .venvs dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node build
