@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import builtins
+import functools
 import importlib
 import json
 import os
@@ -48,7 +49,8 @@ def pretend(platform: str) -> None:
     gone = missing_modules(platform)
     instead: dict[str, dict[str, object]] = {"sys": {"platform": platform}, "os": {"name": System(platform).os_name}}
     if platform == "win32":
-        instead["os"] |= {"supports_dir_fd": set(), "link": os.link}
+        instead["os"] |= {call.__name__: _without_dir_fd(call) for call in os.supports_dir_fd}
+        instead["os"]["supports_dir_fd"] = set()
         Path.rename = _rename  # type: ignore[method-assign, assignment]
         asyncio.BaseEventLoop.add_signal_handler = _no_handlers  # type: ignore[method-assign, assignment]
         asyncio.SelectorEventLoop.add_signal_handler = _no_handlers  # type: ignore[method-assign, assignment]
@@ -80,6 +82,16 @@ def _rename(self: Path, target: str | os.PathLike[str]) -> Path:
         raise FileExistsError(17, "Cannot create a file when that file already exists", str(target))
     os.rename(self, target)
     return Path(target)
+
+
+def _without_dir_fd(call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def without(*arguments: Any, dir_fd: int | None = None, **others: Any) -> Any:
+        if dir_fd is not None:
+            raise NotImplementedError("dir_fd unavailable on this platform")
+        return call(*arguments, **others)
+
+    return without
 
 
 def _no_handlers(*_: object) -> None:
