@@ -1,5 +1,5 @@
 # Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests snapshots mutants sbom audit bench bench-docs crash torture interop metadata bundle dist pins clean
+.PHONY: help demo test lint format types contract tests pythons snapshots mutants sbom audit bench bench-docs crash torture interop metadata bundle dist pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -53,8 +53,10 @@ format: .venv/.dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: .venv/.dev ## mypy, strict
+types: .venv/.dev ## mypy, strict; and the program as on Windows and macOS
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 server tools
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin server tools
 
 contract: .venv/.dev ## which room may import which
 	$(BIN)/lint-imports
@@ -62,6 +64,9 @@ contract: .venv/.dev ## which room may import which
 tests: .venv/.dev ## pytest, several processes: most tests wait for clocks and sockets
 	@tests/support/install_postgres.sh
 	$(BIN)/pytest -n 4 --dist worksteal
+
+pythons: ## the tests on each Python that is found from 3.11 on
+	tests/support/each_python.sh -n 4 --dist worksteal
 
 snapshots: .venv/.dev ## renew what is kept of tools, resources and prompts, and the documents' tables: then read the diff
 	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/test_contract.py tests/tools/test_prompts.py
@@ -110,4 +115,4 @@ pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	echo fastmcp | $(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links - -o tests/benchmarks/fastmcp_pins.txt
 
 clean: ## remove what was built
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node .interop .bench build
+	rm -rf .venv .venvs dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node .interop .bench build

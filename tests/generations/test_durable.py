@@ -392,3 +392,11 @@ async def test_an_end_that_was_read_from_the_disk_is_not_read_again(tmp_path: Pa
         file.unlink()
     assert await ledger.find("ta1") == done
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_written_is_on_the_disk_itself_and_not_in_the_drives_memory(tmp_path: Path) -> None:
+    """Of the two settings, macOS needs both."""
+    ledger = SqliteLedger(tmp_path)
+    full, past_the_drive = (ledger._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "fullfsync"))
+    assert (full, past_the_drive) == (2, 1)
+    ledger.close()

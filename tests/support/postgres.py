@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -62,6 +61,8 @@ class Cluster:
         return psycopg.connect(url, autocommit=True, options="-c search_path=nano_banana")
 
     def _run(self, program: str, *arguments: str) -> None:
+        import pwd  # not on Windows, where there is no cluster, but where this module is imported
+
         ended = subprocess.run(
             [self._binaries / program, "-D", self.folder / "data", *arguments],
             user=self._user,
@@ -142,6 +143,8 @@ def database(postgres: Cluster) -> str:
 
 
 def _binaries() -> Path | None:
+    if os.name == "nt":
+        return None
     found = shutil.which("initdb")
     # A link in the path may lead away from the programs beside it.
     places = [Path(found).resolve().parent] if found else []
@@ -154,6 +157,8 @@ def _root() -> bool:
 
 
 def _is_user(name: str) -> bool:
+    import pwd
+
     try:
         pwd.getpwnam(name)
     except KeyError:

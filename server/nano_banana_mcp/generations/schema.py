@@ -7,6 +7,7 @@ import errno
 import os
 import sqlite3
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -101,7 +102,8 @@ def _make_private(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not os.access(whole, os.R_OK | os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    if stat.S_IMODE(whole.stat().st_mode) != 0o600 and hasattr(os, "fchmod"):
+    # On Windows a mode says only whether a file may be written; whoever may enter the folder may read it.
+    if sys.platform != "win32" and stat.S_IMODE(whole.stat().st_mode) != 0o600:
         whole.chmod(0o600)
 
 
@@ -155,6 +157,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
                 raise
             time.sleep(0.01)
     db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")  # macOS otherwise leaves it in the drive's own memory
     db.execute("PRAGMA foreign_keys = ON")
     if _version(db) < len(MIGRATIONS):
         _migrate(db)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nano_banana_mcp.images.metadata import Facts, with_facts
 from nano_banana_mcp.images.names import file_name, is_name_of
+from nano_banana_mcp.images.nofollow import is_pointer
 from nano_banana_mcp.images.picture import MAX_BYTES, Picture
 from nano_banana_mcp.images.sniff import extension_for, sniff
 
@@ -27,7 +28,12 @@ _PART = ".nano-banana-"
 _ABANDONED_SECONDS = 3_600.0
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 
@@ -61,7 +67,7 @@ class PictureFolder:
             path = self.find(task_id, number)
             if path is None:
                 return None
-            with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | _NO_LINK), "rb") as file:
+            with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
                 data = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
         except FileNotFoundError:
             return None
@@ -107,7 +113,7 @@ class PictureFolder:
         finally:
             part.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.close(os.open(self.path / LINES, os.O_RDWR | _NO_LINK))
+            os.close(_open(self.path / LINES, os.O_RDWR))
 
     def _write(self, path: Path, data: bytes) -> None:
         """A whole file, durable, or none. Raises FileExistsError where there is something of that name."""
@@ -135,8 +141,7 @@ class PictureFolder:
             "sha256": hashlib.sha256(data).hexdigest(),
         }
         text = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | _NO_LINK
-        descriptor = os.open(self.path / LINES, flags, 0o644)
+        descriptor = _open(self.path / LINES, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
@@ -149,6 +154,15 @@ class PictureFolder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open no link. Where no flag says so (Windows), the name is looked at first, and could change in between."""
+    if not hasattr(os, "O_NOFOLLOW"):
+        with contextlib.suppress(FileNotFoundError):
+            if is_pointer(path.lstat()):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path.name)
+    return os.open(path, flags | _NO_LINK, 0o644)
 
 
 def _rename_to_new(part: Path, path: Path) -> None:

@@ -11,11 +11,12 @@ import io
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from nano_banana_mcp.images.comfort import MAX_PIXELS
 from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.nofollow import is_pointer, is_special
 from nano_banana_mcp.images.picture import MAX_BYTES, Picture, picture_of, too_many_bytes
 
 SETTING = "NANO_BANANA_INPUT_DIRS"
@@ -68,14 +69,12 @@ class LocalFiles:
                 hint=f"To allow one, the person sets {SETTING} in the host's configuration of this server, such as "
                 f"{SETTING}={example} (several with {os.pathsep!r} between them), and restarts it.",
             )
-        parts = Path(path).parts
-        if ".." not in parts:
+        if ".." not in Path(path).parts:
             for folder in self._folders:
                 # The same folder by its other name, where links lead to it: /tmp is /private/tmp on some systems.
                 for root in (folder, Path(os.path.realpath(folder))):
-                    length = len(root.parts)
-                    if len(parts) > length and parts[:length] == root.parts:
-                        return root, list(parts[length:])
+                    if parts := _way(Path(path), root):
+                        return root, list(parts)
         allowed = ", ".join(_printable(str(folder)) for folder in self._folders)
         raise FileRefused(
             "This path is outside of the folders that this server may read reference pictures from.",
@@ -96,6 +95,11 @@ class LocalFiles:
         if len(data) > self._max_bytes:  # it has grown meanwhile
             raise too_many_bytes(source, self._max_bytes)
         return bytes(data)
+
+
+def _way(path: PurePath, root: PurePath) -> tuple[str, ...]:
+    """The way from a folder to what is below it, else nothing. On Windows ``C:`` and ``c:`` are one."""
+    return path.relative_to(root).parts if path.is_relative_to(root) else ()
 
 
 def path_of(reference: str) -> str:
@@ -174,9 +178,10 @@ def _identities(root: Path, parts: list[str]) -> list[tuple[int, int]]:
     path = root
     for number, part in enumerate(parts, start=1):
         path = path / part
+        if is_special(part):
+            raise OSError(errno.EINVAL, "it has a name that Windows keeps for other things")
         found = path.lstat()
-        pointer = getattr(found, "st_file_attributes", 0) & getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400)
-        if stat.S_ISLNK(found.st_mode) or pointer:
+        if is_pointer(found):
             raise OSError(errno.ELOOP, "it leads through a link")
         if number == len(parts) and not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
