@@ -44,6 +44,8 @@ compared with the ledger.
 _TAIL = """
 ## How to repeat it
 
+<!-- not run: hours; tests/torture/test_torture.py runs a short form -->
+
     make torture                                   # the long form
     make torture TORTURE=--quick                   # some minutes
     make torture TORTURE="--long --only soak"      # one part again; the others stay as they were
