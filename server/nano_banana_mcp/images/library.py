@@ -23,8 +23,7 @@ from anyio import to_thread
 
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_mcp.images.fetch import PictureFetcher
-from nano_banana_mcp.images.memory import give_back_large_blocks
-from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.images.picture import Picture, give_back_large_blocks
 from nano_banana_mcp.images.sniff import sniff
 
 

@@ -37,11 +37,8 @@ _MOOD_WORDS = {
 _PLACE_WORDS = {
     "sea": "sea ocean beach lake river boat sail ship island wave waves harbour harbor 바다 호수 강 해변 배",
     "forest": "forest tree trees wood woods pine jungle garden green 숲 나무 정원",
-    "city": "city town street skyline tower building buildings house tokyo seoul york 도시 거리 서울 건물",
     "mountains": "mountain mountains peak snow snowy alps winter glacier 산 눈 설산",
-    "dunes": "desert dune dunes sand sahara camel 사막 모래",
 }
-PLACES = ("hills", *_PLACE_WORDS)
 _HUES = {
     "red": 0.0,
     "orange": 0.08,
