@@ -17,10 +17,9 @@ from nano_banana_mcp.generations.ledger import MemoryLedger
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
 from nano_banana_mcp.images.picture import Picture
 from nano_banana_mcp.sandbox.config import SandboxConfig
-from nano_banana_mcp.sandbox.pictures import Pictures
 from nano_banana_mcp.sandbox.sandbox import Sandbox
 from nano_banana_mcp.sandbox.server import serve_sandbox
-from nano_banana_mcp.sandbox.tasks import Task
+from nano_banana_mcp.sandbox.tasks import Pictures, Task
 from tests.support.clients import client_at, facts, text
 
 QUICK = SandboxConfig(seconds=0.0)

@@ -9,9 +9,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 from nano_banana_mcp.defapi.wire import TaskSnapshot, clean, sentence
-from nano_banana_mcp.images.data_uri import decode_data_uri
 from nano_banana_mcp.images.errors import PictureError
-from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.images.picture import Picture, decode_data_uri
 from nano_banana_mcp.images.sniff import guess_from_url
 
 MOST_IMAGES = 16

@@ -18,7 +18,7 @@ from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.callbacks import Callbacks, Paces
-from nano_banana_mcp.generations.caretaker import Caretaker
+from nano_banana_mcp.generations.caretaker import Caretaker, Replicas
 from nano_banana_mcp.generations.desk import Desk, Places
 from nano_banana_mcp.generations.guard import guarded
 from nano_banana_mcp.generations.inquiry import Inquiry
@@ -26,7 +26,6 @@ from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.limits import Accounts
 from nano_banana_mcp.generations.maker import Maker, hash_of, in_words
 from nano_banana_mcp.generations.models import Generation, new_intent_id
-from nano_banana_mcp.generations.replicas import Replicas
 from nano_banana_mcp.generations.schedule import Pace
 from nano_banana_mcp.generations.telemetry import UNTOLD, Audience, Telemetry
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
