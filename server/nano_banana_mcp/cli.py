@@ -100,9 +100,9 @@ def _demo(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _sandbox(settings: Settings, arguments: argparse.Namespace) -> int:
-    from nano_banana_mcp.commands import sandbox
+    from nano_banana_mcp.commands import demo
 
-    return sandbox.run(settings, arguments.host, arguments.port, arguments.directives)
+    return demo.sandbox(settings, arguments.host, arguments.port, arguments.directives)
 
 
 def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:

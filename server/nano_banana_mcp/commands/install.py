@@ -13,10 +13,9 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.installing import changes
 from nano_banana_mcp.installing.changes import difference
-from nano_banana_mcp.installing.files import Held, check_writable, hold, replace
+from nano_banana_mcp.installing.files import Held, Refused, Unreadable, check_writable, hold, replace
 from nano_banana_mcp.installing.hosts import ALIASES, HOSTS, KEY, TOKEN, Host, Secret, Server
 from nano_banana_mcp.installing.places import Machine, command, exists, is_ours
-from nano_banana_mcp.installing.text import Refused, Unreadable
 from nano_banana_mcp.settings import Settings
 
 USAGE_ERROR = 2

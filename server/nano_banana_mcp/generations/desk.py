@@ -126,13 +126,7 @@ class ReferenceRefused(PictureError):
 
 
 class References:
-    """Turns what callers name into URLs and data URIs.
-
-    Args:
-        look: Finds a task of a caller.
-        keeper: Has pictures that were saved, if any are.
-        places: Which folders pictures may be read from.
-    """
+    """Turns what callers name into URLs and data URIs."""
 
     def __init__(self, look: Look, album: Album, keeper: Keeper | None, places: Places) -> None:
         self._look = look
@@ -142,12 +136,7 @@ class References:
         self._drawing = anyio.CapacityLimiter(2)  # a decoded picture may take hundreds of megabytes
 
     async def ready(self, request: SubmitRequest, principal: str) -> SubmitRequest:
-        """``request`` with references that the API can read.
-
-        Raises:
-            PictureError: one of them cannot be used.
-            DefapiError: the task that one was made by cannot be asked for.
-        """
+        """As :meth:`Desk.ready`."""
         given = request.images or []
         images = [await self._ready(reference, principal) for reference in given]
         return request if images == given else request.model_copy(update={"images": images})

@@ -169,8 +169,7 @@ class Studio:
         request is sent, a cancelled caller stops neither. A request that was made before under the same
         ``request_id`` is not made again: the generation that it led to is handed back.
 
-        Where the outcome of the submit is unknown, the generation is handed back in that state; so is one whose
-        wait met trouble, so that its id is never lost.
+        One whose outcome is unknown, or whose wait met trouble, is handed back all the same: no id is lost.
 
         Raises:
             DefapiError: nothing was made.

@@ -11,10 +11,9 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
-from nano_banana_mcp.installing.files import Held, backups, hold
+from nano_banana_mcp.installing.files import Held, Refused, backups, hold
 from nano_banana_mcp.installing.hosts import KEY, TOKEN, Host, Secret, Server, input_of
 from nano_banana_mcp.installing.places import is_ours
-from nano_banana_mcp.installing.text import Refused
 
 # Reading is linear, but at 1 to 10 MB/s for JSON and TOML and 0.2 MB/s for YAML: some seconds at most.
 MOST_BYTES = {"json": 32_000_000, "toml": 8_000_000, "yaml": 1_000_000}

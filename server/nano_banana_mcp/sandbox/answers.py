@@ -140,7 +140,7 @@ def _transport(scope: Scope) -> Transport:
 
 
 class Hang(Response):
-    """Never"""
+    """Never answers."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await gone(receive)
