@@ -138,7 +138,7 @@ async def test_a_picture_that_cannot_be_shown_says_why_and_hides_no_other() -> N
         result = await looked(sandbox, "sandbox:result=many")
         assert not result.is_error
         assert len(images(result)) == 2
-        assert "Picture 1 was left out: The picture is broken or cut off" in text(result)
+        assert "Picture 1 was left out: The answer of 127.0.0.1 breaks off in the middle" in text(result)
         assert "Picture 2 was left out: The answer of 127.0.0.1 holds a web page (HTML)" in text(result)
 
 
