@@ -5,6 +5,7 @@ ARG EXTRAS="[postgres]"
 WORKDIR /src
 COPY pyproject.toml constraints.txt LICENSE ./
 COPY docs/package.md ./docs/
+COPY packaging/hatch_build.py ./packaging/
 COPY server ./server
 COPY tools ./tools
 RUN python -m venv /opt/nano-banana-mcp

@@ -78,7 +78,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _serve_http(settings: Settings) -> int:
     from nano_banana_mcp.generations.ledger import LedgerError
-    from nano_banana_mcp.hosting.binds import BindRefused
+    from nano_banana_mcp.hosting.auth import BindRefused
     from nano_banana_mcp.hosting.principals import BadPrincipals
     from nano_banana_mcp.hosting.serve import serve_http
     from nano_banana_mcp.logs import configure_logging
@@ -100,9 +100,9 @@ def _demo(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _sandbox(settings: Settings, arguments: argparse.Namespace) -> int:
-    from nano_banana_mcp.commands import sandbox
+    from nano_banana_mcp.commands import demo
 
-    return sandbox.run(settings, arguments.host, arguments.port, arguments.directives)
+    return demo.sandbox(settings, arguments.host, arguments.port, arguments.directives)
 
 
 def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -119,9 +119,14 @@ def _concealed(value: Any) -> Any:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """The SDK logs a client that leaves amid its own request as an error of the server, with a traceback."""
+    """Neither a client that leaves amid its own request is, nor one whose request breaks the protocol amid its body,
+    which uvicorn has refused by then: both are logged as errors of the server, with a traceback.
+    """
     error = record.exc_info[1] if record.exc_info else None
-    return type(error).__name__ != "ClientDisconnect"  # by name: Starlette is not imported over stdio
+    return type(error).__name__ not in (
+        "ClientDisconnect",
+        "LocalProtocolError",
+    )  # names: neither is imported over stdio
 
 
 def _carry(record: logging.LogRecord) -> bool:

@@ -16,7 +16,7 @@ import yaml
 from anyio.to_thread import run_sync as in_thread
 from PIL import Image
 
-from nano_banana_mcp.commands.configurations import configurations
+from nano_banana_mcp.commands.doctor import configurations
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from nano_banana_mcp.settings import Settings
 from tests.support.clients import KEY, clean_environment

@@ -6,9 +6,9 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
-from nano_banana_mcp.defapi import budget as budget_module
-from nano_banana_mcp.defapi.budget import BURST_SECONDS, QueryBudget
+from nano_banana_mcp.defapi import connection
 from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.defapi.connection import BURST_SECONDS, QueryBudget
 from tests.support.fault_server import fault_server
 from tests.support.faults import never_answer, reply
 
@@ -57,7 +57,7 @@ def test_one_that_is_cancelled_in_line_gives_its_turn_to_the_next() -> None:
 
 
 async def test_one_that_is_cancelled_before_it_is_sent_has_spent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget_module, "BURST_SECONDS", 2_000.0)  # two queries, and a third after a quarter of an hour
+    monkeypatch.setattr(connection, "BURST_SECONDS", 2_000.0)  # two queries, and a third after a quarter of an hour
     async with fault_server([never_answer(), reply(200, PENDING)]) as server:
         client = DefapiClient(server.url, SecretStr(KEY), concurrency=1, queries_per_second=0.001)
         async with anyio.create_task_group() as first:

@@ -13,9 +13,9 @@ import pytest
 
 from nano_banana_mcp.app import open_studio
 from nano_banana_mcp.defapi.wire import SubmitRequest
+from nano_banana_mcp.generations.desk import ReferenceRefused
 from nano_banana_mcp.generations.limits import Accounts
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
-from nano_banana_mcp.generations.references import ReferenceRefused
 from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.sandbox import Sandbox

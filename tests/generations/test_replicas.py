@@ -11,7 +11,7 @@ import pytest
 
 from nano_banana_mcp.app import open_studio
 from nano_banana_mcp.defapi.wire import SubmitRequest
-from nano_banana_mcp.generations import replicas, shared
+from nano_banana_mcp.generations import caretaker, shared
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.shared import SharedLedger
 from nano_banana_mcp.generations.studio import Studio
@@ -129,7 +129,7 @@ async def test_of_all_who_wait_one_asks(database: str) -> None:
 
 
 async def test_who_stops_waiting_lets_another_ask(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "TRY_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(caretaker, "TRY_AGAIN_SECONDS", 0.05)
     async with studios(database) as (sandbox, [a, b]):
         known = await make(a)
         with anyio.fail_after(30):
@@ -153,7 +153,7 @@ async def test_a_listener_that_returns_reads_what_it_missed(
 async def test_a_wait_ends_though_nobody_listens_any_more(
     postgres: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicas, "TRY_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(caretaker, "TRY_AGAIN_SECONDS", 0.1)
     monkeypatch.setattr(shared, "FIRST_PAUSE_SECONDS", NEVER)
     await a_wait_ends_though_its_listener_is_cut(postgres, database)
 
@@ -203,7 +203,7 @@ async def test_news_of_what_nobody_waits_for_here_costs_no_query(database: str) 
     async def ask(known: Generation) -> Generation:
         return known
 
-    here = replicas.Replicas(ledger, ask, told.append)
+    here = caretaker.Replicas(ledger, ask, told.append)
     known = await ledger.begin(Generation("in-1"))
     await here.changed_elsewhere("in-1")
     await here.changed_elsewhere(None)

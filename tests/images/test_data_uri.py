@@ -4,9 +4,8 @@ from urllib.parse import quote
 
 import pytest
 
-from nano_banana_mcp.images.data_uri import decode_data_uri, is_image_data_uri
 from nano_banana_mcp.images.errors import BadDataUri, NotAPicture, PictureTooLarge
-from nano_banana_mcp.images.picture import MAX_BYTES, Picture
+from nano_banana_mcp.images.picture import MAX_BYTES, Picture, decode_data_uri, is_image_data_uri
 
 from .samples import PNG, data_uri, drawn, large_png, png
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.installing.files import hold, replace
-from nano_banana_mcp.installing.text import Refused
+from nano_banana_mcp.installing.files import Refused, hold, replace
 from tests.installing.support import Run, listing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX")

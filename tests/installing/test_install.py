@@ -16,7 +16,7 @@ import yaml
 
 from nano_banana_mcp import cli
 from nano_banana_mcp.installing.hosts import HOSTS
-from nano_banana_mcp.installing.launch import command, is_ours
+from nano_banana_mcp.installing.places import command, is_ours
 from tests.installing.support import Run, listing
 from tests.support.clients import KEY, clean_environment
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nano_banana_mcp.installing import jsonc, tomltext, yamltext
-from nano_banana_mcp.installing.text import Refused
+from nano_banana_mcp.installing.files import Refused
 from tests.installing.support import parsed, without
 
 ENTRY = {"command": "/opt/nano-banana-mcp", "args": ["--sandbox"], "env": {"A": "$B"}, "timeout": 300}

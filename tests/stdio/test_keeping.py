@@ -68,7 +68,7 @@ def test_a_plain_start_imports_nothing_of_it() -> None:
     loaded = set(json.loads(done.stdout))
     package = "nano_banana_mcp"
     rooms = {"images.folder", "images.names", "images.metadata", "images.local_files", "images.comfort"}
-    rooms |= {"generations.keeper", "generations.references"}
+    rooms |= {"generations.keeper"}
     assert f"{package}.generations.studio" in loaded
     assert not loaded & {f"{package}.{room}" for room in rooms}
     assert "PIL" not in loaded

@@ -11,16 +11,15 @@ from mcp.client import Client
 from mcp.types import CallToolResult, ImageContent
 from PIL import Image
 
-from nano_banana_mcp.generations import viewing
+from nano_banana_mcp.generations import album
 from nano_banana_mcp.generations.album import Album
 from nano_banana_mcp.generations.ledger import MemoryLedger
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
 from nano_banana_mcp.images.picture import Picture
 from nano_banana_mcp.sandbox.config import SandboxConfig
-from nano_banana_mcp.sandbox.pictures import Pictures
 from nano_banana_mcp.sandbox.sandbox import Sandbox
 from nano_banana_mcp.sandbox.server import serve_sandbox
-from nano_banana_mcp.sandbox.tasks import Task
+from nano_banana_mcp.sandbox.tasks import Pictures, Task
 from tests.support.clients import client_at, facts, text
 
 QUICK = SandboxConfig(seconds=0.0)
@@ -107,8 +106,8 @@ async def test_four_large_pictures_share_what_fits_into_one_answer() -> None:
         result = await looked(sandbox, "sandbox:result=many")
         sizes = [len(base64.b64decode(image.data)) for image in images(result)]
         assert len(sizes) == 4
-        assert max(sizes) <= viewing.BUDGET_BYTES // 4
-        assert min(sizes) > viewing.BUDGET_BYTES // 8
+        assert max(sizes) <= album.BUDGET_BYTES // 4
+        assert min(sizes) > album.BUDGET_BYTES // 8
         assert wire_bytes(result) < 1_000_000
 
 
@@ -139,7 +138,7 @@ async def test_a_picture_that_cannot_be_shown_says_why_and_hides_no_other() -> N
         result = await looked(sandbox, "sandbox:result=many")
         assert not result.is_error
         assert len(images(result)) == 2
-        assert "Picture 1 was left out: The picture is broken or cut off" in text(result)
+        assert "Picture 1 was left out: The answer of 127.0.0.1 breaks off in the middle" in text(result)
         assert "Picture 2 was left out: The answer of 127.0.0.1 holds a web page (HTML)" in text(result)
 
 
@@ -155,7 +154,7 @@ async def test_a_host_that_hands_over_no_picture_is_told_of(fault: str, words: s
 async def test_a_host_that_never_answers_is_not_waited_for_longer_than_hosts_wait_for_us(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(viewing, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(album, "LONGEST_SECONDS", 0.5)
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, "sandbox:result=many sandbox:file=hang")
         assert result.is_error
@@ -168,17 +167,17 @@ async def test_more_pictures_than_can_be_seen_at_once_are_left_out_by_number() -
     ledger = MemoryLedger()
     known = Generation("in-1", status=Status.SUCCESS, images=(GeneratedImage(None, picture.mime_type),) * 10)
     await ledger.save(known, dict.fromkeys(range(10), picture))
-    views = await viewing.view(Album(ledger, [], 0.0), known, range(10), max_side=1024)
+    views = await album.view(Album(ledger, [], 0.0), known, range(10), max_side=1024)
     assert [view.number for view in views] == list(range(10))
     assert [view.shown is not None for view in views] == [True] * 8 + [False] * 2
     assert "budget" in (views[9].trouble or "")
-    [last] = await viewing.view(Album(ledger, [], 0.0), known, [9], max_side=1024)
+    [last] = await album.view(Album(ledger, [], 0.0), known, [9], max_side=1024)
     assert last.shown is not None
 
 
 async def test_a_picture_whose_bytes_were_not_kept_is_told_of() -> None:
     known = Generation("in-1", status=Status.SUCCESS, images=(GeneratedImage(None, "image/png"),))
-    [view] = await viewing.view(Album(MemoryLedger(), [], 0.0), known, [0], max_side=1024)
+    [view] = await album.view(Album(MemoryLedger(), [], 0.0), known, [0], max_side=1024)
     assert view.shown is None
     assert "does not have it" in (view.trouble or "")
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from nano_banana_mcp.defapi.wire import TASK_ID
-from nano_banana_mcp.images.data_uri import is_image_data_uri
+from nano_banana_mcp.images.picture import is_image_data_uri
 from nano_banana_mcp.images.sniff import describe, sniff
 from nano_banana_mcp.urls import PICTURE_URI, http_url
 

@@ -15,7 +15,7 @@ from nano_banana_tools.context import CurrentStudio, principal
 from nano_banana_tools.results import describe
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.generations.viewing import View
+    from nano_banana_mcp.generations.album import View
     from nano_banana_mcp.images.shrink import Shrunk
 
 
@@ -30,7 +30,7 @@ async def view_image(
     studio: CurrentStudio, task_id: TaskId, number: Number = None, max_side: MaxSide = 1024
 ) -> CallToolResult:
     """Look."""
-    from nano_banana_mcp.generations.viewing import view
+    from nano_banana_mcp.generations.album import view
 
     generation = await studio.look(task_id, principal())
     numbers = numbers_of(generation, number)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 import os
 import secrets
 import sys
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import SANDBOX_KEY, reached_api
-from nano_banana_mcp.commands.configurations import configurations
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.generations.ledger import LedgerError
-from nano_banana_mcp.installing.launch import command
+from nano_banana_mcp.installing import tomltext
+from nano_banana_mcp.installing.hosts import HOSTS, KEY, NAME, Secret, Server, input_of
+from nano_banana_mcp.installing.places import Machine, command
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
+
+if TYPE_CHECKING:
+    from nano_banana_mcp.hosting.webhook import KeyRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,6 @@ def _about_plain_http(base_url: str) -> str | None:
 
 
 async def _public_url(settings: Settings) -> Finding:
-    from nano_banana_mcp.hosting.probe import NotReached, probe
     from nano_banana_mcp.hosting.webhook import KeyRing, known_key_ring
 
     if settings.public_url is None:
@@ -171,3 +178,70 @@ def _ledger(settings: Settings) -> Finding:
             advice = "No picture is made until it can be used: what is paid for must not be lost."
         return Finding(False, "ledger", error.for_operator, advice)
     return Finding(True, "ledger", words)
+
+
+LONGEST_SECONDS = 15.0
+
+
+class NotReached(Exception):
+    """The URL does not lead to this server. The text says what was found, and what to do."""
+
+
+async def probe(public_url: str, keys: KeyRing) -> None:
+    """Send a signed question to the webhook's address, which only a server with the same keys can answer.
+
+    Raises:
+        NotReached: no such answer came.
+    """
+    import httpx
+
+    from nano_banana_mcp.hosting.webhook import PROBE_PREFIX, answer_to
+
+    name = f"{PROBE_PREFIX}{secrets.token_hex(16)}"
+    try:
+        with anyio.fail_after(LONGEST_SECONDS):
+            async with httpx.AsyncClient() as http:
+                answer = await http.post(f"{public_url}/webhooks/{name}/{keys.sign(name)}", json={})
+    except TimeoutError:
+        raise NotReached(f"No answer within {LONGEST_SECONDS:g} s. Check the firewall and the proxy.") from None
+    except httpx.ConnectError:
+        raise NotReached(
+            "No connection: the name does not resolve, the port is closed, or the certificate is not valid."
+        ) from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise NotReached(f"It cannot be asked ({type(error).__name__}).") from None
+    if answer.is_redirect:
+        raise NotReached(f"It answers with a redirect ({answer.status_code}): set the address that it leads to.")
+    if answer.status_code in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT):
+        raise NotReached(f"A proxy answers {answer.status_code}: the server behind it is not running.")
+    if answer.status_code != HTTPStatus.OK or not hmac.compare_digest(answer.content, answer_to(name, keys).encode()):
+        raise NotReached(
+            f"Something answers there ({answer.status_code}), but not this server with these keys: check that the "
+            "proxy forwards /webhooks/, and that this command has the server's keys: the same state folder, or its "
+            "NANO_BANANA_LEDGER_URL or NANO_BANANA_WEBHOOK_KEYS."
+        )
+
+
+KEY_PLACEHOLDER = "dk-your-key"
+
+
+def configurations(start: list[str]) -> dict[str, str]:
+    """For each host: where its configuration is and what to put there, as text."""
+    machine = Machine.here()
+    shown = {}
+    for host in HOSTS.values():
+        secret = Secret(KEY, "input" if host.prefers == "input" else "stored", KEY_PLACEHOLDER)
+        entry = host.entry(host, NAME, Server(tuple(start), None, secret))
+        value: dict[str, object] = {host.table: {NAME: entry}}
+        if secret.how == "input":
+            value["inputs"] = [input_of(secret)]
+        if host.form == "toml":
+            text = tomltext.put("", (host.table, NAME), entry).rstrip()
+        elif host.form == "yaml":
+            import yaml
+
+            text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=float("inf")).rstrip()
+        else:
+            text = json.dumps(value, indent=2, ensure_ascii=False)
+        shown[f"{host.title} ({host.place(machine)})"] = text
+    return shown

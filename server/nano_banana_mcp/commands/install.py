@@ -11,12 +11,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from nano_banana_mcp.installing import changes, launch
-from nano_banana_mcp.installing.files import Held, check_writable, hold, replace
+from nano_banana_mcp.installing import changes
+from nano_banana_mcp.installing.changes import difference
+from nano_banana_mcp.installing.files import Held, Refused, Unreadable, check_writable, hold, replace
 from nano_banana_mcp.installing.hosts import ALIASES, HOSTS, KEY, TOKEN, Host, Secret, Server
-from nano_banana_mcp.installing.places import Machine
-from nano_banana_mcp.installing.shown import difference
-from nano_banana_mcp.installing.text import Refused, Unreadable
+from nano_banana_mcp.installing.places import Machine, command, exists, is_ours
 from nano_banana_mcp.settings import Settings
 
 USAGE_ERROR = 2
@@ -105,9 +104,9 @@ def _state(host: Host, path: Path, machine: Machine) -> tuple[str, list[str]]:
         return "unreadable", [str(error)]
     lines = []
     for name, found in servers.items():
-        if launch.is_ours(found):
+        if is_ours(found):
             program = str(found.get("command") or found.get("cmd"))
-            gone = "" if launch.exists(program) else "; this program is gone: install again"
+            gone = "" if exists(program) else "; this program is gone: install again"
             lines.append(f"“{name}” starts {program}{gone}")
     if lines:
         return "set up", lines
@@ -117,7 +116,7 @@ def _state(host: Host, path: Path, machine: Machine) -> tuple[str, list[str]]:
 
 
 def _command(settings: Settings, arguments: argparse.Namespace) -> tuple[str, ...]:
-    words = launch.command()
+    words = command()
     if settings.sandbox:
         words.append("--sandbox")
     if arguments.env_file:

@@ -11,8 +11,7 @@ import anyio
 
 from nano_banana_mcp.defapi import answers, retry
 from nano_banana_mcp.defapi.answers import MAY_HAVE_BEEN_CHARGED, Answer
-from nano_banana_mcp.defapi.budget import QueryBudget
-from nano_banana_mcp.defapi.connection import Broken, Connection
+from nano_banana_mcp.defapi.connection import Broken, Connection, QueryBudget
 from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, NotSent, OutcomeUnknown, Unreachable
 from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
 from nano_banana_mcp.tracing import name_task, request_span

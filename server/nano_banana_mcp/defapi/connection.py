@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+
 USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
 
 LONGEST_CONNECT_SECONDS = 10.0
@@ -178,3 +179,31 @@ def _why(error: Exception) -> str:
         (httpx.InvalidURL, "its address cannot be used"),
     )
     return next((words for kind, words in known if isinstance(error, kind)), "the connection failed")
+
+
+BURST_SECONDS = 4.0
+"""So many seconds' worth of queries may come at once, before they are spread out."""
+
+
+class QueryBudget:
+    """Spreads queries so that there are at most ``per_second`` in the long run. First come, first served.
+
+    Args:
+        per_second: Queries a second; None for no limit.
+    """
+
+    def __init__(self, per_second: float | None) -> None:
+        self._each = 0.0 if per_second is None else 1.0 / per_second
+        self._spent_until = float("-inf")
+        self._line = anyio.Lock(fast_acquire=True)
+
+    async def take(self) -> None:
+        """Return when it is this query's turn. One that is cancelled before has spent nothing."""
+        if not self._each:
+            return
+        async with self._line:
+            now = anyio.current_time()
+            due = max(self._spent_until, now - BURST_SECONDS) + self._each
+            if due > now:
+                await anyio.sleep_until(due)
+            self._spent_until = due

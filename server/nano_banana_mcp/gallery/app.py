@@ -146,9 +146,6 @@ class Guard:
 
     The cookie is not the token, which others may read in a list of processes or in a browser's history, and is named
     after the port, because cookies are shared by all ports of a host.
-
-    Args:
-        port: Where it is served on this machine.
     """
 
     def __init__(self, app: ASGIApp, port: int) -> None:

@@ -5,20 +5,25 @@ Most servers do neither, so the parts are opened, and imported, with their first
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.defapi.wire import SubmitRequest
-from nano_banana_mcp.generations.album import Album
+from nano_banana_mcp.generations.album import Album, NoSuchPicture
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.images.errors import PictureError, PictureUnavailable
+from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.urls import PICTURE_URI
 
 if TYPE_CHECKING:
     from nano_banana_mcp.generations.keeper import Keeper, Kept
-    from nano_banana_mcp.generations.references import Look, References
 
 KEEPING_SECONDS = 10.0
 """How long a call that hands back a finished picture waits for it to be saved."""
@@ -94,8 +99,6 @@ class Desk:
         if not request.images:
             return request
         if self._references is None:
-            from nano_banana_mcp.generations.references import References
-
             self._references = References(self._look, self._album, self._keeper, self._places)
         return await self._references.ready(request, principal)
 
@@ -108,3 +111,89 @@ class Desk:
         """Let nobody wait for the saving any more: the server is about to end."""
         if self._keeper is not None:
             self._keeper.drain()
+
+
+GONE = {404, 410}
+
+Look = Callable[[str, str], Awaitable[Generation]]
+"""The state of a task of a caller, by its id and whose call it is."""
+
+
+class ReferenceRefused(PictureError):
+    """A reference that cannot be used, and not because of its bytes."""
+
+    hint = "Pass an http(s) URL, an image data URI, or the resource_uri of a picture of yours."
+
+
+class References:
+    """Turns what callers name into URLs and data URIs."""
+
+    def __init__(self, look: Look, album: Album, keeper: Keeper | None, places: Places) -> None:
+        self._look = look
+        self._album = album
+        self._keeper = keeper
+        self._places = places
+        self._drawing = anyio.CapacityLimiter(2)  # a decoded picture may take hundreds of megabytes
+
+    async def ready(self, request: SubmitRequest, principal: str) -> SubmitRequest:
+        """As :meth:`Desk.ready`."""
+        given = request.images or []
+        images = [await self._ready(reference, principal) for reference in given]
+        return request if images == given else request.model_copy(update={"images": images})
+
+    async def _ready(self, reference: str, principal: str) -> str:
+        if match := PICTURE_URI.fullmatch(reference):
+            return await self._made_before(match[1], int(match[2]), principal)
+        if reference[:5].lower() in ("data:", "http:", "https"):
+            return reference
+        if self._places.inputs is None:
+            raise ReferenceRefused("This server takes no files by their path: only one that runs over stdio does.")
+        from nano_banana_mcp.images.local_files import LocalFiles
+
+        files = LocalFiles(self._places.inputs)
+        return await self._as_text(
+            await anyio.to_thread.run_sync(files.read, reference, abandon_on_cancel=True)  # a disk may hang
+        )
+
+    async def _made_before(self, task_id: str, number: int, principal: str) -> str:
+        try:
+            known = await self._look(task_id, principal)
+        except TaskNotFound:
+            raise ReferenceRefused("This server knows no such picture of yours.") from None
+        if not known.finished:
+            raise ReferenceRefused(
+                "The picture that this resource URI names is not finished.", hint="Call wait_for_image for it first."
+            )
+        if number >= len(known.images):
+            raise ReferenceRefused("This server knows no such picture of yours.")
+        kept = await self._kept(known, number)
+        if kept is not None:
+            return await self._as_text(kept)
+        # The URL alone would do while it lives. But nobody tells how long that is, and the API takes the money first.
+        url = known.images[number].url
+        if url is not None and not self._album.still_serves(known):
+            raise ReferenceRefused("That picture was drawn by a sandbox that has ended, and was not saved.")
+        try:
+            picture = await self._album.open(known, number)
+        except NoSuchPicture:
+            raise ReferenceRefused("The bytes of that picture are gone.") from None
+        except PictureUnavailable as error:
+            if url is None or error.status in GONE:
+                raise
+            return url  # its host refuses this server; it may not refuse the API
+        return await self._as_text(picture)
+
+    async def _kept(self, known: Generation, number: int) -> Picture | None:
+        if self._keeper is None:
+            return None
+        try:
+            return await anyio.to_thread.run_sync(self._keeper.folder.read, known.handle, number)
+        except OSError:
+            return None  # where it came from may still have it
+
+    async def _as_text(self, picture: Picture) -> str:
+        from nano_banana_mcp.images.comfort import comfortable, data_uri
+
+        async with self._drawing:
+            small = await comfortable(picture, max_side=self._places.reference_side)
+        return await anyio.to_thread.run_sync(data_uri, small)

@@ -1,9 +1,8 @@
 """Leases: which of several processes asks the API about a task.
 
 A lease is the holder's name in the task's row, and is worth as much as the holder's own sign of life, one row for all
-its leases: so a heartbeat costs the same for one task as for a thousand, and a process that dies frees all of them.
-Each take-over makes the row's fence grow, so that what a process writes that was only asleep can be told from what the
-present holder writes.
+its leases: a heartbeat costs the same for one task as for a thousand, and a process that dies frees all of them. Each
+take-over makes the row's fence grow, by which a write of a holder that was only asleep is told.
 """
 
 from __future__ import annotations

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from nano_banana_mcp.defapi.wire import TaskSnapshot, clean, sentence
-from nano_banana_mcp.images.data_uri import decode_data_uri
 from nano_banana_mcp.images.errors import PictureError
-from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.images.picture import Picture, decode_data_uri
 from nano_banana_mcp.images.sniff import guess_from_url
 
 MOST_IMAGES = 16
@@ -184,3 +184,39 @@ def _why_no_picture(snapshot: TaskSnapshot, spoiled: list[str]) -> str:
     if snapshot.reason:
         return f"{charged} It reported success without a picture: {sentence(snapshot.reason)}"
     return f"{charged} It reported success without a picture."
+
+
+_COLUMNS = [field.name for field in fields(Generation)]
+
+SELECT = f"SELECT {', '.join(_COLUMNS)} FROM generations "  # noqa: S608 - our own column names
+
+UPSERT = (
+    f"INSERT INTO generations ({', '.join(_COLUMNS)}) "  # noqa: S608 - our own column names
+    f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) "
+    "ON CONFLICT (intent_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "intent_id")
+    + " WHERE generations.finished_at IS NULL AND (excluded.task_id IS NOT NULL OR generations.task_id IS NULL)"
+)
+
+
+def to_row(generation: Generation) -> dict[str, Any]:
+    """The values of all columns."""
+    row = {name: getattr(generation, name) for name in _COLUMNS}
+    images = json.dumps([asdict(image) for image in generation.images])
+    return {**row, "status": generation.status.value, "images": images}
+
+
+def from_row(row: Any) -> Generation:
+    """The generation of a row. What cannot be read in it (somebody else's hand, a bad block) becomes "unknown" and
+    "no pictures" rather than an error that hides all other rows."""
+    values = dict(row)
+    values["expects_callback"] = bool(values["expects_callback"])
+    try:
+        values["status"] = Status(values["status"])
+    except ValueError:
+        values["status"] = Status.UNKNOWN
+    try:
+        values["images"] = tuple(GeneratedImage(**image) for image in json.loads(values["images"]))
+    except (TypeError, ValueError):
+        values["images"] = ()
+    return Generation(**values)

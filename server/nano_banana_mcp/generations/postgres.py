@@ -14,14 +14,13 @@ from psycopg.pq import TransactionStatus
 
 from nano_banana_mcp.generations.leases import Leases
 from nano_banana_mcp.generations.limits import Check
-from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.models import UPSERT, Generation, to_row
 from nano_banana_mcp.generations.postgres_connection import (
     PRUNE_LOCK,
     SUBMIT_LOCK,
     Connection,
     Database,
 )
-from nano_banana_mcp.generations.rows import UPSERT, to_row
 from nano_banana_mcp.generations.sql import SqlLedger, Values
 from nano_banana_mcp.images.picture import Picture
 

@@ -24,10 +24,9 @@ EMPTY_SHARE_OF_ELAPSED = 0.7
 class Purse:
     """Queries that all tasks which lean on callbacks may spend together, one after another.
 
-    While callbacks come, a query before the end is spent for nothing: each submit allows a fraction of one, so that
-    few are spent a task however wrong the guesses are. Probes look whether callbacks come at all; with none to spare,
-    one now and then goes all the same. Guesses look after those that may be lost; each that is found lost allows
-    more, since there may be more of them.
+    Each submit allows a fraction of a query, so that few are spent a task however wrong the guesses are. Probes look
+    whether callbacks come at all; with none to spare, one goes now and then. Guesses look after those that may be
+    lost; each that is found lost allows more.
     """
 
     def __init__(self) -> None:

@@ -15,8 +15,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 
 from nano_banana_mcp.generations.ledger import MOST_LATENCIES, latency, met_elsewhere
 from nano_banana_mcp.generations.limits import Check, Usage, counted_since, usage_of
-from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.rows import SELECT, UPSERT, from_row, to_row
+from nano_banana_mcp.generations.models import SELECT, UPSERT, Generation, from_row, to_row
 from nano_banana_mcp.images.picture import Picture
 
 Values = Mapping[str, Any]

@@ -17,8 +17,8 @@ from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.wire import SubmitRequest
 from nano_banana_mcp.generations.album import Album
-from nano_banana_mcp.generations.callbacks import Callbacks
-from nano_banana_mcp.generations.caretaker import Caretaker
+from nano_banana_mcp.generations.callbacks import Callbacks, Paces
+from nano_banana_mcp.generations.caretaker import Caretaker, Replicas
 from nano_banana_mcp.generations.desk import Desk, Places
 from nano_banana_mcp.generations.guard import guarded
 from nano_banana_mcp.generations.inquiry import Inquiry
@@ -26,8 +26,6 @@ from nano_banana_mcp.generations.ledger import Ledger
 from nano_banana_mcp.generations.limits import Accounts
 from nano_banana_mcp.generations.maker import Maker, hash_of, in_words
 from nano_banana_mcp.generations.models import Generation, new_intent_id
-from nano_banana_mcp.generations.paces import Paces
-from nano_banana_mcp.generations.replicas import Replicas
 from nano_banana_mcp.generations.schedule import Pace
 from nano_banana_mcp.generations.telemetry import UNTOLD, Audience, Telemetry
 from nano_banana_mcp.generations.waiting import Report, Waited, Waiting, waiting_room
@@ -171,8 +169,7 @@ class Studio:
         request is sent, a cancelled caller stops neither. A request that was made before under the same
         ``request_id`` is not made again: the generation that it led to is handed back.
 
-        Where the outcome of the submit is unknown, the generation is handed back in that state; so is one whose
-        wait met trouble, so that its id is never lost.
+        One whose outcome is unknown, or whose wait met trouble, is handed back all the same: no id is lost.
 
         Raises:
             DefapiError: nothing was made.

@@ -19,8 +19,13 @@ from nano_banana_mcp import __version__, logs
 from nano_banana_mcp.app import build_server, quotas
 from nano_banana_mcp.generations.limits import Accounts, Limits
 from nano_banana_mcp.hosting import metrics
-from nano_banana_mcp.hosting.auth import Authentication, is_authenticated, open_authentication
-from nano_banana_mcp.hosting.binds import NamedHosts, allowed_names
+from nano_banana_mcp.hosting.auth import (
+    Authentication,
+    NamedHosts,
+    allowed_names,
+    is_authenticated,
+    open_authentication,
+)
 from nano_banana_mcp.hosting.guest import answer_only_this_machine, drain_at_the_end
 from nano_banana_mcp.hosting.sessions import SessionLimit
 from nano_banana_mcp.hosting.webhook import PATH, open_key_ring, receiver

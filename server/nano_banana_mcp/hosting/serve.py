@@ -12,7 +12,7 @@ import anyio
 import uvicorn
 
 from nano_banana_mcp.hosting.app import application
-from nano_banana_mcp.hosting.binds import check_bind
+from nano_banana_mcp.hosting.auth import check_bind
 from nano_banana_mcp.logs import announce
 from nano_banana_mcp.settings import Settings
 

@@ -15,8 +15,7 @@ import anyio
 
 from nano_banana_mcp.images import errors
 from nano_banana_mcp.images.errors import NotAPicture, PictureUnavailable
-from nano_banana_mcp.images.memory import give_back_large_blocks
-from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.images.picture import Picture, give_back_large_blocks
 from nano_banana_mcp.images.shrink import PURPOSES, Shrunk
 
 LONGEST_SECONDS = 20.0

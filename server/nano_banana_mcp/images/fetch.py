@@ -63,15 +63,12 @@ class PictureFetcher:
     """Fetches pictures. Close it with :meth:`aclose`.
 
     Args:
-        trusted_origins: Origins such as ``http://127.0.0.1:4567`` that may be fetched from in spite of the rules,
-            or a function that names them at each fetch. They must be written exactly as in the URLs. For the sandbox.
+        trusted_origins: Origins such as ``http://127.0.0.1:4567``, written exactly as in the URLs, that may be fetched
+            from in spite of the rules; or a function that names them at each fetch. For the sandbox.
         max_bytes: The most bytes of one picture.
         max_pixels: The most pixels that one may claim to have.
         deadline_seconds: Longest time for one fetch: names, connections, redirects and all bytes.
         max_redirects: The most redirects to follow.
-        user_agent: What to call itself.
-        resolve: Finds addresses.
-        ssl_context: What to verify certificates with.
         connect_to: For tests alone: where connections to a checked address really go.
     """
 

@@ -1,8 +1,8 @@
 """Pictures by URL: from the cache on disk, else fetched, and once for all who ask at the same time.
 
-The cache is a bounded folder that any number of processes share. ``pictures/`` holds the bytes, named by their SHA-256;
-``urls/`` holds for each URL, under the hash of it (URLs carry signatures), the name of its picture. What was used last
-goes last. A disk that fails is in nobody's way.
+The cache is a bounded folder that any number of processes share: ``pictures/`` holds the bytes, named by their SHA-256,
+``urls/`` the name of its picture for each URL, by the URL's hash (URLs carry signatures). What was used last goes last.
+A disk that fails is in nobody's way.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from anyio import to_thread
 
 from nano_banana_mcp.images.errors import PictureError
 from nano_banana_mcp.images.fetch import PictureFetcher
-from nano_banana_mcp.images.memory import give_back_large_blocks
-from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.images.picture import Picture, give_back_large_blocks
 from nano_banana_mcp.images.sniff import sniff
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from nano_banana_mcp.installing.text import (
-    Path,
+from nano_banana_mcp.installing.files import (
+    Keys,
     Unreadable,
     eol_of,
     indent_at,
@@ -58,7 +58,7 @@ def read(text: str) -> Any:
     return root.value if root else None
 
 
-def entry(text: str, path: Path) -> Any:
+def entry(text: str, path: Keys) -> Any:
     """The value at this path of keys, None where there is none.
 
     Raises:
@@ -90,7 +90,7 @@ def parsed(text: str) -> Node | None:
     return root
 
 
-def put(text: str, path: Path, value: Any) -> str:
+def put(text: str, path: Keys, value: Any) -> str:
     """The text with this value at this path of keys. Objects on the way are made where there are none.
 
     Raises:
@@ -111,7 +111,7 @@ def put(text: str, path: Path, value: Any) -> str:
     return new
 
 
-def drop(text: str, path: Path) -> str:
+def drop(text: str, path: Keys) -> str:
     """The text without what is at this path.
 
     Raises:
@@ -247,7 +247,7 @@ def _member(text: str, holder: Node, key: str) -> Part:
     return found
 
 
-def _with(value: Any, path: Path, new: Any) -> Any:
+def _with(value: Any, path: Keys, new: Any) -> Any:
     result = deepcopy(value) if isinstance(value, dict) else {}
     inner = result
     for key in path[:-1]:
@@ -258,13 +258,13 @@ def _with(value: Any, path: Path, new: Any) -> Any:
     return result
 
 
-def _nested(path: Path, value: Any) -> Any:
+def _nested(path: Keys, value: Any) -> Any:
     for key in reversed(path):
         value = {key: value}
     return value
 
 
-def _put(text: str, holder: Node, path: Path, value: Any, unit: str | None) -> list[tuple[int, int, str]]:
+def _put(text: str, holder: Node, path: Keys, value: Any, unit: str | None) -> list[tuple[int, int, str]]:
     member = _find(text, holder, path[0])
     rest = _nested(path[1:], value)
     if member is None:

@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from nano_banana_mcp.installing.text import Path, Refused, Unreadable, eol_of, not_kept, same, spliced, unreadable
+from nano_banana_mcp.installing.files import Keys, Refused, Unreadable, eol_of, not_kept, same, spliced, unreadable
 
 _WORD = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
 _KEY = rf"{_WORD}(?:[ \t]*\.[ \t]*{_WORD})*"
@@ -27,7 +27,7 @@ class Statement:
 
     start: int
     end: int
-    path: Path
+    path: Keys
     is_header: bool
 
 
@@ -49,7 +49,7 @@ def read(text: str) -> dict[str, Any]:
         raise unreadable(text, 0, "it is nested too deeply") from None
 
 
-def entry(text: str, path: Path) -> Any:
+def entry(text: str, path: Keys) -> Any:
     """The value at this path of keys, None where there is none.
 
     Raises:
@@ -64,7 +64,7 @@ def entry(text: str, path: Path) -> Any:
     return value
 
 
-def put(text: str, path: Path, value: dict[str, Any]) -> str:
+def put(text: str, path: Keys, value: dict[str, Any]) -> str:
     """The text with this table, at its old place or at the end.
 
     Raises:
@@ -93,7 +93,7 @@ def put(text: str, path: Path, value: dict[str, Any]) -> str:
     return new
 
 
-def drop(text: str, path: Path) -> str:
+def drop(text: str, path: Keys) -> str:
     """The text without this table.
 
     Raises:
@@ -127,7 +127,7 @@ class _Ours:
     """Assignments of something above it."""
 
 
-def _ours(text: str, path: Path) -> _Ours:
+def _ours(text: str, path: Keys) -> _Ours:
     statements = _statements(text)
     whole = [statement for statement in statements if statement.path[: len(path)] == path]
     inline = [
@@ -141,7 +141,7 @@ def _ours(text: str, path: Path) -> _Ours:
 def _statements(text: str) -> list[Statement]:
     """Of a text that is TOML: its headers and assignments."""
     statements: list[Statement] = []
-    table: Path = ()
+    table: Keys = ()
     at = 0
     while True:
         found = _BLANK.match(text, at)
@@ -162,7 +162,7 @@ def _statements(text: str) -> list[Statement]:
         at = end
 
 
-def _path(key: str) -> Path:
+def _path(key: str) -> Keys:
     value: Any = tomllib.loads(f"{key} = 0")
     names = []
     while isinstance(value, dict):
@@ -196,7 +196,7 @@ def _cuts(text: str, whole: list[Statement]) -> list[tuple[int, int, str]]:
     return [(start, end, "") for start, end in runs]
 
 
-def _table(path: Path, value: dict[str, Any], eol: str) -> str:
+def _table(path: Keys, value: dict[str, Any], eol: str) -> str:
     own = {key: item for key, item in value.items() if not isinstance(item, dict)}
     lines = [f"[{'.'.join(map(_word, path))}]", *(f"{_word(key)} = {_written(item)}" for key, item in own.items())]
     for key, item in value.items():

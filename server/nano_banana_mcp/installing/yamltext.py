@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from nano_banana_mcp.installing.text import (
-    Path,
+from nano_banana_mcp.installing.files import (
+    Keys,
     Refused,
     Unreadable,
     eol_of,
@@ -24,7 +24,7 @@ T = TypeVar("T")
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
-def entry(text: str, path: Path) -> Any:
+def entry(text: str, path: Keys) -> Any:
     """The value at this path of keys, None where there is none.
 
     Raises:
@@ -39,7 +39,7 @@ def entry(text: str, path: Path) -> Any:
     return None if node is None else _plain(text, node)
 
 
-def put(text: str, path: Path, value: Any) -> str:
+def put(text: str, path: Keys, value: Any) -> str:
     """The text with this value at this path of two keys.
 
     Raises:
@@ -57,7 +57,7 @@ def put(text: str, path: Path, value: Any) -> str:
     raise not_kept()
 
 
-def drop(text: str, path: Path) -> str:
+def drop(text: str, path: Keys) -> str:
     """The text without what is at this path of two keys.
 
     Raises:
@@ -89,7 +89,7 @@ def drop(text: str, path: Path) -> str:
     raise not_kept()
 
 
-def _ways_in(text: str, path: Path, value: Any) -> Iterator[list[tuple[int, int, str]]]:
+def _ways_in(text: str, path: Keys, value: Any) -> Iterator[list[tuple[int, int, str]]]:
     root = _composed(text)
     if root is None or _is_null(root):
         yield [_block(text, len(text), 0, {path[0]: {path[1]: value}}, 2)]
@@ -187,7 +187,7 @@ def _plain(text: str, node: yaml.Node) -> Any:
     return _guarded(text, lambda: yaml.SafeLoader("").construct_document(node))
 
 
-def _canonical(text: str, path: Path) -> str:
+def _canonical(text: str, path: Keys) -> str:
     """The document written anew without what is at this path, so that two can be compared."""
     root = _composed(text)
     if root is None or _is_null(root):

@@ -9,12 +9,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from nano_banana_mcp.sandbox import answers, faulty
+from nano_banana_mcp.sandbox import answers
+from nano_banana_mcp.sandbox.answers import json_answer
 from nano_banana_mcp.sandbox.faults import REFUSALS, DirectiveError, Directives, parse
-from nano_banana_mcp.sandbox.faulty import json_answer
-from nano_banana_mcp.sandbox.pictures import media_type, suffix
 from nano_banana_mcp.sandbox.sandbox import Sandbox
-from nano_banana_mcp.sandbox.tasks import Order, Task, kept
+from nano_banana_mcp.sandbox.tasks import Order, Task, kept, media_type, suffix
 
 REFUSED_KEYS = frozenset({"dk-invalid", "dk-expired", "dk-suspended"})
 BROKE_KEY = "dk-broke"
@@ -111,7 +110,7 @@ class _Api:
 
     def _faulty(self, kind: str, body: answers.Body, order: Order, *, query: bool = False) -> Response:
         interval = self._sandbox.config.drip_interval
-        return faulty.answer(kind, body, order.directives, drip_interval=interval, query=query)
+        return answers.answer(kind, body, order.directives, drip_interval=interval, query=query)
 
     async def user(self, request: Request) -> Response:
         key = _key(request)
@@ -138,10 +137,10 @@ class _Api:
         faults: dict[str, Callable[[], Response]] = {
             "403": _blocked,
             "404": lambda: PlainTextResponse("Not Found", 404),
-            "html": faulty.html_page,
-            "hang": faulty.Hang,
+            "html": answers.html_page,
+            "hang": answers.Hang,
             "redirect": lambda: RedirectResponse(f"{request.url.path}?redirected", 302),
-            "huge": faulty.Huge,
+            "huge": answers.Huge,
         }
         return faults[task.directives.file.kind]()
 

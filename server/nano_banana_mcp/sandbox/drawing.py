@@ -78,12 +78,9 @@ _SYSTEM_FONTS = (
     "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
     "/System/Library/Fonts/AppleSDGothicNeo.ttc",
     "/System/Library/Fonts/PingFang.ttc",
-    "/System/Library/Fonts/ヒラギノ角ゴシック W3.ttc",
     "C:/Windows/Fonts/malgun.ttf",
     "C:/Windows/Fonts/msyh.ttc",
-    "C:/Windows/Fonts/YuGothR.ttc",
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
-    "/Library/Fonts/Arial Unicode.ttf",
     "C:/Windows/Fonts/segoeui.ttf",
 )
 

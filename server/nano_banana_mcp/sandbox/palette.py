@@ -1,4 +1,4 @@
-"""What a prompt says about light, place and colour."""
+"""What a prompt says about light and place."""
 
 import colorsys
 import random
@@ -23,7 +23,6 @@ MOODS = {
     "day": Mood(("#3f8fd2", "#8fc7ec", "#e6f4f1"), "#fff6cf", "#1f5d57"),
     "dusk": Mood(("#2c2a5e", "#c8517b", "#ffb26b"), "#ffe0a3", "#1d1838"),
     "night": Mood(("#070d26", "#16265c", "#3f5a96"), "#f7ecc0", "#060a1c", night=True),
-    "mist": Mood(("#7f95a8", "#b9c7cf", "#eef0ea"), "#fdfdf6", "#33474f"),
     "gold": Mood(("#d97b3f", "#f5b861", "#fdeec2"), "#fff9e0", "#5d2b1c"),
 }
 _MOOD_WORDS = {
@@ -31,29 +30,12 @@ _MOOD_WORDS = {
     "dawn": "dawn sunrise morning spring pastel pink 새벽 아침 봄 일출",
     "day": "day noon sunny summer blue sky bright cheerful 낮 여름 하늘 맑은",
     "dusk": "dusk sunset evening twilight purple neon 노을 저녁 석양 일몰",
-    "mist": "mist fog foggy misty rain grey gray winter snow snowy 안개 비 겨울 눈",
     "gold": "gold golden autumn fall desert dune dunes warm sand 가을 사막 황금",
 }
 _PLACE_WORDS = {
     "sea": "sea ocean beach lake river boat sail ship island wave waves harbour harbor 바다 호수 강 해변 배",
     "forest": "forest tree trees wood woods pine jungle garden green 숲 나무 정원",
-    "city": "city town street skyline tower building buildings house tokyo seoul york 도시 거리 서울 건물",
     "mountains": "mountain mountains peak snow snowy alps winter glacier 산 눈 설산",
-    "dunes": "desert dune dunes sand sahara camel 사막 모래",
-}
-PLACES = ("hills", *_PLACE_WORDS)
-_HUES = {
-    "red": 0.0,
-    "orange": 0.08,
-    "yellow": 0.14,
-    "green": 0.36,
-    "emerald": 0.42,
-    "teal": 0.48,
-    "blue": 0.6,
-    "indigo": 0.68,
-    "purple": 0.77,
-    "violet": 0.77,
-    "pink": 0.91,
 }
 _LIGHTHOUSE_WORDS = {"lighthouse", "lighthouses", "등대"}
 _CAT_WORDS = {"cat", "cats", "kitten", "fox", "고양이", "여우"}
@@ -82,11 +64,10 @@ def read_theme(words: str, dice: random.Random) -> Theme:
         or _best(said, _PLACE_WORDS)
         or dice.choice(("hills", "hills", "mountains", "sea", "forest"))
     )
-    hue = next((hue for name, hue in _HUES.items() if name in said), None)
     turn = dice.uniform(-0.025, 0.025)
 
     def tinted(code: str) -> Colour:
-        return _tint(code, hue, turn)
+        return _tint(code, turn)
 
     top, middle, horizon = mood.sky
     sky = (tinted(top), tinted(middle), tinted(horizon))
@@ -115,12 +96,7 @@ def _best(said: set[str], vocabulary: dict[str, str]) -> str | None:
     return name if hits[name] else None
 
 
-def _tint(code: str, hue: float | None, turn: float) -> Colour:
-    own, saturation, value = colorsys.rgb_to_hsv(*(part / 255 for part in rgb(code)))
-    if hue is None:
-        mixed = own + turn
-    else:
-        mixed = hue + ((own - hue + 0.5) % 1 - 0.5) * 0.4  # most of the way to the colour that was named
-        saturation = min(1.0, saturation * 1.15 + 0.08)
-    red, green, blue = (round(part * 255) for part in colorsys.hsv_to_rgb(mixed % 1, saturation, value))
+def _tint(code: str, turn: float) -> Colour:
+    hue, saturation, value = colorsys.rgb_to_hsv(*(part / 255 for part in rgb(code)))
+    red, green, blue = (round(part * 255) for part in colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
     return red, green, blue

@@ -9,8 +9,7 @@ import anyio
 
 from nano_banana_mcp.sandbox import answers
 from nano_banana_mcp.sandbox.config import SandboxConfig
-from nano_banana_mcp.sandbox.pictures import Pictures
-from nano_banana_mcp.sandbox.tasks import PRICE, Task, TaskStore
+from nano_banana_mcp.sandbox.tasks import PRICE, Pictures, Task, TaskStore
 
 if TYPE_CHECKING:
     import httpx

@@ -1,7 +1,7 @@
 """Serves a sandbox: inside another process (`serve_sandbox`) or as a process of its own (`run_sandbox`).
 
-uvicorn's HTTP protocol is used without its `Server`: that one installs signal handlers, calls `sys.exit` when a port
-is taken, logs, and looks only ten times a second whether it should stop. None of it suits a guest in a stdio server.
+uvicorn's HTTP protocol is used without its `Server`, which installs signal handlers, calls `sys.exit` when a port is
+taken, and logs: nothing for a guest in a stdio server.
 """
 
 import asyncio
