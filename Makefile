@@ -10,6 +10,8 @@ SOURCES = pyproject.toml constraints.txt
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+comma := ,
+
 # One recipe for both kinds of install: $(1) is what to install.
 ifdef UV
 install = $(UV) venv -q --allow-existing --python $(PYTHON) .venv && $(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '$(1)'
@@ -31,11 +33,11 @@ compile = $(BIN)/python -m compileall -q server tools
 	@touch $@ .venv/.runtime
 
 .venv/.mutation: $(SOURCES)
-	$(call install,.[dev,mutation])
+	$(call install,.[dev$(comma)mutation])
 	@touch $@ .venv/.dev .venv/.runtime
 
 .venv/.supply: $(SOURCES)
-	$(call install,.[dev,supply])
+	$(call install,.[dev$(comma)supply])
 	@touch $@ .venv/.dev .venv/.runtime
 
 # The prompt goes through the environment: it may hold quotes.

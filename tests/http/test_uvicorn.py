@@ -51,9 +51,13 @@ class Guest:
         """Tell it to end, and wait for that. Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(15)
+        self.join()
+        return code
+
+    def join(self) -> None:
+        """Wait until all that it said is read."""
         for reader in self._readers:
             reader.join()
-        return code
 
     def _read(self, stream: IO[str]) -> None:
         for line in stream:
@@ -75,7 +79,10 @@ def guest(*arguments: str, port: int = 0, **settings: Any) -> Iterator[Guest]:
         text=True,
     ) as process:
         try:
-            yield Guest(process)
+            server = Guest(process)
+            yield server
+            process.kill()
+            server.join()  # before the streams that they read are closed
         finally:
             process.kill()
 

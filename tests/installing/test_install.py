@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import select
 import subprocess
 import sys
@@ -266,6 +265,8 @@ def test_from_uvs_cache_the_entry_starts_uvx_by_its_absolute_path(
 
 
 def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> None:
+    import pty
+
     leader, follower = pty.openpty()
     environment = {**clean_environment(), "HOME": str(home)}
     with subprocess.Popen(

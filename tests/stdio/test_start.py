@@ -41,17 +41,24 @@ code = main([])
 
 def _after_a_start(then: str) -> Any:
     messages = [INITIALIZE, INITIALIZED, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}]
-    ended = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", f"{_SERVE}\n{then}\nprint(json.dumps(told), file=sys.stderr)"],
-        input="".join(f"{json.dumps(message)}\n" for message in messages),
         env=clean_environment(),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
-    )
-    answers = {answer["id"]: answer for answer in map(json.loads, ended.stdout.splitlines())}
-    assert len(answers[2]["result"]["tools"]) == 6
-    return json.loads(ended.stderr)
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.writelines(f"{json.dumps(message)}\n" for message in messages)
+        process.stdin.flush()
+        # Its end cancels what is not answered yet.
+        answer = next(answer for answer in map(json.loads, process.stdout) if answer.get("id") == 2)
+        _, problems = process.communicate(timeout=120)
+    assert process.returncode == 0, problems
+    assert len(answer["result"]["tools"]) == 6
+    return json.loads(problems)
 
 
 def test_a_start_loads_nothing_that_listing_the_tools_does_not_need() -> None:
