@@ -16,6 +16,7 @@ from tests.benchmarks import peer
 from tests.benchmarks.figures import Row
 from tests.support.clients import clean_environment
 from tests.support.handshake import INITIALIZE, INITIALIZED
+from tests.support.npm import NotToBeHadError
 
 TARGET_RATIO = 1.10
 TARGET_RATIO_TO_FASTMCP = 1.0
@@ -90,7 +91,7 @@ def rows(quick: bool) -> Iterator[Row]:
     commands = [OURS, ECHO]
     try:
         commands.append(peer.obtain())
-    except peer.NoFastMCPError as error:
+    except NotToBeHadError as error:
         yield Row(against_fastmcp, None, "×", relation="<", target=TARGET_RATIO_TO_FASTMCP, spread=str(error))
     ours, *others = measure(commands, 3 if quick else 15)
     median = statistics.median(ours)

@@ -12,6 +12,7 @@ from mcp.client import Client
 
 from tests.benchmarks import cold_start, load, peer
 from tests.benchmarks.figures import NOT_MEASURED, Row
+from tests.support.npm import NotToBeHadError
 
 
 def over_stdio(command: list[str]) -> float:
@@ -41,7 +42,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield from _against("stdio", ours, echo, "a bare SDK echo server")
     try:
         command = peer.obtain()
-    except peer.NoFastMCPError as error:
+    except NotToBeHadError as error:
         yield Row("resident memory at rest, stdio, against FastMCP", None, "×", spread=str(error))
     else:
         theirs = statistics.median(over_stdio(command) for _ in rounds)
