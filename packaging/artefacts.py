@@ -22,6 +22,8 @@ from typing import Any
 from urllib.parse import quote
 
 from nano_banana_mcp import __version__
+from nano_banana_mcp.installing.hosts import HOSTS, KEY, TOOL_SECONDS, Secret, Server, input_of
+from nano_banana_mcp.installing.hosts import NAME as ENTRY
 from nano_banana_mcp.settings import Settings
 from nano_banana_tools.prompts.jobs import JOBS
 from nano_banana_tools.registry import tools
@@ -30,8 +32,6 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NAME, VERSION, DESCRIPTION = PROJECT["name"], __version__, PROJECT["description"]
 REPOSITORY: str = PROJECT["urls"]["Repository"]
-ENTRY = "nano-banana"
-"""What the server is called within a host's configuration."""
 TITLE = "Nano Banana"
 AUTHOR = {"name": PROJECT["authors"][0]["name"], "url": REPOSITORY}
 MCP_NAME = re.sub(r"https://github\.com/([^/]+)/(.+)", r"io.github.\1/\2", REPOSITORY)
@@ -156,7 +156,7 @@ def gemini_extension() -> dict[str, Any]:
         "name": NAME,
         "version": VERSION,
         "description": DESCRIPTION,
-        "mcpServers": {ENTRY: {**from_folder("${extensionPath}"), "timeout": 300_000}},
+        "mcpServers": {ENTRY: {**from_folder("${extensionPath}"), "timeout": TOOL_SECONDS * 1000}},
         "settings": asked,
     }
 
@@ -190,13 +190,15 @@ def marketplace() -> dict[str, Any]:
 
 def links() -> str:
     """Links that install the package into VS Code and Cursor. They ask for the key, or leave it to be filled in."""
-    start: dict[str, Any] = {"command": "uvx", "args": [NAME]}
-    key = {"type": "promptString", "id": "defapi-key", "description": "defapi API key", "password": True}
-    code = {"type": "stdio", **start, "env": {"DEFAPI_API_KEY": "${input:defapi-key}"}}
-    cursor = {**start, "env": {"DEFAPI_API_KEY": "dk-your-key"}}
+
+    def entry(host: str, secret: Secret) -> dict[str, Any]:
+        return HOSTS[host].entry(HOSTS[host], ENTRY, Server(("uvx", NAME), secret=secret))
+
+    asked = Secret(KEY, "input")
+    code, cursor = entry("vscode", asked), entry("cursor", Secret(KEY, "stored", "dk-your-key"))
     vs_code = (
         f"https://insiders.vscode.dev/redirect/mcp/install?name={ENTRY}"
-        f"&inputs={quote(_compact([key]), safe='')}&config={quote(_compact(code), safe='')}"
+        f"&inputs={quote(_compact([input_of(asked)]), safe='')}&config={quote(_compact(code), safe='')}"
     )
     encoded = quote(base64.b64encode(_compact(cursor).encode()).decode(), safe="")
     in_cursor = f"https://cursor.com/en/install-mcp?name={ENTRY}&config={encoded}"
@@ -249,12 +251,13 @@ def write_metadata() -> None:
     readme.write_text(with_links(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def build(target: str, folder: Path) -> Path:
-    """Build the ``wheel`` or the ``sdist`` into ``folder``."""
+def build(target: str, folder: Path, root: Path = ROOT) -> Path:
+    """Build the ``wheel`` or the ``sdist`` of the sources in ``root`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.iterdir())
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", folder],
-        cwd=ROOT,
+        cwd=root,
         check=True,
         stdout=sys.stderr,
     )
@@ -281,18 +284,16 @@ sys.exit(main())
 """
 
 
-def bundle(folder: Path) -> Path:
-    """Build the bundle into ``folder``, and beside it the `server.json` that names its checksum."""
-    with tempfile.TemporaryDirectory() as scratch:
-        wheel = build("wheel", Path(scratch))
-        content = {
-            "manifest.json": as_text(manifest()).encode(),
-            "main.py": MAIN.encode(),
-            "pyproject.toml": bundle_project(wheel.name).encode(),
-            wheel.name: wheel.read_bytes(),
-            "icon.png": (ROOT / "packaging" / "icon.png").read_bytes(),
-            "LICENSE": (ROOT / "LICENSE").read_bytes(),
-        }
+def bundle(wheel: Path, folder: Path) -> Path:
+    """Pack the bundle of ``wheel`` into ``folder``, and beside it the `server.json` that names its checksum."""
+    content = {
+        "manifest.json": as_text(manifest()).encode(),
+        "main.py": MAIN.encode(),
+        "pyproject.toml": bundle_project(wheel.name).encode(),
+        wheel.name: wheel.read_bytes(),
+        "icon.png": (ROOT / "packaging" / "icon.png").read_bytes(),
+        "LICENSE": (ROOT / "LICENSE").read_bytes(),
+    }
     made = folder / bundle_name()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():
@@ -312,10 +313,8 @@ def sha256(file: Path) -> str:
 def dist(folder: Path) -> None:
     """Build all that a release has into ``folder``, which is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    build("wheel", folder)
+    bundle(build("wheel", folder), folder)
     build("sdist", folder)
-    bundle(folder)
     files = sorted(file for file in folder.iterdir() if file.is_file())
     sums = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
     (folder / "SHA256SUMS").write_text(sums, encoding="utf-8")
@@ -332,7 +331,8 @@ def main() -> None:
         write_metadata()
     elif arguments.what == "bundle":
         arguments.folder.mkdir(parents=True, exist_ok=True)
-        sys.stdout.write(f"{bundle(arguments.folder)}\n")
+        with tempfile.TemporaryDirectory() as scratch:
+            sys.stdout.write(f"{bundle(build('wheel', Path(scratch)), arguments.folder)}\n")
     else:
         dist(arguments.folder)
     if arguments.what != "metadata":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from artefacts import build
 from tests.benchmarks.cold_start import once
 
 ROOT = Path(__file__).parent.parent
@@ -21,10 +22,7 @@ pytestmark = pytest.mark.package
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
-    [built] = folder.glob("*.whl")
-    return built
+    return build("wheel", tmp_path_factory.mktemp("dist"))
 
 
 def test_the_wheel_holds_just_the_two_packages_and_all_of_their_files(wheel: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import io
-import subprocess
-import sys
 import tarfile
 import tokenize
 import zipfile
@@ -13,17 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from artefacts import build
 from hatch_build import without_comments, without_indentation
 from tests.packaging.known import ROOT
 
 PACKAGES = (ROOT / "server/nano_banana_mcp", ROOT / "tools/nano_banana_tools")
 SOURCES = sorted(file for package in PACKAGES for file in package.rglob("*.py"))
-
-
-def build(kind: str, root: Path, to: Path) -> Path:
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", to], cwd=root, check=True)
-    [built] = to.iterdir()
-    return built
 
 
 def held(wheel: Path) -> dict[str, str]:
@@ -33,7 +26,7 @@ def held(wheel: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("wheel", ROOT, tmp_path_factory.mktemp("dist"))
+    return build("wheel", tmp_path_factory.mktemp("dist"))
 
 
 @pytest.mark.package
@@ -53,12 +46,12 @@ def test_every_packed_module_is_its_source_to_the_interpreter_at_the_same_lines(
 
 @pytest.mark.package
 def test_a_wheel_made_of_the_source_archive_is_the_same_to_the_byte(wheel: Path, tmp_path: Path) -> None:
-    archive = build("sdist", ROOT, tmp_path / "sdist")
+    archive = build("sdist", tmp_path / "sdist")
     with tarfile.open(archive) as source:
         source.extractall(tmp_path / "elsewhere", filter="data")
     [folder] = (tmp_path / "elsewhere").iterdir()
     assert "#" in (folder / "server/nano_banana_mcp/settings.py").read_text("utf-8"), "the sources are whole there"
-    assert build("wheel", folder, tmp_path / "again").read_bytes() == wheel.read_bytes()
+    assert build("wheel", tmp_path / "again", folder).read_bytes() == wheel.read_bytes()
 
 
 def test_comments_go_and_nothing_else_does() -> None:
