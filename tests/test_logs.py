@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
+from h11 import LocalProtocolError
 from mcp.client import Client
 from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -92,6 +93,24 @@ def test_a_traceback_does_not_give_away_a_secret(written: Written, form: Any) ->
         assert secret not in written.text
     if form == "json":
         assert len(written.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("can't handle event type Response when role=SERVER and state=MUST_CLOSE", False),
+        ("Too much data for declared Content-Length", True),
+    ],
+)
+def test_a_request_that_broke_the_protocol_is_no_news_and_an_answer_that_does_is(
+    words: str, told: bool, written: Written
+) -> None:
+    written.by("text")
+    try:
+        raise LocalProtocolError(words)
+    except LocalProtocolError:
+        logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
+    assert (words in written.text) is told
 
 
 def test_what_others_log_below_information_is_never_written(written: Written) -> None:

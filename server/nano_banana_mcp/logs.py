@@ -123,10 +123,9 @@ def _is_news(record: logging.LogRecord) -> bool:
     which uvicorn has refused by then: both are logged as errors of the server, with a traceback.
     """
     error = record.exc_info[1] if record.exc_info else None
-    return type(error).__name__ not in (
-        "ClientDisconnect",
-        "LocalProtocolError",
-    )  # names: neither is imported over stdio
+    name = type(error).__name__  # neither class is imported over stdio
+    # Any other LocalProtocolError would tell of an answer of ours that is wrong.
+    return name != "ClientDisconnect" and not (name == "LocalProtocolError" and "MUST_CLOSE" in str(error))
 
 
 def _carry(record: logging.LogRecord) -> bool:
