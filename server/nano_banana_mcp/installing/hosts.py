@@ -149,6 +149,7 @@ def _librechat(host: Host, name: str, server: Server) -> dict[str, Any]:
 
 
 _RESTART = "Quit it wholly and start it again."
+_SESSION = "Sessions that are started from now on have it; /mcp shows it."
 _HTTP = {"type": "http", "url": ""}
 _URL = {"url": ""}
 
@@ -161,7 +162,7 @@ HOSTS = {
         ),
         Host(
             "claude-code", "Claude Code", places.claude_code, "json", "mcpServers", _typed, "${{{}}}", "reference",
-            remote=_HTTP, after="Sessions that are started from now on have it; /mcp shows it.",
+            remote=_HTTP, after=_SESSION,
         ),
         Host(
             "cursor", "Cursor", places.cursor, "json", "mcpServers", _plain, "${{env:{}}}", "stored",
@@ -177,11 +178,11 @@ HOSTS = {
         ),
         Host(
             "codex", "Codex", places.codex, "toml", "mcp_servers", _codex, "{}", "reference",
-            remote=_URL, after="Sessions that are started from now on have it; /mcp shows it.",
+            remote=_URL, after=_SESSION,
         ),
         Host(
             "gemini", "Gemini CLI", places.gemini, "json", "mcpServers", _in_milliseconds, "${}", "reference",
-            remote={"httpUrl": ""}, after="Sessions that are started from now on have it; /mcp shows it.",
+            remote={"httpUrl": ""}, after=_SESSION,
         ),
         Host(
             "goose", "Goose", places.goose, "yaml", "extensions", _goose, "${}", "reference",
