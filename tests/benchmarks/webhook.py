@@ -82,9 +82,11 @@ async def ask_every(interval: float, wanted: Pictures) -> Noticed:
     """Make them at once, and ask for each at a fixed interval, without any server between: a bare client."""
     lags: list[float] = []
     headers = {"Authorization": f"Bearer {KEY}"}
+    # After 5 s the sandbox closes what is idle: in the moment of its reuse that would be an error.
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=1)
     async with (
         serve_sandbox(SandboxConfig()) as sandbox,
-        httpx.AsyncClient(base_url=sandbox.url, headers=headers, trust_env=False) as http,
+        httpx.AsyncClient(base_url=sandbox.url, headers=headers, limits=limits, trust_env=False) as http,
     ):
 
         async def one(seconds: float) -> None:
