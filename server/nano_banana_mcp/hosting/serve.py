@@ -24,13 +24,12 @@ KEEP_ALIVE_SECONDS = 75
 that is closed here in the moment of its reuse is an error there."""
 
 YOUNG_OBJECTS, YOUNG_ROUNDS = 700, 10
-FEWEST_ROUNDS = 10
-FEW_CALLS = 200
-"""A full collection of garbage is due after so many of young objects while few calls are under way. It looks at all
-that they hold: with a thousand waiting calls it stops everything for a quarter of a second."""
+FEWEST_ROUNDS, ROUNDS_FOR_EACH = 10, 0.1
+"""A full collection of garbage is due after so many rounds of young objects: at least ten, and so many for each client
+that is or lately was there. It stops everything while it looks at all that they hold: 0.1 ms for each."""
 
-MOST_ROUNDS_A_CALL = 10
-"""While there are many calls, it is put off until after so many rounds for each of them."""
+FORGOTTEN_AT_A_TICK = 0.05
+"""Of a crowd that has left: half of it in 1.4 s. Its garbage is collected once the last answers are away."""
 
 
 def serve_http(settings: Settings) -> None:
@@ -62,12 +61,25 @@ def serve_http(settings: Settings) -> None:
         anyio.run(_Server(config, server.drain).serve, [listener])
 
 
+class Crowd:
+    """The clients that are there, or were a moment ago: all of them wait for a full collection of garbage."""
+
+    def __init__(self) -> None:
+        self._size = 0.0
+
+    def bears_collecting(self, there: int, rounds: int) -> bool:
+        """Whether now is the time, ``rounds`` of young objects after the last one; asked once a tick."""
+        self._size = max(there, self._size * (1 - FORGOTTEN_AT_A_TICK))
+        return rounds >= max(FEWEST_ROUNDS, ROUNDS_FOR_EACH * self._size)
+
+
 class _Server(uvicorn.Server):
     """uvicorn's, which lets waiting calls answer before it waits for all calls to end."""
 
     def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
         super().__init__(config)
         self._drain = drain
+        self._crowd = Crowd()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Told to end."""
@@ -76,8 +88,8 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
-        calls, rounds = len(self.server_state.tasks), gc.get_count()[2]
-        if rounds >= (FEWEST_ROUNDS if calls < FEW_CALLS else MOST_ROUNDS_A_CALL * calls):
+        there = max(len(self.server_state.tasks), len(self.server_state.connections))
+        if self._crowd.bears_collecting(there, gc.get_count()[2]):
             gc.collect()
         return await super().on_tick(counter)
 
