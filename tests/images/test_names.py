@@ -47,7 +47,7 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize("prompt", PROMPTS, ids=[ascii(prompt)[:30] for prompt in PROMPTS])
+@pytest.mark.parametrize("prompt", PROMPTS, ids=[ascii(prompt)[:30].replace("\\", "") for prompt in PROMPTS])
 def test_every_prompt_makes_a_name_that_is_safe_on_every_system(prompt: str, tmp_path: Path) -> None:
     name = file_name(created_at=1_795_000_000.0, prompt=prompt, task_id=TASK, number=3, extension=".png")
     assert len(name.encode()) <= 143
