@@ -2,8 +2,8 @@
 
 ``make mutants`` runs it. What is changed, and by which tests it is judged, stands in
 ``pyproject.toml`` (``tool.mutmut``).
-A change that no test notices must be explained in ``survivors.md``, or the run fails. With patterns of names as arguments
-(``'*schedule*'``) only those are tried, and only of those is told.
+A change that no test notices must be explained in ``survivors.md``, or the run fails. With patterns of names as
+arguments (``'*schedule*'``) only those are tried, and only of those is told.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def main(patterns: list[str]) -> int:
     if not patterns:
         shutil.rmtree(PLACE, ignore_errors=True)
     lay_out()
-    # Always by pattern: then the unchanged code is tried by the tests' ids as well. An id that pytest does not find again
-    # (one given with a backslash in it) would make every change that its test judges look noticed.
+    # Always by pattern: then the unchanged code is tried by the tests' ids as well. An id that pytest does not find
+    # again (one given with a backslash in it) would make every change that its test judges look noticed.
     run = [sys.executable, "-m", "mutmut", "run", "--max-children", TOGETHER, *(patterns or ["*"])]
     if subprocess.run(run, cwd=PLACE, check=False).returncode:
         return 1
