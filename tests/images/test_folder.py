@@ -42,15 +42,13 @@ def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
 
 
 def test_a_new_folder_is_its_owners_alone_and_its_files_are_not_executable(tmp_path: Path) -> None:
-    path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
+    before = os.umask(0)
+    try:
+        path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
+    finally:
+        os.umask(before)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644 & ~umask()
-
-
-def umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (path, path.with_name(LINES))} == {0o644}
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("GIF", "gif")])
@@ -137,10 +135,14 @@ def test_a_file_that_has_grown_beyond_what_is_read_is_no_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = PictureFolder(tmp_path)
-    size = kept.save(PNG, FACTS).stat().st_size
-    monkeypatch.setattr(folder, "MAX_BYTES", size)
-    assert kept.read("ta1", 0) is not None
-    monkeypatch.setattr(folder, "MAX_BYTES", size - 1)
+    path = kept.save(PNG, FACTS)
+    data = path.read_bytes()
+    with monkeypatch.context() as smaller:
+        smaller.setattr(folder, "MAX_BYTES", len(data))
+        assert kept.read("ta1", 0) == Picture(data, "image/png")
+        smaller.setattr(folder, "MAX_BYTES", len(data) - 1)
+        assert kept.read("ta1", 0) is None
+    os.truncate(path, 10**12)
     assert kept.read("ta1", 0) is None
 
 

@@ -95,8 +95,9 @@ def test_a_picture_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
         kept.read("ta1", 0)
 
 
-def test_a_pipe_that_offers_a_picture_is_none(tmp_path: Path) -> None:
+def test_a_pipe_is_no_picture_and_not_waited_for_even_if_it_offers_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / NAME)
+    assert PictureFolder(tmp_path).read("ta1", 0) is None
     offering = os.open(tmp_path / NAME, os.O_RDWR | os.O_NONBLOCK)
     os.write(offering, PNG.data)
     assert PictureFolder(tmp_path).read("ta1", 0) is None
@@ -149,6 +150,21 @@ def test_what_a_killed_process_left_is_swept_away_later(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (time.time() - age,) * 2, follow_symlinks=False)
     PictureFolder(tmp_path).save(PNG, FACTS)
     assert [path.name for path in pictures(tmp_path) if path.name.startswith(".")] == [".nano-banana-new"]
+
+
+def test_what_cannot_be_swept_away_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may be faster, or its owner be somebody else."""
+    old, unlink = tmp_path / ".nano-banana-old", Path.unlink
+    old.write_bytes(b"half")
+    os.utime(old, (0, 0))
+
+    def unlinking(path: Path, missing_ok: bool = False) -> None:
+        if path == old:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlinking)
+    assert PictureFolder(tmp_path).save(PNG, FACTS).exists()
 
 
 def no_hard_links(*_: object) -> None:
@@ -247,18 +263,19 @@ def test_a_file_system_that_cannot_sync_a_folder_serves_as_well(
     assert len(lines(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("moment", ["read", "write"])
 def test_a_line_that_another_process_adds_at_that_moment_is_not_written_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / LINES).write_text('{"number": 7}\n', encoding="utf-8")
-    written = os.write
+    call = getattr(os, moment)
 
-    def writing(descriptor: int, data: bytes) -> int:
+    def calling(descriptor: int, what: Any) -> Any:
         with (tmp_path / LINES).open("a", encoding="utf-8") as file:
             file.write('{"number": 8}\n')
-        return written(descriptor, data)
+        return call(descriptor, what)
 
-    monkeypatch.setattr(os, "write", writing)
+    monkeypatch.setattr(os, moment, calling)
     PictureFolder(tmp_path).save(PNG, FACTS)
     assert [line["number"] for line in lines(tmp_path)] == [7, 8, 0]
 

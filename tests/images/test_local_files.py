@@ -113,6 +113,16 @@ def link_file_inside(allowed: Path) -> str:
     return "x.png"
 
 
+def link_to_nothing(allowed: Path) -> str:
+    (allowed / "x.png").symlink_to(allowed.parent / "nothing.png")
+    return "x.png"
+
+
+def link_to_a_folder(allowed: Path) -> str:
+    (allowed / "x.png").symlink_to(allowed.parent)
+    return "x.png"
+
+
 def link_folder(allowed: Path) -> str:
     (allowed / "way").symlink_to(allowed.parent / "allowed-evil")
     return "way/secret.png"
@@ -345,6 +355,8 @@ def test_a_pipe_that_is_allowed_as_a_folder_is_not_waited_for(allowed: Path) -> 
 LINK = "its path leads through a link, or through something that is no folder"
 WORDS: dict[Callable[[Path], str], str] = {
     link_file: LINK,
+    link_to_nothing: LINK,  # of what is outside, nothing is told: not even whether it is there
+    link_to_a_folder: LINK,
     link_folder: LINK,
     no_folder: LINK,
     pipe_for_a_folder: LINK,

@@ -74,6 +74,7 @@ def test_every_prompt_makes_a_name_that_is_safe_on_every_system(prompt: str, tmp
         ("ㅤ", NO_WORDS),
         ("\u0301\u0302 marks first", "marks-first"),
         ("\u200b\u0301-marks", "marks"),
+        ("(\u0301mark)", "mark"),
         ("\u0e40\u0e01\u0e49", "\u0e40\u0e01\u0e49"),
         ("(1) x__y-", "1-x-y"),
         ("word " * 30, "-".join(["word"] * 14)),

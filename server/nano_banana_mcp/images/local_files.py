@@ -6,6 +6,7 @@ component is opened relative to the one before, refusing links, and what was ope
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -157,12 +158,9 @@ def _open_checked(root: Path, parts: list[str], flags: int) -> int:
     seen = _identities(root, parts)
     descriptor = os.open(path, flags | _FILE)
     opened = os.fstat(descriptor)
-    try:
-        same = _identities(root, parts) == seen and (opened.st_dev, opened.st_ino) == seen[-1]
-    except OSError:
-        same = False
-    if same:
-        return descriptor
+    with contextlib.suppress(OSError):
+        if _identities(root, parts) == seen and (opened.st_dev, opened.st_ino) == seen[-1]:
+            return descriptor
     os.close(descriptor)
     raise OSError("it is changing at this moment")
 
