@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ntpath
-import os
 import subprocess
 import sys
 from pathlib import Path, PureWindowsPath
@@ -17,12 +16,10 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.types import CallToolResult
 
-from nano_banana_mcp.images import folder as picture_folder
 from nano_banana_mcp.images import local_files
 from nano_banana_mcp.images.nofollow import is_pointer, is_special
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
-from tests.images.samples import drawn
 from tests.support.clients import KEY, child, facts, text
 from tests.support.platforms import ROOT, SOURCES, Finding, System, lacking, missing_modules, scan, scan_all
 
@@ -251,23 +248,6 @@ def test_all_others_are(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_python_says_the_same(name: str) -> None:
     assert ntpath.isreserved(name)  # type: ignore[attr-defined, unused-ignore]  # from 3.13 on
-
-
-def test_where_no_flag_refuses_links_the_name_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "O_NOFOLLOW")
-    monkeypatch.setattr(picture_folder, "_NO_LINK", 0)
-    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
-    (tmp_path / picture_folder.LINES).symlink_to(tmp_path / "mine.txt")
-    name = "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
-    (tmp_path / name).write_bytes(drawn("PNG"))
-    kept = picture_folder.PictureFolder(tmp_path)
-    assert kept.read("ta1", 0) is not None
-    (tmp_path / name).rename(tmp_path / "real.png")
-    (tmp_path / name).symlink_to(tmp_path / "real.png")
-    with pytest.raises(OSError, match="symbolic links"):
-        kept.read("ta1", 0)
-    with pytest.raises(OSError, match="symbolic links"):
-        kept.check()
 
 
 @pytest.mark.parametrize(

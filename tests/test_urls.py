@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nano_banana_mcp.urls import http_url
+from nano_banana_mcp.urls import LONGEST_URL, http_url
 
 SAME = [
     "https://google.datas.systems/fileSystem/response_images/287/2025/08/29/1756432513771985292_2989.png",
@@ -11,6 +11,8 @@ SAME = [
     "http://[::1]:8000/a",
     "https://user:pass@example.com/a",
     "https://example.com/a~b/c+d@e=f$g/",
+    "https://example.com/X",
+    "https://example.com/" + "a" * (LONGEST_URL - 20),
 ]
 
 
@@ -25,6 +27,8 @@ def test_a_well_formed_url_stays_as_it_is(url: str) -> None:
         ("https://Example.COM/A", "https://example.com/A"),
         ("HTTPS://example.com", "https://example.com/"),
         ("https://example.com?x=1", "https://example.com/?x=1"),
+        (" https://example.com/ ", "https://example.com/"),
+        ("https://User:Pass@Example.COM/", "https://User:Pass@example.com/"),
         ("https://example.com/a b.png", "https://example.com/a%20b.png"),
         ("https://example.com/그림.png", "https://example.com/%EA%B7%B8%EB%A6%BC.png"),
     ],
@@ -45,6 +49,7 @@ def test_odd_spellings_become_plain(given_url: str, expected: str) -> None:
         "http://-/",
         "http://...",
         "http:// x/",
+        "http://a b@example.com/",
         "https://example.com:port/",
         "https://example.com:99999/",
         "https://example.com/a\nb",
@@ -54,7 +59,7 @@ def test_odd_spellings_become_plain(given_url: str, expected: str) -> None:
         "https://example.com/<b>",
         "https://example.com\\@evil.com/",
         "https://example.com/\ud800",
-        "https://example.com/" + "a" * 9_000,
+        "https://example.com/" + "a" * (LONGEST_URL - 19),
     ],
 )
 def test_what_is_no_url_or_hides_something_is_none(text: str) -> None:

@@ -1,12 +1,15 @@
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nano_banana_mcp.images.fetch import PictureFetcher
+from nano_banana_mcp.images.local_files import LocalFiles
 
 from .certificates import Authority
 from .internet import PUBLIC, Host, Internet, Trap, listening
+from .samples import INSIDE, OUTSIDE
 
 NewFetcher = Callable[..., PictureFetcher]
 
@@ -67,3 +70,22 @@ async def new_fetcher(internet: Internet, authority: Authority) -> AsyncIterator
 @pytest.fixture
 def fetcher(new_fetcher: NewFetcher) -> PictureFetcher:
     return new_fetcher()
+
+
+@pytest.fixture
+def allowed(tmp_path: Path) -> Path:
+    """An allowed folder with pictures in it, and a disallowed one beside it that has the same prefix."""
+    folder = tmp_path / "allowed"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "cat.png").write_bytes(INSIDE)
+    (folder / "sub" / "새벽 등대.png").write_bytes(INSIDE)
+    evil = tmp_path / "allowed-evil"
+    evil.mkdir()
+    (evil / "secret.png").write_bytes(OUTSIDE)
+    (tmp_path / "secret.png").write_bytes(OUTSIDE)
+    return folder
+
+
+@pytest.fixture
+def files(allowed: Path) -> LocalFiles:
+    return LocalFiles([allowed])

@@ -41,3 +41,5 @@ def data_uri(data: bytes, mime_type: str = "image/png") -> str:
 
 
 PNG = png()
+INSIDE, OUTSIDE = drawn("PNG"), drawn("PNG", (11, 11))
+"""Of an allowed folder, and of what is beside it."""

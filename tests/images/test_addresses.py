@@ -39,6 +39,7 @@ def test_what_is_not_an_address_is_not_public(text: str) -> None:
         ("0", "0.0.0.0"),
         ("0x", "0.0.0.0"),
         ("8.8.2056", "8.8.8.8"),
+        ("1234567890", "73.150.2.210"),
         ("255.255.255.255", "255.255.255.255"),
     ],
 )
@@ -52,7 +53,26 @@ def test_a_name_is_not_a_spelling(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["256.1.1.1", "1.2.3.4.5", "08.1.1.1", "1..1", "4294967296", "example.1", "0xg", "1.2.3.256", "9" * 5000]
+    "host",
+    [
+        "256.1.1.1",
+        "1.256.1.1",
+        "1.2.3.256",
+        "1.2.3.4.5",
+        "08.1.1.1",
+        "1..1",
+        "4294967296",
+        "example.1",
+        "0xg",
+        "1_0.1.1.1",
+        "+1.1.1.1",
+        " 1.1.1.1",
+        "1.1.1.١",
+        "0x_1",
+        "9" * 4_000,
+        "9" * 5_000,
+        "0x" + "f" * 5_000,
+    ],
 )
 def test_a_host_that_ends_in_a_number_and_is_no_address_is_refused(host: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any reason will do

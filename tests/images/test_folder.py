@@ -3,56 +3,23 @@
 from __future__ import annotations
 
 import concurrent.futures
-import errno
 import hashlib
 import io
-import json
 import multiprocessing
 import os
 import stat
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from nano_banana_mcp.images import folder
 from nano_banana_mcp.images.folder import LINES, PictureFolder
-from nano_banana_mcp.images.metadata import Facts
 from nano_banana_mcp.images.picture import Picture
 
+from .kept import FACTS, PNG, lines, pictures
 from .samples import drawn
-
-FACTS = Facts(
-    task_id="ta1",
-    number=0,
-    created_at=1_795_000_000.0,
-    prompt="a lighthouse\nat dawn",
-    model="google/gempix2",
-    url="https://example.com/a.png",
-    credits="0.500000",
-)
-PNG = Picture(drawn("PNG"), "image/png")
-
-
-def lines(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (folder / LINES).read_text(encoding="utf-8").splitlines()]
-
-
-def pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name != LINES)
-
-
-def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
-    (tmp_path / LINES).write_text('{"file": "half a li', encoding="utf-8")
-    PictureFolder(tmp_path).save(PNG, FACTS)
-    PictureFolder(tmp_path).save(PNG, replace(FACTS, number=1))
-    half, *whole = (tmp_path / LINES).read_text(encoding="utf-8").splitlines()
-    assert half == '{"file": "half a li'
-    assert [json.loads(line)["number"] for line in whole] == [0, 1]
 
 
 def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
@@ -75,15 +42,13 @@ def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
 
 
 def test_a_new_folder_is_its_owners_alone_and_its_files_are_not_executable(tmp_path: Path) -> None:
-    path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
+    before = os.umask(0)
+    try:
+        path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
+    finally:
+        os.umask(before)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644 & ~umask()
-
-
-def umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (path, path.with_name(LINES))} == {0o644}
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("GIF", "gif")])
@@ -138,93 +103,6 @@ def test_a_line_stays_short_whatever_the_prompt_is(tmp_path: Path) -> None:
     assert str(lines(tmp_path)[0]["prompt"]).endswith("…")
 
 
-def test_links_and_pipes_in_the_folder_are_neither_followed_nor_waited_for(tmp_path: Path) -> None:
-    outside = tmp_path / "outside.txt"
-    outside.write_text("mine")
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / LINES).symlink_to(outside)
-    name = "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
-    (kept / name).symlink_to(outside)
-    PictureFolder(kept).save(PNG, FACTS)
-    PictureFolder(kept).save(PNG, replace(FACTS, number=1))
-    assert outside.read_text() == "mine"
-    assert PictureFolder(kept).read("ta1", 1) is not None
-    with pytest.raises(OSError, match=r"symbolic links|Too many levels"):
-        PictureFolder(kept).read("ta1", 0)
-    (kept / LINES).unlink()
-    os.mkfifo(kept / LINES)
-    PictureFolder(kept).save(PNG, replace(FACTS, number=2))  # returns, and the picture is there
-    assert PictureFolder(kept).read("ta1", 2) is not None
-
-
-def test_what_a_killed_process_left_is_swept_away_later(tmp_path: Path) -> None:
-    for name, age in ((".nano-banana-old", 7_200), (".nano-banana-new", 60)):
-        (tmp_path / name).write_bytes(b"half")
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
-    PictureFolder(tmp_path).save(PNG, FACTS)
-    assert [path.name for path in pictures(tmp_path) if path.name.startswith(".")] == [".nano-banana-new"]
-
-
-def test_a_file_system_without_hard_links_serves_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EPERM, "no links here")
-
-    monkeypatch.setattr(os, "link", refuse)
-    folder = PictureFolder(tmp_path)
-    path = folder.save(PNG, FACTS)
-    with Image.open(path) as opened:
-        assert opened.size == (37, 21)
-    assert folder.save(PNG, FACTS) == path
-    assert len(pictures(tmp_path)) == 1
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A disk of 64 kB. Not in pytest's folders: one that a killed run leaves behind would break the end of later runs,
-    which delete those."""
-    mount = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(mount)], capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        mount.rmdir()
-        pytest.skip("only root can mount a small disk")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
-    mount.rmdir()
-
-
-def test_a_full_disk_is_an_error_and_leaves_no_half_picture(small_disk: Path) -> None:
-    big = Picture(PNG.data.ljust(200_000, b"\0"), "image/png")
-    with pytest.raises(OSError, match="No space left"):
-        PictureFolder(small_disk).save(big, FACTS)
-    assert list(small_disk.iterdir()) == []
-    assert PictureFolder(small_disk).save(PNG, FACTS).exists()
-
-
-def test_a_read_only_disk_is_an_error(small_disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(OSError, match="Read-only"):
-        PictureFolder(small_disk).save(PNG, FACTS)
-    with pytest.raises(OSError, match="Read-only"):
-        PictureFolder(small_disk).check()
-
-
-def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "kept").write_text("")
-    for use in (PictureFolder(tmp_path / "kept").check, lambda: PictureFolder(tmp_path / "kept").save(PNG, FACTS)):
-        with pytest.raises(OSError, match="Not a directory"):
-            use()
-
-
-def test_a_folder_whose_own_place_is_missing_is_an_error(tmp_path: Path) -> None:
-    """A disk may not be mounted: what is made in its stead would be lost under it."""
-    with pytest.raises(FileNotFoundError):
-        PictureFolder(tmp_path / "disk" / "kept").save(PNG, FACTS)
-    assert not (tmp_path / "disk").exists()
-
-
 def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:
     folder = PictureFolder(tmp_path / "kept")
     folder.save(PNG, FACTS).unlink()
@@ -253,9 +131,22 @@ def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path)
     assert [file.name for file in folder.path.iterdir()] == [LINES]
 
 
-def test_lines_that_cannot_be_written_are_found_when_looking(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path)
-    (tmp_path / LINES).symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere").touch()
-    with pytest.raises(OSError, match=LINES):
-        folder.check()
+def test_a_file_that_has_grown_beyond_what_is_read_is_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = PictureFolder(tmp_path)
+    path = kept.save(PNG, FACTS)
+    data = path.read_bytes()
+    with monkeypatch.context() as smaller:
+        smaller.setattr(folder, "MAX_BYTES", len(data))
+        assert kept.read("ta1", 0) == Picture(data, "image/png")
+        smaller.setattr(folder, "MAX_BYTES", len(data) - 1)
+        assert kept.read("ta1", 0) is None
+    os.truncate(path, 10**12)
+    assert kept.read("ta1", 0) is None
+
+
+def test_a_line_says_null_where_nothing_is_known_and_holds_no_half_letters(tmp_path: Path) -> None:
+    PictureFolder(tmp_path).save(PNG, replace(FACTS, prompt=None, model="a\ud800", url=None, credits=None))
+    [line] = lines(tmp_path)
+    assert (line["prompt"], line["model"], line["url"], line["credits"]) == (None, "a?", None, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import time
 import unicodedata
 from pathlib import Path
 
@@ -47,7 +49,7 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize("prompt", PROMPTS, ids=[ascii(prompt)[:30] for prompt in PROMPTS])
+@pytest.mark.parametrize("prompt", PROMPTS, ids=[ascii(prompt)[:30].replace("\\", "") for prompt in PROMPTS])
 def test_every_prompt_makes_a_name_that_is_safe_on_every_system(prompt: str, tmp_path: Path) -> None:
     name = file_name(created_at=1_795_000_000.0, prompt=prompt, task_id=TASK, number=3, extension=".png")
     assert len(name.encode()) <= 143
@@ -70,11 +72,44 @@ def test_every_prompt_makes_a_name_that_is_safe_on_every_system(prompt: str, tmp
         ("a \u202eright\u202c turn", "a-right-turn"),
         ("in\u200dside", "inside"),
         ("ㅤ", NO_WORDS),
+        ("\u0301\u0302 marks first", "marks-first"),
+        ("\u200b\u0301-marks", "marks"),
+        ("(\u0301mark)", "mark"),
+        ("\u0e40\u0e01\u0e49", "\u0e40\u0e01\u0e49"),
+        ("(1) x__y-", "1-x-y"),
         ("word " * 30, "-".join(["word"] * 14)),
+        ("abc " * 17 + "abcd", "abc-" * 17 + "abcd"),
+        ("x" * 80, "x" * 72),
+        ("x" * 36 + " " + "y" * 80, "x" * 36 + "-" + "y" * 35),
+        ("x" * 37 + " " + "y" * 80, "x" * 37),
+        ("등" * 80, "등" * 24),
+        ("x" + "등" * 80, "x" + "등" * 23),
     ],
 )
 def test_the_words_of_a_name_tell_what_was_asked_for(prompt: str, words: str) -> None:
     assert words_of(prompt) == words
+
+
+@pytest.mark.parametrize(
+    ("task_id", "part"),
+    [
+        (TASK, TASK),
+        ("t" * 40, "t" * 40),
+        ("t" * 41, "t" * 31 + "-" + hashlib.sha256(b"t" * 41).hexdigest()[:8]),
+    ],
+)
+def test_a_name_holds_the_id_or_its_beginning_and_a_digest(task_id: str, part: str) -> None:
+    name = file_name(created_at=0.0, prompt=None, task_id=task_id, number=12, extension=".png")
+    assert name == f"1970-01-01_00-00-00_{NO_WORDS}_{part}_12.png"
+
+
+def test_the_time_of_a_name_is_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "KST-9")
+        time.tzset()
+        name = file_name(created_at=0.0, prompt="a", task_id="ta1", number=0, extension=".png")
+    time.tzset()
+    assert name == "1970-01-01_00-00-00_a_ta1_0.png"
 
 
 def test_names_sort_by_time() -> None:

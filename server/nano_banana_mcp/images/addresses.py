@@ -47,7 +47,7 @@ _DIGITS = {8: "01234567", 10: "0123456789", 16: "0123456789abcdef"}
 def is_public(ip: str | IPv4Address | IPv6Address) -> bool:
     """Whether an address may be connected to. What is not an address is not public."""
     try:
-        address = ip_address(ip) if isinstance(ip, str) else ip
+        address = ip_address(ip)
     except ValueError:
         return False
     if isinstance(address, IPv4Address):
@@ -83,6 +83,6 @@ def _number(label: str) -> int:
         base, digits = 16, label[2:] or "0"
     elif label.startswith("0") and len(label) > 1:
         base, digits = 8, label[1:]
-    if not digits or len(digits) > 16 or not set(digits) <= set(_DIGITS[base]):
+    if not set(digits) <= set(_DIGITS[base]):  # int() takes more: signs, underscores, the digits of every script
         raise ValueError("not a number")
     return int(digits, base)

@@ -27,13 +27,7 @@ LONGEST_PROMPT_BYTES = 3_000
 _PART = ".nano-banana-"
 _ABANDONED_SECONDS = 3_600.0
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-_NO_LINK = (
-    getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 
@@ -67,8 +61,10 @@ class PictureFolder:
             path = self.find(task_id, number)
             if path is None:
                 return None
-            with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
-                data = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+            with open(path, "rb", opener=_open) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return None
+                data = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             return None
         mime_type = sniff(data)
@@ -96,7 +92,8 @@ class PictureFolder:
         try:
             self._note(path, data, facts)
         except OSError as error:  # the picture is what counts
-            logger.warning("a picture was saved, but its line could not be added to %s: %s", LINES, error.strerror)
+            why = error.strerror or error
+            logger.warning("a picture was saved, but its line could not be added to %s: %s", LINES, why)
         return path
 
     def make(self) -> None:
@@ -119,7 +116,7 @@ class PictureFolder:
         """A whole file, durable, or none. Raises FileExistsError where there is something of that name."""
         part = self.path / f"{_PART}{uuid.uuid4().hex}"
         try:
-            with os.fdopen(os.open(part, _NEW_FILE, 0o644), "wb") as file:
+            with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -145,23 +142,23 @@ class PictureFolder:
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "is no regular file", LINES)
+                raise OSError("it is no regular file")
             if found.st_size:  # half a line of a full disk, or an editor's last one, is none to go on with
                 os.lseek(descriptor, -1, os.SEEK_END)
                 text = (b"" if os.read(descriptor, 1) == b"\n" else b"\n") + text
             if os.write(descriptor, text) != len(text):  # one write: lines of several processes do not mix
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), LINES)
+                raise OSError("only a part of it could be written")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
 
-def _open(path: Path, flags: int) -> int:
+def _open(path: str | Path, flags: int) -> int:
     """Open no link. Where no flag says so (Windows), the name is looked at first, and could change in between."""
     if not hasattr(os, "O_NOFOLLOW"):
         with contextlib.suppress(FileNotFoundError):
-            if is_pointer(path.lstat()):
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path.name)
+            if is_pointer(os.lstat(path)):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     return os.open(path, flags | _NO_LINK, 0o644)
 
 
@@ -176,7 +173,7 @@ def _rename_to_new(part: Path, path: Path) -> None:
         if error.errno not in _NO_HARD_LINKS:
             raise
         # A file system without hard links: the name is taken first, and then filled.
-        os.close(os.open(path, _NEW_FILE, 0o644))
+        path.touch(exist_ok=False)
         try:
             part.replace(path)
         except BaseException:
@@ -185,10 +182,8 @@ def _rename_to_new(part: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    with contextlib.suppress(OSError):  # the file is durable; not every file system knows this of folders
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with contextlib.suppress(OSError):  # the file is durable; Windows and some file systems do not know this of folders
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

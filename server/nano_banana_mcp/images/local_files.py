@@ -6,12 +6,13 @@ component is opened relative to the one before, refusing links, and what was ope
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import io
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path, PurePath
+from typing import BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from nano_banana_mcp.images.comfort import MAX_PIXELS
@@ -22,10 +23,11 @@ from nano_banana_mcp.images.picture import MAX_BYTES, Picture, picture_of, too_m
 SETTING = "NANO_BANANA_INPUT_DIRS"
 
 _WALKS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
-_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_FILE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_BINARY = getattr(os, "O_BINARY", 0)
+_ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)  # may be a link: whoever allowed it knows
+_FOLDER = _ROOT | _NO_LINK
+_FILE = _NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a pipe in its place is not waited for
+_LINK = "its path leads through a link, or through something that is no folder"
 
 
 class FileRefused(PictureError):
@@ -53,8 +55,8 @@ class LocalFiles:
         root, parts = self._place(path)
         source = f"The file {_printable(parts[-1])}"
         try:
-            descriptor = _open_below(root, parts) if _WALKS else _open_checked(root, parts)
-            with io.FileIO(descriptor) as file:
+            way = _open_below if _WALKS else _open_checked
+            with open(path, "rb", opener=lambda _, flags: way(root, parts, flags)) as file:
                 data = self._read(file, source)
         except OSError as error:
             raise FileRefused(f"{source} cannot be read: {_why(error)}.") from None
@@ -81,20 +83,15 @@ class LocalFiles:
             hint=f"Allowed by {SETTING}: {allowed}. Move the picture there, or pass an http(s) URL or a data URI.",
         )
 
-    def _read(self, file: io.FileIO, source: str) -> bytes:
+    def _read(self, file: BinaryIO, source: str) -> bytes:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+        _require_file(found)
         if found.st_nlink > 1:
-            raise OSError(errno.EINVAL, "it has a second name (a hard link), which may be outside; use a copy")
-        if found.st_size > self._max_bytes:
+            raise OSError("it has a second name (a hard link), which may be outside; use a copy")
+        data = file.read(self._max_bytes + 1)
+        if len(data) > self._max_bytes:
             raise too_many_bytes(source, self._max_bytes)
-        data = bytearray()
-        while len(data) <= self._max_bytes and (more := file.read(self._max_bytes + 1 - len(data))):
-            data += more
-        if len(data) > self._max_bytes:  # it has grown meanwhile
-            raise too_many_bytes(source, self._max_bytes)
-        return bytes(data)
+        return data
 
 
 def _way(path: PurePath, root: PurePath) -> tuple[str, ...]:
@@ -109,7 +106,7 @@ def path_of(reference: str) -> str:
         FileRefused: it names none.
     """
     path = _from_uri(reference) if reference[:5].lower() == "file:" else reference
-    if not os.path.isabs(path) or not _can_be_named(path):  # noqa: PTH117 - nothing of it is known yet
+    if path is None or not os.path.isabs(path) or not _can_be_named(path):  # noqa: PTH117 - nothing of it is known yet
         raise FileRefused(
             "This is no absolute path of a file.", hint="It has to look like /folder/cat.png or file:///folder/cat.png."
         )
@@ -123,13 +120,13 @@ def _can_be_named(path: str) -> bool:
         return False
 
 
-def _from_uri(uri: str) -> str:
+def _from_uri(uri: str) -> str | None:
     try:
         parts = urlsplit(uri)
     except ValueError:
-        return ""
-    if parts.netloc.lower() not in ("", "localhost") or parts.query or parts.fragment or not parts.path.startswith("/"):
-        return ""
+        return None
+    if parts.netloc.lower() not in ("", "localhost") or parts.query or parts.fragment:
+        return None
     if os.name == "nt":
         from urllib.request import url2pathname
 
@@ -137,39 +134,35 @@ def _from_uri(uri: str) -> str:
     return os.fsdecode(unquote_to_bytes(parts.path))
 
 
-def _open_below(root: Path, parts: list[str]) -> int:
+def _open_below(root: Path, parts: list[str], flags: int) -> int:
     """Open component by component, each relative to the one before: whoever swaps one for a link gains nothing."""
-    folder = os.open(root, os.O_RDONLY | _FOLDER)
+    folder = os.open(root, _ROOT)
     try:
         for part in parts[:-1]:
-            below = os.open(part, os.O_RDONLY | _FOLDER | _NO_LINK, dir_fd=folder)
+            below = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)
             folder = below
         # A device is not opened at all: with some, that alone does something.
-        if not stat.S_ISREG(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        return os.open(parts[-1], os.O_RDONLY | _FILE | _NO_LINK, dir_fd=folder)
+        _require_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
+        return os.open(parts[-1], flags | _FILE, dir_fd=folder)
     finally:
         os.close(folder)
 
 
-def _open_checked(root: Path, parts: list[str]) -> int:
+def _open_checked(root: Path, parts: list[str], flags: int) -> int:
     """Where nothing can be opened relative to a folder (Windows): each component is looked at before, and after.
 
     Weaker than :func:`_open_below` against somebody who changes the folder at that very moment.
     """
     path = root.joinpath(*parts)
     seen = _identities(root, parts)
-    descriptor = os.open(path, os.O_RDONLY | _FILE | _NO_LINK | _BINARY)
+    descriptor = os.open(path, flags | _FILE)
     opened = os.fstat(descriptor)
-    try:
-        same = _identities(root, parts) == seen and (opened.st_dev, opened.st_ino) == seen[-1]
-    except OSError:
-        same = False
-    if same:
-        return descriptor
+    with contextlib.suppress(OSError):
+        if _identities(root, parts) == seen and (opened.st_dev, opened.st_ino) == seen[-1]:
+            return descriptor
     os.close(descriptor)
-    raise OSError(errno.EINVAL, "it is changing at this moment")
+    raise OSError("it is changing at this moment")
 
 
 def _identities(root: Path, parts: list[str]) -> list[tuple[int, int]]:
@@ -179,22 +172,29 @@ def _identities(root: Path, parts: list[str]) -> list[tuple[int, int]]:
     for number, part in enumerate(parts, start=1):
         path = path / part
         if is_special(part):
-            raise OSError(errno.EINVAL, "it has a name that Windows keeps for other things")
+            raise OSError("it has a name that Windows keeps for other things")
         found = path.lstat()
         if is_pointer(found):
-            raise OSError(errno.ELOOP, "it leads through a link")
-        if number == len(parts) and not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(_LINK)
+        if number == len(parts):
+            _require_file(found)
         identities.append((found.st_dev, found.st_ino))
     return identities
 
 
+def _require_file(found: os.stat_result) -> None:
+    if is_pointer(found):
+        raise OSError(_LINK)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("it is no regular file")
+
+
 def _why(error: OSError) -> str:
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return "its path leads through a link, or through something that is no folder"
+        return _LINK
     if error.errno == errno.ENOENT:
         return "there is no such file"
-    return error.strerror or "the disk fails"
+    return error.strerror or str(error)
 
 
 def _printable(text: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import re
 import unicodedata
 from datetime import UTC, datetime
+from itertools import dropwhile
 
 LONGEST_WORDS_BYTES = 72
 """Of the prompt's part, in UTF-8. A whole name stays below 143 bytes, which even encrypted file systems allow."""
@@ -45,18 +46,20 @@ def is_name_of(name: str, task_id: str, number: int) -> bool:
 
 def words_of(prompt: str) -> str:
     """The prompt as a part of a name: letters and digits of every script, all else as single dashes."""
-    letters = [_letter(letter) for letter in unicodedata.normalize("NFC", prompt[:1_000]).lower()]
-    words = re.sub(r"-+", "-", "".join(letters)).strip("-")
-    while words and unicodedata.category(words[0]).startswith("M"):  # a mark would sit on the underscore
-        words = words[1:]
-    return _cut(words, LONGEST_WORDS_BYTES) or NO_WORDS
+    letters = map(_letter, unicodedata.normalize("NFC", prompt[:1_000]).lower())
+    words = re.findall("[^-]+", "".join(dropwhile(_begins_no_word, letters)))
+    return _cut("-".join(words), LONGEST_WORDS_BYTES) or NO_WORDS
 
 
 def _letter(letter: str) -> str:
     kind = unicodedata.category(letter)
     if kind == "Cf" or letter in _INVISIBLE_LETTERS:
         return ""  # direction marks and joiners: inside a word, they are no gap
-    return letter if kind[0] in "LMN" else "-"
+    return letter if kind.startswith(("L", "M", "N")) else "-"
+
+
+def _begins_no_word(letter: str) -> bool:
+    return letter in ("", "-") or unicodedata.category(letter).startswith("M")  # a mark would sit on the underscore
 
 
 def _cut(words: str, most: int) -> str:
@@ -64,8 +67,8 @@ def _cut(words: str, most: int) -> str:
     if len(encoded) <= most:
         return words
     kept = encoded[:most].decode(errors="ignore")
-    whole, dash, _ = kept.rpartition("-")
-    return (whole if dash and len(whole.encode()) > most // 2 else kept).rstrip("-")
+    whole = kept.rpartition("-")[0]
+    return whole if 2 * len(whole.encode()) > most else kept
 
 
 def _id_of(task_id: str) -> str:
