@@ -20,11 +20,13 @@ from nano_banana_mcp.defapi.errors import (
     TaskNotFound,
 )
 from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.purse import Purse
 from nano_banana_mcp.generations.schedule import Pace, SafetyPace
 from nano_banana_mcp.generations.waiting import (
     MOST_OPENED,
     MOST_REFUSALS,
     REPORT_EVERY_SECONDS,
+    TURN_SECONDS,
     Waited,
     Waiting,
     waiting_room,
@@ -61,6 +63,11 @@ async def unhurried(_: Generation) -> Pace:
 
 
 FRESH = Generation("in-1", "ta1", Status.PENDING, submitted_at=0.0)
+
+
+def others(number: int, **changed: Any) -> Generation:
+    known = Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0, model="m")
+    return replace(known, **changed)
 
 
 def waiting_for(api: Api, *, timeout: float = 60.0, known: Generation = FRESH) -> Waited:
@@ -123,11 +130,21 @@ def test_twenty_waits_for_one_task_cost_the_queries_of_one() -> None:
     assert many.asked_at == alone.asked_at
 
 
-def test_a_task_made_elsewhere_is_asked_for_at_once_and_then_less_and_less_often() -> None:
-    api = Api(latency=100.0)
-    waiting_for(api, timeout=60.0, known=Generation("in-1", "ta1", Status.PENDING))
+@pytest.mark.parametrize("pace", [Pace(), SafetyPace()])
+def test_a_task_made_elsewhere_is_asked_for_at_once_and_then_less_and_less_often(pace: Pace) -> None:
+    async def pace_of(_: Generation) -> Pace:
+        return pace
+
+    async def run() -> None:
+        await anyio.sleep(100.0)  # the server has run for a while
+        async with waiting_room(api.ask, pace_of, anyio.current_time) as waiting:
+            await waiting.wait(Generation("in-1", "ta1", Status.PENDING), 60.0)
+
+    api = Api(latency=500.0)
+    virtually(run)
     pauses = [later - earlier for earlier, later in pairwise(api.asked_at)]
-    assert api.asked_at[0] == 0.0
+    assert api.asked_at[0] == 100.0
+    assert pauses[0] < 2.5
     assert pauses[-1] > pauses[0]
 
 
@@ -152,6 +169,23 @@ def test_trouble_until_the_deadline_is_handed_back_with_the_state() -> None:
     trouble = NoAnswer("gone")
     waited = waiting_for(Api(troubles=dict.fromkeys(range(100), trouble)), timeout=30.0)
     assert waited == Waited(FRESH, trouble)
+
+
+def test_the_trouble_of_a_task_whose_end_was_told_is_over() -> None:
+    ended = replace(FRESH, status=Status.SUCCESS)
+
+    async def run() -> None:
+        async def tell() -> None:
+            await anyio.sleep(3.0)
+            waiting.tell(ended)
+
+        async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
+            group.start_soon(tell)
+            assert await waiting.wait(FRESH, 60.0) == Waited(ended, None)
+
+    api = Api(troubles=dict.fromkeys(range(100), NoAnswer("gone")))
+    virtually(run)
+    assert len(api.asked_at) == 1
 
 
 def test_a_retry_after_is_honoured_between_queries() -> None:
@@ -347,6 +381,68 @@ def test_waits_that_lean_on_callbacks_nobody_knows_of_take_turns() -> None:
     assert all(later - earlier > 0.5 for earlier, later in pairwise(api.asked_at))
 
 
+class Counted(Purse):
+    """Allows nothing until it is told to, and notes how many wanted to ask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = False
+        self.queues: list[int] = []
+
+    def due_in(self, pace: SafetyPace, elapsed: float, queue: int) -> float:
+        self.queues.append(queue)
+        return 0.0 if self.open else 30.0
+
+
+def queueing(api: Api, purse: Purse, many: int, then: Callable[[Waiting], Awaitable[None]]) -> None:
+    """So many waits want to ask from 2 s on; ``then`` happens at 10.01 s."""
+
+    async def unknown(_: Generation) -> Pace:
+        return SafetyPace()
+
+    async def run() -> None:
+        room = waiting_room(api.ask, unknown, anyio.current_time, purse)
+        async with room as waiting, anyio.create_task_group() as group:
+            for number in range(many):
+                group.start_soon(waiting.wait, others(number), 60.0)
+            await anyio.sleep(10.01)
+            await then(waiting)
+            group.cancel_scope.cancel()
+
+    virtually(run)
+
+
+@pytest.mark.parametrize("many", [1, 3])
+def test_the_purse_is_told_how_many_want_to_ask(many: int) -> None:
+    async def then(_: Waiting) -> None:
+        assert purse.queues[-1] == many
+
+    purse = Counted()
+    queueing(Api(latency=500.0), purse, many, then)
+
+
+def test_all_that_queue_ask_as_soon_as_the_purse_allows_it() -> None:
+    async def then(_: Waiting) -> None:
+        assert api.asked_at == []
+        purse.open = True
+        await anyio.sleep(TURN_SECONDS)
+        assert len(api.asked_at) == 3
+
+    api, purse = Api(latency=500.0), Counted()
+    queueing(api, purse, 3, then)
+
+
+def test_a_task_whose_state_is_told_while_it_queues_is_not_asked_for() -> None:
+    async def then(waiting: Waiting) -> None:
+        for number in range(3):
+            waiting.tell(others(number, status=Status.IN_PROGRESS))
+        await anyio.sleep(1.0)
+        assert api.asked_at == []
+
+    api = Api(latency=500.0)
+    queueing(api, Counted(), 3, then)
+
+
 def test_a_wait_that_thinks_again_all_the_time_keeps_its_pauses_after_failures() -> None:
     async def run() -> None:
         async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
@@ -377,11 +473,6 @@ def test_two_thousand_waits_at_once_all_end() -> None:
 
     api = Api(latency=30.0)
     assert virtually(run) == 2_000
-
-
-def others(number: int, **changed: Any) -> Generation:
-    known = Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0, model="m")
-    return replace(known, **changed)
 
 
 def test_whoever_fits_a_pace_is_told_the_ages_of_what_is_open_of_the_same_model() -> None:

@@ -36,7 +36,7 @@ def delay_before(repeat: int, error: BaseException, rng: random.Random) -> float
     ceiling = min(LAST_CEILING_SECONDS, FIRST_CEILING_SECONDS * 2 ** (repeat - 1))
     jitter = rng.uniform(0, ceiling)
     asked = error.retry_after if isinstance(error, Busy) and error.retry_after is not None else 0.0
-    return asked + jitter if asked else jitter
+    return asked + jitter
 
 
 @dataclass

@@ -140,7 +140,7 @@ class Pace:
 
     def _hazard(self, seconds: float) -> float:
         still_open = sum(part.open(seconds) for part in self._parts)
-        return sum(part.density(seconds) for part in self._parts) / still_open if still_open > 1e-12 else 0.0
+        return sum(part.density(seconds) for part in self._parts) / max(still_open, 1e-12)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _fit(latencies: Sequence[float], opened: Sequence[float] = (), lost: float =
     """
     count = len(latencies)
     if count == 0:
-        return (_Lognormal(1.0, _PRIOR_MEDIAN, _PRIOR_SIGMA),)
+        return ()
     logs = [math.log(max(seconds, 0.01)) for seconds in latencies]
     ages = [math.log(seconds) for seconds in opened if seconds > 0.01]
     mean = sum(logs) / count

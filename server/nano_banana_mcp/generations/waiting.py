@@ -279,11 +279,10 @@ class Waiting:
             del self._watches[watch.key]
 
 
-async def _sleep(seconds: float, nudged: anyio.Event) -> bool:
-    """Returns whether something has happened meanwhile."""
-    with anyio.move_on_after(max(0.0, seconds)):
+async def _sleep(seconds: float, nudged: anyio.Event) -> None:
+    """Sleep until something has happened, at most so long."""
+    with anyio.move_on_after(seconds):
         await nudged.wait()
-    return nudged.is_set()
 
 
 @asynccontextmanager

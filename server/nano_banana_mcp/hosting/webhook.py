@@ -48,7 +48,7 @@ class KeyRing:
 
     def accepts(self, intent_id: str, signature: str) -> bool:
         """Whether one of the keys made this signature. Takes the same time for any wrong one."""
-        given = signature.encode("utf-8", "replace")
+        given = signature.encode(errors="replace")
         matches = [hmac.compare_digest(_hmac(key, intent_id).encode(), given) for key in self._keys]
         return any(matches)
 
@@ -147,7 +147,7 @@ def _nothing_here() -> Response:
 
 
 def _hmac(key: bytes, intent_id: str) -> str:
-    return hmac.new(key, intent_id.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+    return hmac.new(key, intent_id.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 def _kept_key(path: Path) -> bytes:
