@@ -17,12 +17,11 @@ from nano_banana_mcp.installing.changes import difference
 from nano_banana_mcp.installing.files import Held, Refused, Unreadable, check_writable, hold, replace
 from nano_banana_mcp.installing.hosts import ALIASES, HOSTS, KEY, TOKEN, Host, Secret, Server
 from nano_banana_mcp.installing.places import Machine, command, exists, is_ours
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 from nano_banana_mcp.urls import http_url
 
 USAGE_ERROR = 2
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PLACEHOLDER = "dk-your-key"
 
 
 def run(settings: Settings, arguments: argparse.Namespace, *, machine: Machine | None = None) -> int:
@@ -162,7 +161,7 @@ def _stored(settings: Settings, arguments: argparse.Namespace, variable: str, *,
     if not value and known and not arguments.store_key:
         return None  # the one that is there stays
     if not value and arguments.dry_run:
-        return Secret(variable, "stored", _PLACEHOLDER)
+        return Secret(variable, "stored", EXAMPLE_KEY)
     if not value and sys.stdin.isatty():
         from getpass import getpass
 
