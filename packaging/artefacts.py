@@ -221,6 +221,9 @@ COMMITTED = {
 }
 
 
+READMES = ("README.md", "README.ko.md")
+
+
 def known_sha256() -> str:
     """The bundle's checksum in the committed `server.json`; zeros before the first bundle."""
     try:
@@ -247,8 +250,9 @@ def write_metadata() -> None:
     for name, make in COMMITTED.items():
         (ROOT / name).write_text(as_text(make()), encoding="utf-8")
     (ROOT / "server.json").write_text(as_text(server_json(known_sha256())), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_links(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in READMES:
+        readme = ROOT / name
+        readme.write_text(with_links(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def build(target: str, folder: Path, root: Path = ROOT) -> Path:
