@@ -24,7 +24,7 @@ from urllib.parse import quote
 from nano_banana_mcp import __version__
 from nano_banana_mcp.installing.hosts import HOSTS, KEY, TOOL_SECONDS, Secret, Server, input_of
 from nano_banana_mcp.installing.hosts import NAME as ENTRY
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 from nano_banana_tools.prompts.jobs import JOBS
 from nano_banana_tools.registry import tools
 
@@ -195,7 +195,7 @@ def links() -> str:
         return HOSTS[host].entry(HOSTS[host], ENTRY, Server(("uvx", NAME), secret=secret))
 
     asked = Secret(KEY, "input")
-    code, cursor = entry("vscode", asked), entry("cursor", Secret(KEY, "stored", "dk-your-key"))
+    code, cursor = entry("vscode", asked), entry("cursor", Secret(KEY, "stored", EXAMPLE_KEY))
     vs_code = (
         f"https://insiders.vscode.dev/redirect/mcp/install?name={ENTRY}"
         f"&inputs={quote(_compact([input_of(asked)]), safe='')}&config={quote(_compact(code), safe='')}"
@@ -219,6 +219,9 @@ COMMITTED = {
     ".claude-plugin/plugin.json": claude_plugin,
     ".claude-plugin/marketplace.json": marketplace,
 }
+
+
+READMES = ("README.md", "README.ko.md")
 
 
 def known_sha256() -> str:
@@ -247,8 +250,9 @@ def write_metadata() -> None:
     for name, make in COMMITTED.items():
         (ROOT / name).write_text(as_text(make()), encoding="utf-8")
     (ROOT / "server.json").write_text(as_text(server_json(known_sha256())), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_links(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in READMES:
+        readme = ROOT / name
+        readme.write_text(with_links(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def build(target: str, folder: Path, root: Path = ROOT) -> Path:

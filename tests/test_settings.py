@@ -71,7 +71,9 @@ def test_two_wrong_values_are_two_lines(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(str(caught.value).splitlines()) == 2
 
 
-@pytest.mark.parametrize("placeholder", ["${DEFAPI_API_KEY}", "${user_config.api_key}", " ${input:key} "])
+@pytest.mark.parametrize(
+    "placeholder", ["${DEFAPI_API_KEY}", "${user_config.api_key}", " ${input:key} ", "$DEFAPI_API_KEY", "dk-your-key"]
+)
 def test_a_placeholder_that_the_host_did_not_fill_in_is_no_key_and_says_so(
     monkeypatch: pytest.MonkeyPatch, placeholder: str
 ) -> None:

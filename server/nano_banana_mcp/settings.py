@@ -17,7 +17,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nano_banana_mcp.urls import LOOPBACK_HOSTS, http_url
 
-_UNFILLED = re.compile(r"\s*\$\{[^}]*\}\s*")
+EXAMPLE_KEY = "dk-your-key"
+"""What stands for a key in documents and ready-made entries."""
+# Gemini CLI leaves a plain $NAME as it is where there is no such variable.
+_UNFILLED = re.compile(r"\s*(\$\{[^}]*\}|\$[A-Z_]+)\s*")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
 _SECRETS = ("DEFAPI_API_KEY", "NANO_BANANA_WEBHOOK_KEYS", "NANO_BANANA_LEDGER_URL")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -377,6 +380,8 @@ class Settings(BaseSettings):
             return "No API key is set."
         if _UNFILLED.fullmatch(key):
             return "DEFAPI_API_KEY holds a placeholder (`${…}`) that the host application did not fill in."
+        if key == EXAMPLE_KEY:
+            return f"DEFAPI_API_KEY holds a placeholder ({EXAMPLE_KEY}): put your own key in its place."
         if not (key.isascii() and key.isprintable()) or " " in key:
             return "DEFAPI_API_KEY holds characters that no key has (spaces, line breaks or non-ASCII letters)."
         return None

@@ -74,11 +74,31 @@ def test_the_mode_is_kept_and_readers_of_the_key_are_named(run: Run, home: Path)
     file = _file(home)
     for mode, warned in ((0o644, True), (0o600, False)):
         file.chmod(mode)
-        _, said = run("install", "cursor", "--config", file, "--yes")
+        _, said = run("install", "cursor", "--config", file, "--yes", "--store-key")
         assert file.stat().st_mode & 0o777 == mode
         assert ("chmod 600" in said) == warned
         run("uninstall", "cursor", "--config", file, "--yes")
     assert all(backup.stat().st_mode & 0o777 in (0o644, 0o600) for backup in file.parent.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_whose_owner_would_not_stay_is_left_alone(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _file(home)
+    os.chown(file, 1234, 2345)
+    before = listing(home)
+    give = os.chown
+
+    def not_mine(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", not_mine)
+    code, said = run("install", "cursor", "--config", file, "--yes")
+    assert code == 1
+    assert "owner" in said
+    assert listing(home) == before
+    monkeypatch.setattr(os, "chown", give)
+    assert run("install", "cursor", "--config", file, "--yes")[0] == 0
+    assert (file.stat().st_uid, file.stat().st_gid) == (1234, 2345)
 
 
 def test_a_huge_file_is_refused_before_it_is_read(run: Run, home: Path) -> None:

@@ -16,7 +16,7 @@ import yaml
 from nano_banana_mcp import cli
 from nano_banana_mcp.installing.hosts import HOSTS
 from nano_banana_mcp.installing.places import command, is_ours
-from tests.installing.support import Run, listing
+from tests.installing.support import Run, listing, parsed
 from tests.support.clients import KEY, clean_environment
 
 
@@ -31,7 +31,7 @@ def test_the_command_line_names_every_host() -> None:
 
 def test_a_dry_run_shows_the_change_without_the_key_and_writes_nothing(run: Run, home: Path) -> None:
     (home / ".cursor").mkdir()
-    code, said = run("install", "cursor", "--dry-run")
+    code, said = run("install", "cursor", "--dry-run", "--store-key")
     assert code == 0
     assert '+    "nano-banana": {' in said
     assert "••••••" in said
@@ -52,6 +52,8 @@ def test_each_host_gets_the_key_in_its_way(host: str, run: Run, home: Path) -> N
     assert run("install", host, "--config", file, "--yes")[0] == 0
     expected = {
         "claude-code": '"${DEFAPI_API_KEY}"',
+        "cursor": '"${env:DEFAPI_API_KEY}"',
+        "windsurf": '"${env:DEFAPI_API_KEY}"',
         "vscode": '"${input:defapi-key}"',
         "codex": 'env_vars = ["DEFAPI_API_KEY"]',
         "gemini": '"$DEFAPI_API_KEY"',
@@ -126,7 +128,7 @@ def test_the_key_that_is_there_stays_where_no_other_is_given(
     run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = home / "config"
-    run("install", "cursor", "--config", file, "--yes")
+    run("install", "cursor", "--config", file, "--yes", "--store-key")
     file.write_text(file.read_text().replace(command()[0], "/gone/nano-banana-mcp"))
     monkeypatch.delenv("DEFAPI_API_KEY")
     assert run("install", "cursor", "--config", file, "--yes")[0] == 0
@@ -181,8 +183,92 @@ def test_a_server_elsewhere_is_an_entry_with_its_address_and_a_token(
     assert KEY not in text
     assert "NANO_BANANA_TOKEN" in text or "nbt-canary" in text or "${input:nano-banana-token}" in text
     assert run("uninstall", host, "--config", file, "--yes")[0] == 1, "it may be another program's"
-    assert run("uninstall", host, "--config", file, "--yes", "--force")[0] == 0
+    assert run("uninstall", host, "--config", file, "--yes", "--url", url)[0] == 0
     assert not file.exists()
+
+
+@pytest.mark.parametrize("url", ["", "not an address", "ftp://example.org/mcp", "https:///mcp", "http://[::1"])
+def test_what_is_no_address_is_an_error_of_usage(url: str, run: Run, home: Path) -> None:
+    code, said = run("install", "cursor", "--yes", "--url", url)
+    assert (code, "https://" in said) == (2, True)
+    assert listing(home) == {}
+
+
+def test_a_server_elsewhere_does_not_get_by_without_a_token_because_the_local_one_had_a_key(
+    run: Run, home: Path
+) -> None:
+    assert run("install", "zed", "--config", home / "config", "--yes")[0] == 0
+    code, said = run("install", "zed", "--config", home / "config", "--yes", "--url", "https://mcp.example.org/mcp")
+    assert code == 1
+    assert "NANO_BANANA_TOKEN" in said
+
+
+def test_a_new_file_of_librechat_holds_the_version_without_which_it_does_not_start(run: Run, home: Path) -> None:
+    file = home / "librechat.yaml"
+    code, said = run("install", "librechat", "--config", file, "--yes")
+    assert code == 0
+    assert "its own folder" in said
+    assert list(yaml.safe_load(file.read_text())) == ["version", "mcpServers"]
+    assert run("uninstall", "librechat", "--config", file, "--yes")[0] == 0
+    assert not file.exists()
+
+
+OURS_WITH_COMMENTS = {
+    "gemini": """{
+  "mcpServers": {
+    "nano-banana": {
+      // where it is
+      "command": "/gone/nano-banana-mcp", // moved
+      "trust": true, /* mine */
+      "env": {
+        // where pictures go
+        "NANO_BANANA_OUTPUT_DIR": "/pictures"
+      }
+    } // the end
+  }
+}
+""",
+    "codex": """[mcp_servers.nano-banana]
+# where it is
+command = "/gone/nano-banana-mcp"   # moved
+since = 1979-05-27 # mine
+
+[mcp_servers.nano-banana.env]
+# where pictures go
+NANO_BANANA_OUTPUT_DIR = "/pictures"
+
+# the end
+[other]
+a = 1
+""",
+    "goose": """extensions:
+  nano-banana:
+    # where it is
+    cmd: /gone/nano-banana-mcp   # moved
+    since: 1979-05-27 # mine
+    # where pictures go
+    envs: {NANO_BANANA_OUTPUT_DIR: /pictures}
+  # the end
+  other: {cmd: y}
+""",
+}
+
+
+@pytest.mark.parametrize("host", OURS_WITH_COMMENTS)
+def test_comments_within_our_own_entry_are_kept_when_it_is_renewed(host: str, run: Run, home: Path) -> None:
+    file = home / "config"
+    file.write_text(OURS_WITH_COMMENTS[host])
+    code, said = run("install", host, "--config", file, "--yes")
+    assert code == 0, said
+    after = file.read_text()
+    for words in ("where it is", "moved", "mine", "where pictures go", "/pictures", "the end"):
+        assert words in after, after
+    entry = parsed(HOSTS[host].form, file.read_bytes())[HOSTS[host].table]["nano-banana"]
+    assert (entry.get("command") or entry["cmd"]) == command()[0]
+    assert entry["args"] == command()[1:]
+    assert "DEFAPI_API_KEY" in after
+    assert run("install", host, "--config", file, "--yes")[0] == 0
+    assert file.read_text() == after
 
 
 def test_a_host_that_takes_no_address_says_so(run: Run, home: Path) -> None:
@@ -283,6 +369,26 @@ def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> Non
     os.close(leader)
     assert KEY not in said
     assert KEY in (home / ".cursor" / "mcp.json").read_text()
+
+
+@pytest.mark.parametrize("typed", [b"\x04", b"\n", b"two words\n"])
+def test_no_key_or_none_that_can_be_one_ends_with_a_sentence(typed: bytes, home: Path) -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    environment = {**clean_environment(), "HOME": str(home)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "nano_banana_mcp", "install", "cursor"],
+        stdin=follower, stdout=follower, stderr=follower, env=environment, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(follower)
+        said = _until(leader, "API key (not shown): ")
+        os.write(leader, typed)
+        said += _until(leader, "nano-banana-mcp: ")
+        assert process.wait(60) == 1
+    os.close(leader)
+    assert "Traceback" not in said
+    assert listing(home) == {}
 
 
 def _until(leader: int, words: str) -> str:

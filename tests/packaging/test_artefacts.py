@@ -48,8 +48,9 @@ def test_the_committed_server_json_is_as_the_project_says() -> None:
     ), RENEW
 
 
-def test_the_install_links_are_as_the_project_says() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", artefacts.READMES)
+def test_the_install_links_are_as_the_project_says(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     assert artefacts.links() in text
     assert text == artefacts.with_links(text), RENEW
 

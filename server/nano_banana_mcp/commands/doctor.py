@@ -24,7 +24,7 @@ from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.installing import tomltext
 from nano_banana_mcp.installing.hosts import HOSTS, KEY, NAME, Secret, Server, input_of
 from nano_banana_mcp.installing.places import Machine, command
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
@@ -222,15 +222,12 @@ async def probe(public_url: str, keys: KeyRing) -> None:
         )
 
 
-KEY_PLACEHOLDER = "dk-your-key"
-
-
 def configurations(start: list[str]) -> dict[str, str]:
     """For each host: where its configuration is and what to put there, as text."""
     machine = Machine.here()
     shown = {}
     for host in HOSTS.values():
-        secret = Secret(KEY, "input" if host.prefers == "input" else "stored", KEY_PLACEHOLDER)
+        secret = Secret(KEY, "input" if host.prefers == "input" else "stored", EXAMPLE_KEY)
         entry = host.entry(host, NAME, Server(tuple(start), None, secret))
         value: dict[str, object] = {host.table: {NAME: entry}}
         if secret.how == "input":

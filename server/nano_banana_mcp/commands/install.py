@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -16,11 +17,11 @@ from nano_banana_mcp.installing.changes import difference
 from nano_banana_mcp.installing.files import Held, Refused, Unreadable, check_writable, hold, replace
 from nano_banana_mcp.installing.hosts import ALIASES, HOSTS, KEY, TOKEN, Host, Secret, Server
 from nano_banana_mcp.installing.places import Machine, command, exists, is_ours
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
+from nano_banana_mcp.urls import http_url
 
 USAGE_ERROR = 2
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PLACEHOLDER = "dk-your-key"
 
 
 def run(settings: Settings, arguments: argparse.Namespace, *, machine: Machine | None = None) -> int:
@@ -28,10 +29,9 @@ def run(settings: Settings, arguments: argparse.Namespace, *, machine: Machine |
     machine = machine or Machine.here()
     if arguments.list:
         return _list(machine)
-    if arguments.host is None:
-        return _failed(f"which host? One of: {', '.join(HOSTS)}. `install --list` shows what is there", USAGE_ERROR)
-    if not _NAME.fullmatch(arguments.name):
-        return _failed("--name takes 1 to 64 of the letters A-Z a-z, digits, _ and -", USAGE_ERROR)
+    fault = _fault(arguments)
+    if fault:
+        return _failed(fault, USAGE_ERROR)
     host = HOSTS[ALIASES.get(arguments.host, arguments.host)]
     path = arguments.config or host.place(machine)
     try:
@@ -44,15 +44,27 @@ def run(settings: Settings, arguments: argparse.Namespace, *, machine: Machine |
         return _failed(f"{path}: {error}")
 
 
+def _fault(arguments: argparse.Namespace) -> str | None:
+    if arguments.host is None:
+        return f"which host? One of: {', '.join(HOSTS)}. `install --list` shows what is there"
+    if not _NAME.fullmatch(arguments.name):
+        return "--name takes 1 to 64 of the letters A-Z a-z, digits, _ and -"
+    if arguments.url is not None and http_url(arguments.url) is None:
+        return "--url takes the whole address of a server, as https://mcp.example.org/mcp"
+    return None
+
+
 def _install(host: Host, held: Held, settings: Settings, arguments: argparse.Namespace) -> int:
     known = changes.entry(host, held.text, arguments.name)
     changes.check_ours(known, arguments.name, arguments.url, force=arguments.force)
     if arguments.url and host.remote is None:
         raise Refused(f"{host.title} takes no address here; add {arguments.url} under Settings > Connectors")
     check_writable(held)
-    secret = _secret(host, settings, arguments, known=changes.has_secret(known))
+    stays = changes.has_secret(known) and changes.is_remote(known) == bool(arguments.url)
+    secret = _secret(host, settings, arguments, known=stays)
     server = Server((), arguments.url, secret) if arguments.url else Server(_command(settings, arguments), None, secret)
-    new = changes.installed(host, held.text, arguments.name, server, keep_secret=not arguments.no_key)
+    old = host.fresh if held.data is None else held.text
+    new = changes.installed(host, old, arguments.name, server, keep_secret=not arguments.no_key)
     if held.data is not None and new == held.text:
         sys.stdout.write(f"{host.title} is set up already, and nothing changes: {held.path}\n")
         return 0
@@ -71,7 +83,7 @@ def _uninstall(host: Host, held: Held, arguments: argparse.Namespace) -> int:
     if known is None:
         sys.stdout.write(f"{host.title} has no “{arguments.name}”; nothing to take out: {held.path}\n")
         return 0
-    changes.check_ours(known, arguments.name, None, force=arguments.force)
+    changes.check_ours(known, arguments.name, arguments.url, force=arguments.force)
     check_writable(held)
     data = changes.uninstalled(host, held, arguments.name)
     new = Held(held.path, held.target, data, held.mode).text
@@ -137,7 +149,9 @@ def _secret(host: Host, settings: Settings, arguments: argparse.Namespace, *, kn
         return _stored(settings, arguments, variable, known=known)
     if host.prefers == "input" or host.fills_in_itself:
         return Secret(variable, "input" if host.prefers == "input" else "reference")
-    if _in_environment(settings, variable):
+    value = _in_environment(settings, variable)
+    if value:
+        _check_key(settings, value, variable)
         return Secret(variable, "reference")
     return _stored(settings, arguments, variable, known=known)
 
@@ -147,17 +161,22 @@ def _stored(settings: Settings, arguments: argparse.Namespace, variable: str, *,
     if not value and known and not arguments.store_key:
         return None  # the one that is there stays
     if not value and arguments.dry_run:
-        return Secret(variable, "stored", _PLACEHOLDER)
+        return Secret(variable, "stored", EXAMPLE_KEY)
     if not value and sys.stdin.isatty():
         from getpass import getpass
 
-        value = getpass("Token for the server (not shown): " if arguments.url else "API key (not shown): ").strip()
+        with suppress(EOFError):  # ended with Ctrl-D: none is given
+            value = getpass("Token for the server (not shown): " if arguments.url else "API key (not shown): ").strip()
     if not value:
         raise Refused(f"there is no key. Set {variable} for this command, or add --no-key or --sandbox")
+    _check_key(settings, value, variable)
+    return Secret(variable, "stored", value)
+
+
+def _check_key(settings: Settings, value: str, variable: str) -> None:
     problem = settings.model_copy(update={"api_key": SecretStr(value)}).key_problem
     if problem:
         raise Refused(problem.replace(KEY, variable))
-    return Secret(variable, "stored", value)
 
 
 def _in_environment(settings: Settings, variable: str) -> str:
@@ -171,6 +190,8 @@ def _show(held: Held, new: str, secrets: list[str]) -> None:
 
 
 def _advise(host: Host, held: Held, secret: Secret | None) -> None:
+    if host.fresh and held.data is None:
+        sys.stdout.write(f"{host.title} reads this file in its own folder: run this there, or name it with --config\n")
     if not held.target.parent.is_dir():
         sys.stdout.write(f"{host.title} seems not to be installed here: there is no folder {held.target.parent}\n")
     if secret is None:
@@ -180,7 +201,8 @@ def _advise(host: Host, held: Held, secret: Secret | None) -> None:
             sys.stdout.write(f"Others on this machine may read this file, and the key in it: chmod 600 {held.target}\n")
     elif secret.how == "reference":
         sys.stdout.write(
-            f"{host.title} takes the key from {secret.variable} each time. To keep it there: --store-key\n"
+            f"{host.title} takes the key from {secret.variable} each time it starts: set it for good, "
+            "not only in this shell, or keep the key in the file with --store-key\n"
         )
 
 

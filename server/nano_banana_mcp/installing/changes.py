@@ -11,7 +11,7 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
-from nano_banana_mcp.installing.files import Held, Refused, backups, hold
+from nano_banana_mcp.installing.files import Held, Keys, Refused, backups, hold, same
 from nano_banana_mcp.installing.hosts import KEY, TOKEN, Host, Secret, Server, input_of
 from nano_banana_mcp.installing.places import is_ours
 
@@ -72,11 +72,16 @@ def installed(host: Host, text: str, name: str, server: Server, *, keep_secret: 
     """
     known = entry(host, text, name)
     wanted = host.entry(host, name, server)
-    if isinstance(known, dict) and bool(_urls(known)) == bool(server.url):
+    if isinstance(known, dict) and is_remote(known) == bool(server.url):
         wanted = _renewed(known, wanted, forget=server.secret is not None or not keep_secret)
     if known is not None and known == wanted:
         return text
     return _written(host, text, name, wanted)
+
+
+def is_remote(found: Any) -> bool:
+    """Whether an entry names a server elsewhere."""
+    return bool(_urls(found))
 
 
 def has_secret(found: Any) -> bool:
@@ -107,7 +112,7 @@ def uninstalled(host: Host, held: Held, name: str) -> bytes | None:
     found = entry(host, text, name)
     for earlier in [*_earlier(host, held), Held(held.path, held.target, None, None)]:
         try:
-            before = earlier.text
+            before = host.fresh if earlier.data is None else earlier.text
             if entry(host, before, name) is None and earlier.encoded(_written(host, before, name, found)) == held.data:
                 return earlier.data
         except Refused:
@@ -132,7 +137,7 @@ def _earlier(host: Host, held: Held) -> list[Held]:
 
 
 def _written(host: Host, text: str, name: str, wanted: Any) -> str:
-    new: str = _module(host).put(text, (host.table, name), wanted)
+    new = _merged(_module(host), text, (host.table, name), entry(host, text, name), wanted)
     if host.prefers == "input":
         from nano_banana_mcp.installing import jsonc
 
@@ -141,6 +146,22 @@ def _written(host: Host, text: str, name: str, wanted: Any) -> str:
         for item in _inputs_of(wanted):
             if item["id"] not in ids:
                 new = jsonc.put_item(new, INPUTS, item)
+    return new
+
+
+def _merged(module: Any, text: str, path: Keys, known: Any, wanted: Any) -> str:
+    """The text with this value, of which only what differs is written anew: comments between the rest stay."""
+    if not (isinstance(known, dict) and isinstance(wanted, dict) and known.keys() & wanted.keys()):
+        return str(module.put(text, path, wanted))
+    try:
+        new = text
+        for key in [key for key in known if key not in wanted]:
+            new = module.drop(new, (*path, key))
+        for key, value in wanted.items():
+            if key not in known or not same(known[key], value):
+                new = _merged(module, new, (*path, key), known.get(key), value)
+    except Refused:
+        return str(module.put(text, path, wanted))
     return new
 
 

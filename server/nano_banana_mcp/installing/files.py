@@ -5,6 +5,7 @@ And what the three formats share: faults with their place, line ends, and splice
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -254,6 +255,9 @@ def _like(held: Held, file: Path) -> None:
         known = held.target.stat()
         with suppress(PermissionError):
             os.chown(file, known.st_uid, known.st_gid)
+        now = file.stat()
+        if (now.st_uid, now.st_gid) != (known.st_uid, known.st_gid):
+            raise OSError(errno.EPERM, "its owner or group would not stay. Run this command as its owner")
     file.chmod(stat.S_IMODE(held.mode))
 
 

@@ -56,11 +56,13 @@ class Host:
     reference: str | None
     """How a value names an environment variable, with {} for its name; None: it cannot."""
     prefers: How
-    """How it best gets a secret that is in the environment now. A desktop application does not see a shell's."""
+    """How it best gets a secret that is in the environment now: not as itself where the host can fill it in."""
     remote: dict[str, str] | None = None
     """What marks an entry with a URL, and under which name the URL is (an empty value)."""
     fills_in_itself: bool = False
     """Whether it fills references in from a file of its own, so that nothing need be asked."""
+    fresh: str = ""
+    """What a new file must hold besides."""
     after: str = ""
     """What a person has to do or know then."""
 
@@ -165,7 +167,7 @@ HOSTS = {
             remote=_HTTP, after=_SESSION,
         ),
         Host(
-            "cursor", "Cursor", places.cursor, "json", "mcpServers", _plain, "${{env:{}}}", "stored",
+            "cursor", "Cursor", places.cursor, "json", "mcpServers", _plain, "${{env:{}}}", "reference",
             remote=_URL, after="It is under Settings > MCP; switch it on there.",
         ),
         Host(
@@ -173,7 +175,7 @@ HOSTS = {
             remote=_HTTP, after="Start it with “MCP: List Servers”, in the command palette.",
         ),
         Host(
-            "windsurf", "Windsurf", places.windsurf, "json", "mcpServers", _plain, "${{env:{}}}", "stored",
+            "windsurf", "Windsurf", places.windsurf, "json", "mcpServers", _plain, "${{env:{}}}", "reference",
             remote={"serverUrl": ""}, after="Press the refresh button above the list of MCP servers.",
         ),
         Host(
@@ -195,6 +197,7 @@ HOSTS = {
         Host(
             "librechat", "LibreChat", places.librechat, "yaml", "mcpServers", _librechat, "${{{}}}", "reference",
             remote={"type": "streamable-http", "url": ""}, fills_in_itself=True,
+            fresh="version: 1.2.8\n",  # without one LibreChat ends at its start
             after="Put the variable into LibreChat's own .env file, and restart its API.",
         ),
     )

@@ -64,14 +64,20 @@ def entry(text: str, path: Keys) -> Any:
     return value
 
 
-def put(text: str, path: Keys, value: dict[str, Any]) -> str:
-    """The text with this table, at its old place or at the end.
+def put(text: str, path: Keys, value: Any) -> str:
+    """The text with this table, at its old place or at the end; or with this value in a table.
 
     Raises:
         Unreadable: it is no TOML, or what is on the way is no table.
         Refused: it cannot be done without changing more.
     """
     old = read(text)
+    if len(path) > 2:
+        new = _assigned(text, path, value)
+        _table_of(old, path)[path[-1]] = value
+        if not same(read(new), old):
+            raise not_kept()
+        return new
     holder = old.setdefault(path[0], {})
     ours = _ours(text, path)
     if not isinstance(holder, dict) or ours.inline:
@@ -94,7 +100,7 @@ def put(text: str, path: Keys, value: dict[str, Any]) -> str:
 
 
 def drop(text: str, path: Keys) -> str:
-    """The text without this table.
+    """The text without this table, or without this value in a table.
 
     Raises:
         Unreadable: it is no TOML.
@@ -110,13 +116,41 @@ def drop(text: str, path: Keys) -> str:
     if blank:  # the empty line that was put before it
         edits.append((text.index("\n", blank.start()) + 1, start, ""))
     new = spliced(text, edits)
-    del old[path[0]][path[1]]
+    del _table_of(old, path)[path[-1]]
     now = read(new)
     if not old[path[0]]:  # whether an empty table stays depends on how it was written
         now.setdefault(path[0], {})
     if not same(now, old):
         raise not_kept()
     return new
+
+
+def _table_of(value: Any, path: Keys) -> Any:
+    for key in path[:-1]:
+        value = value[key]
+    return value
+
+
+def _assigned(text: str, path: Keys, value: Any) -> str:
+    """The text with another value in an assignment, or with a new one at the end of its table's."""
+    table = path[:-1]
+    end = None
+    for statement in _statements(text):
+        if statement.path == path and not statement.is_header:
+            found = _ASSIGNED.match(text, statement.start)
+            assert found is not None
+            comment = _value_end(text, found.end(), comment=True)
+            kept = len(text[:comment].rstrip())
+            return f"{text[: found.end()]} {_written(value)}{text[kept:]}"
+        if statement.path == table if statement.is_header else end and statement.path[:-1] == table:
+            end = statement.end
+        elif statement.is_header and end:
+            break
+    if end is None or isinstance(value, dict):
+        raise not_kept()
+    eol = eol_of(text)
+    gap = "" if text[:end].endswith("\n") else eol
+    return f"{text[:end]}{gap}{_word(path[-1])} = {_written(value)}{eol}{text[end:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +205,16 @@ def _path(key: str) -> Keys:
     return tuple(names)
 
 
-def _value_end(text: str, at: int) -> int:
+def _value_end(text: str, at: int, *, comment: bool = False) -> int:
+    """Where the line of a value ends, or the value itself: where the comment after it begins."""
     depth = 0
     for found in _IN_VALUE.finditer(text, at):
         if found[0] in ("[", "{"):
             depth += 1
         elif found[0] in ("]", "}"):
             depth -= 1
+        elif depth == 0 and comment and found[0][0] in "#\n":
+            return found.start()
         elif found[0] == "\n" and depth == 0:
             return found.end()
     return len(text)

@@ -40,7 +40,7 @@ def entry(text: str, path: Keys) -> Any:
 
 
 def put(text: str, path: Keys, value: Any) -> str:
-    """The text with this value at this path of two keys.
+    """The text with this value at this path of two keys or more. Where there are more, all but the last are there.
 
     Raises:
         Unreadable: it is no YAML, or something on the way is no mapping or there twice.
@@ -58,7 +58,7 @@ def put(text: str, path: Keys, value: Any) -> str:
 
 
 def drop(text: str, path: Keys) -> str:
-    """The text without what is at this path of two keys.
+    """The text without what is at this path of two keys or more.
 
     Raises:
         Unreadable: it is no YAML, or something on the way is no mapping or there twice.
@@ -66,8 +66,8 @@ def drop(text: str, path: Keys) -> str:
     """
     before = _canonical(text, path)
     root = _composed(text)
-    holder_key, holder = _found(text, root, path[0])
-    key, value = _found(text, holder, path[1])
+    holder_key, holder = _holder(text, root, path)
+    key, value = _found(text, holder, path[-1])
     start, end = _lines(text, holder, key)
     colon = text.find(":", holder_key.end_mark.index)
     # Not every host takes a name without a value for an empty mapping.
@@ -103,19 +103,22 @@ def _ways_in(text: str, path: Keys, value: Any) -> Iterator[list[tuple[int, int,
         for at in _ends(text, root, root.end_mark.index):
             yield [_block(text, at, base, {path[0]: {path[1]: value}}, unit)]
         return
-    holder_key, holder = found
+    holder_key, holder = _holder(text, root, path)
+    base = holder_key.start_mark.column
     if _is_null(holder):
         start, end = holder.start_mark.index, holder.end_mark.index
         line = _line_end(text, max(end, holder_key.end_mark.index))
-        yield [(start, end, ""), _block(text, line, base + unit, {path[1]: value}, unit)]
+        yield [(start, end, ""), _block(text, line, base + unit, {path[-1]: value}, unit)]
         return
-    known = _find(text, holder, path[1])
+    known = _find(text, holder, path[-1])
+    if known and isinstance(known[1], yaml.ScalarNode) and not isinstance(value, (dict, list)):
+        yield [(known[1].start_mark.index, known[1].end_mark.index, json.dumps(value, ensure_ascii=False))]
     if holder.flow_style:
         if not holder.value:
             colon, end = text.find(":", holder_key.end_mark.index), holder.end_mark.index
-            block = _block(text, _line_end(text, end), base + unit, {path[1]: value}, unit)
+            block = _block(text, _line_end(text, end), base + unit, {path[-1]: value}, unit)
             yield [(colon + 1, end, ""), block]
-        inner = f"{json.dumps(path[1])}: {json.dumps(value, ensure_ascii=False)}"
+        inner = f"{json.dumps(path[-1])}: {json.dumps(value, ensure_ascii=False)}"
         if known:
             yield [(known[0].start_mark.index, known[1].end_mark.index, inner)]
         else:
@@ -126,12 +129,12 @@ def _ways_in(text: str, path: Keys, value: Any) -> Iterator[list[tuple[int, int,
     column = holder.start_mark.column
     if known:
         start, end = _lines(text, holder, known[0])
-        yield [(start, end, _block(text, start, column, {path[1]: value}, unit)[2])]
+        yield [(start, end, _block(text, start, column, {path[-1]: value}, unit)[2])]
         return
     for at in _ends(text, holder, holder.end_mark.index):
-        yield [_block(text, at, column, {path[1]: value}, unit)]
+        yield [_block(text, at, column, {path[-1]: value}, unit)]
     first = _line_end(text, holder_key.end_mark.index)
-    yield [_block(text, first, column, {path[1]: value}, unit)]
+    yield [_block(text, first, column, {path[-1]: value}, unit)]
 
 
 def _ends(text: str, node: yaml.MappingNode, limit: int) -> list[int]:
@@ -192,15 +195,27 @@ def _canonical(text: str, path: Keys) -> str:
     root = _composed(text)
     if root is None or _is_null(root):
         return ""
-    found = _find(text, root, path[0])
-    if found:
-        holder = found[1]
-        known = None if _is_null(holder) else _find(text, holder, path[1])
-        if known:
-            holder.value.remove(known)
-        if _is_null(holder) or (isinstance(holder, yaml.MappingNode) and not holder.value):
-            root.value.remove(found)  # empty and absent are one to the hosts
+    _take_out(text, root, path)
     return _guarded(text, lambda: str(yaml.serialize(root))) if root.value else ""
+
+
+def _take_out(text: str, node: yaml.Node, path: Keys) -> None:
+    found = _find(text, node, path[0])
+    if found is None:
+        return
+    held = found[1]
+    if path[1:] and not _is_null(held):
+        _take_out(text, held, path[1:])
+    if not path[1:] or _is_null(held) or (isinstance(held, yaml.MappingNode) and not held.value):
+        node.value.remove(found)  # empty and absent are one to the hosts
+
+
+def _holder(text: str, root: yaml.Node, path: Keys) -> tuple[Any, Any]:
+    """The mapping that the last key of the path is in, after the key it stands under."""
+    found = (None, root)
+    for key in path[:-1]:
+        found = _found(text, found[1], key)
+    return found
 
 
 def _find(text: str, node: yaml.Node, key: str) -> tuple[Any, Any] | None:
