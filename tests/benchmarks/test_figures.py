@@ -8,14 +8,16 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.benchmarks import __main__ as program
 from tests.benchmarks import detection, peer, sharing, sizes
 from tests.benchmarks.figures import BOUND, LEARNED, MET, MISSED, NOT_MEASURED, Report, Row, Trade, lines
-from tests.benchmarks.groups import GROUPS
+from tests.benchmarks.groups import GROUPS, Group
 from tests.benchmarks.page import FIGURES, PAGE, PLOT, page
 from tests.benchmarks.plot import SERIES, plot
 
@@ -169,6 +171,42 @@ def test_a_group_can_be_run_alone_and_leaves_its_figures(tmp_path: Path) -> None
     assert {row.group for row in report.rows} == {"detection"}
     assert report.summary in ended.stdout
     assert all(row.what in ended.stdout for row in report.rows)
+
+
+def _breaks(quick: bool) -> Iterator[Row]:
+    yield Row("one before", 1.0, "×", target=1.1)
+    raise ExceptionGroup("of a task group", [OSError("no port is free\nat all")])
+
+
+BREAKING = {
+    "breaks": Group("breaks", "What breaks off", "", _breaks),
+    "holds": Group("holds", "What goes on", "", lambda quick: [Row("one after", 2.0, "×", target=1.1)]),
+}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--docs"]])
+def test_a_group_that_breaks_off_costs_its_own_figures_only_and_is_told(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file, log, docs = tmp_path / "bench.json", tmp_path / "bench.log", tmp_path / "performance.json"
+    monkeypatch.setattr(program, "LOG", log)
+    monkeypatch.setattr(program, "FIGURES", docs)
+    monkeypatch.setattr(program, "write", lambda: pytest.fail("the page must stay as it was"))
+    assert program.main([*arguments, "--json", str(file)], BREAKING) == 1
+    told = capfd.readouterr()
+    assert "one before" in told.out
+    assert "one after" in told.out
+    assert "BROKE OFF: OSError: no port is free at all" in told.out
+    assert told.out.strip().endswith("2 figures, 2 with a target: 1 met, 1 MISSED; 1 BROKE OFF: breaks")
+    assert "breaks: BROKE OFF" in told.err
+    assert "Traceback" in log.read_text("utf-8")
+    assert Report.from_json(file.read_text("utf-8")).broken == {"breaks": "OSError: no port is free at all"}
+    assert not docs.exists()
+
+
+def test_a_run_in_which_nothing_broke_off_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "LOG", tmp_path / "bench.log")
+    assert program.main(["--only", "holds", "--json", str(tmp_path / "bench.json")], BREAKING) == 0
 
 
 @pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--docs", "--quick"], ["--docs", "--only", "sizes"]])
