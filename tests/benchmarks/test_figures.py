@@ -15,11 +15,12 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import detection, peer, sharing, sizes
+from tests.benchmarks import detection, never, peer, sharing, sizes
 from tests.benchmarks.figures import BOUND, LEARNED, MET, MISSED, NOT_MEASURED, Report, Row, Trade, lines
 from tests.benchmarks.groups import GROUPS, Group
 from tests.benchmarks.page import FIGURES, PAGE, PLOT, page
 from tests.benchmarks.plot import SERIES, plot
+from tests.torture.tally import Tally
 
 ROOT = Path(__file__).parent.parent.parent
 COMMITTED = Report.from_json(FIGURES.read_text(encoding="utf-8"))
@@ -29,7 +30,13 @@ PROMISES = {
     "per-call": ("get_task of an open task over stdio", "calls a second"),
     "sizes": ("tools/list", "get_task, finished: text", "5 MB, finished: text", "structured", "picture.html", "wheel"),
     "detection": ("12 s, polling, 20 seen: mean lag", "45 s, polling, 20 seen: queries"),
-    "sharing": ("webhook: queries", "10 % lost: p95 lag", "all lost: mean lag"),
+    "sharing": (
+        "webhook: queries",
+        "1 % lost: p95 lag",
+        "1 % lost: queries",
+        "10 % lost: p95 lag",
+        "all lost: mean lag",
+    ),
     "webhook": ("webhook: p95 lag", "webhook: queries", "10 % lost: p95 lag", "all lost: mean lag"),
     "load": ("1,000 waits: ended", "1,000 waits: resident", "1,000 waits: longest round", "3,000 waits: ended"),
     "crowds": (
@@ -42,6 +49,12 @@ PROMISES = {
         "forged, malformed and replayed callbacks: what changed",
         "forged, malformed and replayed callbacks: queries",
         "forged, malformed and replayed callbacks: memory",
+    ),
+    "never": (
+        *(corpus.what for corpus in never.CORPORA),
+        "fetch, callback or call: lost",
+        "fetch, callback or call: sent twice",
+        "odd requests and bytes, over stdio",
     ),
     "replicas": ("killed under load: longest lag", "killed under load: posted twice", "killed under load: lost"),
     "pictures": ("on the wire", "time of a call", "memory kept", "first paint"),
@@ -150,7 +163,7 @@ def test_the_plot_holds_every_series_in_every_panel_and_is_well_formed() -> None
 def test_simulated_detection_yields_promises_and_all_trades() -> None:
     found = [*detection.rows(True), *sharing.rows(True)]
     promised = [one.what for one in found if isinstance(one, Row) and one.target is not None]
-    assert len(promised) == 5
+    assert len(promised) == 7
     asked = {one.asked for one in found if isinstance(one, Trade)}
     assert asked >= {"fixed 2 s", "fixed 5 s", "fixed 10 s", LEARNED, BOUND, "webhook", "10 % lost", "all lost"}
 
@@ -160,6 +173,41 @@ def test_no_simulated_trade_of_ours_is_better_than_the_bound() -> None:
     for trade in COMMITTED.trades:
         if trade.asked == LEARNED:
             assert detection.fewest_queries(trade.median, trade.lag) <= trade.queries * 1.02
+
+
+def test_cases_of_a_corpus_are_counted_and_what_went_wrong_is_named() -> None:
+    told = ElementTree.fromstring(
+        """<testsuites><testsuite>
+        <testcase classname="tests.a.test_x" name="test_one[a]"/>
+        <testcase classname="tests.a.test_x" name="test_one[b]"><failure message="it leaked"/></testcase>
+        <testcase classname="tests.a.test_x" name="test_two"><properties><property name="cases" value="40"/>
+        </properties></testcase>
+        <testcase classname="tests.a.test_x" name="test_three"><skipped message="there is no browser"/></testcase>
+        </testsuite></testsuites>"""
+    )
+    corpora = [
+        never.Corpus("leaks", ("a/test_x.py::test_one", "a/test_x.py::test_two")),
+        never.Corpus("pages", ("a/test_x.py::test_three",)),
+    ]
+    found = never.outcomes(told, corpora)
+    leaks, pages = (never.row(corpus.what, found[corpus.what]) for corpus in corpora)
+    assert (leaks.found, leaks.compared_to, leaks.verdict, leaks.spread) == (1, "of 42", MISSED, "test_one[b]")
+    assert (pages.verdict, pages.spread) == (NOT_MEASURED, "there is no browser")
+
+
+def test_losses_of_the_torture_are_counted_beside_what_was_tried() -> None:
+    tally = Tally("a part")
+    tally.passed(9)
+    tally.failed("lost: one", "lost")
+    shown = [(row.found, row.compared_to, row.verdict) for row in never.tortured("it", [tally])]
+    assert shown == [(1, "of 10", MISSED), (0, "of 10", MET), (0, "of 10", MET)]
+
+
+@pytest.mark.parametrize("corpus", never.CORPORA, ids=lambda corpus: corpus.what)
+def test_every_test_of_a_corpus_is_there(corpus: never.Corpus) -> None:
+    for test in corpus.tests:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text("utf-8"), test
 
 
 def test_a_group_can_be_run_alone_and_leaves_its_figures(tmp_path: Path) -> None:
