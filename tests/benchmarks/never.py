@@ -228,9 +228,9 @@ def rows(quick: bool) -> Iterator[Row]:
         results = Path(folder) / "torture.json"
         _run("tests.torture", "--quick", "--only", "faults,requests,bytes", "--results", str(results))
         parts = json.loads(results.read_text(encoding="utf-8"))["parts"]
-    faults, requests, odd = ([Tally.of(each) for each in parts[part]["tallies"]] for part in parts)
-    yield from tortured("faults of sockets, TLS and DNS at a submit, query, fetch, callback or call", faults)
-    yield from tortured("odd requests and bytes, over stdio and HTTP", [*requests, *odd])
+    tallies = {name: [Tally.of(each) for each in part["tallies"]] for name, part in parts.items()}
+    yield from tortured("faults of sockets, TLS and DNS at a submit, query, fetch, callback or call", tallies["faults"])
+    yield from tortured("odd requests and bytes, over stdio and HTTP", [*tallies["requests"], *tallies["bytes"]])
 
 
 def tortured(what: str, tallies: list[Tally]) -> Iterator[Row]:
