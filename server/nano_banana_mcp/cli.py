@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     # Whatever is imported stays: looking through it for garbage, again and again, is a tenth of the start.
     gc.disable()
+    # Pydantic looks through all that is installed for plugins, and loads them: nothing here needs one.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from nano_banana_mcp.settings import SettingsError, load_settings
 
     for stream in (sys.stdout, sys.stderr):

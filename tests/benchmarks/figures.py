@@ -106,11 +106,16 @@ class Trade:
 
 @dataclass
 class Report:
-    """All figures of one run, and under which conditions it ran."""
+    """All figures of one run, and under which conditions it ran.
+
+    Attributes:
+        broken: Why, by group, for those that broke off: figures of theirs are missing.
+    """
 
     conditions: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     trades: list[Trade] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
 
     def add(self, group: str, found: Row | Trade) -> None:
         """Take up what a group found."""
@@ -128,14 +133,19 @@ class Report:
         """How many promises were kept, in one line."""
         promised = sum(row.target is not None for row in self.rows)
         line = f"{len(self.rows)} figures, {promised} with a target: {self.count(MET)} met, {self.count(MISSED)} MISSED"
-        unknown = self.count(NOT_MEASURED)
-        return f"{line}, {unknown} not measured" if unknown else line
+        if unknown := self.count(NOT_MEASURED):
+            line += f", {unknown} not measured"
+        if self.broken:
+            line += f"; {len(self.broken)} BROKE OFF: {', '.join(self.broken)}"
+        return line
 
     def to_json(self) -> str:
         """As text that ``from_json`` reads. The verdicts are in it for those who read it without this program."""
         rows = [{**asdict(row), "verdict": row.verdict} for row in self.rows]
         trades = [asdict(trade) for trade in self.trades]
-        whole = {"conditions": self.conditions, "rows": rows, "trades": trades}
+        whole: dict[str, Any] = {"conditions": self.conditions, "rows": rows, "trades": trades}
+        if self.broken:
+            whole["broken"] = self.broken
         return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -143,7 +153,8 @@ class Report:
         """What ``to_json`` gave."""
         whole = json.loads(text)
         rows = [Row(**{name: value for name, value in row.items() if name != "verdict"}) for row in whole["rows"]]
-        return cls(whole["conditions"], rows, [Trade(**trade) for trade in whole["trades"]])
+        trades = [Trade(**trade) for trade in whole["trades"]]
+        return cls(whole["conditions"], rows, trades, whole.get("broken", {}))
 
 
 def lines(report: Report, titles: dict[str, str]) -> Iterator[str]:
@@ -163,12 +174,11 @@ def lines(report: Report, titles: dict[str, str]) -> Iterator[str]:
         ).rstrip()
 
     yield line(heads)
-    group = ""
-    for row in report.rows:
-        if row.group != group:
-            group = row.group
-            yield f"\n{titles.get(group, group)}"
-        yield line(cells[id(row)])
+    for group in dict.fromkeys([*(row.group for row in report.rows), *report.broken]):
+        yield f"\n{titles.get(group, group)}"
+        yield from (line(cells[id(row)]) for row in report.rows if row.group == group)
+        if group in report.broken:
+            yield f"  BROKE OFF: {report.broken[group]}"
     if report.trades:
         yield f"\nLag against queries\n  {'':46} {'mean lag':>9} {'p95 lag':>9} {'queries':>8}"
         for trade in beside(report.trades):

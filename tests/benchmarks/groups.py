@@ -11,6 +11,7 @@ from tests.benchmarks import (
     detection,
     load,
     memory,
+    never,
     per_call,
     pictures,
     replicas,
@@ -112,6 +113,14 @@ GROUPS = {
             """Real processes throughout. Forged, malformed and replayed callbacks come over four connections;
             kills and disconnects are the short form of `make crash`.""",
             crowds.rows,
+        ),
+        Group(
+            "never",
+            "What must never happen",
+            """The corpora of the tests, each case against the real thing, and the faults and odd requests of a short
+            `make torture`; counted is what went wrong. `make torture` and `make interop` try more: see
+            [torture.md](torture.md) and [interop.md](interop.md).""",
+            never.rows,
         ),
         Group(
             "replicas",

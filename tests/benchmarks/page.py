@@ -37,7 +37,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield "## Repeat it"
     yield ""
     yield "```"
-    yield "make bench                                    # everything, some ten minutes; figures in build/bench.json"
+    yield "make bench                                    # everything, half an hour or so; figures in build/bench.json"
     yield "make bench BENCH='--quick'                    # a first look"
     yield f"make bench BENCH='--only {','.join(list(GROUPS)[:2])}'   # or {', '.join(list(GROUPS)[2:])}"
     yield "make bench-docs                               # everything, and this page with its plot"

@@ -8,16 +8,19 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import detection, peer, sharing, sizes
+from tests.benchmarks import __main__ as program
+from tests.benchmarks import detection, never, peer, sharing, sizes
 from tests.benchmarks.figures import BOUND, LEARNED, MET, MISSED, NOT_MEASURED, Report, Row, Trade, lines
-from tests.benchmarks.groups import GROUPS
+from tests.benchmarks.groups import GROUPS, Group
 from tests.benchmarks.page import FIGURES, PAGE, PLOT, page
 from tests.benchmarks.plot import SERIES, plot
+from tests.torture.tally import Tally
 
 ROOT = Path(__file__).parent.parent.parent
 COMMITTED = Report.from_json(FIGURES.read_text(encoding="utf-8"))
@@ -27,7 +30,13 @@ PROMISES = {
     "per-call": ("get_task of an open task over stdio", "calls a second"),
     "sizes": ("tools/list", "get_task, finished: text", "5 MB, finished: text", "structured", "picture.html", "wheel"),
     "detection": ("12 s, polling, 20 seen: mean lag", "45 s, polling, 20 seen: queries"),
-    "sharing": ("webhook: queries", "10 % lost: p95 lag", "all lost: mean lag"),
+    "sharing": (
+        "webhook: queries",
+        "1 % lost: p95 lag",
+        "1 % lost: queries",
+        "10 % lost: p95 lag",
+        "all lost: mean lag",
+    ),
     "webhook": ("webhook: p95 lag", "webhook: queries", "10 % lost: p95 lag", "all lost: mean lag"),
     "load": ("1,000 waits: ended", "1,000 waits: resident", "1,000 waits: longest round", "3,000 waits: ended"),
     "crowds": (
@@ -40,6 +49,12 @@ PROMISES = {
         "forged, malformed and replayed callbacks: what changed",
         "forged, malformed and replayed callbacks: queries",
         "forged, malformed and replayed callbacks: memory",
+    ),
+    "never": (
+        *(corpus.what for corpus in never.CORPORA),
+        "fetch, callback or call: lost",
+        "fetch, callback or call: sent twice",
+        "odd requests and bytes, over stdio",
     ),
     "replicas": ("killed under load: longest lag", "killed under load: posted twice", "killed under load: lost"),
     "pictures": ("on the wire", "time of a call", "memory kept", "first paint"),
@@ -148,7 +163,7 @@ def test_the_plot_holds_every_series_in_every_panel_and_is_well_formed() -> None
 def test_simulated_detection_yields_promises_and_all_trades() -> None:
     found = [*detection.rows(True), *sharing.rows(True)]
     promised = [one.what for one in found if isinstance(one, Row) and one.target is not None]
-    assert len(promised) == 5
+    assert len(promised) == 7
     asked = {one.asked for one in found if isinstance(one, Trade)}
     assert asked >= {"fixed 2 s", "fixed 5 s", "fixed 10 s", LEARNED, BOUND, "webhook", "10 % lost", "all lost"}
 
@@ -160,6 +175,41 @@ def test_no_simulated_trade_of_ours_is_better_than_the_bound() -> None:
             assert detection.fewest_queries(trade.median, trade.lag) <= trade.queries * 1.02
 
 
+def test_cases_of_a_corpus_are_counted_and_what_went_wrong_is_named() -> None:
+    told = ElementTree.fromstring(
+        """<testsuites><testsuite>
+        <testcase classname="tests.a.test_x" name="test_one[a]"/>
+        <testcase classname="tests.a.test_x" name="test_one[b]"><failure message="it leaked"/></testcase>
+        <testcase classname="tests.a.test_x" name="test_two"><properties><property name="cases" value="40"/>
+        </properties></testcase>
+        <testcase classname="tests.a.test_x" name="test_three"><skipped message="there is no browser"/></testcase>
+        </testsuite></testsuites>"""
+    )
+    corpora = [
+        never.Corpus("leaks", ("a/test_x.py::test_one", "a/test_x.py::test_two")),
+        never.Corpus("pages", ("a/test_x.py::test_three",)),
+    ]
+    found = never.outcomes(told, corpora)
+    leaks, pages = (never.row(corpus.what, found[corpus.what]) for corpus in corpora)
+    assert (leaks.found, leaks.compared_to, leaks.verdict, leaks.spread) == (1, "of 42", MISSED, "test_one[b]")
+    assert (pages.verdict, pages.spread) == (NOT_MEASURED, "there is no browser")
+
+
+def test_losses_of_the_torture_are_counted_beside_what_was_tried() -> None:
+    tally = Tally("a part")
+    tally.passed(9)
+    tally.failed("lost: one", "lost")
+    shown = [(row.found, row.compared_to, row.verdict) for row in never.tortured("it", [tally])]
+    assert shown == [(1, "of 10", MISSED), (0, "of 10", MET), (0, "of 10", MET)]
+
+
+@pytest.mark.parametrize("corpus", never.CORPORA, ids=lambda corpus: corpus.what)
+def test_every_test_of_a_corpus_is_there(corpus: never.Corpus) -> None:
+    for test in corpus.tests:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text("utf-8"), test
+
+
 def test_a_group_can_be_run_alone_and_leaves_its_figures(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "detection", "--json", str(file)]
@@ -169,6 +219,42 @@ def test_a_group_can_be_run_alone_and_leaves_its_figures(tmp_path: Path) -> None
     assert {row.group for row in report.rows} == {"detection"}
     assert report.summary in ended.stdout
     assert all(row.what in ended.stdout for row in report.rows)
+
+
+def _breaks(quick: bool) -> Iterator[Row]:
+    yield Row("one before", 1.0, "×", target=1.1)
+    raise ExceptionGroup("of a task group", [OSError("no port is free\nat all")])
+
+
+BREAKING = {
+    "breaks": Group("breaks", "What breaks off", "", _breaks),
+    "holds": Group("holds", "What goes on", "", lambda quick: [Row("one after", 2.0, "×", target=1.1)]),
+}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--docs"]])
+def test_a_group_that_breaks_off_costs_its_own_figures_only_and_is_told(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file, log, docs = tmp_path / "bench.json", tmp_path / "bench.log", tmp_path / "performance.json"
+    monkeypatch.setattr(program, "LOG", log)
+    monkeypatch.setattr(program, "FIGURES", docs)
+    monkeypatch.setattr(program, "write", lambda: pytest.fail("the page must stay as it was"))
+    assert program.main([*arguments, "--json", str(file)], BREAKING) == 1
+    told = capfd.readouterr()
+    assert "one before" in told.out
+    assert "one after" in told.out
+    assert "BROKE OFF: OSError: no port is free at all" in told.out
+    assert told.out.strip().endswith("2 figures, 2 with a target: 1 met, 1 MISSED; 1 BROKE OFF: breaks")
+    assert "breaks: BROKE OFF" in told.err
+    assert "Traceback" in log.read_text("utf-8")
+    assert Report.from_json(file.read_text("utf-8")).broken == {"breaks": "OSError: no port is free at all"}
+    assert not docs.exists()
+
+
+def test_a_run_in_which_nothing_broke_off_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "LOG", tmp_path / "bench.log")
+    assert program.main(["--only", "holds", "--json", str(tmp_path / "bench.json")], BREAKING) == 0
 
 
 @pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--docs", "--quick"], ["--docs", "--only", "sizes"]])

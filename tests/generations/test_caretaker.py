@@ -67,6 +67,14 @@ def test_a_task_that_nobody_waits_for_ends_within_thirty_seconds_of_its_end(late
     assert end.finished
 
 
+def test_a_task_of_before_the_clock_was_put_back_is_looked_after_all_the_same() -> None:
+    house = House(latency=45.0)
+    virtually(lambda: house.run(180.0, task("a", submitted_at=3_600.0)))
+    end = virtually(lambda: house.ledger.find("a"))
+    assert end.finished
+    assert len(house.asked) <= 6
+
+
 def test_a_task_that_somebody_waits_for_is_left_to_them() -> None:
     house = House(waited_for={"a"})
     virtually(lambda: house.run(300.0, task("a"), task("b")))

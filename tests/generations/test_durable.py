@@ -99,12 +99,11 @@ async def test_a_disk_that_fails_is_told_once_and_memory_serves(
 ) -> None:
     ledger = DurableLedger(await spoiled(tmp_path, how))
     with caplog.at_level(logging.WARNING):
-        accepted = (await ledger.begin(intent(request_id="r-1"))).accepted("ta1", 101.0)
+        accepted = (await ledger.begin(intent())).accepted("ta1", 101.0)
         await ledger.save(accepted)
         done = succeeded(accepted)
         await ledger.save(done, {1: PNG})
     assert await ledger.find("ta1") == done
-    assert await ledger.find_request("r-1", "sandbox") == done
     assert await ledger.recent(10) == [done]
     assert await ledger.picture(done.intent_id, 1) == PNG
     assert ledger.problem is not None
@@ -261,6 +260,24 @@ async def test_what_cannot_be_written_can_still_be_read(tmp_path: Path, monkeypa
     await ledger.begin(intent())
     assert ledger.problem is not None
     assert await ledger.find_request("r-1", "sandbox") == known
+    await ledger.aclose()
+
+
+async def test_a_request_id_that_cannot_be_written_is_refused_before_it_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be looked for, and is not there; but after a restart the repeated call would be paid again."""
+    SqliteLedger(tmp_path).close()
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("nano_banana_mcp.generations.schema.os.open", refuse)
+    ledger = DurableLedger(tmp_path)
+    assert await ledger.find_request("r-1", "sandbox") is None
+    with pytest.raises(LedgerError):
+        await ledger.begin(intent(request_id="r-1"))
+    assert await ledger.recent(10) == []
     await ledger.aclose()
 
 

@@ -21,7 +21,7 @@ from nano_banana_mcp.defapi.errors import (
 )
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.purse import Purse
-from nano_banana_mcp.generations.schedule import Pace, SafetyPace
+from nano_banana_mcp.generations.schedule import LONGEST_SAFETY_INTERVAL_SECONDS, Pace, SafetyPace
 from nano_banana_mcp.generations.waiting import (
     MOST_OPENED,
     MOST_REFUSALS,
@@ -87,6 +87,25 @@ def test_a_wait_ends_with_the_picture_soon_after_it_is_ready() -> None:
 
     api = Api(latency=12.0)
     assert virtually(run) - 12.0 <= 2.5
+
+
+@pytest.mark.parametrize("off", [-4e8, -3_600.0, 3_600.0, 4e8])
+@pytest.mark.parametrize(
+    "pace", [Pace(), Pace((12.0,) * 20), SafetyPace((12.0,) * 20, (), 0.1)], ids=["new", "learned", "safety"]
+)
+def test_a_wait_ends_soon_after_the_picture_is_ready_though_the_clock_was_put_back_or_forward(
+    pace: Pace, off: float
+) -> None:
+    async def known(_: Generation) -> Pace:
+        return pace
+
+    async def run() -> float:
+        async with waiting_room(api.ask, known, lambda: anyio.current_time() + off) as waiting:
+            assert (await waiting.wait(FRESH, 240.0)).generation.status is Status.SUCCESS
+            return anyio.current_time()
+
+    api = Api(latency=12.0)
+    assert virtually(run) - 12.0 <= LONGEST_SAFETY_INTERVAL_SECONDS
 
 
 def test_a_wait_that_times_out_hands_back_the_state() -> None:

@@ -80,7 +80,9 @@ async def everything_said_of(client: Client, task_id: str, url: str) -> list[str
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("result", ["url", "data-uri"])
-async def test_anothers_task_is_a_missing_one(era: Any, result: str, tmp_path: Path) -> None:
+async def test_anothers_task_is_a_missing_one(
+    era: Any, result: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     async with (
         shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
         server.caller("alice", era) as alice,
@@ -95,6 +97,7 @@ async def test_anothers_task_is_a_missing_one(era: Any, result: str, tmp_path: P
         theirs = await everything_said_of(bob, task_id, url)
         other = url.replace(task_id, missing) if task_id in url else f"{url}0"
         nobodys = await everything_said_of(bob, missing, other)
+        record_property("cases", len(theirs))
         assert theirs == nobodys
         assert all("no such task" in each or "no resource" in each for each in theirs)
         assert server.sandbox.stats.queries == queries

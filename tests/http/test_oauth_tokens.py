@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -34,12 +35,15 @@ ANY_HEADER = st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64"
 )
 
 
-async def test_a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nobody(tmp_path: Path) -> None:
+async def test_a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nobody(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """With static tokens beside OAuth, so that neither lets in what the other refuses."""
     grant(tmp_path / "tokens.json", "alice")
     values = {"NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"), "NANO_BANANA_LOG_LEVEL": "DEBUG"}
     async with team(**values) as group, serve_authorization() as other:
         tokens = wrong_tokens(group.issuer, group.audience, other)
+        record_property("cases", len(tokens))
 
         def answers() -> dict[str, httpx.Response]:
             found = {}

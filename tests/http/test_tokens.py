@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ async def test_with_a_token_a_picture_arrives_and_nothing_of_the_token_leaves(tm
         assert token.encode() not in place
 
 
-async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(tmp_path: Path) -> None:
+async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     token = grant(file_in(tmp_path), "alice")
     wrong = {
         "another": new_token(),
@@ -78,7 +81,9 @@ async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(tmp_path: Pa
                     for name, headers in given.items()
                 }
 
-            for name, answer in (await in_thread(answers)).items():
+            refused = await in_thread(answers)
+            record_property("cases", len(refused))
+            for name, answer in refused.items():
                 assert (answer.status_code, answer.json()) == (401, REFUSED), name
                 assert answer.headers["www-authenticate"].startswith("Bearer "), name
                 assert "resource_metadata" not in answer.headers["www-authenticate"]

@@ -35,6 +35,13 @@ def test_the_suite_runs_on_every_system_and_every_python_that_the_package_is_for
     assert matrix["python"] == promised == ["3.11", "3.12", "3.13", "3.14"]
 
 
+def test_the_advisories_are_asked_about_every_pin_at_each_change_and_once_a_week() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    assert "make audit" in [step.get("run") for step in steps(workflow)]
+    assert {"push", "pull_request", "schedule"} == set(workflow[True])  # YAML takes the word "on" for a truth value
+    assert "make audit" in (ROOT / ".ci/run").read_text("utf-8").splitlines()
+
+
 def test_a_release_is_tested_built_attested_and_published_without_a_token() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))
     done = [step.get("uses", step.get("run", "")) for step in steps(workflow)]

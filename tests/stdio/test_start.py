@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.clients import clean_environment
 from tests.support.handshake import INITIALIZE, INITIALIZED
@@ -39,11 +42,11 @@ code = main([])
 """
 
 
-def _after_a_start(then: str) -> Any:
+def _after_a_start(then: str, **environment: str) -> Any:
     messages = [INITIALIZE, INITIALIZED, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}]
     with subprocess.Popen(
         [sys.executable, "-c", f"{_SERVE}\n{then}\nprint(json.dumps(told), file=sys.stderr)"],
-        env=clean_environment(),
+        env={**clean_environment(), **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,6 +68,22 @@ def test_a_start_loads_nothing_that_listing_the_tools_does_not_need() -> None:
     loaded = _after_a_start("told = sorted(sys.modules)")
     assert "mcp.server.stdio" in loaded
     assert [name for name in loaded if any(name == no or name.startswith(f"{no}.") for no in _NOT_NEEDED)] == []
+
+
+@pytest.mark.parametrize(("wanted", "loaded"), [({}, False), ({"PYDANTIC_DISABLE_PLUGINS": ""}, True)], ids=str)
+def test_a_plugin_of_pydantic_that_happens_to_be_installed_is_loaded_only_if_that_is_said(
+    wanted: dict[str, str], loaded: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "some_plugin.py").write_text(
+        "class Plugin:\n    def new_schema_validator(self, *args, **kwargs):\n        return None, None, None\n"
+        "plugin = Plugin()\n"
+    )
+    about = tmp_path / "some_plugin-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: some-plugin\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[pydantic]\nsome = some_plugin:plugin\n")
+    told = _after_a_start("told = 'some_plugin' in sys.modules", PYTHONPATH=str(tmp_path), **wanted)
+    assert told is loaded
 
 
 def test_after_a_start_everything_can_be_imported_and_new_models_are_built_at_once() -> None:

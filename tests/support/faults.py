@@ -117,6 +117,17 @@ def close_after_headers(status: int = 200) -> Step:
     return step
 
 
+def reset_after_answering(body: Body) -> Step:
+    """Answer in whole, then RST, which may overtake what was sent."""
+
+    async def step(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(answer_bytes(200, body))
+        connection.reset()
+
+    return step
+
+
 def truncated(body: Body, keep: int) -> Step:
     """Promise all of ``body``, send ``keep`` bytes of it, and close."""
 

@@ -230,7 +230,7 @@ class Http(Server):
         """All that comes back until the server closes.
 
         Raises:
-            Gone: it takes no connection.
+            Gone: it takes no connection, or goes silent.
         """
         with self.socket(timeout) as sock:
             with contextlib.suppress(OSError):  # it may refuse before it has read all
@@ -267,13 +267,19 @@ class Http(Server):
 
 
 def received(sock: socket.socket) -> bytes:
-    """All until the other side closes, resets, or the socket's timeout is over."""
+    """All until the other side closes or resets.
+
+    Raises:
+        Gone: it does neither within the socket's timeout.
+    """
     got = bytearray()
     try:
         while more := sock.recv(65_536):
             got += more
+    except TimeoutError:
+        raise Gone(f"neither more nor an end within {sock.gettimeout():g} s after {bytes(got[-300:])!r}") from None
     except OSError:
-        pass  # a reset, or silence
+        pass  # a reset
     return bytes(got)
 
 

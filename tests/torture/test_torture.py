@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.clients import clean_environment
 from tests.torture.fuzz_requests import bad_answer
+from tests.torture.processes import Gone, received
 from tests.torture.search import search
 from tests.torture.tally import Tally, rows
 
@@ -56,6 +59,25 @@ def test_a_bad_answer_is_seen(answer: dict[str, Any]) -> None:
 def test_a_good_answer_is_none_of_them() -> None:
     said = "prompt: field required. Nothing was sent, so nothing was charged."
     assert bad_answer(CALL, {"result": {"isError": True, "content": [{"type": "text", "text": said}]}}) is None
+
+
+@pytest.mark.parametrize(("ends", "told"), [("closes", b"HTTP/1.1 2"), ("resets", b""), ("is silent", None)])
+def test_a_server_that_goes_silent_is_seen_as_gone(ends: str, told: bytes | None) -> None:
+    ours, theirs = socket.create_server(("127.0.0.1", 0)), socket.socket()
+    with ours, theirs:
+        theirs.settimeout(60 if told is not None else 0.1)
+        theirs.connect(ours.getsockname())
+        connection, _ = ours.accept()
+        with connection:
+            if ends == "resets":
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                connection.sendall(b"HTTP/1.1 2")
+            if told is None:
+                with pytest.raises(Gone, match="neither more nor an end"):
+                    received(theirs)
+                return
+        assert received(theirs) == told
 
 
 def test_a_list_of_cases_that_fails_is_shrunk_to_the_case_that_fails() -> None:

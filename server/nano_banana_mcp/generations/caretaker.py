@@ -106,7 +106,10 @@ class Caretaker:
     def _due(self, known: Generation) -> bool:
         last = self._asked_at.get(known.intent_id)
         since_last = None if last is None else anyio.current_time() - last
-        return due(known.elapsed_seconds(self._now()) or 0.0, since_last, told=self._told(known.intent_id))
+        elapsed = known.elapsed_seconds(self._now()) or 0.0
+        if self._now() < (known.submitted_at or 0.0):  # the wall clock was put back: its age is not known
+            elapsed = FIRST_SECONDS_WITH_CALLBACK
+        return due(elapsed, since_last, told=self._told(known.intent_id))
 
     async def _ask(self, known: Generation, places: anyio.Semaphore) -> None:
         try:

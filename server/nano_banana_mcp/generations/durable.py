@@ -64,6 +64,8 @@ class DurableLedger(OwnLedger):
         except LedgerBusy:
             raise  # it will pass; until then nothing is paid for that a crash would lose
         except LedgerError:
+            if intent.request_id is not None:
+                raise  # after a restart, or in another process, nobody would know that it was made
             begun = await self._memory.begin(intent, check)
             if begun.intent_id == intent.intent_id:
                 self._unwritten[intent.intent_id] = (intent, None)

@@ -62,6 +62,7 @@ class Ledger(Protocol):
         Raises:
             LimitReached: ``check`` says so; nothing was written.
             LedgerBusy: it could not be written for a passing reason; nothing should be sent now.
+            LedgerError: it has a ``request_id`` and could not be written; nothing should be sent.
         """
 
     async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:

@@ -87,7 +87,8 @@ class Maker:
         if known.task_id is not None or known.message is not None:
             return False
         # Whether another process still lives cannot be known: its submit gets the benefit of the doubt for a while.
-        return known.intent_id in self._submitting or self._now() - known.created_at < OTHERS_SUBMIT_SECONDS
+        ago = abs(self._now() - known.created_at)  # the wall clock may have been put back
+        return known.intent_id in self._submitting or ago < OTHERS_SUBMIT_SECONDS
 
     async def _make_apart(self, request: SubmitRequest, intent: Generation) -> Generation:
         """Make it in a task of the studio's own: no way of ending the caller's task (a web server's plain

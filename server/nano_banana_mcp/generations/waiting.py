@@ -261,10 +261,11 @@ class Waiting:
         return max(pace.due_in(elapsed, since), least - (since or 0.0))
 
     def _elapsed(self, watch: _Watch, pace: schedule.Pace) -> float:
+        waited = anyio.current_time() - watch.began
         elapsed = watch.latest.elapsed_seconds(self._now())
         if elapsed is None:  # a task made elsewhere: it may be ready, so ask at once, and then less and less often
-            elapsed = pace.first() + anyio.current_time() - watch.began
-        return elapsed
+            return pace.first() + waited
+        return max(elapsed, waited)  # the wall clock may have been put back
 
     def _queried(self, latest: Generation) -> None:
         if len(self._last_query) > MOST_REMEMBERED_QUERIES:
