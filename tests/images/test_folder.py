@@ -23,6 +23,7 @@ from PIL import Image
 from nano_banana_mcp.images.folder import LINES, PictureFolder
 from nano_banana_mcp.images.metadata import Facts
 from nano_banana_mcp.images.picture import Picture
+from tests.support.posix import posix_only
 
 from .samples import drawn
 
@@ -74,6 +75,7 @@ def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
     ]
 
 
+@posix_only
 def test_a_new_folder_is_its_owners_alone_and_its_files_are_not_executable(tmp_path: Path) -> None:
     path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -138,6 +140,7 @@ def test_a_line_stays_short_whatever_the_prompt_is(tmp_path: Path) -> None:
     assert str(lines(tmp_path)[0]["prompt"]).endswith("…")
 
 
+@posix_only
 def test_links_and_pipes_in_the_folder_are_neither_followed_nor_waited_for(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")
@@ -195,6 +198,7 @@ def small_disk() -> Iterator[Path]:
     mount.rmdir()
 
 
+@posix_only
 def test_a_full_disk_is_an_error_and_leaves_no_half_picture(small_disk: Path) -> None:
     big = Picture(PNG.data.ljust(200_000, b"\0"), "image/png")
     with pytest.raises(OSError, match="No space left"):
@@ -203,6 +207,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_picture(small_disk: Path) ->
     assert PictureFolder(small_disk).save(PNG, FACTS).exists()
 
 
+@posix_only
 def test_a_read_only_disk_is_an_error(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(OSError, match="Read-only"):
@@ -253,6 +258,7 @@ def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path)
     assert [file.name for file in folder.path.iterdir()] == [LINES]
 
 
+@posix_only
 def test_lines_that_cannot_be_written_are_found_when_looking(tmp_path: Path) -> None:
     folder = PictureFolder(tmp_path)
     (tmp_path / LINES).symlink_to(tmp_path / "elsewhere")

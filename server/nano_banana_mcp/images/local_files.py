@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -26,6 +27,7 @@ _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FILE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
+_DRIVE = re.compile("^(/+[a-z])%3a(?=/)", re.IGNORECASE)
 
 
 class FileRefused(PictureError):
@@ -110,8 +112,10 @@ def path_of(reference: str) -> str:
     """
     path = _from_uri(reference) if reference[:5].lower() == "file:" else reference
     if not os.path.isabs(path) or not _can_be_named(path):  # noqa: PTH117 - nothing of it is known yet
+        folder = "C:/folder" if os.name == "nt" else "/folder"
         raise FileRefused(
-            "This is no absolute path of a file.", hint="It has to look like /folder/cat.png or file:///folder/cat.png."
+            "This is no absolute path of a file.",
+            hint=f"It has to look like {folder}/cat.png or file:///{folder.lstrip('/')}/cat.png.",
         )
     return path
 
@@ -133,7 +137,8 @@ def _from_uri(uri: str) -> str:
     if os.name == "nt":
         from urllib.request import url2pathname
 
-        return url2pathname(parts.path)
+        # Some programs, VS Code among them, write the colon after the drive's letter as %3A, which it does not know.
+        return url2pathname(_DRIVE.sub(r"\1:", parts.path))
     return os.fsdecode(unquote_to_bytes(parts.path))
 
 
