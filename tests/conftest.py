@@ -3,11 +3,15 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 from tests.support import postgres as own_postgres
 from tests.support.postgres import database, frail_postgres, postgres
 
 __all__ = ["database", "frail_postgres", "postgres"]
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes is the machine's
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

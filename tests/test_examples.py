@@ -23,7 +23,7 @@ def test_the_example_makes_its_pictures(script: str) -> None:
         env={**clean_environment(), "NANO_BANANA_SANDBOX_SECONDS": "0.5"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import ntpath
+import nturl2path
+import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +24,7 @@ from nano_banana_mcp.images.nofollow import is_pointer, is_special
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from tests.support.clients import KEY, child, facts, text
+from tests.support.handshake import INITIALIZE
 from tests.support.platforms import ROOT, SOURCES, Finding, System, lacking, missing_modules, scan, scan_all
 
 SYSTEMS = [System(platform, version) for platform in ("win32", "darwin") for version in ((3, 11), (3, 14))]
@@ -173,6 +177,31 @@ async def draw(client: Client, prompt: str, *images: str) -> CallToolResult:
 def test_the_sandbox_inside_the_server_ends_there_too(tmp_path: Path) -> None:
     started = elsewhere("win32", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path)
     assert run(started) == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
+def test_each_message_ends_with_lf_there_too(tmp_path: Path) -> None:
+    there = elsewhere("win32", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([there.command, *there.args], env=there.env, cwd=there.cwd, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        process.stdin.close()
+    assert json.loads(line)["id"] == INITIALIZE["id"]
+    assert line.endswith(b"}\n")
+
+
+@pytest.mark.parametrize("drive", ["C:", "c%3A", "c%3a"])
+def test_a_uri_names_a_drive_in_either_way(drive: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "url2pathname", nturl2path.url2pathname)  # type: ignore[deprecated]  # what Windows has under the other name
+    monkeypatch.setattr(local_files, "os", SimpleNamespace(name="nt", path=ntpath, fsencode=os.fsencode))
+    assert local_files.path_of(f"file:///{drive}/%ED%95%9C%20a.png") == f"{drive[0].upper()}:\\한 a.png"
+    with pytest.raises(local_files.FileRefused) as refused:
+        local_files.path_of("cat.png")
+    assert "C:/folder/cat.png or file:///C:/folder/cat.png" in refused.value.hint
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")

@@ -90,6 +90,10 @@ def test_the_filters_can_be_combined(state: State) -> None:
     assert prompts(state, "--since", "2100-01-01") == []
 
 
+def test_as_json_it_loses_no_letter_to_a_code_page(state: State) -> None:
+    assert "등대 lighthouse" in prompts({**state, "PYTHONIOENCODING": "cp1252"})
+
+
 def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: State) -> None:
     sums = json.loads(history(state, "--json", "--limit", "1"))["totals"]
     assert {(each["model"], each["sandbox"], each["credits"]) for each in sums} == {

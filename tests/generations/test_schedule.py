@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano_banana_mcp.generations import schedule
-from nano_banana_mcp.generations.schedule import Pace, SafetyPace
+from nano_banana_mcp.generations.schedule import SHORTEST_LEARNED_INTERVAL_SECONDS, Pace, SafetyPace
 from tests.benchmarks.detection import latencies
 
 elapsed = st.floats(min_value=0, max_value=100_000)
@@ -266,3 +266,18 @@ def test_once_most_would_be_ready_a_safety_query_comes_within_a_quarter_of_the_t
     assert pace.interval(40.0) == 10.0
     assert pace.interval(4.0) == pytest.approx(pace.first() - 4.0)
     assert pace.interval(200.0) == schedule.LONGEST_SAFETY_INTERVAL_SECONDS
+
+
+@pytest.mark.parametrize("latencies", [[2.0, 3.0, 4.0], [3.0] * 30, [4.0, 4.2, 4.5], [12.0, 12.1, 12.2], [40.0, 50.0]])
+@pytest.mark.parametrize("early", [0.0, 0.1, 0.3, 0.9])
+def test_a_look_before_the_first_query_does_not_put_that_off(latencies: list[float], early: float) -> None:
+    pace = Pace(latencies * 2)
+    looked = early * pace.first()
+    later = pace.interval(looked)
+    assert looked + later <= max(pace.first(), looked + SHORTEST_LEARNED_INTERVAL_SECONDS) + 1e-9
+    assert later >= SHORTEST_LEARNED_INTERVAL_SECONDS
+
+
+def test_once_the_first_query_is_over_the_interval_is_the_hazards() -> None:
+    pace = Pace([3.0] * 30)
+    assert pace.interval(pace.first()) == pytest.approx(pace.interval(pace.first() + 0.001), rel=0.05)

@@ -13,8 +13,10 @@ from nano_banana_mcp.sandbox.config import SandboxConfig
 from nano_banana_mcp.sandbox.server import serve_sandbox
 from tests.http.test_serve import at, served
 from tests.support.clients import facts, text
+from tests.support.posix import posix_only
 
 
+@posix_only
 async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_allowed_folder(tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "cat.png")
     os.mkfifo(tmp_path / "pipe.png")

@@ -17,6 +17,7 @@ from PIL import Image
 from nano_banana_mcp.images import folder
 from nano_banana_mcp.images.folder import LINES, PictureFolder
 from nano_banana_mcp.images.picture import Picture
+from tests.support.posix import posix_only
 
 from .kept import FACTS, PNG, lines, pictures
 from .samples import drawn
@@ -41,6 +42,7 @@ def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
     ]
 
 
+@posix_only
 def test_a_new_folder_is_its_owners_alone_and_its_files_are_not_executable(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

@@ -19,8 +19,11 @@ from PIL import Image
 from nano_banana_mcp.images import folder
 from nano_banana_mcp.images.folder import LINES, PictureFolder
 from nano_banana_mcp.images.picture import Picture
+from tests.support.posix import posix_only
 
 from .kept import FACTS, PNG, lines, pictures
+
+pytestmark = posix_only  # links, pipes, flags of open
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:

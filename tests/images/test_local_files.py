@@ -14,11 +14,12 @@ import pytest
 from nano_banana_mcp.images import local_files
 from nano_banana_mcp.images.errors import NotAPicture, PictureError, PictureTooLarge
 from nano_banana_mcp.images.local_files import FileRefused, LocalFiles
+from tests.support.posix import posix_only
 
 from .samples import INSIDE, OUTSIDE, large_png, png
 
 
-@pytest.fixture(params=["walk", "checked"], autouse=True)
+@pytest.fixture(params=[pytest.param("walk", marks=posix_only), "checked"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of opening: of systems that open relative to a folder, and of those that do not."""
     monkeypatch.setattr(local_files, "_WALKS", request.param == "walk")
@@ -39,6 +40,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         "file://{allowed}/sub/{quoted}",
     ],
 )
+@posix_only
 def test_a_picture_inside_is_read_however_its_path_is_spelt(files: LocalFiles, allowed: Path, spelling: str) -> None:
     reference = spelling.format(allowed=allowed, quoted=quote("새벽 등대.png"))
     found = files.read(reference)
@@ -68,6 +70,7 @@ OUTSIDES = [
 
 
 @pytest.mark.parametrize("spelling", OUTSIDES)
+@posix_only
 def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
     files: LocalFiles, allowed: Path, spelling: str
 ) -> None:
@@ -98,6 +101,7 @@ def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
         "{allowed}/\ud800.png",
     ],
 )
+@posix_only
 def test_what_is_no_absolute_path_is_refused(files: LocalFiles, allowed: Path, reference: str) -> None:
     with pytest.raises(FileRefused, match="no absolute path"):
         files.read(reference.format(allowed=allowed))
@@ -200,6 +204,7 @@ def no_folder(allowed: Path) -> str:
     ],
     ids=lambda make: make.__name__,
 )
+@posix_only
 def test_what_is_no_plain_file_inside_is_refused_at_once(
     files: LocalFiles, allowed: Path, make: Callable[[Path], str]
 ) -> None:
@@ -252,6 +257,7 @@ def test_a_file_may_claim_as_many_pixels_as_can_be_made_smaller(files: LocalFile
         files.read(str(allowed / "x.png"))
 
 
+@posix_only
 def test_a_name_that_is_no_utf_8_is_read_by_its_uri(files: LocalFiles, allowed: Path) -> None:
     (allowed / os.fsdecode(b"caf\xe9.png")).write_bytes(INSIDE)
     assert files.read(f"file://{allowed}/caf%E9.png").data == INSIDE
@@ -260,6 +266,7 @@ def test_a_name_that_is_no_utf_8_is_read_by_its_uri(files: LocalFiles, allowed: 
     str(caught.value).encode()  # words that can be sent
 
 
+@posix_only
 def test_the_allowed_folder_itself_may_be_a_link_and_be_called_by_either_name(allowed: Path) -> None:
     other = allowed.parent / "other"
     other.symlink_to(allowed)
@@ -369,6 +376,7 @@ WORDS: dict[Callable[[Path], str], str] = {
 
 
 @pytest.mark.parametrize("make", WORDS, ids=lambda make: make.__name__)
+@posix_only
 def test_a_refusal_names_the_file_and_says_why(files: LocalFiles, allowed: Path, make: Callable[[Path], str]) -> None:
     reference = make(allowed)
     with pytest.raises(FileRefused) as caught:

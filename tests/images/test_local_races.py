@@ -12,8 +12,11 @@ import pytest
 
 from nano_banana_mcp.images import local_files
 from nano_banana_mcp.images.local_files import FileRefused, LocalFiles
+from tests.support.posix import posix_only
 
 from .samples import INSIDE
+
+pytestmark = posix_only  # links, pipes, flags of open
 
 
 def assert_closed(descriptors: list[int]) -> None:

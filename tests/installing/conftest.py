@@ -24,6 +24,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith(unwanted):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))
+    if os.name == "nt":  # or the tests would write into the configurations of whoever runs them
+        monkeypatch.setenv("USERPROFILE", str(folder))
+        monkeypatch.setenv("APPDATA", str(folder / "AppData" / "Roaming"))
+        monkeypatch.setenv("LOCALAPPDATA", str(folder / "AppData" / "Local"))
     monkeypatch.setenv("DEFAPI_API_KEY", KEY)
     monkeypatch.chdir(folder)
     return folder

@@ -18,6 +18,7 @@ from nano_banana_mcp.installing.hosts import HOSTS
 from nano_banana_mcp.installing.places import command, is_ours
 from tests.installing.support import Run, listing, parsed
 from tests.support.clients import KEY, clean_environment
+from tests.support.posix import posix_only
 
 
 def _servers(file: Path) -> dict[str, dict[str, object]]:
@@ -350,6 +351,7 @@ def test_from_uvs_cache_the_entry_starts_uvx_by_its_absolute_path(
     assert command()[-1] == "nano-banana-mcp"
 
 
+@posix_only
 def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> None:
     import pty
 

@@ -21,7 +21,7 @@ def serve() -> Serve:
         config = SandboxConfig(directives=directives, **settings)
         async with (
             serve_sandbox(config) as sandbox,
-            httpx.AsyncClient(base_url=sandbox.url, timeout=5, trust_env=False, verify=False) as client,
+            httpx.AsyncClient(base_url=sandbox.url, timeout=60, trust_env=False, verify=False) as client,
         ):
             yield Driver(sandbox, client)
 

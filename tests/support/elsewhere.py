@@ -12,6 +12,7 @@ import atexit
 import builtins
 import functools
 import importlib
+import io
 import json
 import os
 import sys
@@ -51,6 +52,7 @@ def pretend(platform: str) -> None:
     if platform == "win32":
         instead["os"] |= {call.__name__: _without_dir_fd(call) for call in os.supports_dir_fd}
         instead["os"]["supports_dir_fd"] = set()
+        io.TextIOWrapper = _Text  # type: ignore[misc, assignment]  # as it is there
         Path.rename = _rename  # type: ignore[method-assign, assignment]  # as it is there
         asyncio.BaseEventLoop.add_signal_handler = _no_handlers  # type: ignore[method-assign, assignment]  # as it is there
         asyncio.SelectorEventLoop.add_signal_handler = _no_handlers  # type: ignore[method-assign, assignment]  # as it is there
@@ -75,6 +77,14 @@ def pretend(platform: str) -> None:
         return there.get(found.__name__, found)
 
     builtins.__import__ = load
+
+
+class _Text(io.TextIOWrapper):
+    """Text whose written lines end with CR LF where nobody says how."""
+
+    def __init__(self, buffer: Any, newline: str | None = None, **others: Any) -> None:
+        end = "\r\n" if newline is None and buffer.writable() else newline
+        super().__init__(buffer, newline=end, **others)
 
 
 def _rename(self: Path, target: str | os.PathLike[str]) -> Path:

@@ -42,6 +42,7 @@ from nano_banana_tools.observer import Observer
 from nano_banana_tools.registry import tools
 from nano_banana_tools.subscriptions import Listening, OwnedBus, SessionSubscriptions
 from nano_banana_tools.unreadable import Readable
+from nano_banana_tools.wire import answers_to
 
 INSTRUCTIONS = (
     "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
@@ -116,10 +117,11 @@ class ImageServer(MCPServer[Studio]):
 
     async def run_stdio_async(self) -> None:
         """As the SDK's, and what cannot be read is answered."""
-        async with stdio_server() as (received, answers):
-            await self._lowlevel_server.run(
-                Readable(received, answers), answers, self._lowlevel_server.create_initialization_options()
-            )
+        with answers_to() as stdout:
+            async with stdio_server(stdout=stdout) as (received, answers):
+                await self._lowlevel_server.run(
+                    Readable(received, answers), answers, self._lowlevel_server.create_initialization_options()
+                )
 
     async def settled(self) -> None:
         """Return when every submit that is under way is recorded."""

@@ -62,7 +62,8 @@ def show(
             "totals": totals(found),
             "principals": by_principal(found),
         }
-        sys.stdout.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+        escaped = sys.stdout.encoding.lower() != "utf-8"  # of a code page: it lacks letters, which would be lost
+        sys.stdout.write(json.dumps(report, ensure_ascii=escaped, indent=2) + "\n")
         return 0
     if not found:
         sys.stdout.write("Nothing yet.\n" if not any((status, model, search, since, principal)) else "Nothing fits.\n")

@@ -115,7 +115,9 @@ class Pace:
         for _ in range(4):  # the hazard in the middle of the interval that it itself decides
             best = math.sqrt(2 * QUERY_COST_SECONDS / max(self._hazard(elapsed + seconds / 2), 1e-9))
             seconds = min(LONGEST_LEARNED_INTERVAL_SECONDS, max(SHORTEST_LEARNED_INTERVAL_SECONDS, best))
-        return seconds
+        # Whoever looks early, when the hazard is still next to nothing, puts nothing off.
+        until_first = max(SHORTEST_LEARNED_INTERVAL_SECONDS, self.first() - elapsed)
+        return min(seconds, until_first) if elapsed < self.first() else seconds
 
     def due_in(self, elapsed: float, since_last_query: float | None) -> float:
         """Seconds until the next query is due; 0 where it is due now.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -28,6 +29,7 @@ _ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)  # may be a link: whoever al
 _FOLDER = _ROOT | _NO_LINK
 _FILE = _NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a pipe in its place is not waited for
 _LINK = "its path leads through a link, or through something that is no folder"
+_DRIVE = re.compile("^(/+[a-z])%3a(?=/)", re.IGNORECASE)
 
 
 class FileRefused(PictureError):
@@ -107,8 +109,10 @@ def path_of(reference: str) -> str:
     """
     path = _from_uri(reference) if reference[:5].lower() == "file:" else reference
     if path is None or not os.path.isabs(path) or not _can_be_named(path):  # noqa: PTH117 - nothing of it is known yet
+        folder = "C:/folder" if os.name == "nt" else "/folder"
         raise FileRefused(
-            "This is no absolute path of a file.", hint="It has to look like /folder/cat.png or file:///folder/cat.png."
+            "This is no absolute path of a file.",
+            hint=f"It has to look like {folder}/cat.png or file:///{folder.lstrip('/')}/cat.png.",
         )
     return path
 
@@ -130,7 +134,8 @@ def _from_uri(uri: str) -> str | None:
     if os.name == "nt":
         from urllib.request import url2pathname
 
-        return url2pathname(parts.path)
+        # Some programs, VS Code among them, write the colon after the drive's letter as %3A, which it does not know.
+        return url2pathname(_DRIVE.sub(r"\1:", parts.path))
     return os.fsdecode(unquote_to_bytes(parts.path))
 
 

@@ -1,0 +1,12 @@
+"""What cannot be tested on Windows, said once and loudly."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+posix_only = pytest.mark.skipif(
+    sys.platform == "win32",
+    reason="NOT TESTED ON WINDOWS: needs what only POSIX has (its paths, links, pipes, modes, terminals, fork)",
+)
