@@ -31,8 +31,10 @@ QUICK = SandboxConfig(seconds=0.0)
 
 
 @pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def a_patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks again soon, and waits for what is saved as long as a busy machine needs (10 s are for a quiet one)."""
     monkeypatch.setattr(keeper, "PAUSES_SECONDS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(desks, "KEEPING_SECONDS", 120.0)
 
 
 @asynccontextmanager
@@ -49,7 +51,7 @@ async def desk(
 async def made(client: Client, prompt: str, tool: str = "generate_image") -> Any:
     """A finished result of one of the three tools."""
     if tool == "generate_image":
-        return await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20})
+        return await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240})
     task_id = facts(await client.call_tool("generate_image", {"prompt": prompt}))["task_id"]
     return await client.call_tool(tool, {"task_id": task_id})
 
