@@ -222,7 +222,8 @@ def _fit(latencies: Sequence[float], opened: Sequence[float] = (), lost: float =
     """A lognormal by what was seen, its spread drawn towards a typical one while little was, and the prior.
 
     Pictures that are still open say that they take longer than so far, unless they have ended and the share ``lost``
-    of such ends is not told (right-censored data with a cured share, by expectation maximisation).
+    of such ends is not told (right-censored data with a cured share, by expectation maximisation). Empty where
+    nothing was seen: such a pace goes by fixed intervals.
     """
     count = len(latencies)
     if count == 0:
