@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from nano_banana_mcp.generations.caretaker import FIRST_SECONDS, SHORTEST_INTERVAL_SECONDS
 from nano_banana_mcp.hosting.webhook import KeyRing
 from nano_banana_mcp.sandbox.config import SandboxConfig
 from tests.http.test_serve import Served
@@ -50,8 +51,9 @@ class Attacked:
 
     @property
     def most_queries(self) -> float:
-        """For the task that is open."""
-        return 1 + self.seconds / QUERY_EVERY_SECONDS
+        """For the task that is open: a callback's, and those of the caretaker, who looks after it without any."""
+        looked_after = max(0.0, 1 + (self.seconds - FIRST_SECONDS) / SHORTEST_INTERVAL_SECONDS)
+        return 1 + self.seconds / QUERY_EVERY_SECONDS + looked_after * (self.seconds > FIRST_SECONDS)
 
     @property
     def changes(self) -> int:
