@@ -94,9 +94,14 @@ CORPORA = (
                 "what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not",
                 "what_is_no_absolute_path_is_refused",
                 "what_is_no_plain_file_inside_is_refused_at_once",
-                "a_race_of_links_leaks_nothing",
             ),
-            *_of("images/test_folder.py", "links_and_pipes_in_the_folder_are_neither_followed_nor_waited_for"),
+            *_of("images/test_local_races.py", "a_race_of_links_leaks_nothing"),
+            *_of(
+                "images/test_folder_faults.py",
+                "what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waited_for_and_the_log_says_so",
+                "a_picture_that_is_a_link_is_not_followed",
+                "a_pipe_is_no_picture_and_not_waited_for_even_if_it_offers_one",
+            ),
             *_of("tools/test_references.py", "what_may_not_be_read_is_refused_in_words_and_nothing_is_sent"),
             *_of(
                 "http/test_files.py",
