@@ -8,6 +8,8 @@ import select
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -351,8 +353,9 @@ def test_from_uvs_cache_the_entry_starts_uvx_by_its_absolute_path(
     assert command()[-1] == "nano-banana-mcp"
 
 
-@posix_only
-def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> None:
+@contextmanager
+def _asking(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`install cursor` in a terminal of its own, and the other end of that terminal."""
     import pty
 
     leader, follower = pty.openpty()
@@ -362,33 +365,31 @@ def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> Non
         stdin=follower, stdout=follower, stderr=follower, env=environment, start_new_session=True,
     ) as process:  # fmt: skip
         os.close(follower)
+        yield process, leader
+    os.close(leader)
+
+
+@posix_only
+def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> None:
+    with _asking(home) as (process, leader):
         said = _until(leader, "API key (not shown): ")
         os.write(leader, f"{KEY}\n".encode())
         said += _until(leader, "[y/N] ")
         os.write(leader, b"y\n")
         said += _until(leader, "is set up")
         assert process.wait(30) == 0
-    os.close(leader)
     assert KEY not in said
     assert KEY in (home / ".cursor" / "mcp.json").read_text()
 
 
+@posix_only
 @pytest.mark.parametrize("typed", [b"\x04", b"\n", b"two words\n"])
 def test_no_key_or_none_that_can_be_one_ends_with_a_sentence(typed: bytes, home: Path) -> None:
-    import pty
-
-    leader, follower = pty.openpty()
-    environment = {**clean_environment(), "HOME": str(home)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "nano_banana_mcp", "install", "cursor"],
-        stdin=follower, stdout=follower, stderr=follower, env=environment, start_new_session=True,
-    ) as process:  # fmt: skip
-        os.close(follower)
+    with _asking(home) as (process, leader):
         said = _until(leader, "API key (not shown): ")
         os.write(leader, typed)
         said += _until(leader, "nano-banana-mcp: ")
         assert process.wait(60) == 1
-    os.close(leader)
     assert "Traceback" not in said
     assert listing(home) == {}
 

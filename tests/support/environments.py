@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import venv
 from pathlib import Path
 
 from tests.support.in_turn import in_turn
-from tests.support.npm import NotToBeHadError
+from tests.support.npm import install
 
 _INSTALL_SECONDS = 300
 
@@ -32,23 +31,7 @@ def python_with(folder: Path, requirements: str, constraints: str = "") -> str:
             for file, text in files.items():
                 file.write_text(text, encoding="utf-8")
             required, constrained = map(str, files)
-            _install([str(program), "-m", "pip", "install", "-q", "-r", required, "-c", constrained])
+            pip = [str(program), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            install([*pip, "-r", required, "-c", constrained], seconds=_INSTALL_SECONDS, name="pip", marks="ERROR")
             whole.touch()
     return str(program)
-
-
-def _install(command: list[str]) -> None:
-    try:
-        ended = subprocess.run(
-            [*command, "--disable-pip-version-check"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_INSTALL_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise NotToBeHadError(f"pip did not install it within {_INSTALL_SECONDS} s") from None
-    if ended.returncode != 0:
-        said = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")]
-        raise NotToBeHadError(f"pip cannot install it: {' '.join(said[:2])[:200]}")

@@ -100,19 +100,34 @@ def _install(folder: Path, wanted: Mapping[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # So that npm takes this folder for the root of a package, and no folder above it.
     (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    install(
+        [npm, "install", *_FLAGS, *_PATIENCE, *(f"{name}@{version}" for name, version in wanted.items())],
+        cwd=folder,
+        seconds=_INSTALL_SECONDS,
+        name="npm",
+        marks="npm error",
+    )
+
+
+def install(command: list[str], *, cwd: Path | None = None, seconds: int, name: str, marks: str) -> None:
+    """Run an installer (``name``) for at most so many seconds; ``marks`` is how it begins a line of an error.
+
+    Raises:
+        NotToBeHadError: it cannot install it; says why.
+    """
     try:
         ended = subprocess.run(
-            [npm, "install", *_FLAGS, *_PATIENCE, *(f"{name}@{version}" for name, version in wanted.items())],
-            cwd=folder,
+            command,
+            cwd=cwd,
             env=os.environ,  # a registry, a proxy or a cache may be named there, as npm_config_*
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_INSTALL_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NotToBeHadError(f"npm did not install it within {_INSTALL_SECONDS} s") from None
+        raise NotToBeHadError(f"{name} did not install it within {seconds} s") from None
     if ended.returncode != 0:
-        said = [line for line in ended.stderr.splitlines() if line.startswith("npm error")]
-        raise NotToBeHadError(f"npm cannot install it: {' '.join(said[:2])[:200]}")
+        said = [line for line in ended.stderr.splitlines() if line.startswith(marks)]
+        raise NotToBeHadError(f"{name} cannot install it: {' '.join(said[:2])[:200]}")

@@ -116,8 +116,8 @@ class Pace:
             best = math.sqrt(2 * QUERY_COST_SECONDS / max(self._hazard(elapsed + seconds / 2), 1e-9))
             seconds = min(LONGEST_LEARNED_INTERVAL_SECONDS, max(SHORTEST_LEARNED_INTERVAL_SECONDS, best))
         # Whoever looks early, when the hazard is still next to nothing, puts nothing off.
-        until_first = max(SHORTEST_LEARNED_INTERVAL_SECONDS, self.first() - elapsed)
-        return min(seconds, until_first) if elapsed < self.first() else seconds
+        until_first = self.first() - elapsed
+        return min(seconds, max(SHORTEST_LEARNED_INTERVAL_SECONDS, until_first)) if until_first > 0 else seconds
 
     def due_in(self, elapsed: float, since_last_query: float | None) -> float:
         """Seconds until the next query is due; 0 where it is due now.
