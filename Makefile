@@ -71,12 +71,12 @@ pythons: ## the tests on each Python that is found from 3.11 on
 	tests/support/each_python.sh -n 4 --dist worksteal
 
 snapshots: .venv/.dev ## renew what is kept of tools, resources and prompts, and the documents' tables: then read the diff
-	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/test_contract.py tests/tools/test_prompts.py
+	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/unit/tools/test_contract.py tests/unit/tools/test_prompts.py
 	$(BIN)/python -m tests.support.documents
 	git --no-pager diff --stat -- tests/snapshots README.md CONTRIBUTING.md docs
 
 mutants: .venv/.mutation ## change what must not be wrong, bit by bit, and see whether a test notices
-	nice -n 10 $(BIN)/python -m tests.mutation
+	nice -n 10 $(BIN)/python -m tests.lab.mutation
 
 sbom: .venv/.supply ## the bill of materials of a plain install, as CycloneDX, into dist/
 	$(BIN)/python -m tests.support.supply sbom
@@ -88,16 +88,16 @@ audit: .venv/.supply ## ask the public advisories about every pin, where they ca
 bench: .venv/.dev ## every figure that is promised, beside its target, from one run (BENCH="--quick" for few rounds)
 	$(compile)
 	@tests/support/install_postgres.sh
-	$(BIN)/python -m tests.benchmarks $(BENCH)
+	$(BIN)/python -m tests.lab.benchmarks $(BENCH)
 
 bench-docs: BENCH = --docs
 bench-docs: bench ## the same, and docs/performance.md with its plot made of it
 
 crash: .venv/.dev ## kill -9 and disconnects at every point of a submit, 100 rounds each
-	CRASH_ROUNDS=100 $(BIN)/pytest -s tests/crash
+	CRASH_ROUNDS=100 $(BIN)/pytest -s tests/lab/crash
 
 interop: .venv/.dev ## other people's clients against this server; writes docs/interop.md
-	$(BIN)/python -m tests.interop
+	$(BIN)/python -m tests.lab.interop
 
 metadata: .venv/.dev ## renew server.json, the plugins' files and the README's links
 	$(BIN)/python packaging/artefacts.py metadata
@@ -110,11 +110,11 @@ dist: .venv/.dev ## all that a release has, with checksums: the same bytes each 
 
 TORTURE ?= --long
 torture: .venv/.dev ## break it: faults, kill -9, 100,000 odd requests, ten minutes of load (TORTURE=--quick: minutes)
-	$(BIN)/python -m tests.torture $(TORTURE)
+	$(BIN)/python -m tests.lab.torture $(TORTURE)
 
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt
-	echo fastmcp | $(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links - -o tests/benchmarks/fastmcp_pins.txt
+	echo fastmcp | $(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links - -o tests/lab/benchmarks/fastmcp_pins.txt
 
 clean: ## remove what was built
 	rm -rf .venv .venvs dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node .interop .bench build

@@ -22,10 +22,10 @@ from typing import Any
 from urllib.parse import quote
 
 from nano_banana_mcp import __version__
-from nano_banana_mcp.installing.hosts import HOSTS, KEY, TOOL_SECONDS, Secret, Server, input_of
-from nano_banana_mcp.installing.hosts import NAME as ENTRY
+from nano_banana_mcp.install.hosts import HOSTS, KEY, TOOL_SECONDS, Secret, Server, input_of
+from nano_banana_mcp.install.hosts import NAME as ENTRY
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
-from nano_banana_tools.prompts.jobs import JOBS
+from nano_banana_tools.prompts.catalog import JOBS
 from nano_banana_tools.registry import tools
 
 ROOT = Path(__file__).parent.parent

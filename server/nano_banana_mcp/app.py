@@ -18,14 +18,14 @@ import anyio
 from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
+from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.generations.desk import Places
-from nano_banana_mcp.generations.limits import Accounts, Limits, Quotas
-from nano_banana_mcp.generations.studio import Studio
-from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
+from nano_banana_mcp.generations.instrumentation import UNTOLD, Telemetry
+from nano_banana_mcp.generations.quotas import Accounts, Limits, Quotas
+from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.references import Places
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_ledger
-from nano_banana_mcp.urls import LOOPBACK_HOSTS
 from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions import OwnedBus
 
@@ -177,8 +177,8 @@ async def reached_api(settings: Settings) -> AsyncIterator[Api]:
     if not settings.sandbox:
         yield Api(settings.base_url, settings.usable_key, settings.base_url)
         return
-    from nano_banana_mcp.sandbox.config import SandboxConfig
-    from nano_banana_mcp.sandbox.server import serve_sandbox
+    from nano_banana_sandbox.config import SandboxConfig
+    from nano_banana_sandbox.server import serve_sandbox
 
     async with serve_sandbox(SandboxConfig(seconds=settings.sandbox_seconds)) as sandbox:
         yield Api(sandbox.url, SANDBOX_KEY, "sandbox")

@@ -68,7 +68,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
     with lean_imports():
         from nano_banana_mcp.app import build_server, serve_stdio
-        from nano_banana_mcp.logs import configure_logging
+        from nano_banana_mcp.common.logging import configure_logging
 
         server = build_server(settings, local=True)
     gc.freeze()
@@ -79,11 +79,11 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _serve_http(settings: Settings) -> int:
-    from nano_banana_mcp.generations.ledger import LedgerError
-    from nano_banana_mcp.hosting.auth import BindRefused
-    from nano_banana_mcp.hosting.principals import BadPrincipals
-    from nano_banana_mcp.hosting.serve import serve_http
-    from nano_banana_mcp.logs import configure_logging
+    from nano_banana_mcp.common.logging import configure_logging
+    from nano_banana_mcp.http.auth.authentication import BindRefused
+    from nano_banana_mcp.http.auth.users_file import BadPrincipals
+    from nano_banana_mcp.http.server import serve_http
+    from nano_banana_mcp.ledger.base import LedgerError
     from nano_banana_mcp.settings import SettingsError
 
     configure_logging(settings.log_level, settings.log_format)
@@ -156,7 +156,7 @@ def _save(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _token(settings: Settings, arguments: argparse.Namespace) -> int:
-    from nano_banana_mcp.commands import tokens
+    from nano_banana_mcp.commands import token as tokens
 
     file = arguments.file or settings.tokens_file or settings.state_path / "tokens.json"
     return tokens.run(settings, arguments.action, file.expanduser().absolute(), arguments)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from nano_banana_mcp.urls import LOOPBACK_HOSTS, http_url
+from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, http_url
 
 EXAMPLE_KEY = "dk-your-key"
 """What stands for a key in documents and ready-made entries."""

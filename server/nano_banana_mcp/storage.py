@@ -8,19 +8,19 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nano_banana_mcp.generations.durable import DurableLedger
+from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.settings import Settings
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.generations.postgres import PostgresLedger
-    from nano_banana_mcp.generations.sql import SqlLedger
+    from nano_banana_mcp.ledger.postgres import PostgresLedger
+    from nano_banana_mcp.ledger.queries import SqlLedger
 
 
 def open_ledger(settings: Settings) -> DurableLedger:
     """The ledger that a server uses. Nothing is opened before its first use."""
     if settings.ledger_url is None:
         return DurableLedger(settings.state_path, partial(prune, settings))
-    from nano_banana_mcp.generations.shared import SharedLedger
+    from nano_banana_mcp.ledger.notifications import SharedLedger
 
     return SharedLedger(settings.ledger_url.get_secret_value(), partial(prune, settings))
 
@@ -32,11 +32,11 @@ def open_database(settings: Settings) -> SqlLedger:
         LedgerError: it cannot be used.
     """
     if settings.ledger_url is None:
-        from nano_banana_mcp.generations.sqlite import SqliteLedger
+        from nano_banana_mcp.ledger.sqlite import SqliteLedger
 
         return SqliteLedger(settings.state_path)
-    from nano_banana_mcp.generations.postgres import PostgresLedger
-    from nano_banana_mcp.generations.postgres_connection import Database
+    from nano_banana_mcp.ledger.postgres import PostgresLedger
+    from nano_banana_mcp.ledger.postgres_connection import Database
 
     return PostgresLedger(Database(settings.ledger_url.get_secret_value()))
 
@@ -63,7 +63,7 @@ def known_secret(settings: Settings, name: str) -> str | None:
 
 @contextmanager
 def _shared(settings: Settings) -> Iterator[PostgresLedger]:
-    from nano_banana_mcp.generations.postgres import PostgresLedger
+    from nano_banana_mcp.ledger.postgres import PostgresLedger
 
     database = open_database(settings)
     assert isinstance(database, PostgresLedger)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.documents import ROOT
+from tests.support.paths import ROOT
 
 PROGRAMS = {
     "nano-banana-mcp",

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from nano_banana_mcp.sandbox.faults import table
 from nano_banana_mcp.settings import Settings
-from nano_banana_tools.prompts.jobs import JOBS
+from nano_banana_sandbox.faults import table
+from nano_banana_tools.prompts.catalog import JOBS
 from nano_banana_tools.registry import tools
+from tests.support.paths import ROOT
 from tests.support.supply import licences_table
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def settings_table() -> str:
@@ -73,6 +71,6 @@ def renewed(text: str) -> str:
 if __name__ == "__main__":
     for document in DOCUMENTS:
         document.write_text(renewed(document.read_text(encoding="utf-8")), encoding="utf-8")
-    from tests.benchmarks import page
+    from tests.lab.benchmarks import page
 
     page.write()

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.in_turn import in_turn
+from tests.support.paths import ROOT
 
-FOLDER = Path(__file__).parent.parent.parent / ".node"
+FOLDER = ROOT / ".node"
 NODE_VERSION = "22.23.3"
 OLDEST_NODE = 22
 

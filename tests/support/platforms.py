@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 SOURCES = (ROOT / "server", ROOT / "tools")
 
 _FOUND = importlib.util.find_spec("mypy")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
+from tests.support.paths import ROOT
+
+SNAPSHOTS = ROOT / "tests" / "snapshots"
 RENEWING = "RENEW_SNAPSHOTS"
 
 

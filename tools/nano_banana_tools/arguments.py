@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from nano_banana_mcp.defapi.wire import TASK_ID
-from nano_banana_mcp.images.picture import is_image_data_uri
-from nano_banana_mcp.images.sniff import describe, sniff
-from nano_banana_mcp.urls import PICTURE_URI, http_url
+from nano_banana_mcp.common.urls import PICTURE_URI, http_url
+from nano_banana_mcp.defapi.schemas import TASK_ID
+from nano_banana_mcp.images.formats import describe, sniff
+from nano_banana_mcp.images.image import is_image_data_uri
 
 MOST_REFERENCES = 4
 LONGEST_PROMPT = 32_000

@@ -8,9 +8,9 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CompleteRequestParams, Completion, CompletionArgument, PromptReference
 
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.studio import Studio
-from nano_banana_tools.prompts.filling import LONGEST_VALUE, find
-from nano_banana_tools.prompts.jobs import JOBS
+from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_tools.prompts.catalog import JOBS
+from nano_banana_tools.prompts.rendering import LONGEST_VALUE, find
 from nano_banana_tools.resources import TEMPLATES
 from nano_banana_tools.results import resource_uri
 

@@ -9,8 +9,8 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Resolve
 
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.studio import Studio
-from nano_banana_mcp.generations.waiting import Report
+from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.tracking.waiter import Report
 
 ToolContext = Context[Studio, Any]
 

@@ -8,7 +8,8 @@ from typing import Any
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
-from nano_banana_tools import browse_images, generate_image, get_task, read_picture, view_image, views, wait_for_image
+from nano_banana_tools import apps as views
+from nano_banana_tools.catalog import browse_images, generate_image, get_task, read_picture, view_image, wait_for_image
 
 _SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
 _LOOKS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)

@@ -9,11 +9,11 @@ from typing import Any
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import Resource, ResourceTemplate
 
+from nano_banana_mcp.common.urls import PICTURE_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
-from nano_banana_mcp.generations.album import NoSuchPicture
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.studio import Studio
-from nano_banana_mcp.urls import PICTURE_URI
+from nano_banana_mcp.media.image_store import NoSuchPicture
+from nano_banana_mcp.service.generation_service import Studio
 from nano_banana_tools.results import as_json, resource_uri
 
 TASKS_URI = "nanobanana://tasks"

@@ -14,10 +14,10 @@ from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, T
 from pydantic import BaseModel, Field
 
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
-from nano_banana_mcp.generations.waiting import Waited
+from nano_banana_mcp.tracking.waiter import Waited
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.generations.keeper import Kept
+    from nano_banana_mcp.media.export import Kept
 
 LONGEST_TEXT_BYTES = 600
 SHORTEST_MESSAGE_BYTES = 160

@@ -30,19 +30,21 @@ from mcp.types import (
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
-from nano_banana_mcp.generations.album import NoSuchPicture
-from nano_banana_mcp.generations.ledger import LedgerError
-from nano_banana_mcp.generations.limits import LimitReached
-from nano_banana_mcp.generations.studio import Studio
-from nano_banana_mcp.generations.telemetry import UNTOLD, Telemetry
+from nano_banana_mcp.generations.instrumentation import UNTOLD, Telemetry
+from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.images.errors import PictureError
-from nano_banana_tools import boundary, resources, views
+from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.media.image_store import NoSuchPicture
+from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_tools import apps as views
+from nano_banana_tools import errors as boundary
+from nano_banana_tools import resources
 from nano_banana_tools.context import principal
-from nano_banana_tools.observer import Observer
+from nano_banana_tools.middleware import Observer
 from nano_banana_tools.registry import tools
+from nano_banana_tools.sdk_fixes.malformed_messages import Readable
+from nano_banana_tools.sdk_fixes.stdio_answers import answers_to
 from nano_banana_tools.subscriptions import Listening, OwnedBus, SessionSubscriptions
-from nano_banana_tools.unreadable import Readable
-from nano_banana_tools.wire import answers_to
 
 INSTRUCTIONS = (
     "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
@@ -55,7 +57,7 @@ _LASTING = CacheHint(ttl_ms=3_600_000, scope="public")
 
 
 class ImageServer(MCPServer[Studio]):
-    """Serves the tools and resources of one :class:`~nano_banana_mcp.generations.studio.Studio`.
+    """Serves the tools and resources of one :class:`~nano_banana_mcp.service.generation_service.Studio`.
 
     Args:
         studio: Opens the studio; entered once, when serving begins.
@@ -184,16 +186,16 @@ class ImageServer(MCPServer[Studio]):
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Studio, Any] | None = None
     ) -> GetPromptResult | InputRequiredResult:
-        """One of :mod:`~nano_banana_tools.prompts.jobs`, filled in. Its code is loaded when somebody asks."""
-        from nano_banana_tools.prompts import filling
-        from nano_banana_tools.prompts.jobs import JOBS
+        """One of :mod:`~nano_banana_tools.prompts.catalog`, filled in. Its code is loaded when somebody asks."""
+        from nano_banana_tools.prompts import rendering as filling
+        from nano_banana_tools.prompts.catalog import JOBS
 
         return filling.rendered(JOBS, name, arguments, self.studio.default_model)
 
     async def list_prompts(self) -> list[Prompt]:
         """The common jobs."""
-        from nano_banana_tools.prompts import filling
-        from nano_banana_tools.prompts.jobs import JOBS
+        from nano_banana_tools.prompts import rendering as filling
+        from nano_banana_tools.prompts.catalog import JOBS
 
         return filling.listed(JOBS)
 

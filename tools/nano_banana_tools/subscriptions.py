@@ -27,9 +27,9 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
-from nano_banana_mcp.generations.guard import guard
+from nano_banana_mcp.common.supervise import guard
+from nano_banana_mcp.generations.instrumentation import Audience
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.telemetry import Audience
 from nano_banana_tools.context import principal
 from nano_banana_tools.resources import TASKS_URI, changes, task_uri
 

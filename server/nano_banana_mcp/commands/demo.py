@@ -17,9 +17,9 @@ from typing import Any
 
 import anyio
 
-from nano_banana_mcp.images.folder import PictureFolder
-from nano_banana_mcp.images.metadata import Facts
-from nano_banana_mcp.images.picture import Picture
+from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.saving.metadata import Facts
+from nano_banana_mcp.images.saving.output_folder import PictureFolder
 from nano_banana_mcp.settings import Settings
 
 DEFAULT_PROMPT = "a lighthouse at dawn"
@@ -183,9 +183,9 @@ class _Bar:
 
 def sandbox(settings: Settings, host: str, port: int, directives: str) -> int:
     """Serve until interrupted. Returns the exit code."""
-    from nano_banana_mcp.sandbox.config import SandboxConfig
-    from nano_banana_mcp.sandbox.faults import DirectiveError
-    from nano_banana_mcp.sandbox.server import run_sandbox
+    from nano_banana_sandbox.config import SandboxConfig
+    from nano_banana_sandbox.faults import DirectiveError
+    from nano_banana_sandbox.server import run_sandbox
 
     def announce(url: str) -> None:
         sys.stdout.write(

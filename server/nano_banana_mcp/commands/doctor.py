@@ -18,18 +18,18 @@ import anyio
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import SANDBOX_KEY, reached_api
+from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
-from nano_banana_mcp.generations.ledger import LedgerError
-from nano_banana_mcp.installing import tomltext
-from nano_banana_mcp.installing.hosts import HOSTS, KEY, NAME, Secret, Server, input_of
-from nano_banana_mcp.installing.places import Machine, command
+from nano_banana_mcp.install.formats import toml as tomltext
+from nano_banana_mcp.install.hosts import HOSTS, KEY, NAME, Secret, Server, input_of
+from nano_banana_mcp.install.paths import Machine, command
+from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 from nano_banana_mcp.storage import open_database
-from nano_banana_mcp.urls import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.hosting.webhook import KeyRing
+    from nano_banana_mcp.http.webhook import KeyRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _about_plain_http(base_url: str) -> str | None:
 
 
 async def _public_url(settings: Settings) -> Finding:
-    from nano_banana_mcp.hosting.webhook import KeyRing, known_key_ring
+    from nano_banana_mcp.http.webhook import KeyRing, known_key_ring
 
     if settings.public_url is None:
         advice = "Set NANO_BANANA_PUBLIC_URL, or name it: doctor --public-url https://pictures.example.org"
@@ -145,7 +145,7 @@ def _state_folder(folder: Path) -> Finding:
 
 
 def _output_folder(folder: Path | None) -> Finding:
-    from nano_banana_mcp.images.folder import PictureFolder
+    from nano_banana_mcp.images.saving.output_folder import PictureFolder
 
     if folder is None:
         return Finding(True, "output folder", "not set: finished pictures are not saved (NANO_BANANA_OUTPUT_DIR)")
@@ -195,7 +195,7 @@ async def probe(public_url: str, keys: KeyRing) -> None:
     """
     import httpx
 
-    from nano_banana_mcp.hosting.webhook import PROBE_PREFIX, answer_to
+    from nano_banana_mcp.http.webhook import PROBE_PREFIX, answer_to
 
     name = f"{PROBE_PREFIX}{secrets.token_hex(16)}"
     try:

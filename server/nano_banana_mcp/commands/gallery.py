@@ -16,9 +16,9 @@ import uvicorn
 
 from nano_banana_mcp.app import open_studio
 from nano_banana_mcp.gallery.app import TOKEN, Guard, create_app
-from nano_banana_mcp.gallery.shelf import Shelf
-from nano_banana_mcp.generations.ledger import LedgerError
-from nano_banana_mcp.images.folder import PictureFolder
+from nano_banana_mcp.gallery.service import Shelf
+from nano_banana_mcp.images.saving.output_folder import PictureFolder
+from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 

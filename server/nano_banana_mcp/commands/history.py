@@ -17,8 +17,8 @@ import anyio
 
 from nano_banana_mcp.app import open_studio
 from nano_banana_mcp.defapi.errors import DefapiError
-from nano_banana_mcp.generations.ledger import LedgerError
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 

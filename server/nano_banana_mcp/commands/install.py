@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from nano_banana_mcp.installing import changes
-from nano_banana_mcp.installing.changes import difference
-from nano_banana_mcp.installing.files import Held, Refused, Unreadable, check_writable, hold, replace
-from nano_banana_mcp.installing.hosts import ALIASES, HOSTS, KEY, TOKEN, Host, Secret, Server
-from nano_banana_mcp.installing.places import Machine, command, exists, is_ours
+from nano_banana_mcp.common.urls import http_url
+from nano_banana_mcp.install import entry as changes
+from nano_banana_mcp.install.config_file import Held, Refused, Unreadable, check_writable, hold, replace
+from nano_banana_mcp.install.entry import difference
+from nano_banana_mcp.install.hosts import ALIASES, HOSTS, KEY, TOKEN, Host, Secret, Server
+from nano_banana_mcp.install.paths import Machine, command, exists, is_ours
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
-from nano_banana_mcp.urls import http_url
 
 USAGE_ERROR = 2
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -9,13 +9,13 @@ import anyio
 
 from nano_banana_mcp.app import open_studio
 from nano_banana_mcp.defapi.errors import DefapiError
-from nano_banana_mcp.defapi.wire import TASK_ID
-from nano_banana_mcp.generations.album import NoSuchPicture
-from nano_banana_mcp.generations.keeper import save
+from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.generations.studio import Studio
 from nano_banana_mcp.images.errors import PictureError
-from nano_banana_mcp.images.folder import PictureFolder
+from nano_banana_mcp.images.saving.output_folder import PictureFolder
+from nano_banana_mcp.media.export import save
+from nano_banana_mcp.media.image_store import NoSuchPicture
+from nano_banana_mcp.service.generation_service import Studio
 from nano_banana_mcp.settings import Settings
 
 USAGE_ERROR = 2

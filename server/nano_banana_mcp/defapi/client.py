@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from nano_banana_mcp.defapi import answers, retry
-from nano_banana_mcp.defapi.answers import MAY_HAVE_BEEN_CHARGED, Answer
-from nano_banana_mcp.defapi.connection import Broken, Connection, QueryBudget
+from nano_banana_mcp.common.tracing import name_task, request_span
+from nano_banana_mcp.defapi import responses as answers
+from nano_banana_mcp.defapi import retry
 from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, NotSent, OutcomeUnknown, Unreachable
-from nano_banana_mcp.defapi.wire import SubmitRequest, TaskSnapshot
-from nano_banana_mcp.tracing import name_task, request_span
+from nano_banana_mcp.defapi.responses import MAY_HAVE_BEEN_CHARGED, Answer
+from nano_banana_mcp.defapi.schemas import SubmitRequest, TaskSnapshot
+from nano_banana_mcp.defapi.transport import Broken, Connection, QueryBudget
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

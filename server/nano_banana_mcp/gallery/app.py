@@ -18,14 +18,14 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nano_banana_mcp.gallery.shelf import Shelf
-from nano_banana_mcp.generations.album import NoSuchPicture
-from nano_banana_mcp.generations.ledger import LedgerError
+from nano_banana_mcp.gallery.service import Shelf
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.generations.sql import Filters
 from nano_banana_mcp.images.errors import PictureError
-from nano_banana_mcp.images.names import file_name
-from nano_banana_mcp.images.sniff import extension_for
+from nano_banana_mcp.images.formats import extension_for
+from nano_banana_mcp.images.saving.filenames import file_name
+from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.ledger.queries import Filters
+from nano_banana_mcp.media.image_store import NoSuchPicture
 from nano_banana_mcp.views import page
 
 _KEPT_BY_THE_BROWSER = "private, max-age=3600, immutable"

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from nano_banana_mcp.defapi.wire import TaskSnapshot, clean, sentence
+from nano_banana_mcp.defapi.schemas import TaskSnapshot, clean, sentence
 from nano_banana_mcp.images.errors import PictureError
-from nano_banana_mcp.images.picture import Picture, decode_data_uri
-from nano_banana_mcp.images.sniff import guess_from_url
+from nano_banana_mcp.images.formats import guess_from_url
+from nano_banana_mcp.images.image import Picture, decode_data_uri
 
 MOST_IMAGES = 16
 """More pictures than any model of the API makes at once; what is beyond is not taken over."""

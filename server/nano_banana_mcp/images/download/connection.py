@@ -1,0 +1,151 @@
+"""One request to an address that was checked: the name goes into ``Host`` and into TLS, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from nano_banana_mcp.images.download.url_policy import Target
+from nano_banana_mcp.images.errors import PictureUnavailable
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+LONGEST_CONNECT_SECONDS = 5.0
+"""To one address; then the next one is tried."""
+
+MOST_ADDRESSES = 4
+MOST_CONNECTIONS = 64
+
+ConnectTo = Callable[[str, int], tuple[str, int]]
+"""From a checked address and its port to where the connection really goes. For tests alone."""
+
+
+class Connector:
+    """Opens answers: ``open`` → ``_send``. Adds nothing to a request: no cookies, no login, no proxy.
+
+    Args:
+        user_agent: What to call itself.
+        ssl_context: What to verify certificates with.
+        connect_to: For tests alone.
+    """
+
+    def __init__(self, *, user_agent: str, ssl_context: ssl.SSLContext | None, connect_to: ConnectTo | None) -> None:
+        self._user_agent = user_agent
+        self._ssl_context = ssl_context
+        self._connect_to = connect_to
+        self._transport: httpx.AsyncHTTPTransport | None = None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+
+    async def open(self, target: Target, addresses: list[str]) -> httpx.Response:
+        """Ask the first address that takes a connection; the body is not read yet.
+
+        Raises:
+            httpx.TransportError, OSError: none did, or it failed later; :func:`unavailable` puts it in words.
+        """
+        import httpx
+
+        *others, last = addresses[:MOST_ADDRESSES]
+        for address in others:
+            try:
+                return await self._send(target, address)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if _tls_error(error) is not None:
+                    raise
+        return await self._send(target, last)
+
+    async def _send(self, target: Target, address: str) -> httpx.Response:
+        import httpx
+
+        opened = _Opened()
+        ip, port = (address, target.port) if self._connect_to is None else self._connect_to(address, target.port)
+        request = httpx.Request(
+            "GET",
+            httpx.URL(scheme=target.scheme, host=ip, port=port, raw_path=target.path.encode("ascii")),
+            headers={
+                "Host": target.host_header,
+                "User-Agent": self._user_agent,
+                "Accept": "image/*,*/*;q=0.5",
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+            },
+            extensions={
+                "sni_hostname": target.host,
+                "timeout": {"connect": LONGEST_CONNECT_SECONDS},
+                "trace": opened.trace,
+            },
+        )
+        try:
+            # Straight to the transport: a client would keep cookies, and read .netrc and proxy variables.
+            return await self._open_transport().handle_async_request(request)
+        except BaseException:
+            await opened.aclose()
+            raise
+
+    def _open_transport(self) -> httpx.AsyncHTTPTransport:
+        import httpx
+
+        if self._transport is None:
+            # No connection is kept: the pool knows them by address, and one that was verified for one name
+            # must not serve another name at the same address.
+            self._transport = httpx.AsyncHTTPTransport(
+                verify=self._ssl_context or httpx.create_ssl_context(),
+                trust_env=False,
+                limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=0),
+            )
+        return self._transport
+
+
+class _Opened:
+    """The sockets of one request, by what the pool reports: it forgets one whose TLS handshake is cancelled."""
+
+    def __init__(self) -> None:
+        self._streams: list[Any] = []
+
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._streams.append(info["return_value"])
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            for stream in self._streams:
+                await stream.aclose()
+
+
+def unavailable(target: Target, error: Exception) -> PictureUnavailable:
+    """A failed connection in words."""
+    return PictureUnavailable(f"The host {target.host} {_why(error)}.")
+
+
+def _why(error: Exception) -> str:
+    import ssl
+
+    import httpx
+
+    tls_error = _tls_error(error)
+    if isinstance(tls_error, ssl.SSLCertVerificationError):
+        return "has no valid certificate for its name"
+    if tls_error is not None:
+        return "does not speak TLS properly"
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "cannot be connected to"
+    return "closed the connection early or broke HTTP"
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    import ssl
+
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,42 @@
+"""Makes a reference picture comfortable for the API: of a known type, not longer than need be, and not too heavy."""
+
+from __future__ import annotations
+
+import base64
+
+from nano_banana_mcp.images.formats import dimensions
+from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.resizing.resize import PURPOSES
+
+MAX_BYTES = 7_000_000
+"""As base64 that is a third more: the API's other clients stop at 10 MB."""
+
+MAX_PIXELS = PURPOSES["reference"].max_pixels
+
+_LONGEST_SECONDS = 60.0
+
+
+async def comfortable(picture: Picture, *, max_side: int, max_bytes: int = MAX_BYTES) -> Picture:
+    """``picture`` as it is, if it is comfortable, else a smaller one: upright, without what cameras write beside it.
+
+    Args:
+        max_side: The longest side, in pixels.
+
+    Raises:
+        PictureError: it has to be made smaller, and cannot be (see
+            :func:`~nano_banana_mcp.images.resizing.worker.shrink_aside`, which does it in another process).
+    """
+    size = dimensions(picture.data)
+    fits = size is not None and max(size) <= max_side and size[0] * size[1] <= MAX_PIXELS
+    if fits and len(picture.data) <= max_bytes and picture.mime_type in PURPOSES["reference"].kept:
+        return picture
+    from nano_banana_mcp.images.resizing.worker import shrink_aside
+
+    return await shrink_aside(
+        picture, max_side=max_side, max_bytes=max_bytes, purpose="reference", longest_seconds=_LONGEST_SECONDS
+    )
+
+
+def data_uri(picture: Picture) -> str:
+    """The picture as text."""
+    return f"data:{picture.mime_type};base64,{base64.b64encode(picture.data).decode('ascii')}"

@@ -1,0 +1,205 @@
+"""The hosts: where their configuration is, which part of it lists servers, and what an entry looks like there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nano_banana_mcp.install import paths as places
+from nano_banana_mcp.install.paths import Machine
+
+NAME = "nano-banana"
+KEY = "DEFAPI_API_KEY"
+TOKEN = "NANO_BANANA_TOKEN"  # noqa: S105 - the name of a variable
+TOOL_SECONDS = 300
+"""How long a host should wait for a call: a wait lasts 240 s at most."""
+START_SECONDS = 60
+"""How long a host should wait for the start: uvx may have to fetch the package first."""
+
+How = Literal["stored", "reference", "input"]
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """The API key of a local server, or the token for a remote one."""
+
+    variable: str
+    how: How
+    value: str = ""
+
+    def __repr__(self) -> str:
+        return f"Secret({self.variable}, {self.how})"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a host is to start, or to call."""
+
+    command: tuple[str, ...] = ()
+    url: str | None = None
+    secret: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host application."""
+
+    id: str
+    title: str
+    place: Callable[[Machine], Path]
+    form: Literal["json", "toml", "yaml"]
+    table: str
+    """The name in the file's root under which its servers are."""
+    entry: Callable[[Host, str, Server], dict[str, Any]]
+    reference: str | None
+    """How a value names an environment variable, with {} for its name; None: it cannot."""
+    prefers: How
+    """How it best gets a secret that is in the environment now: not as itself where the host can fill it in."""
+    remote: dict[str, str] | None = None
+    """What marks an entry with a URL, and under which name the URL is (an empty value)."""
+    fills_in_itself: bool = False
+    """Whether it fills references in from a file of its own, so that nothing need be asked."""
+    fresh: str = ""
+    """What a new file must hold besides."""
+    after: str = ""
+    """What a person has to do or know then."""
+
+    def said(self, secret: Secret) -> str:
+        """The value that stands for the secret in this host's entry."""
+        if secret.how == "stored":
+            return secret.value
+        if secret.how == "input":
+            return f"${{input:{input_of(secret)['id']}}}"
+        return (self.reference or "").format(secret.variable)
+
+
+def input_of(secret: Secret) -> dict[str, Any]:
+    """What makes VS Code ask for the secret, once, and keep it safely."""
+    name, words = ("defapi-key", "defapi API key") if secret.variable == KEY else ("nano-banana-token", "token")
+    return {"type": "promptString", "id": name, "description": words, "password": True}
+
+
+def _local(host: Host, server: Server) -> dict[str, Any]:
+    program, *arguments = server.command
+    env = {server.secret.variable: host.said(server.secret)} if server.secret else {}
+    return {"command": program, "args": arguments, **({"env": env} if env else {})}
+
+
+def _remote(host: Host, server: Server) -> dict[str, Any]:
+    assert host.remote is not None
+    entry: dict[str, Any] = {key: value or server.url for key, value in host.remote.items()}
+    if server.secret:
+        entry["headers"] = {"Authorization": f"Bearer {host.said(server.secret)}"}
+    return entry
+
+
+def _plain(host: Host, _name: str, server: Server) -> dict[str, Any]:
+    return _remote(host, server) if server.url else _local(host, server)
+
+
+def _typed(host: Host, _name: str, server: Server) -> dict[str, Any]:
+    return _remote(host, server) if server.url else {"type": "stdio", **_local(host, server)}
+
+
+def _in_seconds(host: Host, name: str, server: Server) -> dict[str, Any]:
+    return {**_plain(host, name, server), "timeout": TOOL_SECONDS}
+
+
+def _in_milliseconds(host: Host, name: str, server: Server) -> dict[str, Any]:
+    return {**_plain(host, name, server), "timeout": TOOL_SECONDS * 1000}
+
+
+def _codex(_host: Host, _name: str, server: Server) -> dict[str, Any]:
+    entry: dict[str, Any]
+    secret = server.secret
+    if server.url:
+        entry = {"url": server.url}
+        if secret and secret.how == "reference":
+            entry["bearer_token_env_var"] = secret.variable
+        elif secret:
+            entry["http_headers"] = {"Authorization": f"Bearer {secret.value}"}
+    else:
+        entry = {"command": server.command[0], "args": list(server.command[1:])}
+        if secret and secret.how == "reference":
+            entry["env_vars"] = [secret.variable]
+        elif secret:
+            entry["env"] = {secret.variable: secret.value}
+    return {**entry, "startup_timeout_sec": START_SECONDS, "tool_timeout_sec": TOOL_SECONDS}
+
+
+def _goose(host: Host, name: str, server: Server) -> dict[str, Any]:
+    secret = server.secret
+    entry: dict[str, Any] = {"enabled": True, "type": "stdio", "name": name, "description": "Makes pictures"}
+    if server.url:
+        entry |= {"type": "streamable_http", "uri": server.url}
+        if secret:
+            entry["headers"] = {"Authorization": f"Bearer {host.said(secret)}"}
+    else:
+        entry |= {"cmd": server.command[0], "args": list(server.command[1:])}
+        if secret and secret.how == "stored":
+            entry["envs"] = {secret.variable: secret.value}
+    if secret and secret.how == "reference":
+        entry["env_keys"] = [secret.variable]
+    return {**entry, "timeout": TOOL_SECONDS}
+
+
+def _librechat(host: Host, name: str, server: Server) -> dict[str, Any]:
+    typed = _typed(host, name, server)
+    return {**typed, "timeout": TOOL_SECONDS * 1000, "initTimeout": START_SECONDS * 1000}
+
+
+_RESTART = "Quit it wholly and start it again."
+_SESSION = "Sessions that are started from now on have it; /mcp shows it."
+_HTTP = {"type": "http", "url": ""}
+_URL = {"url": ""}
+
+HOSTS = {
+    host.id: host
+    for host in (
+        Host(
+            "claude-desktop", "Claude Desktop", places.claude_desktop, "json", "mcpServers", _plain, None, "stored",
+            after=_RESTART,
+        ),
+        Host(
+            "claude-code", "Claude Code", places.claude_code, "json", "mcpServers", _typed, "${{{}}}", "reference",
+            remote=_HTTP, after=_SESSION,
+        ),
+        Host(
+            "cursor", "Cursor", places.cursor, "json", "mcpServers", _plain, "${{env:{}}}", "reference",
+            remote=_URL, after="It is under Settings > MCP; switch it on there.",
+        ),
+        Host(
+            "vscode", "VS Code", places.vs_code, "json", "servers", _typed, "${{env:{}}}", "input",
+            remote=_HTTP, after="Start it with “MCP: List Servers”, in the command palette.",
+        ),
+        Host(
+            "windsurf", "Windsurf", places.windsurf, "json", "mcpServers", _plain, "${{env:{}}}", "reference",
+            remote={"serverUrl": ""}, after="Press the refresh button above the list of MCP servers.",
+        ),
+        Host(
+            "codex", "Codex", places.codex, "toml", "mcp_servers", _codex, "{}", "reference",
+            remote=_URL, after=_SESSION,
+        ),
+        Host(
+            "gemini", "Gemini CLI", places.gemini, "json", "mcpServers", _in_milliseconds, "${}", "reference",
+            remote={"httpUrl": ""}, after=_SESSION,
+        ),
+        Host(
+            "goose", "Goose", places.goose, "yaml", "extensions", _goose, "${}", "reference",
+            remote=_URL, after="Sessions that are started from now on have it.",
+        ),
+        Host(
+            "zed", "Zed", places.zed, "json", "context_servers", _in_seconds, None, "stored",
+            remote=_URL, after="It is in the settings of the agent panel.",
+        ),
+        Host(
+            "librechat", "LibreChat", places.librechat, "yaml", "mcpServers", _librechat, "${{{}}}", "reference",
+            remote={"type": "streamable-http", "url": ""}, fills_in_itself=True,
+            fresh="version: 1.2.8\n",  # without one LibreChat ends at its start
+            after="Put the variable into LibreChat's own .env file, and restart its API.",
+        ),
+    )
+}  # fmt: skip
+ALIASES = {"gemini-cli": "gemini"}

@@ -1,0 +1,312 @@
+"""What was paid for, and what became of it: the interface, and the ledger that lives in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.quotas import Check, usage_of
+from nano_banana_mcp.images.image import Picture
+
+MOST_GENERATIONS = 10_000
+MOST_PICTURE_BYTES = 256 * 1024 * 1024
+MOST_LATENCIES = 50
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used. The text says why, and what a person can do; it is safe to show to any caller.
+
+    Attributes:
+        for_operator: The same, and what the database itself says of it: names of hosts, users, databases.
+    """
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.for_operator = f"{message} The database says: {detail}" if detail else message
+
+
+class LedgerBusy(LedgerError):
+    """It cannot be used now, and will be again: another process holds it, or the database is away."""
+
+
+Changed = Callable[[str | None], Awaitable[None]]
+"""Told the intent id of what another process has changed; None where that may be anything."""
+
+
+class Ledger(Protocol):
+    """Keeps generations, and the pictures that have no URL of their own.
+
+    A generation whose end is known never changes again, and one whose task is known never forgets it, whoever
+    saves it and in whatever order.
+
+    Attributes:
+        problem: Why what is kept now would not survive this process, where that is so.
+        shared: Whether processes that know nothing of each other ask for the same tasks, so that :meth:`lease` and
+            :meth:`follow` are of use.
+    """
+
+    problem: str | None
+    shared: bool
+
+    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
+        """Write down an intent before it is sent. Returns it, or its principal's earlier one with the same
+        ``request_id``.
+
+        Args:
+            check: Looks at what is used already, in the same transaction.
+
+        Raises:
+            LimitReached: ``check`` says so; nothing was written.
+            LedgerBusy: it could not be written for a passing reason; nothing should be sent now.
+            LedgerError: it has a ``request_id`` and could not be written; nothing should be sent.
+        """
+
+    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+        """Keep ``generation`` in its present state, and the bytes of its pictures by number."""
+
+    async def forget(self, intent_id: str) -> None:
+        """Drop an intent of which it is proven that nothing was made."""
+
+    async def find(self, handle: str) -> Generation | None:
+        """The generation with this task id or intent id, whosever it is.
+
+        Raises:
+            LedgerBusy: nobody can tell now.
+        """
+
+    async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
+        """The generation that this API was asked for under this name by this principal.
+
+        Raises:
+            LedgerError: nobody can tell.
+        """
+
+    async def find_image(self, url: str, principal: str = "") -> Generation | None:
+        """The principal's generation of a picture at exactly this URL."""
+
+    async def picture(self, intent_id: str, number: int) -> Picture | None:
+        """The bytes of a picture that came without a URL."""
+
+    async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
+        """The principal's newest generations, newest first; only those with this text in their prompt, if it is given
+        (upper and lower case are one for ASCII letters, at least)."""
+
+    async def open_tasks(self, since: float) -> list[Generation]:
+        """Everybody's tasks without a known end that were submitted after ``since`` (Unix time), oldest first."""
+
+    async def latencies(self, model: str, api: str | None) -> list[float]:
+        """Seconds from submit to success of this model's latest generations by this API."""
+
+    async def lease(self, intent_id: str) -> bool:
+        """Whether this process is the one that asks the API about an open task now. It stays so until
+        :meth:`release`, the task's end, or this process's."""
+
+    async def release(self, intent_id: str) -> None:
+        """Let another process ask about it."""
+
+    async def follow(self, changed: Changed) -> None:
+        """Tell, for as long as this runs, what other processes change. Returns at once where that cannot be."""
+
+    async def probe(self) -> str | None:
+        """Look whether what is kept now would survive this process. Returns :attr:`problem`."""
+
+    async def tidy(self) -> None:
+        """Forget what the settings no longer want to be kept."""
+
+    async def aclose(self) -> None:
+        """Let go of what is open."""
+
+
+class OwnLedger:
+    """What a ledger that is not shared has to say about other processes."""
+
+    shared = False
+
+    async def lease(self, intent_id: str) -> bool:
+        """See :class:`Ledger`."""
+        return True
+
+    async def release(self, intent_id: str) -> None:
+        """See :class:`Ledger`."""
+
+    async def follow(self, changed: Changed) -> None:
+        """See :class:`Ledger`."""
+
+
+class MemoryLedger(OwnLedger):
+    """A ledger that lives as long as the process. Bounded: finished generations go first, oldest first.
+
+    Args:
+        keeps_open: Whether those without a known end never go.
+    """
+
+    def __init__(self, *, keeps_open: bool = True) -> None:
+        self.problem: str | None = None
+        self._keeps_open = keeps_open
+        self._generations: OrderedDict[str, Generation] = OrderedDict()
+        self._by_task: dict[str, str] = {}
+        self._by_request: dict[tuple[str, str | None, str], str] = {}
+        self._by_url: dict[tuple[str, str], str] = {}
+        self._pictures: OrderedDict[tuple[str, int], Picture] = OrderedDict()
+        self._picture_bytes = 0
+
+    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
+        """See :class:`Ledger`."""
+        earlier = self._by_request.get((intent.request_id or "", intent.api, intent.principal))
+        if earlier is not None:
+            return self._generations[earlier]
+        if check is not None:
+            others = [known for known in self._generations.values() if known.intent_id != intent.intent_id]
+            check(
+                lambda principal: usage_of(
+                    (known for known in others if principal in (None, known.principal)), intent.created_at
+                )
+            )
+        await self.save(intent)
+        return intent
+
+    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+        """See :class:`Ledger`."""
+        known = self._generations.get(generation.intent_id)
+        if known is not None and (known.finished or (known.task_id and not generation.task_id)):
+            return
+        self._generations[generation.intent_id] = generation
+        if generation.task_id is not None:
+            self._by_task[generation.task_id] = generation.intent_id
+        if generation.request_id is not None:
+            self._by_request[generation.request_id, generation.api, generation.principal] = generation.intent_id
+        for image in generation.images:
+            if image.url is not None:
+                self._by_url[image.url, generation.principal] = generation.intent_id
+        for number, picture in (pictures or {}).items():
+            self._forget_picture((generation.intent_id, number))
+            self._pictures[generation.intent_id, number] = picture
+            self._picture_bytes += len(picture.data)
+        self._prune()
+
+    async def forget(self, intent_id: str) -> None:
+        """See :class:`Ledger`."""
+        known = self._generations.get(intent_id)
+        if known is not None and known.task_id is None:
+            self._drop(intent_id)
+
+    async def find(self, handle: str) -> Generation | None:
+        """See :class:`Ledger`."""
+        return self._generations.get(self._by_task.get(handle, handle))
+
+    async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
+        """See :class:`Ledger`."""
+        return self._generations.get(self._by_request.get((request_id, api, principal), ""))
+
+    async def find_image(self, url: str, principal: str = "") -> Generation | None:
+        """See :class:`Ledger`."""
+        return self._generations.get(self._by_url.get((url, principal), ""))
+
+    async def picture(self, intent_id: str, number: int) -> Picture | None:
+        """See :class:`Ledger`."""
+        return self._pictures.get((intent_id, number))
+
+    async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
+        """See :class:`Ledger`."""
+        newest_first = (known for known in reversed(self._generations.values()) if known.principal == principal)
+        return list(itertools.islice((known for known in newest_first if mentions(known, search)), limit))
+
+    async def open_tasks(self, since: float) -> list[Generation]:
+        """See :class:`Ledger`."""
+        return [known for known in self._generations.values() if is_open(known, since)]
+
+    async def latencies(self, model: str, api: str | None) -> list[float]:
+        """See :class:`Ledger`."""
+        alike = [known for known in reversed(self._generations.values()) if (known.model, known.api) == (model, api)]
+        own = [latency(known) for known in alike]
+        return [seconds for seconds in own if seconds is not None][:MOST_LATENCIES]
+
+    async def probe(self) -> str | None:
+        """See :class:`Ledger`."""
+        return self.problem
+
+    async def tidy(self) -> None:
+        """See :class:`Ledger`."""
+
+    async def aclose(self) -> None:
+        """See :class:`Ledger`."""
+
+    def everything(self) -> list[Generation]:
+        """All generations, oldest first."""
+        return list(self._generations.values())
+
+    def forget_finished(self, intent_ids: Iterable[str]) -> None:
+        """Drop those of these that have ended."""
+        for intent_id in intent_ids:
+            known = self._generations.get(intent_id)
+            if known is not None and known.finished:
+                self._drop(intent_id)
+
+    def _prune(self) -> None:
+        while self._picture_bytes > MOST_PICTURE_BYTES and len(self._pictures) > 1:
+            self._forget_picture(next(iter(self._pictures)))
+        surplus = len(self._generations) - MOST_GENERATIONS
+        if surplus > 0:
+            kept = self._generations.values()
+            may_go = [known.intent_id for known in kept if known.finished or not self._keeps_open]
+            for intent_id in may_go[:surplus]:
+                self._drop(intent_id)
+
+    def _drop(self, intent_id: str) -> None:
+        known = self._generations.pop(intent_id)
+        self._by_task.pop(known.task_id or "", None)
+        self._by_request.pop((known.request_id or "", known.api, known.principal), None)
+        for number, image in enumerate(known.images):
+            self._forget_picture((intent_id, number))
+            self._by_url.pop((image.url or "", known.principal), None)
+
+    def _forget_picture(self, place: tuple[str, int]) -> None:
+        picture = self._pictures.pop(place, None)
+        if picture is not None:
+            self._picture_bytes -= len(picture.data)
+
+
+def latency(generation: Generation) -> float | None:
+    """Seconds from submit to success, or None where the end was not seen near the moment it came.
+
+    The end lies between the last look that found the task open and the one that found it finished: the middle
+    of the two is taken, if they are no further apart than half of the whole time.
+    """
+    submitted, opened, finished = generation.submitted_at, generation.open_at, generation.finished_at
+    if generation.status is not Status.SUCCESS or submitted is None or opened is None or finished is None:
+        return None
+    between = finished - opened
+    seconds = finished - submitted - between / 2
+    return seconds if 0 <= between <= max(2.0, seconds / 2) and seconds > 0 else None
+
+
+def is_open(known: Generation, since: float) -> bool:
+    """Whether it is a task without a known end that was submitted after ``since``."""
+    return not known.finished and known.task_id is not None and (known.submitted_at or 0.0) > since
+
+
+def mentions(known: Generation, search: str | None) -> bool:
+    """Whether its prompt has this text in it; any has None."""
+    return search is None or search.lower() in (known.prompt or "").lower()
+
+
+def met_elsewhere(known: Generation, met: Generation) -> Generation:
+    """``known``, brought up to date by what somebody learned who only met its task."""
+    return replace(
+        known,
+        status=met.status,
+        images=met.images,
+        credits_consumed=met.credits_consumed,
+        message=met.message,
+        open_at=met.open_at,
+        finished_at=met.finished_at,
+    )
+
+
+def without_look(generation: Generation) -> Generation:
+    """``generation`` without the time of the last look, which alone is not worth a write."""
+    return replace(generation, open_at=None)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+
+from nano_banana_mcp.tracking import schedule
+from tests.support import axe, chromium, npm
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    try:
+        path = chromium.obtain()
+    except chromium.NoChromiumError as reason:
+        pytest.skip(f"THE VIEWS WERE NOT TESTED (they need Chromium): {reason}")
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
+        yield started
+        await started.close()
+
+
+@pytest.fixture(scope="session")
+def audit_source() -> str:
+    try:
+        return axe.obtain()
+    except npm.NotToBeHadError as reason:
+        pytest.skip(f"THE VIEWS' ACCESSIBILITY WAS NOT AUDITED (it needs axe-core, by npm): {reason}")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server in this process asks at once; what is tested here is what a person sees."""
+    monkeypatch.setattr(schedule, "FIRST_QUERY_SECONDS", 0.0)
+    monkeypatch.setattr(schedule, "SHORTEST_INTERVAL_SECONDS", 0.05)

@@ -1,0 +1,75 @@
+"""The page as a file, and as a resource of the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.shared.exceptions import MCPError
+from mcp.types import TextResourceContents
+
+from nano_banana_mcp.views import page as page_of
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_tools.apps import GALLERY_URI, PICTURE_URI
+from tests.integration.http.test_isolation import shared
+from tests.support.clients import client_at
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize("name", ["picture", "gallery"])
+def test_the_page_is_small_and_whole(name: Any) -> None:
+    page = page_of(name).encode()
+    assert len(page) < 40_000
+    for outside in (b"http://", b"https://", b"@import", b"url(", b"eval(", b"innerHTML", b"<!-- shared"):
+        assert outside not in page
+
+
+@pytest.mark.parametrize(("uri", "name"), [(PICTURE_URI, "picture"), (GALLERY_URI, "gallery")])
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, name: Any) -> None:
+    async with client_at(NOWHERE, mode=mode) as client:
+        [contents] = (await client.read_resource(uri)).contents
+    assert isinstance(contents, TextResourceContents)
+    assert contents.text == page_of(name)
+    assert contents.mime_type == "text/html;profile=mcp-app"
+    assert contents.meta is not None
+    assert contents.meta["ui"]["prefersBorder"] is False
+    assert not {"csp", "domain"} & set(contents.meta["ui"]), "the strictest policy is enough"
+
+
+async def test_it_is_everybodys_where_callers_are_asked_who_they_are(tmp_path: Path) -> None:
+    async with shared(tmp_path, SandboxConfig(seconds=3600)) as server:
+        for name in ("alice", "bob"):
+            async with server.caller(name) as caller:
+                [contents] = (await caller.read_resource(PICTURE_URI)).contents
+                assert isinstance(contents, TextResourceContents)
+                assert contents.text == page_of("picture")
+
+
+async def test_another_page_is_missing() -> None:
+    async with client_at(NOWHERE) as client:
+        with pytest.raises(MCPError) as missing:
+            await client.read_resource("ui://nano-banana/other.html")
+    assert missing.value.error.code == -32602
+
+
+async def test_attach_menus_are_spared_the_page() -> None:
+    async with client_at(NOWHERE) as client:
+        assert not [one.uri for one in (await client.list_resources()).resources if one.uri.startswith("ui:")]
+
+
+async def test_the_tools_that_bring_a_picture_show_it_and_the_page_has_a_tool_of_its_own() -> None:
+    async with client_at(NOWHERE) as client:
+        ui = {tool.name: (tool.meta or {}).get("ui") for tool in (await client.list_tools()).tools}
+        extensions = client.server_capabilities.extensions or {}
+    assert ui == {
+        "generate_image": {"resourceUri": PICTURE_URI},
+        "wait_for_image": {"resourceUri": PICTURE_URI},
+        "get_task": None,
+        "view_image": None,
+        "browse_images": {"resourceUri": GALLERY_URI},
+        "read_picture": {"visibility": ["app"]},
+    }
+    assert "io.modelcontextprotocol/ui" in extensions

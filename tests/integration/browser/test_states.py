@@ -1,0 +1,116 @@
+"""Each state of the picture's view in a real browser: what a person reads, and that everybody can."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser
+
+from tests.integration.browser.host import NARROW, SCREENSHOTS, USUAL, WIDE, Host
+from tests.integration.browser.states import PROMPT, STATES, State, first_paint, in_state
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# As a warm, low-contrast host sends them.
+HOST_LOOK = {
+    "--color-background-primary": "light-dark(#ffffff, #30302e)",
+    "--color-background-secondary": "light-dark(#f5f4ed, #262624)",
+    "--color-text-primary": "light-dark(#141413, #faf9f5)",
+    "--color-text-secondary": "light-dark(#3d3d3a, #c2c0b6)",
+    "--color-border-primary": "light-dark(#1f1e1d66, #dedcd166)",
+    "--color-border-tertiary": "light-dark(#1f1e1d26, #dedcd126)",
+    "--color-ring-primary": "light-dark(#141413b3, #faf9f5b3)",
+    "--font-sans": "Georgia, serif",
+    "--border-radius-md": "8px",
+    "--border-radius-lg": "10px",
+}
+
+
+async def violations(host: Host) -> list[str]:
+    await host.still()
+    found: list[dict[str, Any]] = await host.frame.evaluate("axe.run().then(results => results.violations)")
+    return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+async def test_a_state_says_what_it_is_without_a_complaint_of_the_browser(state: State, browser: Browser) -> None:
+    """Screenshots of each are kept for a person to look at."""
+    async with in_state(state, browser) as host:
+        shown = await host.find("main").inner_text()
+        for words in state.says:
+            assert words in shown
+        await host.picture_of(f"{state}-light")
+        await host.tell("ui/notifications/host-context-changed", {"theme": "dark"})
+        await host.picture_of(f"{state}-dark")
+        for width, name in ((NARROW, "narrow"), (WIDE, "wide")):
+            await host.resize(width)
+            await host.picture_of(f"{state}-{name}")
+            assert await host.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
+        assert await host.complaints() == []
+    assert (SCREENSHOTS / f"{state}-light.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+async def test_a_state_is_accessible_in_light_as_in_dark_and_narrow(
+    state: State, browser: Browser, audit_source: str
+) -> None:
+    async with in_state(state, browser) as host:
+        await host.frame.evaluate(audit_source)
+        found = {}
+        for theme, width in (("light", USUAL), ("dark", NARROW)):
+            await host.tell("ui/notifications/host-context-changed", {"theme": theme})
+            await host.resize(width)
+            found[theme] = await violations(host)
+    assert found == {where: [] for where in found}
+
+
+async def test_it_takes_on_the_look_of_its_host_and_stays_accessible(browser: Browser, audit_source: str) -> None:
+    for state in (state for state in STATES if state.name in ("edit", "text-only")):
+        async with in_state(state, browser) as host:
+            await host.tell("ui/notifications/host-context-changed", {"styles": {"variables": HOST_LOOK}})
+            await host.frame.evaluate(audit_source)
+            for theme in ("light", "dark"):
+                await host.tell("ui/notifications/host-context-changed", {"theme": theme})
+                await host.picture_of(f"{state}-host-{theme}")
+                assert await violations(host) == []
+
+
+async def test_the_audit_finds_what_is_wrong(browser: Browser, audit_source: str) -> None:
+    async with in_state(STATES[2], browser) as host:
+        await host.frame.evaluate(audit_source)
+        await host.find("#large").evaluate("image => image.removeAttribute('alt')")
+        assert any(one.startswith("image-alt") for one in await violations(host))
+
+
+async def test_the_alternative_text_is_the_prompt(browser: Browser) -> None:
+    async with in_state(STATES[2], browser) as host:
+        assert await host.find("#large").get_attribute("alt") == PROMPT
+
+
+async def test_text_of_others_is_shown_as_text(browser: Browser) -> None:
+    attack = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>bold</b>"
+    state = State("attack", (), prompt=attack)
+    failed = State("attack", (), "sandbox:result=failed sandbox:reason=<img_src=x_onerror=window.hurt=1>")
+    for one, words in ((state, attack), (failed, "<img src=x onerror=window.hurt=1>")):
+        async with in_state(one, browser) as host:
+            assert words in await host.find("main").inner_text()
+            assert await host.frame.evaluate("window.hurt") is None
+            assert await host.find("main b, main script, main img:not([id])").count() == 0
+            assert await host.complaints() == []
+
+
+async def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
+    moving = "document.getAnimations().length"
+    async with in_state(STATES[0], browser) as host:
+        assert await host.frame.evaluate(moving) > 0
+    async with in_state(STATES[0], browser, reduced_motion="reduce") as host:
+        assert await host.frame.evaluate(moving) == 0
+        await host.picture_of("waiting-without-motion")
+
+
+async def test_the_first_paint_comes_at_once(browser: Browser) -> None:
+    """The best of several: what else the machine does is not the page's fault."""
+    times = [await first_paint(browser) for _ in range(5)]
+    print(f"\nfirst contentful paint of the view: {', '.join(f'{one:.0f}' for one in sorted(times))} ms (target < 200)")
+    assert min(times) < 200

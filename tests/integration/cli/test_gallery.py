@@ -1,0 +1,394 @@
+"""`gallery` as a process: who is let in, what is told, saved and deleted; on both kinds of ledger."""
+
+from __future__ import annotations
+
+import io
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import pytest
+from PIL import Image
+
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.integration.cli.test_cli import run
+from tests.support.clients import KEY, child, client_at, facts
+from tests.support.gallery import NOW, Opened, drawn, gallery
+
+
+def png(side: int = 900) -> Picture:
+    file = io.BytesIO()
+    Image.effect_noise((side, side), 60).save(file, "PNG")
+    return Picture(file.getvalue(), "image/png")
+
+
+BYTES = png()
+KEPT = drawn("a cat on a roof, 등대", 60, url=None)
+GONE = drawn("a dog", 50, count=3)
+FAILED = drawn("a castle", 40, status=Status.FAILED, images=(), message="<b>refused</b>", credits_consumed="0.1")
+PLAYED = drawn("sand", 30, api="sandbox", model="other")
+WAITING = drawn("a slow one", 20, status=Status.IN_PROGRESS, images=(), finished_at=None, credits_consumed=None)
+LOST = Generation("in-lost", prompt="a lost one", model="google/gempix2", api="https://api.invalid", created_at=NOW)
+ALL = [LOST, WAITING, PLAYED, FAILED, GONE, KEPT]
+"""Newest first."""
+
+
+@pytest.fixture(params=["disk", "PostgreSQL"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    if request.param == "PostgreSQL":
+        where["NANO_BANANA_LEDGER_URL"] = request.getfixturevalue("database")
+    ledger = open_database(Settings(**where))
+    ledger.save(KEPT, {0: BYTES})
+    for known in (GONE, FAILED, PLAYED, WAITING):
+        ledger.save(known)
+    ledger.begin(LOST)
+    ledger.close()
+    return where
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> dict[str, Any]:
+    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    ledger = open_database(Settings(**where))
+    ledger.save(KEPT, {0: BYTES})
+    ledger.close()
+    return where
+
+
+@pytest.fixture
+def shown(settings: dict[str, Any]) -> Iterator[Opened]:
+    with gallery(settings) as opened:
+        yield opened
+
+
+@contextmanager
+def browser(opened: Opened) -> Iterator[httpx.Client]:
+    """One that was given the address, and has the cookie."""
+    with httpx.Client(base_url=opened.root, trust_env=False, timeout=30) as client:
+        assert client.get(opened.url).status_code == 200
+        yield client
+
+
+def prompts(client: httpx.Client, **filters: Any) -> list[str]:
+    return [each["prompt"] for each in client.get("/generations", params=filters).json()["generations"]]
+
+
+def in_ledger(settings: dict[str, Any]) -> set[str]:
+    ledger = open_database(Settings(**settings))
+    found = {known.intent_id for known in ledger.history()}
+    ledger.close()
+    return found
+
+
+def delete(client: httpx.Client, known: Generation, **more: Any) -> httpx.Response:
+    return client.delete(
+        f"/generations/{known.intent_id}", headers={"Origin": str(client.base_url).rstrip("/")}, **more
+    )
+
+
+# ---- who is let in
+
+
+def test_without_the_token_nothing_is_told(on_disk: dict[str, Any]) -> None:
+    with gallery(on_disk) as opened:
+        for path in ("/", "/?token=", "/?token=wrong", "/generations", f"/pictures/{KEPT.intent_id}/0", "/other"):
+            refused = httpx.get(f"{opened.root}{path}", trust_env=False)
+            assert refused.status_code == 403
+            assert "set-cookie" not in refused.headers
+            assert "cat" not in refused.text
+
+
+def test_the_token_is_good_for_the_page_alone_and_brings_a_cookie_that_is_another(on_disk: dict[str, Any]) -> None:
+    with gallery(on_disk) as opened:
+        token = opened.url.partition("?")[2]
+        for path in ("/generations", f"/pictures/{KEPT.intent_id}/0"):
+            assert httpx.get(f"{opened.root}{path}?{token}", trust_env=False).status_code == 403
+        page = httpx.get(opened.url, trust_env=False)
+        assert page.status_code == 200
+        name, _, rest = page.headers["set-cookie"].partition("=")
+        assert name.endswith(opened.root.rpartition(":")[2])
+        assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(rest.split("; "))
+        assert token.partition("=")[2] not in rest
+        assert len(token) > 40
+        with browser(opened) as client:
+            assert client.get("/").status_code == 200
+            assert prompts(client) == [KEPT.prompt]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1"},
+        {"Host": "127.0.0.1.evil.example:80"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=str,
+)
+def test_another_name_and_another_page_are_refused_even_with_the_cookie(
+    headers: dict[str, Any], on_disk: dict[str, Any]
+) -> None:
+    with gallery(on_disk) as opened, browser(opened) as client:
+        for path in ("/", "/generations", f"/pictures/{KEPT.intent_id}/0"):
+            assert client.get(path, headers=headers).status_code == 403
+        if "Sec-Fetch-Site" not in headers:
+            assert client.get(opened.url, headers=headers).status_code == 403
+        assert client.delete(f"/generations/{KEPT.intent_id}", headers=headers).status_code == 403
+        assert client.delete(f"/generations/{KEPT.intent_id}").status_code == 403, "without an origin"
+        assert prompts(client) == [KEPT.prompt]
+
+
+def test_what_there_is_not_is_not_found(on_disk: dict[str, Any]) -> None:
+    with gallery(on_disk) as opened, browser(opened) as client:
+        for path in (
+            "/other",
+            "/pictures/in-none/0",
+            f"/pictures/{KEPT.intent_id}/7",
+            f"/pictures/{KEPT.intent_id}/-1",
+        ):
+            assert client.get(path).status_code == 404
+        assert client.get("/generations?offset=x").status_code == 400
+        assert client.get("/generations?status=x").status_code == 400
+        assert client.post("/generations", headers={"Origin": opened.root}).status_code == 405
+
+
+def test_every_answer_is_kept_from_other_pages(on_disk: dict[str, Any]) -> None:
+    with gallery(on_disk) as opened, browser(opened) as client:
+        for path in ("/", "/generations", f"/pictures/{KEPT.intent_id}/0", "/other"):
+            headers = client.get(path).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["cross-origin-resource-policy"] == "same-origin"
+            assert headers["referrer-policy"] == "no-referrer"
+            assert "default-src 'none'" in headers["content-security-policy"]
+            assert "unsafe" not in headers["content-security-policy"]
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert client.get("/").headers["cache-control"] == "no-store"
+
+
+def test_it_listens_on_this_machine_alone(on_disk: dict[str, Any]) -> None:
+    with gallery(on_disk) as opened:
+        port = int(opened.root.rpartition(":")[2])
+        assert opened.root == f"http://127.0.0.1:{port}"
+        with socket.create_server(("127.0.0.2", port)):
+            pass  # which would be taken if it listened on every address
+
+
+# ---- what is shown
+
+
+def test_it_shows_everything_newest_first_with_exact_sums(shown: Opened) -> None:
+    with browser(shown) as client:
+        page = client.get("/generations").json()
+    assert [each["prompt"] for each in page["generations"]] == [known.prompt for known in ALL]
+    assert page["number"] == len(ALL)
+    assert Decimal(page["credits"]) == Decimal("1.1"), "the sandbox costs nothing"
+    assert page["models"] == ["google/gempix2", "other"]
+    kept = page["generations"][-1]
+    assert (kept["task_id"], kept["status"], kept["pictures"]) == (KEPT.task_id, "success", 1)
+    assert (kept["credits"], kept["created_at"], kept["seconds"]) == ("0.500000", KEPT.created_at, 30)
+
+
+def test_the_filters_can_be_combined(shown: Opened) -> None:
+    with browser(shown) as client:
+        assert prompts(client, search="등대") == [KEPT.prompt]
+        assert prompts(client, search="A CAT", status="success") == [KEPT.prompt]
+        assert prompts(client, search="a ca", status="failed") == [FAILED.prompt]
+        assert prompts(client, model="other") == [PLAYED.prompt]
+        assert prompts(client, status="unknown") == [LOST.prompt]
+        assert prompts(client, search="%") == []
+        found = client.get("/generations", params={"search": "a ca"}).json()
+        assert (found["number"], Decimal(found["credits"])) == (2, Decimal("0.6"))
+
+
+def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, Any]) -> None:
+    ledger = open_database(Settings(**on_disk))
+    for number in range(130):
+        ledger.begin(Generation(f"in-{number:03}", prompt=f"{number}", created_at=1.0))  # all at the same moment
+    ledger.close()
+    with gallery(on_disk) as opened, browser(opened) as client:
+        told: list[str] = []
+        while page := prompts(client, offset=len(told)):
+            assert len(page) <= 50
+            told += page
+    assert sorted(told) == sorted([str(number) for number in range(130)] + [str(KEPT.prompt)])
+
+
+def test_a_picture_is_shown_small_and_saved_whole_under_a_telling_name(shown: Opened) -> None:
+    with browser(shown) as client:
+        path = f"/pictures/{KEPT.intent_id}/0"
+        assert client.get(path).content == BYTES.data
+        small = client.get(f"{path}?small")
+        assert len(small.content) <= 80_000
+        assert max(Image.open(io.BytesIO(small.content)).size) <= 512
+        saved = client.get(f"{path}?save")
+        assert saved.content == BYTES.data
+        assert saved.headers["content-type"] == "image/png"
+        assert saved.headers["content-disposition"].startswith("attachment; ")
+        assert f"a-cat-on-a-roof-등대_{KEPT.task_id}_0.png" in unquote(saved.headers["content-disposition"])
+
+
+def test_a_picture_whose_url_is_dead_is_told_in_words(shown: Opened) -> None:
+    with browser(shown) as client:
+        for known, words in ((GONE, "pictures.invalid"), (PLAYED, "sandbox that has ended")):
+            refused = client.get(f"/pictures/{known.intent_id}/0?small")
+            assert refused.status_code == 502
+            assert words in refused.json()["message"]
+
+
+def test_a_saved_picture_is_shown_though_its_url_is_dead(on_disk: dict[str, Any], tmp_path: Path) -> None:
+    from nano_banana_mcp.images.saving.output_folder import PictureFolder
+    from nano_banana_mcp.media.export import facts_of
+
+    ledger = open_database(Settings(**on_disk))
+    ledger.save(GONE)
+    ledger.close()
+    folder = PictureFolder(tmp_path / "saved")
+    folder.make()
+    path = folder.save(BYTES, facts_of(GONE, 0))
+    with gallery({**on_disk, "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "saved")}) as opened, browser(opened) as client:
+        assert client.get(f"/pictures/{GONE.intent_id}/0").content == path.read_bytes()
+        assert delete(client, GONE).status_code == 204
+    assert path.exists(), "what was saved is the person's own"
+
+
+async def test_a_fetched_picture_is_shown_and_its_copy_goes_with_its_entry(tmp_path: Path) -> None:
+    from anyio.to_thread import run_sync as in_thread
+
+    state = tmp_path / "state"
+    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(state), "DEFAPI_API_KEY": KEY}
+
+    def look(url: str, known: Generation) -> tuple[bytes, int, list[Path]]:
+        with gallery({**where, "DEFAPI_BASE_URL": url}) as opened, browser(opened) as client:
+            found = client.get(f"/pictures/{known.intent_id}/0").content
+            assert list((state / "cache" / "pictures").iterdir())
+            return found, delete(client, known).status_code, list((state / "cache").glob("*/*"))
+
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, state_dir=state) as client:
+        made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))
+        ledger = open_database(Settings(**where))
+        known = ledger.find(made["task_id"])
+        ledger.close()
+        assert known is not None
+        found, status, left = await in_thread(look, sandbox.url, known)
+        assert sandbox.stats.submits == 1
+    assert found.startswith(b"\x89PNG")
+    assert status == 204
+    assert left == []
+
+
+# ---- deleting
+
+
+def test_what_is_deleted_is_gone_with_the_picture_that_was_kept(settings: dict[str, Any], shown: Opened) -> None:
+    with browser(shown) as client:
+        assert delete(client, KEPT).status_code == 204
+        assert delete(client, KEPT).status_code == 404
+        assert client.get(f"/pictures/{KEPT.intent_id}/0").status_code == 404
+        assert KEPT.prompt not in prompts(client)
+    assert in_ledger(settings) == {known.intent_id for known in ALL} - {KEPT.intent_id}
+    ledger = open_database(Settings(**settings))
+    assert ledger.picture(KEPT.intent_id, 0) is None
+    ledger.close()
+
+
+@pytest.mark.parametrize("known", [LOST, WAITING], ids=["of unknown outcome", "not finished"])
+def test_what_may_still_come_is_deleted_only_where_it_is_said_twice(
+    known: Generation, settings: dict[str, Any], shown: Opened
+) -> None:
+    with browser(shown) as client:
+        refused = delete(client, known)
+        assert refused.status_code == 409
+        assert "not known" in refused.json()["message"]
+        assert known.intent_id in in_ledger(settings)
+        assert delete(client, known, params={"unfinished": "yes"}).status_code == 204
+    assert known.intent_id not in in_ledger(settings)
+
+
+def test_a_task_id_deletes_nothing(settings: dict[str, Any], shown: Opened) -> None:
+    """It may stand for two entries; the page names the entry."""
+    with browser(shown) as client:
+        gone = client.delete(f"/generations/{KEPT.task_id}", headers={"Origin": shown.root})
+        assert gone.status_code == 404
+    assert KEPT.intent_id in in_ledger(settings)
+
+
+# ---- the process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a signal is something else")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_peace(number: signal.Signals, on_disk: dict[str, Any]) -> None:
+    with gallery(on_disk) as opened, browser(opened):
+        opened.process.send_signal(number)
+        _, stderr = opened.process.communicate(timeout=20)
+        assert opened.process.returncode == 0
+        assert stderr == ""
+
+
+def test_it_needs_no_key_and_sends_nothing_to_the_api(on_disk: dict[str, Any]) -> None:
+    with gallery({**on_disk, "DEFAPI_BASE_URL": "http://127.0.0.1:9"}) as opened, browser(opened) as client:
+        assert prompts(client) == [KEPT.prompt]
+
+
+def test_a_port_that_is_taken_and_a_spoiled_ledger_are_told_in_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run("gallery", "--no-browser", "--port", port, NANO_BANANA_STATE_DIR=str(tmp_path))
+        assert ended.returncode == 1
+        assert port in ended.stderr
+        assert "Traceback" not in ended.stderr
+    (tmp_path / "ledger.sqlite3").write_bytes(b"garbage " * 1_000)
+    ended = run("gallery", "--no-browser", NANO_BANANA_STATE_DIR=str(tmp_path))
+    assert ended.returncode == 1
+    assert "not a database" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict[str, Any], tmp_path: Path) -> None:
+    opener, told = tmp_path / "opener", tmp_path / "told"
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n')
+    opener.chmod(0o755)
+
+    parameters = child("gallery", **on_disk, BROWSER=f"{opener} %s")
+    with subprocess.Popen(
+        [parameters.command, *parameters.args], env=parameters.env, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("Your pictures: ").strip()
+        try:
+            # The page is asked for until the opener, another process, has written the address down.
+            while not told.exists():
+                httpx.get(url, trust_env=False)
+            assert told.read_text() == url
+        finally:
+            process.kill()
+
+
+def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk: dict[str, Any]) -> None:
+    known = drawn("\u202e \0 \"'<script>\r\nSet-Cookie: a=b;", url=None)
+    ledger = open_database(Settings(**on_disk))
+    ledger.save(known, {0: BYTES})
+    ledger.close()
+    with gallery(on_disk) as opened, browser(opened) as client:
+        assert known.prompt in prompts(client)
+        saved = client.get(f"/pictures/{known.intent_id}/0?save")
+        assert saved.content == BYTES.data
+        assert "set-cookie" not in saved.headers

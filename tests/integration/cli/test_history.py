@@ -1,0 +1,210 @@
+"""`history`: the table, the filters, the totals, and settling."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
+
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.commands.history import parse_since, totals
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from nano_banana_mcp.ledger.sqlite import FILE_NAME
+from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.integration.cli.test_cli import run
+from tests.support.clients import KEY, facts
+from tests.support.postgres import PASSWORD
+
+DAY = 86_400.0
+NOW = 1_790_000_000.0
+
+
+def made(prompt: str, age: float, *, model: str = "m", spent: str = "0.500000", api: str = "a") -> Generation:
+    begun = NOW - age
+    known = Generation(new_intent_id(), prompt=prompt, model=model, api=api, created_at=begun)
+    done = replace(
+        known.accepted(f"ta-{prompt.split(maxsplit=1)[0]}", begun), status=Status.SUCCESS, finished_at=begun + 30
+    )
+    return replace(done, credits_consumed=spent, images=(GeneratedImage(f"https://e.org/{prompt[0]}", "image/png"),))
+
+
+State = dict[str, Any]
+"""The settings that name a ledger."""
+
+
+@pytest.fixture(params=["disk", "PostgreSQL"])
+def nothing_yet(request: pytest.FixtureRequest, tmp_path: Path) -> State:
+    if request.param == "disk":
+        return {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    return {"NANO_BANANA_LEDGER_URL": request.getfixturevalue("database")}
+
+
+@pytest.fixture
+def state(nothing_yet: State) -> State:
+    ledger = open_database(Settings(**nothing_yet))
+    ledger.save(made("cat on a roof", 3 * DAY))
+    ledger.save(made("dog 100% wet", 2 * DAY, spent="1.25"))
+    ledger.save(made("등대 lighthouse", 2 * DAY + 60, model="other"))
+    ledger.save(made("sand castle", 1 * DAY, api="sandbox"))
+    ledger.begin(Generation("in-unknown", prompt="lost one", model="m", api="a", created_at=NOW))
+    ledger.close()
+    return nothing_yet
+
+
+def history(state: State, *arguments: str) -> str:
+    ended = run("history", *arguments, settings=state)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def prompts(state: State, *arguments: str) -> list[str]:
+    return [each["prompt"] for each in json.loads(history(state, "--json", *arguments))["generations"]]
+
+
+def test_the_table_shows_state_credits_age_and_prompt_newest_first(state: State) -> None:
+    shown = history(state)
+    rows = [line for line in shown.splitlines() if "ta-" in line or "in-unknown" in line]
+    assert [row.split()[1] for row in rows] == ["unknown", "success", "success", "success", "success"]
+    assert "등대 lighthouse" in shown
+    assert "(sandbox) sand castle" in shown
+    assert "1.25" in rows[2]
+
+
+def test_the_filters_can_be_combined(state: State) -> None:
+    assert prompts(state) == ["lost one", "sand castle", "dog 100% wet", "등대 lighthouse", "cat on a roof"]
+    assert prompts(state, "--status", "unknown") == ["lost one"]
+    assert prompts(state, "--model", "other") == ["등대 lighthouse"]
+    assert prompts(state, "--search", "등대") == ["등대 lighthouse"]
+    assert prompts(state, "--search", "100%") == ["dog 100% wet"]
+    assert prompts(state, "--search", "%") == ["dog 100% wet"]
+    assert prompts(state, "--search", "ROOF", "--model", "m", "--status", "success") == ["cat on a roof"]
+    assert prompts(state, "--limit", "2") == ["lost one", "sand castle"]
+    assert prompts(state, "--since", "2100-01-01") == []
+
+
+def test_as_json_it_loses_no_letter_to_a_code_page(state: State) -> None:
+    assert "등대 lighthouse" in prompts({**state, "PYTHONIOENCODING": "cp1252"})
+
+
+def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: State) -> None:
+    sums = json.loads(history(state, "--json", "--limit", "1"))["totals"]
+    assert {(each["model"], each["sandbox"], each["credits"]) for each in sums} == {
+        ("m", False, "0"),
+        ("m", True, "0.500000"),
+        ("m", False, "1.25"),
+        ("other", False, "0.500000"),
+        ("m", False, "0.500000"),
+    }
+    assert "Paid in all: 2.25 credits." in history(state)
+
+
+def test_where_callers_are_known_it_tells_whose_each_is_and_what_each_has_paid(nothing_yet: State) -> None:
+    ledger = open_database(Settings(**nothing_yet))
+    for principal, prompt, spent in (("alice", "cat", "1.5"), ("bob", "dog", "0.25"), ("alice", "owl", "0.5")):
+        ledger.save(replace(made(prompt, DAY, spent=spent), principal=principal))
+    ledger.save(replace(made("sand", DAY, api="sandbox"), principal="bob"))
+    ledger.save(made("own", DAY, spent="0.1"))
+    ledger.close()
+    rows = history(nothing_yet).splitlines()
+    assert "principal" in rows[0]
+    assert [row.split()[4:] for row in rows if "ta-dog" in row] == [["bob", "dog"]]
+    assert [row.split()[4:] for row in rows if "ta-own" in row] == [["-", "own"]]
+    paid = rows.index(next(row for row in rows if row.startswith("principal")))
+    assert [row.split() for row in rows[paid + 1 : paid + 4]] == [
+        ["alice", "2", "2"],
+        ["bob", "1", "0.25"],
+        ["-", "1", "0.1"],
+    ]
+    assert prompts(nothing_yet, "--principal", "bob", "--search", "dog") == ["dog"]
+    assert prompts(nothing_yet, "--principal", "") == ["own"]
+    assert prompts(nothing_yet, "--principal", "nobody") == []
+    report = json.loads(history(nothing_yet, "--json", "--principal", "alice"))
+    assert {each["principal"] for each in report["generations"]} == {"alice"}
+    assert report["principals"] == [{"principal": "alice", "generations": 2, "credits": "2.0"}]
+
+
+def test_where_callers_are_not_known_there_is_no_column_for_them(state: State) -> None:
+    assert "principal" not in history(state)
+
+
+def test_sums_do_not_suffer_from_binary_fractions() -> None:
+    [total] = totals([made(f"p{n}", 0.0, spent="0.1") for n in range(10)])
+    assert total["credits"] == "1.0"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("12h", 12 * 3_600), ("7d", 7 * DAY), ("4W", 28 * DAY)])
+def test_a_span_counts_back_from_now(text: str, seconds: float) -> None:
+    assert parse_since(text, NOW) == NOW - seconds
+
+
+@pytest.mark.parametrize("text", ["yesterday", "7", "-3d", "7dd", ""])
+def test_a_since_that_is_neither_date_nor_span_is_refused_in_words(text: str) -> None:
+    ended = run("history", f"--since={text}")
+    assert ended.returncode == 2
+    assert "--since" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_empty_ledger_says_so(nothing_yet: State) -> None:
+    assert "Nothing yet" in history(nothing_yet)
+
+
+def test_the_doctor_tells_how_the_ledger_is(state: State) -> None:
+    ended = run("doctor", "--sandbox", settings=state)
+    assert ended.returncode == 0
+    assert "ok    ledger        5 generations, 1 of them open or unknown" in ended.stdout
+
+
+def test_a_database_that_is_away_is_told_in_words_and_without_the_password() -> None:
+    url = f"postgresql://nano:{PASSWORD}@127.0.0.1:9/nano"
+    for arguments in (["doctor", "--sandbox"], ["history"], ["history", "settle"]):
+        ended = run(*arguments, NANO_BANANA_LEDGER_URL=url)
+        assert ended.returncode == 1
+        assert "NANO_BANANA_LEDGER_URL cannot be used" in ended.stdout + ended.stderr
+        assert PASSWORD not in ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_ledger_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    for arguments in (["history"], ["history", "settle"]):
+        ended = run(*arguments, settings={"NANO_BANANA_STATE_DIR": str(tmp_path)})
+        assert ended.returncode == 1
+        assert FILE_NAME in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_the_doctor_names_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"garbage " * 1_000)
+    ended = run("doctor", "--sandbox", settings={"NANO_BANANA_STATE_DIR": str(tmp_path)})
+    assert ended.returncode == 1
+    assert "FAIL  ledger" in ended.stdout
+    assert "not a database" in ended.stdout
+
+
+async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothing_yet: State) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+        settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, **nothing_yet}
+        async with Client(build_server(Settings(**settings))) as client:
+            made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
+            lost = facts(await client.call_tool("generate_image", {"prompt": "x sandbox:submit=reset-after"}))
+        ended = await in_thread(lambda: run("history", "settle", settings=settings))
+        assert ended.returncode == 0, ended.stderr
+        lines = dict(line.split("  ", 1) for line in ended.stdout.splitlines())
+        assert lines[made["task_id"]].startswith("success")
+        assert "may have been charged" in lines[lost["task_id"]]
+        assert sandbox.stats.submits == 2
+        assert sandbox.stats.queries == 1
+    ledger = open_database(Settings(**nothing_yet))
+    found = ledger.find(made["task_id"])
+    ledger.close()
+    assert found is not None
+    assert found.status is Status.SUCCESS

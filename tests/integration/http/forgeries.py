@@ -1,0 +1,155 @@
+"""Forged, malformed and replayed callbacks in great number, and what they cost. It reads ``/proc``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from nano_banana_mcp.http.webhook import KeyRing
+from nano_banana_mcp.tracking.sweeper import FIRST_SECONDS, SHORTEST_INTERVAL_SECONDS
+from nano_banana_sandbox.config import SandboxConfig
+from tests.integration.http.test_serve import Served
+from tests.integration.http.test_webhook import make, reachable
+from tests.support.clients import facts
+
+CONNECTIONS = 4
+
+QUERY_EVERY_SECONDS = 2.0
+"""So often at most may whoever knows a task's address make us ask for it."""
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What so many forgeries came to.
+
+    Attributes:
+        grown: Bytes of resident memory that all but the first quarter of them added.
+        queries: By task; ``done`` and ``left_open`` are the two there were.
+        spent_on_done: Queries for ``done`` before the attack.
+        before: What was known of ``done`` before it, ``after`` what is known now, and ``still_open`` of the other.
+        unexpected: Answers that were not what they have to be.
+    """
+
+    seconds: float
+    grown: int
+    queries: dict[str, int]
+    done: str
+    left_open: str
+    spent_on_done: int
+    before: Facts
+    after: Facts
+    still_open: Facts
+    unexpected: list[str]
+
+    @property
+    def most_queries(self) -> float:
+        """For the task that is open: a callback's, and those of the caretaker, who looks after it without any."""
+        looked_after = max(0.0, 1 + (self.seconds - FIRST_SECONDS) / SHORTEST_INTERVAL_SECONDS)
+        return 1 + self.seconds / QUERY_EVERY_SECONDS + looked_after * (self.seconds > FIRST_SECONDS)
+
+    @property
+    def changes(self) -> int:
+        """Facts that are not what they were."""
+        kept = ("status", "images", "credits_consumed", "message")
+        ended = bool(self.still_open["finished"] or self.still_open["images"])
+        return sum(bool(self.after[name] != self.before[name]) for name in kept) + ended
+
+
+def memory(server: Served) -> int:
+    """Resident bytes of the server's process."""
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+    return pages * 4096
+
+
+def request(host: str, path: str, body: bytes) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def answered(stream: SocketStream, answers: BufferedByteReceiveStream, sent: bytes) -> tuple[int, bytes]:
+    """The status and body of the answer, on a connection that is kept."""
+    await stream.send(sent)
+    head = (await answers.receive_until(b"\r\n\r\n", 65_536)).decode().lower()
+    length = head.partition("content-length:")[2].partition("\r\n")[0].strip()
+    body = await answers.receive_exactly(int(length)) if length not in ("", "0") else b""
+    return int(head.split()[1]), body
+
+
+def forgeries(opened: tuple[str, str], finished: tuple[str, str]) -> list[tuple[str, bytes, int]]:
+    """Paths, bodies, and what the answer has to be; ``opened`` and ``finished`` are each an address and a task."""
+    address, task_id = opened
+    root, intent_id, signature = address.rsplit("/", 2)
+    lie = json.dumps(
+        {"task_id": task_id, "status": "success", "result": [{"image": "https://evil.example/x.png"}]}
+    ).encode()
+    failed = json.dumps({"task_id": finished[1], "status": "failed", "result": None}).encode()
+    stranger = KeyRing([b"another key"])
+    flipped = signature[:-1] + ("1" if signature.endswith("0") else "0")
+    return [
+        (f"{root}/{intent_id}/{flipped}", lie, 404),
+        (f"{root}/{intent_id}/{stranger.sign(intent_id)}", lie, 404),
+        (f"{root}/in-{{number}}/{signature}", lie, 404),
+        (f"{root}/in-{{number}}/{{number:064x}}", lie, 404),
+        (address, b"no json {number}", 404),
+        (address, b'{"task_id": {number}}', 404),
+        (address, b'{"task_id": "ta-{number}"}', 404),
+        (address, b'{"task_id": "ta-1", "x": "' + b"a" * 2_000 + b'"}', 404),
+        (address, lie, 204),
+        (finished[0], failed, 204),
+    ]
+
+
+async def attacked(forged: int) -> Attacked:
+    """A server with a task that is done and one that is open, under so many forgeries."""
+    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+        done = await make(client, "a cat sandbox:seconds=0.5")
+        before = facts(await client.call_tool("wait_for_image", {"task_id": done}))
+        assert before["status"] == "success"
+        left_open = await make(client)
+        addresses = {task.id: task.order.callback_url or "" for task in sandbox.tasks}
+        paths = {task_id: address.removeprefix(server.root) for task_id, address in addresses.items()}
+        kinds = forgeries((paths[left_open], left_open), (paths[done], done))
+        spent_on_done = sandbox.stats.queries_by_task[done]
+        measured: list[int] = []
+        unexpected: list[str] = []
+        began = anyio.current_time()
+
+        async def attack(numbers: range) -> None:
+            host = server.root.removeprefix("http://")
+            async with await anyio.connect_tcp("127.0.0.1", int(host.rpartition(":")[2])) as stream:
+                answers = BufferedByteReceiveStream(stream)
+                for number in numbers:
+                    path, body, wanted = kinds[number % len(kinds)]
+                    path = path.replace("{number}", str(number)).replace("{number:064x}", f"{number:064x}")
+                    body = body.replace(b"{number}", str(number).encode())
+                    status, said = await answered(stream, answers, request(host, path, body))
+                    if status != wanted or said != (b"Not Found" if wanted == 404 else b""):
+                        unexpected.append(f"{status} {said[:60]!r} for {path} {body[:60]!r}")
+
+        for share in (range(forged // 4), range(forged // 4, forged)):
+            async with anyio.create_task_group() as group:
+                for first in range(CONNECTIONS):
+                    group.start_soon(attack, share[first::CONNECTIONS])
+            measured.append(memory(server))
+        return Attacked(
+            anyio.current_time() - began,
+            measured[1] - measured[0],
+            dict(sandbox.stats.queries_by_task),
+            done,
+            left_open,
+            spent_on_done,
+            before,
+            facts(await client.call_tool("get_task", {"task_id": done})),
+            facts(await client.call_tool("get_task", {"task_id": left_open})),
+            unexpected,
+        )

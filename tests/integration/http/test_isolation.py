@@ -1,0 +1,298 @@
+"""Two callers on one server, in both eras: what is another's answers in the very words of what is missing."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
+from mcp.shared.exceptions import MCPError
+from mcp.types import INTERNAL_ERROR, ResourceLink, TextResourceContents
+
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.sandbox import Sandbox
+from nano_banana_sandbox.server import serve_sandbox
+from tests.integration.http.team import ACCEPT, bearer, client_with, grant, post
+from tests.integration.http.test_serve import at, served
+from tests.integration.http.test_subscriptions import Told, subscribe
+from tests.support.clients import facts, text
+from tests.support.handshake import INITIALIZE
+
+ERAS: list[Any] = ["auto", "legacy"]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A server that alice and bob share, and their tokens."""
+
+    sandbox: Sandbox
+    url: str
+    tokens: dict[str, str]
+
+    def caller(self, name: str, era: Any = "auto", told: Any = None) -> AbstractAsyncContextManager[Client]:
+        return client_with(self.url, era, token=self.tokens[name], message_handler=told)
+
+
+@asynccontextmanager
+async def shared(folder: Path, config: SandboxConfig, **settings: str) -> AsyncIterator[Shared]:
+    """A server for alice and bob."""
+    file = folder / "tokens.json"
+    tokens = {name: grant(file, name) for name in ("alice", "bob")}
+    async with serve_sandbox(config) as sandbox:
+        with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file), **settings)) as server:
+            yield Shared(sandbox, server.url, tokens)
+
+
+async def read(client: Client, uri: str) -> str:
+    """What a read says, be it contents or an error."""
+    try:
+        contents = (await client.read_resource(uri)).contents[0]
+    except MCPError as error:
+        return f"{error.error.code} {error.error.message} {error.error.data}"
+    return contents.model_dump_json()
+
+
+async def everything_said_of(client: Client, task_id: str, url: str) -> list[str]:
+    """All that a caller can find out about a task, with the task's own names taken out."""
+    said = []
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("get_task", {}),
+        ("wait_for_image", {"timeout_seconds": 1}),
+        ("view_image", {}),
+        ("read_picture", {}),
+    ]
+    for tool, more in calls:
+        result = await client.call_tool(tool, {"task_id": task_id, **more})
+        said.append(f"{tool} {result.is_error} {result.structured_content} {text(result)}")
+    uris = [f"nanobanana://tasks/{task_id}", f"nanobanana://tasks/{task_id}/images/0", url]
+    said += [await read(client, uri) for uri in uris]
+    return [each.replace(url, "URL").replace(task_id, "TASK") for each in said]
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("result", ["url", "data-uri"])
+async def test_anothers_task_is_a_missing_one(
+    era: Any, result: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        server.caller("alice", era) as alice,
+        server.caller("bob", era) as bob,
+    ):
+        prompt = f"a cat sandbox:result={result}"
+        made = facts(await alice.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
+        task_id = made["task_id"]
+        url = made["images"][0]["url"] or made["images"][0]["resource_uri"]
+        queries = server.sandbox.stats.queries
+        missing = f"ta{uuid.uuid4()}"
+        theirs = await everything_said_of(bob, task_id, url)
+        other = url.replace(task_id, missing) if task_id in url else f"{url}0"
+        nobodys = await everything_said_of(bob, missing, other)
+        record_property("cases", len(theirs))
+        assert theirs == nobodys
+        assert all("no such task" in each or "no resource" in each for each in theirs)
+        assert server.sandbox.stats.queries == queries
+        assert (await bob.list_resources()).resources[1:] == []
+        assert task_id not in await read(bob, "nanobanana://tasks")
+        own = await everything_said_of(alice, task_id, url)
+        assert "success" in own[0]
+        assert task_id in await read(alice, "nanobanana://tasks")
+        assert len((await alice.list_resources()).resources) == 2
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_unknown_outcome_is_its_callers_own(era: Any, tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        server.caller("alice", era) as alice,
+        server.caller("bob", era) as bob,
+    ):
+        lost = facts(await alice.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"}))
+        handle = lost["task_id"]
+        assert handle.startswith("in-")
+        missing = f"in-{uuid.uuid4()}"
+        uri = "nanobanana://tasks/x"
+        assert await everything_said_of(bob, handle, uri) == await everything_said_of(bob, missing, uri)
+        assert facts(await alice.call_tool("get_task", {"task_id": handle}))["status"] == "unknown"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_request_id_of_another_is_free(era: Any, tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=3600)) as server,
+        server.caller("alice", era) as alice,
+        server.caller("bob", era) as bob,
+    ):
+        request = {"prompt": "a cat", "request_id": "r-1"}
+        hers = facts(await alice.call_tool("generate_image", request))["task_id"]
+        his = facts(await bob.call_tool("generate_image", {**request, "prompt": "a dog"}))["task_id"]
+        assert hers != his
+        assert facts(await alice.call_tool("generate_image", request))["task_id"] == hers
+        assert server.sandbox.stats.submits == 2
+
+
+async def test_nobody_is_told_of_anothers_task(tmp_path: Path) -> None:
+    told = Told()
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=1.0)) as server,
+        server.caller("alice") as alice,
+        server.caller("bob", "legacy", told) as bob,
+        server.caller("bob") as listening,
+    ):
+        hers = facts(await alice.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+        his = facts(await bob.call_tool("generate_image", {"prompt": "a dog"}))["task_id"]
+        uris = [f"nanobanana://tasks/{hers}", f"nanobanana://tasks/{his}"]
+        for uri in uris:
+            await subscribe(bob, uri)
+        heard: list[str] = []
+        with anyio.fail_after(20):
+            async with listening.listen(resource_subscriptions=uris) as events:
+                await alice.call_tool("wait_for_image", {"task_id": hers})
+                await bob.call_tool("wait_for_image", {"task_id": his})
+                async for event in events:
+                    heard.append(getattr(event, "uri", ""))
+                    if uris[1] in heard:
+                        break
+            await told.until(uris[1])
+        assert uris[0] not in heard
+        assert uris[0] not in told.uris
+
+
+async def test_a_session_of_another_is_not_found(tmp_path: Path) -> None:
+    async with shared(tmp_path, SandboxConfig(seconds=3600)) as server:
+        async with httpx.AsyncClient(headers=ACCEPT, trust_env=False) as http:
+            opened = await http.post(server.url, json=INITIALIZE, headers=bearer(server.tokens["alice"]))
+            session = opened.headers["mcp-session-id"]
+            answers = [
+                await http.post(
+                    server.url,
+                    json={"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+                    headers={**bearer(server.tokens["bob"]), "Mcp-Session-Id": each},
+                )
+                for each in (session, "0" * 32)
+            ]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        assert answers[0].text == answers[1].text
+
+
+async def test_a_budget_is_kept_across_calls_and_told_in_words_that_help(tmp_path: Path) -> None:
+    limits = {"NANO_BANANA_CREDITS_PER_DAY": "1", "NANO_BANANA_OPEN_TASKS": "0"}
+    async with shared(tmp_path, SandboxConfig(seconds=0.2), **limits) as server:
+        async with server.caller("alice") as alice, server.caller("bob") as bob:
+            for _ in range(2):
+                made = await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+                assert not made.is_error
+            refused = await alice.call_tool("generate_image", {"prompt": "a cat"})
+            assert refused.is_error
+            assert "budget of 1 credits a day" in text(refused)
+            assert "nothing was charged" in text(refused)
+            assert not (await bob.call_tool("generate_image", {"prompt": "a cat"})).is_error
+        assert server.sandbox.stats.submits == 3
+
+
+async def test_fifty_calls_at_once_cannot_overdraw_a_budget(tmp_path: Path) -> None:
+    limits = {"NANO_BANANA_CREDITS_PER_DAY": "2.5", "NANO_BANANA_OPEN_TASKS": "0"}
+    async with shared(tmp_path, SandboxConfig(seconds=3600), **limits) as server:
+        async with server.caller("alice") as alice, anyio.create_task_group() as group:
+            for number in range(50):
+                group.start_soon(alice.call_tool, "generate_image", {"prompt": f"cat {number}"})
+        assert server.sandbox.stats.submits == 5
+
+
+async def test_too_many_calls_a_minute_are_told_when_to_come_again(tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="5") as server,
+        server.caller("alice") as alice,
+    ):
+        made = facts(await alice.call_tool("generate_image", {"prompt": "a cat"}))
+        answers = [await alice.call_tool("get_task", {"task_id": made["task_id"]}) for _ in range(6)]
+        refused = [answer for answer in answers if answer.is_error]
+        assert 1 <= len(refused) <= 2
+        assert "5 calls a minute" in text(refused[0])
+        assert "Try again in" in text(refused[0])
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_every_request_that_looks_something_up_is_a_call(era: Any, tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="4") as server,
+        server.caller("alice", era) as alice,
+        server.caller("bob", era) as bob,
+    ):
+        for _ in range(3):  # what clients ask when they connect costs nothing
+            await alice.list_tools()
+            await alice.list_resource_templates()
+            await alice.list_prompts()
+        for _ in range(2):
+            await alice.list_resources()
+        await alice.read_resource("nanobanana://tasks")
+        assert "no such task" in text(await alice.call_tool("get_task", {"task_id": "x"}))
+        requests: list[Callable[[], Awaitable[Any]]] = [
+            alice.list_resources,
+            lambda: alice.read_resource("nanobanana://tasks"),
+            lambda: alice.get_prompt("poster", {"subject": "a cat"}),
+        ]
+        for request in requests:
+            with pytest.raises(MCPError, match=r"4 calls a minute.*Try again in") as refused:
+                await request()
+            assert refused.value.code == INTERNAL_ERROR
+        misspelt = await alice.call_tool("get_task", {"tusk_id": "x"})
+        assert misspelt.is_error
+        assert "4 calls a minute" in text(misspelt)
+        await alice.list_tools()
+        assert len((await bob.list_resources()).resources) == 1
+
+
+async def test_a_caller_may_hold_only_so_many_sessions(tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=3600), NANO_BANANA_CALLER_SESSIONS="2") as server,
+        server.caller("alice", "legacy") as first,
+    ):
+        async with server.caller("alice", "legacy"):
+            too_many = await in_thread(lambda: post(server.url, server.tokens["alice"], INITIALIZE))
+            assert too_many.status_code == 503
+            assert "You have 2 open sessions" in too_many.text
+            async with server.caller("bob", "legacy") as other:
+                assert (await other.list_tools()).tools
+        async with server.caller("alice", "legacy"):
+            assert (await first.list_tools()).tools
+
+
+async def test_a_link_that_was_handed_out_is_readable_by_its_caller_only(tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        server.caller("alice") as alice,
+        server.caller("bob") as bob,
+    ):
+        made = await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        [link] = [item for item in made.content if isinstance(item, ResourceLink)]
+        assert "blob" in await read(alice, str(link.uri))
+        assert "blob" not in await read(bob, str(link.uri))
+        listing = (await bob.read_resource("nanobanana://tasks")).contents[0]
+        assert isinstance(listing, TextResourceContents)
+        assert json.loads(listing.text) == {"tasks": []}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_each_browses_their_own(era: Any, tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        server.caller("alice", era) as alice,
+        server.caller("bob", era) as bob,
+    ):
+        made = facts(await alice.call_tool("generate_image", {"prompt": "a secret cat", "wait_seconds": 20}))
+        for arguments in ({}, {"limit": 20}, {"search": "cat"}, {"search": made["task_id"]}):
+            theirs = await bob.call_tool("browse_images", arguments)
+            assert facts(theirs) == {"generations": []}
+            assert made["task_id"] not in theirs.model_dump_json()
+        own = await alice.call_tool("browse_images", {"search": "SECRET"})
+        assert [each["task_id"] for each in facts(own)["generations"]] == [made["task_id"]]

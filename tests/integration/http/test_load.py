@@ -1,0 +1,117 @@
+"""`serve --http` with a crowd of clients: all of them are answered. How fast is for ``make bench`` to say."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from nano_banana_mcp.http.server import KEEP_ALIVE_SECONDS
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.integration.http.test_serve import at, served
+from tests.support.clients import facts
+
+CROWD = 200
+LONGEST_SECONDS = 120
+
+
+@asynccontextmanager
+async def connected(url: str, mode: Any = "auto") -> AsyncIterator[Client]:
+    """A client whose every call may be under way at once."""
+    limits = httpx2.Limits(max_connections=None)
+    timeout = httpx2.Timeout(LONGEST_SECONDS)
+    async with (
+        httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+    ):
+        yield client
+
+
+async def submitted(client: Client, count: int) -> list[str]:
+    return [facts(await client.call_tool("generate_image", {"prompt": f"cat {n}"}))["task_id"] for n in range(count)]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_crowd_of_waits_for_as_many_pictures_all_end_with_them(mode: str) -> None:
+    statuses: list[str] = []
+    async with serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox:
+        with served(**at(sandbox.url)) as server:
+            async with connected(server.url, mode) as client:
+                task_ids = await submitted(client, CROWD)
+
+                async def wait(task_id: str) -> None:
+                    arguments = {"task_id": task_id, "timeout_seconds": LONGEST_SECONDS}
+                    statuses.append(facts(await client.call_tool("wait_for_image", arguments))["status"])
+
+                with anyio.fail_after(LONGEST_SECONDS):
+                    async with anyio.create_task_group() as group:
+                        for task_id in task_ids:
+                            group.start_soon(wait, task_id)
+    assert statuses == ["success"] * CROWD
+
+
+async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_picture_and_all_get_it() -> None:
+    statuses: list[str] = []
+    async with serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox:
+        with served(**at(sandbox.url)) as server:
+            async with connected(server.url) as client, httpx.AsyncClient(trust_env=False) as probe:
+                [task_id] = await submitted(client, 1)
+
+                async def wait() -> None:
+                    arguments = {"task_id": task_id, "timeout_seconds": LONGEST_SECONDS}
+                    statuses.append(facts(await client.call_tool("wait_for_image", arguments))["status"])
+
+                with anyio.fail_after(LONGEST_SECONDS):
+                    async with anyio.create_task_group() as group:
+                        for _ in range(CROWD):
+                            group.start_soon(wait)
+                        assert (await probe.get(f"{server.root}/healthz")).json()["status"] == "ok"
+    assert statuses == ["success"] * CROWD
+    assert sandbox.stats.queries < CROWD / 4
+
+
+async def test_a_signal_in_the_middle_lets_a_crowd_of_waits_answer_with_their_next_step() -> None:
+    answers: list[dict[str, Any]] = []
+    waiting: set[str] = set()
+    all_wait = anyio.Event()
+    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
+        with served(**at(sandbox.url)) as server:
+            async with connected(server.url) as client:
+                task_ids = await submitted(client, CROWD)
+
+                async def wait(task_id: str) -> None:
+                    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+                        waiting.add(task_id)
+                        if len(waiting) == CROWD:
+                            all_wait.set()
+
+                    arguments = {"task_id": task_id, "timeout_seconds": LONGEST_SECONDS}
+                    result = await client.call_tool("wait_for_image", arguments, progress_callback=on_progress)
+                    answers.append(facts(result))
+
+                with anyio.fail_after(LONGEST_SECONDS):
+                    async with anyio.create_task_group() as group:
+                        for task_id in task_ids:
+                            group.start_soon(wait, task_id)
+                        await all_wait.wait()
+                        server.process.send_signal(signal.SIGTERM)
+            assert await in_thread(lambda: server.process.wait(20)) is not None
+    assert len(answers) == CROWD
+    assert all(answer["task_id"] in answer["next_step"] for answer in answers)
+
+
+def test_an_idle_connection_is_kept_for_longer_than_clients_keep_one() -> None:
+    """A server that closes first may do so in the moment of the next request, and then that request is lost."""
+    clients_keep = httpx2.Limits().keepalive_expiry
+    assert clients_keep is not None
+    assert clients_keep < KEEP_ALIVE_SECONDS

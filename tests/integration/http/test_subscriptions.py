@@ -1,0 +1,182 @@
+"""Who subscribes to a task is told when it changes, in both protocol eras, and without waiting for it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
+from mcp.shared.subscriptions import ResourceUpdated
+from mcp.types import ResourceUpdatedNotification, TextResourceContents
+
+from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.http.server import GRACE_SECONDS
+from nano_banana_mcp.settings import load_settings
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from nano_banana_tools.server import ImageServer
+from nano_banana_tools.subscriptions import OwnedBus
+from tests.integration.http.team import client_with, grant
+from tests.integration.http.test_serve import at, served
+from tests.integration.http.test_webhook import make, reachable
+from tests.support.clients import client_at
+
+
+async def status_of(client: Client, uri: str) -> str:
+    contents = (await client.read_resource(uri)).contents[0]
+    assert isinstance(contents, TextResourceContents)
+    return str(json.loads(contents.text)["status"])
+
+
+async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_picture_is_ready() -> None:
+    async with reachable(SandboxConfig(seconds=2.0)) as (sandbox, _, client):
+        task_id = await make(client)
+        uri = f"nanobanana://tasks/{task_id}"
+        with anyio.fail_after(15):
+            async with client.listen(resource_subscriptions=[uri]) as events:
+                async for event in events:
+                    assert event == ResourceUpdated(uri=uri)
+                    if await status_of(client, uri) == "success":
+                        break
+        assert sandbox.stats.queries_by_task[task_id] <= 2
+
+
+async def test_the_list_of_tasks_is_told_of_too() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
+        with served(**at(sandbox.url)) as server:
+            async with Client(server.url) as client:
+                with anyio.fail_after(15):
+                    async with client.listen(resource_subscriptions=["nanobanana://tasks"]) as events:
+                        await make(client)
+                        assert await anext(aiter(events)) == ResourceUpdated(uri="nanobanana://tasks")
+
+
+async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MCPDeprecationWarning)
+        if leave:
+            await client.unsubscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
+        else:
+            await client.subscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
+
+
+class Told:
+    """Collects what a session of the older era is told."""
+
+    def __init__(self) -> None:
+        self.uris: list[str] = []
+        self._more = anyio.Event()
+
+    async def __call__(self, message: Any) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            self.uris.append(str(message.params.uri))
+            self._more.set()
+            self._more = anyio.Event()
+
+    async def until(self, uri: str) -> None:
+        while uri not in self.uris:
+            await self._more.wait()
+
+
+async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
+    told = Told()
+    async with (
+        reachable(SandboxConfig(seconds=2.0)) as (_, server, _client),
+        Client(server.url, mode="legacy", message_handler=told) as client,
+    ):
+        capabilities = client.server_capabilities.resources
+        assert capabilities is not None
+        assert capabilities.subscribe
+        task_id = await make(client)
+        uri = f"nanobanana://tasks/{task_id}"
+        await subscribe(client, uri)
+        with anyio.fail_after(15):
+            await told.until(uri)
+        assert await status_of(client, uri) == "success"
+
+
+async def test_who_unsubscribes_is_told_no_more() -> None:
+    told = Told()
+    async with (
+        serve_sandbox(SandboxConfig(seconds=0.5)) as sandbox,
+        client_at(sandbox.url, mode="legacy", message_handler=told) as client,
+    ):
+        first, second = await make(client), await make(client)
+        for task_id in (first, second):
+            await subscribe(client, f"nanobanana://tasks/{task_id}")
+        await subscribe(client, f"nanobanana://tasks/{first}", leave=True)
+        for task_id in (first, second):
+            await client.call_tool("wait_for_image", {"task_id": task_id})
+        with anyio.fail_after(15):
+            await told.until(f"nanobanana://tasks/{second}")
+    assert f"nanobanana://tasks/{first}" not in told.uris
+
+
+async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
+    bus = OwnedBus()
+    server = ImageServer(open_studio(load_settings(sandbox=True, sandbox_seconds=3600.0)), bus)
+    async with Client(server, mode="legacy") as client:
+        await subscribe(client, f"nanobanana://tasks/{await make(client)}")
+        assert bus.listeners == 1
+    assert bus.listeners == 0
+
+
+@pytest.mark.parametrize("uri", ["x" * 5_000, "nanobanana://tasks/" + "x" * 129, "nanobanana://tasks/ta1/images/0"])
+async def test_what_never_changes_is_answered_but_not_kept(uri: str) -> None:
+    bus = OwnedBus()
+    server = ImageServer(open_studio(load_settings(sandbox=True)), bus)
+    async with Client(server, mode="legacy") as client:
+        await subscribe(client, uri)
+        await subscribe(client, uri, leave=True)
+        assert bus.listeners == 0
+    server = ImageServer(open_studio(load_settings(sandbox=True)), bus)
+    async with Client(server) as client, client.listen(resource_subscriptions=[uri, "nanobanana://tasks"]) as events:
+        assert events.honored.resource_subscriptions == ["nanobanana://tasks"]
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_nobody_can_take_every_stream(era: Any, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    alice, bob = grant(file, "alice"), grant(file, "bob")
+    here = ["nanobanana://tasks"]
+    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file), NANO_BANANA_CALLER_SESSIONS="2") as server:
+        async with (
+            client_with(server.url, token=alice) as first,
+            client_with(server.url, era, token=alice) as second,
+            client_with(server.url, token=bob) as other,
+            first.listen(resource_subscriptions=here),
+        ):
+            if era == "legacy":
+                await subscribe(second, here[0])
+                await refused(first, here)
+            else:
+                async with second.listen(resource_subscriptions=here):
+                    await refused(first, here)
+            async with other.listen(resource_subscriptions=here) as events:
+                assert events.honored.resource_subscriptions == here
+
+
+async def refused(client: Client, uris: list[str]) -> None:
+    with pytest.raises(MCPError, match="You listen on 2 streams"):
+        async with client.listen(resource_subscriptions=uris):
+            pass
+
+
+async def test_open_streams_end_in_peace_when_the_server_is_told_to() -> None:
+    with served("--sandbox") as server:
+        async with Client(server.url, mode="legacy") as old, Client(server.url) as new:
+            await subscribe(old, "nanobanana://tasks")
+            async with new.listen(resource_subscriptions=["nanobanana://tasks"]) as events:
+                server.process.send_signal(signal.SIGTERM)
+                with anyio.fail_after(GRACE_SECONDS - 3):
+                    assert [event async for event in events] == []
+                    await in_thread(server.process.wait)
+        assert server.process.stderr is not None
+        assert b"Traceback" not in server.process.stderr.read()

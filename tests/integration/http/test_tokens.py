@@ -1,0 +1,228 @@
+"""Static tokens: real server processes, real clients of both eras, the real command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.mcpserver import MCPServer
+from mcp.types import BlobResourceContents
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from nano_banana_mcp.http.auth.authentication import open_authentication
+from nano_banana_mcp.http.auth.users_file import OwnLimits, digest, new_token
+from nano_banana_mcp.settings import load_settings
+from nano_banana_sandbox.server import serve_sandbox
+from tests.integration.http.team import ACCEPT, REFUSED, bearer, client_with, grant, post, watched_sandbox
+from tests.integration.http.test_serve import at, served
+from tests.integration.http.test_token_command import command, file_in
+from tests.support.clients import KEY, facts, text
+from tests.support.handshake import INITIALIZE, INITIALIZED
+from tests.support.serving import listening, serving
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_with_a_token_a_picture_arrives_and_nothing_of_the_token_leaves(tmp_path: Path, mode: Any) -> None:
+    token = grant(file_in(tmp_path), "alice")
+    async with watched_sandbox() as (sandbox, egress):
+        with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path)))) as server:
+            async with client_with(server.url, mode, token=token) as client:
+                made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+                assert facts(made)["status"] == "success"
+                assert facts(await client.call_tool("get_task", {"task_id": facts(made)["task_id"]}))["finished"]
+                contents = (await client.read_resource(facts(made)["images"][0]["url"])).contents[0]
+                assert isinstance(contents, BlobResourceContents)
+            server.process.terminate()
+            _, written = await in_thread(server.process.communicate)
+        assert sandbox.stats.files >= 1
+    assert set(egress.keys()) == {KEY}
+    for place in (*egress.requests, written, file_in(tmp_path).read_bytes()):
+        assert token.encode() not in place
+
+
+async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    token = grant(file_in(tmp_path), "alice")
+    wrong = {
+        "another": new_token(),
+        "truncated": token[:-1],
+        "longer": f"{token}x",
+        "its hash": digest(token),
+        "the key": KEY,
+        "a name": "alice",
+        "oversized": "x" * 20_000,
+        "padded": f" {token}",
+        "letters": "é" * 20,
+        "a list": f"{token},{token}",
+    }
+    async with watched_sandbox() as (sandbox, egress):
+        with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path)))) as server:
+
+            def answers() -> dict[str, httpx.Response]:
+                given: dict[str, dict[bytes, bytes]] = {
+                    name: {b"Authorization": f"Bearer {each}".encode("latin-1")} for name, each in wrong.items()
+                }
+                accept = {name.encode(): value.encode() for name, value in ACCEPT.items()}
+                given["no header"] = {}
+                given["nothing"] = {b"Authorization": b"Bearer"}
+                given["another scheme"] = {b"Authorization": f"Basic {token}".encode()}
+                given["no scheme"] = {b"Authorization": token.encode()}
+                return {
+                    name: httpx.post(server.url, json=INITIALIZE, headers={**accept, **headers}, trust_env=False)
+                    for name, headers in given.items()
+                }
+
+            refused = await in_thread(answers)
+            record_property("cases", len(refused))
+            for name, answer in refused.items():
+                assert (answer.status_code, answer.json()) == (401, REFUSED), name
+                assert answer.headers["www-authenticate"].startswith("Bearer "), name
+                assert "resource_metadata" not in answer.headers["www-authenticate"]
+            assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200
+    assert egress.requests == []
+
+
+async def test_whatever_needs_no_identity_stays_open(tmp_path: Path) -> None:
+    grant(file_in(tmp_path), "alice")
+    settings = {
+        "NANO_BANANA_TOKENS_FILE": str(file_in(tmp_path)),
+        "NANO_BANANA_PUBLIC_URL": "https://pictures.example.org",
+    }
+    with served("--sandbox", **settings) as server:
+        for path in ("healthz", "readyz"):
+            assert (await in_thread(httpx.get, f"{server.root}/{path}")).status_code == 200
+        # The webhook's own refusal, not a question for a token.
+        assert (await in_thread(httpx.post, f"{server.root}/webhooks/in-1/x")).status_code == 404
+        for method in ("GET", "DELETE", "PUT", "OPTIONS"):
+            assert (await in_thread(httpx.request, method, server.url)).status_code == 401
+
+
+async def test_a_file_that_breaks_keeps_the_tokens_of_before_and_says_so_once_without_its_content(
+    tmp_path: Path,
+) -> None:
+    file = file_in(tmp_path)
+    token = grant(file, "alice")
+    good = file.read_bytes()
+    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file)) as server:
+        for broken in (b'{"principals": {"mallory-canary"', b'{"principals": {"m": {"secret-canary": 1}}}'):
+            file.write_bytes(broken)
+            for _ in range(3):
+                assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200
+        file.unlink()
+        for _ in range(3):
+            assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200
+        file.write_bytes(good.replace(digest(token).encode(), b"0" * 64))
+        assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 401
+        server.process.terminate()
+        _, written = await in_thread(server.process.communicate)
+    assert written.count(b"the tokens of before stay valid") == 3
+    assert b"canary" not in written
+    assert b"Traceback" not in written
+
+
+async def test_a_session_of_one_principal_is_not_there_for_another(tmp_path: Path) -> None:
+    alice, bob = grant(file_in(tmp_path), "alice"), grant(file_in(tmp_path), "bob")
+    second = grant(file_in(tmp_path), "alice")
+    listing = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path))) as server:
+
+        def in_session() -> dict[str, int]:
+            session = {"Mcp-Session-Id": post(server.url, alice, INITIALIZE).headers["mcp-session-id"]}
+            post(server.url, alice, INITIALIZED, **session)
+            return {
+                "alice": post(server.url, alice, listing, **session).status_code,
+                "her other token": post(server.url, second, listing, **session).status_code,
+                "bob": post(server.url, bob, listing, **session).status_code,
+                "bob ends it": httpx.delete(server.url, headers={**bearer(bob), **session}).status_code,
+                "nobody": post(server.url, None, listing, **session).status_code,
+                "alice again": post(server.url, alice, listing, **session).status_code,
+            }
+
+        statuses = await in_thread(in_session)
+    assert statuses == {
+        "alice": 200,
+        "her other token": 200,
+        "bob": 404,
+        "bob ends it": 404,
+        "nobody": 401,
+        "alice again": 200,
+    }
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_inside_a_call_the_principal_is_known_by_name_and_the_token_is_not(tmp_path: Path, mode: Any) -> None:
+    """What tasks, limits and keys by principal are built on, in either era and with calls that overlap."""
+    tokens = {name: grant(file_in(tmp_path), name) for name in ("alice", "bob", "c@d.e")}
+    authentication = open_authentication(load_settings(tokens_file=file_in(tmp_path)))
+    assert authentication is not None
+    mcp = MCPServer("who")
+    all_in = asyncio.Barrier(len(tokens))
+
+    @mcp.tool()
+    async def who() -> str:
+        before = get_access_token()
+        await all_in.wait()
+        after = get_access_token()
+        assert before == after
+        return "" if after is None else f"{after.client_id} {after.token}".strip()
+
+    app = mcp.streamable_http_app()
+    route = app.routes[0]
+    assert isinstance(route, Route)
+    protected = Starlette(
+        routes=[Route("/mcp", authentication.protect(route.app))], lifespan=app.router.lifespan_context
+    )
+    with listening() as (listener, url):
+        async with serving(protected, listener, lifespan="on"):
+
+            async def ask(name: str) -> None:
+                async with client_with(f"{url}/mcp", mode, token=tokens[name]) as client:
+                    for _ in range(3):
+                        assert text(await client.call_tool("who", {})) == name
+
+            async with asyncio.TaskGroup() as group:
+                for name in tokens:
+                    group.create_task(ask(name))
+
+
+def test_keys_and_limits_of_a_principal_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
+    file = file_in(tmp_path)
+    limits = OwnLimits(calls_per_minute=3, credits_per_day=Decimal("2.5"))
+    grant(file, "alice", api_key="dk-hers", limits=limits)
+    authentication = open_authentication(load_settings(tokens_file=file))
+    assert authentication is not None
+    own = authentication.api_key_for("alice")
+    assert own is not None
+    assert own.get_secret_value() == "dk-hers"
+    assert authentication.limits_for("alice") == limits
+    for stranger in ("bob", "oauth:ann", ""):
+        assert authentication.api_key_for(stranger) is None
+        assert authentication.limits_for(stranger) == OwnLimits()
+    command("key", "oauth:ann", "--file", str(file), stdin="dk-anns\n")
+    anns = authentication.api_key_for("oauth:ann")
+    assert anns is not None
+    assert anns.get_secret_value() == "dk-anns"
+    assert authentication.limits_for("alice") == limits
+    assert "dk-" not in repr(authentication.api_key_for("alice"))
+
+
+def test_without_any_setting_there_is_no_authentication() -> None:
+    assert open_authentication(load_settings()) is None
+
+
+async def test_a_principal_of_the_file_and_none_at_all_meet_the_same_server(tmp_path: Path) -> None:
+    """Without the setting nothing is asked: the way it was on loopback before."""
+    token = grant(file_in(tmp_path), "alice")
+    async with serve_sandbox() as sandbox:
+        with served(**at(sandbox.url)) as server:
+            assert (await in_thread(post, server.url, None, INITIALIZE)).status_code == 200
+            assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200

@@ -1,0 +1,197 @@
+"""The application as a guest of plain ``uvicorn --factory``, which knows nothing of what `serve --http` sees to."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import anyio
+import httpx
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
+from starlette.responses import PlainTextResponse
+
+from nano_banana_mcp.http.external_asgi import OnlyThisMachine
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.integration.http.team import ACCEPT
+from tests.integration.http.test_serve import at
+from tests.integration.http.test_webhook import free_port
+from tests.support.clients import child, facts
+from tests.support.handshake import INITIALIZE
+
+FACTORY = ("-m", "uvicorn", "--factory", "nano_banana_mcp.http.app:create_app")
+
+
+class Guest:
+    """A process of uvicorn's, and all that it has written; that is complete once the process has ended."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said: list[str] = []
+        self.root = ""
+        self._up = threading.Event()
+        self._readers = [
+            threading.Thread(target=self._read, args=[stream]) for stream in (process.stdout, process.stderr)
+        ]
+        for reader in self._readers:
+            reader.start()
+        assert self._up.wait(20), self.said
+
+    def end(self) -> int:
+        """Tell it to end, and wait for that. Returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(15)
+        self.join()
+        return code
+
+    def join(self) -> None:
+        """Wait until all that it said is read."""
+        for reader in self._readers:
+            reader.join()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            self.said.append(line)
+            if found := re.search(r"running on (http://\S+)", line):
+                self.root = found[1].replace("0.0.0.0", "127.0.0.1")
+                self._up.set()
+
+
+@contextmanager
+def guest(*arguments: str, port: int = 0, **settings: Any) -> Iterator[Guest]:
+    environment = child(**settings).env
+    with subprocess.Popen(
+        [sys.executable, *FACTORY, "--port", str(port), *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            server = Guest(process)
+            yield server
+            process.kill()
+            server.join()  # before the streams that they read are closed
+        finally:
+            process.kill()
+
+
+async def test_a_signal_lets_waiting_calls_answer_with_their_next_step() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
+        with guest(**at(sandbox.url)) as server:
+            async with Client(f"{server.root}/mcp") as client:
+                made = await client.call_tool("generate_image", {"prompt": "a cat"})
+                answers: list[dict[str, Any]] = []
+
+                async def wait() -> None:
+                    arguments = {"task_id": facts(made)["task_id"]}
+                    answers.append(facts(await client.call_tool("wait_for_image", arguments)))
+
+                with anyio.fail_after(15):
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(wait)
+                        await sandbox.until(lambda stats: stats.queries >= 1)
+                        server.process.send_signal(signal.SIGTERM)
+            assert [answer["finished"] for answer in answers] == [False]
+            assert await in_thread(lambda: server.process.wait(10)) is not None
+    assert not any("Traceback" in line for line in server.said)
+
+
+async def test_uvicorns_log_and_the_sandboxs_do_not_tell_the_addresses_of_callbacks() -> None:
+    port = free_port()
+    settings: dict[str, Any] = {
+        "NANO_BANANA_SANDBOX": "true",
+        "NANO_BANANA_SANDBOX_SECONDS": "0",
+        "NANO_BANANA_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "NANO_BANANA_LOG_LEVEL": "DEBUG",
+    }
+    with guest(port=port, **settings) as server:
+        async with Client(f"{server.root}/mcp") as client:
+            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+            assert facts(made)["finished"] is True
+        async with httpx.AsyncClient(trust_env=False) as http:
+            await http.post(f"{server.root}/webhooks/in-canary/secretcanary?x=querycanary")
+        await in_thread(server.end)
+    output = "".join(server.said)
+    assert "POST /webhooks/*** HTTP/1.1" in output, "uvicorn's access log still works"
+    assert "/webhooks/in-" not in output
+    assert "canary" not in output
+
+
+async def test_logging_is_set_up_by_the_settings() -> None:
+    settings: dict[str, Any] = {
+        "NANO_BANANA_SANDBOX": "true",
+        "NANO_BANANA_LOG_LEVEL": "INFO",
+        "NANO_BANANA_LOG_FORMAT": "json",
+    }
+    with guest("--no-access-log", **settings) as server:
+        async with Client(f"{server.root}/mcp") as client:
+            task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+        await in_thread(server.end)
+    records = [json.loads(line) for line in server.said if line.startswith("{")]
+    assert [record["tool"] for record in records if record.get("task_id") == task_id and "tool" in record]
+
+
+def own_address() -> str:
+    """This machine's address in its network; loopback, if it is in none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
+        try:
+            unsent.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(unsent.getsockname()[0])
+
+
+@pytest.mark.skipif(own_address().startswith("127."), reason="this machine has no address but its own")
+@pytest.mark.parametrize("allowed", [False, True])
+def test_on_an_open_bind_others_are_answered_only_if_that_was_said(allowed: bool) -> None:
+    settings: dict[str, Any] = {
+        "NANO_BANANA_SANDBOX": "true",
+        "NANO_BANANA_ALLOW_UNAUTHENTICATED": str(allowed).lower(),
+    }
+    with guest("--host", "0.0.0.0", **settings) as server:
+
+        def status(root: str) -> int:
+            headers = {**ACCEPT, "Host": "localhost"}
+            return httpx.post(f"{root}/mcp", json=INITIALIZE, headers=headers, trust_env=False).status_code
+
+        assert status(server.root) == 200
+        outside = server.root.replace("127.0.0.1", own_address())
+        assert status(outside) == (200 if allowed else 403)
+        assert httpx.get(f"{outside}/healthz", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "status"),
+    [
+        (("127.0.0.1", 1), {}, 200),
+        (("127.8.9.10", 1), {}, 200),
+        (("::1", 1), {}, 200),
+        (("::ffff:127.0.0.1", 1), {}, 200),
+        (("10.0.0.7", 1), {}, 403),
+        (("::ffff:10.0.0.7", 1), {}, 403),
+        (("2001:db8::1", 1), {}, 403),
+        (("localhost.evil.example", 1), {}, 403),
+        (("", 0), {}, 403),
+        (("127.0.0.1", 1), {"X-Forwarded-For": "127.0.0.1"}, 403),
+        (("127.0.0.1", 1), {"Forwarded": "for=127.0.0.1"}, 403),
+    ],
+    ids=str,
+)
+async def test_only_a_peer_on_the_loopback_interface_is_of_this_machine(
+    client: tuple[str, int], headers: dict[str, str], status: int
+) -> None:
+    transport = httpx.ASGITransport(OnlyThisMachine(PlainTextResponse("served")), client=client)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        assert (await http.get("/mcp", headers=headers)).status_code == status

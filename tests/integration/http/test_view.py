@@ -1,0 +1,47 @@
+"""Looking at pictures over HTTP, in both eras; and a cache that lets nobody see another's picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.client import Client
+from mcp.types import ImageContent
+
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.integration.http.test_isolation import everything_said_of, shared
+from tests.integration.http.test_serve import at, served
+from tests.support.clients import facts
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+@pytest.mark.parametrize("result", ["url", "data-uri"])
+async def test_a_picture_is_seen_over_http(era: Any, result: str) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+        with served(**at(sandbox.url)) as server:
+            async with Client(server.url, mode=era) as client:
+                prompt = f"a cat sandbox:result={result}"
+                made = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 30})
+                seen = await client.call_tool("view_image", {"task_id": facts(made)["task_id"], "max_side": 64})
+                assert [item.type for item in seen.content] == ["text", "image"]
+                assert isinstance(seen.content[1], ImageContent)
+                assert seen.structured_content is None
+
+
+async def test_a_picture_in_the_cache_is_still_its_callers_own(tmp_path: Path) -> None:
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=0)) as server,
+        server.caller("alice") as alice,
+        server.caller("bob") as bob,
+    ):
+        made = facts(await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))
+        task_id, url = made["task_id"], made["images"][0]["url"]
+        for _ in range(2):
+            seen = await alice.call_tool("view_image", {"task_id": task_id})
+            assert not seen.is_error
+        assert server.sandbox.stats.files == 1
+        said = await everything_said_of(bob, task_id, url)
+        assert all("no such task" in each or "no resource" in each for each in said)
+        assert server.sandbox.stats.files == 1

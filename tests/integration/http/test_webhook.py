@@ -1,0 +1,228 @@
+"""The API's callbacks, over real sockets: they wake, they settle, and they change nothing by themselves."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
+
+from nano_banana_mcp.http.webhook import KEY_FILE, LONGEST_READ_SECONDS, KeyRing
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.sandbox import Sandbox
+from nano_banana_sandbox.server import serve_sandbox
+from tests.integration.http.test_serve import Served, at, served
+from tests.support.clients import facts
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@asynccontextmanager
+async def reachable(config: SandboxConfig, **settings: str) -> AsyncIterator[tuple[Sandbox, Served, Client]]:
+    """A server that the sandbox can call back, and a client of it."""
+    port = free_port()
+    async with serve_sandbox(config) as sandbox:
+        values = at(sandbox.url, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}", **settings)
+        with served("--port", str(port), **values) as server:
+            async with Client(server.url) as client:
+                yield sandbox, server, client
+            server.process.terminate()
+            await in_thread(server.process.wait)
+
+
+async def make(client: Client, prompt: str = "a cat") -> str:
+    task_id: str = facts(await client.call_tool("generate_image", {"prompt": prompt}))["task_id"]
+    return task_id
+
+
+async def test_once_callbacks_have_come_a_picture_costs_one_query() -> None:
+    async with reachable(SandboxConfig(seconds=2.5)) as (sandbox, _, client):
+        first = await make(client)
+        await client.call_tool("wait_for_image", {"task_id": first})
+        with anyio.fail_after(10):
+            await sandbox.until(lambda stats: stats.callbacks_sent >= 1)
+        for _ in range(3):
+            task_id = await make(client)
+            done = await client.call_tool("wait_for_image", {"task_id": task_id})
+            assert facts(done)["status"] == "success"
+            assert facts(done)["elapsed_seconds"] < 2.5 + 1.5
+            assert sandbox.stats.queries_by_task[task_id] == 1
+
+
+async def test_every_submit_names_a_signed_address_unless_the_caller_names_one() -> None:
+    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+        await make(client)
+        await client.call_tool("generate_image", {"prompt": "x", "callback_url": "http://127.0.0.1:9/own"})
+        ours, own = (task.order.callback_url for task in sandbox.tasks)
+        assert ours is not None
+        assert ours.startswith(f"{server.root}/webhooks/in-")
+        assert own == "http://127.0.0.1:9/own"
+
+
+async def test_forged_and_malformed_callbacks_get_the_same_404_and_lead_to_no_query() -> None:
+    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+        task_id = await make(client)
+        address = sandbox.tasks[0].order.callback_url
+        assert address is not None
+        intent_id, signature = address.rsplit("/", 2)[1:]
+        good = {"task_id": task_id, "status": "success", "result": [{"image": "https://evil.example/x.png"}]}
+        root = f"{server.root}/webhooks"
+        other = KeyRing([b"another key"]).sign(intent_id)
+        wrong = signature[:-1] + ("1" if signature.endswith("0") else "0")
+        tries: list[tuple[str, bytes]] = [
+            (f"{root}/{intent_id}/{wrong}", json.dumps(good).encode()),
+            (f"{root}/{intent_id}/{other}", b"{}"),
+            (f"{root}/{intent_id}/", b"{}"),
+            (f"{root}/{intent_id}/%E2%98%83", b"{}"),
+            (f"{root}/in-0/{signature}", b"{}"),
+            (f"{root}/..%2f{intent_id}/{signature}", b"{}"),
+            (address, b""),
+            (address, b"no json"),
+            (address, b"[1]"),
+            (address, b'{"task_id": 7}'),
+            (address, b'{"task_id": "../x"}'),
+            (address, b'{"task_id": "ta-of-someone-else"}'),
+            (address, b'{"task_id": "' + task_id.encode() + b'", "x": "' + b"a" * 70_000 + b'"}'),
+            (address, b"[" * 50_000),
+        ]
+        async with httpx.AsyncClient() as http:
+            for url, body in tries:
+                answer = await http.post(url, content=body)
+                assert (answer.status_code, answer.text) == (404, "Not Found"), (url, body[:50])
+            assert (await http.get(address)).status_code in (404, 405)
+        assert sandbox.stats.queries == 0
+        assert facts(await client.call_tool("get_task", {"task_id": task_id}))["finished"] is False
+
+
+async def test_a_hundred_replays_lead_to_one_query_and_change_nothing() -> None:
+    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, _, client):
+        task_id = await make(client)
+        address = sandbox.tasks[0].order.callback_url
+        assert address is not None
+        lie = {"task_id": task_id, "status": "success", "result": [{"image": "https://evil.example/x.png"}]}
+        began = anyio.current_time()
+        async with httpx.AsyncClient() as http:
+            answers = [(await http.post(address, json=lie)).status_code for _ in range(100)]
+        assert answers == [204] * 100
+        assert sandbox.stats.queries <= 1 + (anyio.current_time() - began) // 2
+        answer = facts(await client.call_tool("get_task", {"task_id": task_id}))
+        assert answer["finished"] is False
+        assert answer["images"] == []
+
+
+async def test_a_callback_settles_an_outcome_that_nobody_knew() -> None:
+    async with reachable(SandboxConfig(seconds=1.0)) as (sandbox, _, client):
+        result = await client.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"})
+        assert result.is_error
+        handle = facts(result)["task_id"]
+        assert facts(result)["status"] == "unknown"
+        done = facts(await client.call_tool("wait_for_image", {"task_id": handle, "timeout_seconds": 20}))
+        assert done["status"] == "success"
+        assert done["task_id"] == sandbox.tasks[0].id
+        assert done["images"]
+        assert sandbox.stats.submits == 1
+
+
+async def test_lost_callbacks_only_cost_time_and_polling_takes_over() -> None:
+    async with reachable(SandboxConfig(seconds=1.0)) as (_, _, client):
+        for _ in range(2):
+            task_id = await make(client, "a cat sandbox:callback=lost")
+            done = facts(await client.call_tool("wait_for_image", {"task_id": task_id}))
+            assert done["status"] == "success"
+            assert done["elapsed_seconds"] < 8
+
+
+async def test_a_callback_that_comes_too_early_does_not_end_the_picture() -> None:
+    async with reachable(SandboxConfig(seconds=4.0)) as (sandbox, _, client):
+        task_id = await make(client, "a cat sandbox:callback=early")
+        with anyio.fail_after(10):
+            await sandbox.until(lambda stats: stats.callbacks_sent >= 1)
+        done = facts(await client.call_tool("wait_for_image", {"task_id": task_id}))
+        assert done["status"] == "success"
+        assert done["elapsed_seconds"] >= 4.0
+
+
+async def test_a_true_callback_right_after_a_false_one_is_not_lost() -> None:
+    """It comes while no query may go yet, and leads to one as soon as one may."""
+    async with reachable(SandboxConfig(seconds=1.5)) as (sandbox, _, client):
+        for number in range(3):  # so that callbacks are trusted, and polling is late
+            await client.call_tool("wait_for_image", {"task_id": await make(client, f"cat {number}")})
+        task_id = await make(client, "a cat sandbox:seconds=15")
+        address = sandbox.tasks[-1].order.callback_url
+        assert address is not None
+        body = {"task_id": task_id, "status": "success"}
+        async with httpx.AsyncClient() as http:
+            for _ in range(3):
+                assert (await http.post(address, json=body)).status_code == 204
+            with anyio.fail_after(1.5):
+                await sandbox.until(lambda stats: stats.queries_by_task[task_id] == 1)
+            with anyio.fail_after(2.5):
+                await sandbox.until(lambda stats: stats.queries_by_task[task_id] == 2)
+
+
+async def test_a_callback_for_an_end_that_is_known_costs_no_query() -> None:
+    async with reachable(SandboxConfig(seconds=1.0)) as (sandbox, _, client):
+        task_id = await make(client, "a cat sandbox:callback=double")
+        await client.call_tool("wait_for_image", {"task_id": task_id})
+        with anyio.fail_after(10):
+            await sandbox.until(lambda stats: stats.callbacks_sent >= 2)
+        address = sandbox.tasks[0].order.callback_url
+        assert address is not None
+        async with httpx.AsyncClient() as http:
+            for _ in range(10):
+                assert (await http.post(address, json={"task_id": task_id})).status_code == 204
+        assert sandbox.stats.queries_by_task[task_id] == 1
+
+
+async def test_a_body_that_goes_on_and_on_is_not_read_to_its_end() -> None:
+    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+        await make(client)
+        address = (sandbox.tasks[0].order.callback_url or "").removeprefix(server.root)
+        host, _, port = server.root.removeprefix("http://").partition(":")
+        head = f"POST {address} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 1000\r\n\r\n"
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            await stream.send(head.encode() + b"{")
+            with anyio.fail_after(LONGEST_READ_SECONDS + 5):
+                assert (await stream.receive()).startswith(b"HTTP/1.1 404")
+
+
+async def test_the_key_is_kept_private_and_outlives_the_server(tmp_path: Path) -> None:
+    state = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    async with reachable(SandboxConfig(seconds=3600), **state) as (sandbox, _, client):
+        await make(client)
+        first = sandbox.tasks[0].order.callback_url
+    key = (tmp_path / KEY_FILE).read_bytes()
+    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
+    async with reachable(SandboxConfig(seconds=3600), **state):
+        assert (tmp_path / KEY_FILE).read_bytes() == key
+    assert first is not None
+    intent_id, signature = first.rsplit("/", 2)[1:]
+    assert KeyRing([key]).accepts(intent_id, signature)
+
+
+def test_a_key_can_be_replaced_while_callbacks_are_out() -> None:
+    old, new = KeyRing([b"old"]), KeyRing([b"new", b"old"])
+    assert new.accepts("in-1", old.sign("in-1"))
+    assert new.sign("in-1") != old.sign("in-1")
+    assert not old.accepts("in-1", new.sign("in-1"))
+    assert not new.accepts("in-2", old.sign("in-1"))
+
+
+@pytest.mark.parametrize("value", ["pictures.example.org", "ftp://x", "https://u:p@x", "https://x/?a=1"])
+async def test_a_public_url_that_is_none_is_one_line(value: str) -> None:
+    from tests.integration.cli.test_cli import run
+
+    ended = await in_thread(lambda: run("serve", "--http", NANO_BANANA_PUBLIC_URL=value))
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("nano-banana-mcp: NANO_BANANA_PUBLIC_URL")

@@ -1,0 +1,147 @@
+"""The server as a real child process over stdio, with real clients of both protocol eras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from fastmcp.client import Client as FastMCPClient
+from fastmcp.client.transports import StdioTransport
+from mcp.client import Client
+from mcp.types import BlobResourceContents, TextResourceContents
+
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import child, child_at, facts, text
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_picture_arrives_in_either_protocol_era(mode: Any) -> None:
+    reports: list[tuple[float, float | None, str | None]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        reports.append((progress, total, message))
+
+    async with serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox, Client(child_at(sandbox.url), mode=mode) as client:
+        made = await client.call_tool("generate_image", {"prompt": "a cat"})
+        task_id = facts(made)["task_id"]
+        done = await client.call_tool("wait_for_image", {"task_id": task_id}, progress_callback=on_progress)
+        assert facts(done)["status"] == "success"
+        assert facts(await client.call_tool("get_task", {"task_id": task_id}))["status"] == "success"
+        for uri in (facts(done)["images"][0]["url"], facts(done)["images"][0]["resource_uri"]):
+            contents = (await client.read_resource(uri)).contents[0]
+            assert isinstance(contents, BlobResourceContents)
+    assert reports
+    values = [value for value, _, _ in reports]
+    assert values == sorted(set(values))
+    assert all(total == 45 for _, total, _ in reports)
+    assert reports[0][2] == "pending, 0 s"
+
+
+async def test_the_fastmcp_client_gets_its_picture() -> None:
+    parameters = child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0.5")
+    async with FastMCPClient(StdioTransport(parameters.command, parameters.args, env=parameters.env)) as client:
+        names = {tool.name for tool in await client.list_tools()}
+        assert names >= {"generate_image", "get_task", "wait_for_image", "view_image"}
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+        assert result.structured_content is not None
+        assert result.structured_content["status"] == "success"
+        contents = await client.read_resource(result.structured_content["images"][0]["url"])
+        assert contents
+
+
+async def test_without_a_key_the_server_starts_lists_its_tools_and_each_call_says_what_to_do() -> None:
+    async with Client(child()) as client:
+        assert "view_image" in {tool.name for tool in (await client.list_tools()).tools}
+        for tool, arguments in (("generate_image", {"prompt": "a cat"}), ("get_task", {"task_id": "ta1"})):
+            result = await client.call_tool(tool, arguments)
+            assert result.is_error
+            assert "DEFAPI_API_KEY" in text(result)
+            assert "--sandbox" in text(result)
+
+
+async def test_a_hundred_waits_for_a_hundred_tasks_all_return() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox, Client(child_at(sandbox.url)) as client:
+        done: list[str] = []
+
+        async def one(number: int) -> None:
+            made = await client.call_tool("generate_image", {"prompt": f"cat {number}"})
+            result = await client.call_tool(
+                "wait_for_image", {"task_id": facts(made)["task_id"], "timeout_seconds": 60}
+            )
+            done.append(facts(result)["status"])
+
+        async with anyio.create_task_group() as group:
+            for number in range(100):
+                group.start_soon(one, number)
+        assert done == ["success"] * 100
+        assert sandbox.stats.submits == sandbox.stats.charged == 100
+
+
+async def test_twenty_waits_for_one_task_cost_no_more_queries_than_one() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=4.0)) as sandbox, Client(child_at(sandbox.url)) as client:
+
+        async def queries(waits: int) -> int:
+            made = await client.call_tool("generate_image", {"prompt": "a cat"})
+            task_id = facts(made)["task_id"]
+
+            async def one() -> None:
+                result = await client.call_tool("wait_for_image", {"task_id": task_id})
+                assert facts(result)["status"] == "success"
+
+            async with anyio.create_task_group() as group:
+                for _ in range(waits):
+                    group.start_soon(one)
+            return sandbox.stats.queries_by_task[task_id]
+
+        assert await queries(20) <= await queries(1)
+
+
+async def test_a_cancelled_wait_stops_asking_and_leaves_the_server_well() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, Client(child_at(sandbox.url)) as client:
+        made = await client.call_tool("generate_image", {"prompt": "a cat"})
+        task_id = facts(made)["task_id"]
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "wait_for_image", {"task_id": task_id})
+            with anyio.fail_after(10):
+                await sandbox.until(lambda stats: stats.queries >= 1)
+            group.cancel_scope.cancel()
+        asked = sandbox.stats.queries
+        # Two more waits of a second each, on another task: time enough for a loop that had gone on to ask.
+        other = facts(await client.call_tool("generate_image", {"prompt": "a dog"}))["task_id"]
+        for _ in range(3):
+            await client.call_tool("wait_for_image", {"task_id": other, "timeout_seconds": 1})
+        assert sandbox.stats.queries_by_task[task_id] == asked
+        assert facts(await client.call_tool("get_task", {"task_id": task_id}))["finished"] is False
+
+
+async def test_a_submit_whose_caller_has_gone_is_still_recorded() -> None:
+    """The caller cancels while the API has the request and has not answered yet."""
+    async with serve_sandbox(SandboxConfig(drip_interval=0.01)) as sandbox, Client(child_at(sandbox.url)) as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "generate_image", {"prompt": "a cat sandbox:submit=drip"})
+            with anyio.fail_after(10):
+                await sandbox.until(lambda stats: stats.charged == 1)
+            group.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            while True:  # each read is a round trip; the recording follows the answer within one or two
+                contents = (await client.read_resource("nanobanana://tasks")).contents[0]
+                assert isinstance(contents, TextResourceContents)
+                if sandbox.tasks[0].id in contents.text:
+                    break
+        assert sandbox.stats.submits == 1
+
+
+async def test_resources_list_the_recent_pictures_and_templates() -> None:
+    async with Client(child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0")) as client:
+        assert [str(resource.uri) for resource in (await client.list_resources()).resources] == ["nanobanana://tasks"]
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+        listed = (await client.list_resources()).resources
+        assert [str(resource.uri) for resource in listed[1:]] == [facts(result)["images"][0]["url"]]
+        assert listed[1].title == "a cat"
+        templates = (await client.list_resource_templates()).resource_templates
+        assert [template.uri_template for template in templates] == [
+            "nanobanana://tasks/{task_id}",
+            "nanobanana://tasks/{task_id}/images/{n}",
+        ]

@@ -1,0 +1,74 @@
+"""Keeping and references with the server as a real child process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+from mcp.client import Client
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import child, child_at, facts, text
+
+
+async def test_a_picture_is_saved_and_the_next_is_made_from_it_in_one_call(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    settings = {"NANO_BANANA_OUTPUT_DIR": folder, "NANO_BANANA_INPUT_DIRS": folder, "NANO_BANANA_SANDBOX_SECONDS": "0"}
+    async with Client(child("--sandbox", **settings)) as client:
+        made = await client.call_tool("generate_image", {"prompt": "a lighthouse at dawn", "wait_seconds": 30})
+        [path] = folder.glob("*.png")
+        assert facts(made)["message"] == f"Saved as {path}."
+        with Image.open(path) as picture:
+            assert isinstance(picture, PngImageFile)
+            assert picture.text["Description"] == "a lighthouse at dawn"
+            assert picture.text["Software"] == "nano-banana-mcp (sandbox)"
+        for reference in (facts(made)["images"][0]["resource_uri"], str(path), path.as_uri()):
+            arguments = {"prompt": "now make it night", "images": [reference], "wait_seconds": 30}
+            result = await client.call_tool("generate_image", arguments)
+            assert facts(result)["status"] == "success", text(result)
+        assert len(list(folder.glob("*.png"))) == 4
+
+
+async def test_two_servers_that_see_the_same_end_save_it_once(tmp_path: Path) -> None:
+    settings = {"NANO_BANANA_STATE_DIR": tmp_path / "state", "NANO_BANANA_OUTPUT_DIR": tmp_path / "kept"}
+    async with (
+        serve_sandbox(SandboxConfig(seconds=1.5)) as sandbox,
+        Client(child_at(sandbox.url, **settings)) as one,
+        Client(child_at(sandbox.url, **settings)) as other,
+    ):
+        task_id = facts(await one.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+        messages = []
+
+        async def wait(client: Client) -> None:
+            messages.append(facts(await client.call_tool("wait_for_image", {"task_id": task_id}))["message"])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, one)
+            group.start_soon(wait, other)
+    [path] = (tmp_path / "kept").glob("*.png")
+    assert messages == [f"Saved as {path}."] * 2
+    assert len((tmp_path / "kept" / "pictures.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_plain_start_imports_nothing_of_it() -> None:
+    script = (
+        "import sys, json\n"
+        "from nano_banana_mcp.app import build_server\n"
+        "from nano_banana_mcp.settings import load_settings\n"
+        "build_server(load_settings(), local=True)\n"
+        "print(json.dumps([*sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    package = "nano_banana_mcp"
+    rooms = {"images.folder", "images.names", "images.metadata", "images.local_files", "images.comfort"}
+    rooms |= {"generations.keeper"}
+    assert f"{package}.generations.studio" in loaded
+    assert not loaded & {f"{package}.{room}" for room in rooms}
+    assert "PIL" not in loaded

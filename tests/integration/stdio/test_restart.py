@@ -1,0 +1,177 @@
+"""The promise of the ledger, as a host sees it: kill the server, start another, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp.client import Client
+from mcp.types import BlobResourceContents, TextResourceContents
+
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import child, child_at, client_at, facts, text
+
+
+async def tasks(client: Client) -> list[dict[str, Any]]:
+    contents = (await client.read_resource("nanobanana://tasks")).contents[0]
+    assert isinstance(contents, TextResourceContents)
+    found: list[dict[str, Any]] = json.loads(contents.text)["tasks"]
+    return found
+
+
+async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: Path) -> None:
+    state = {"NANO_BANANA_STATE_DIR": tmp_path}
+    prompts = ["a cat", "a cat sandbox:result=data-uri", "a cat sandbox:seconds=3600", "x sandbox:result=text"]
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+        async with Client(child_at(sandbox.url, **state)) as client:
+            made = [facts(await client.call_tool("generate_image", {"prompt": prompt})) for prompt in prompts]
+            url, data, running, failed = (each["task_id"] for each in made)
+            for task_id in (url, data, failed):
+                await client.call_tool("wait_for_image", {"task_id": task_id})
+        asked = sandbox.stats.queries
+        async with Client(child_at(sandbox.url, **state)) as client:
+            listed = await tasks(client)
+            assert [each["task_id"] for each in listed] == [failed, running, data, url]
+            assert [each["prompt"] for each in listed] == prompts[::-1]
+            assert [each["status"] for each in listed] == ["failed", "pending", "success", "success"]
+            assert listed[3]["credits_consumed"] == "0.500000"
+            for task_id in (url, data):
+                answer = facts(await client.call_tool("get_task", {"task_id": task_id}))
+                assert answer["status"] == "success"
+                contents = (await client.read_resource(answer["images"][0]["resource_uri"])).contents[0]
+                assert isinstance(contents, BlobResourceContents)
+                assert contents.mime_type == "image/png"
+            assert (await client.call_tool("wait_for_image", {"task_id": failed})).is_error
+            assert sandbox.stats.queries == asked
+            again = await client.call_tool("wait_for_image", {"task_id": running, "timeout_seconds": 1})
+            assert facts(again)["status"] in ("pending", "submitted")
+            assert len((await client.list_resources()).resources) == 3
+        assert sandbox.stats.submits == 4
+
+
+async def test_two_servers_of_one_user_know_each_others_pictures(tmp_path: Path) -> None:
+    state = {"NANO_BANANA_STATE_DIR": tmp_path}
+    async with (
+        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        Client(child_at(sandbox.url, **state)) as one,
+        Client(child_at(sandbox.url, **state)) as other,
+    ):
+        result = await one.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+        assert [each["task_id"] for each in await tasks(other)] == [facts(result)["task_id"]]
+        contents = (await other.read_resource(facts(result)["images"][0]["url"])).contents[0]
+        assert isinstance(contents, BlobResourceContents)
+
+
+async def test_pictures_of_a_sandbox_that_has_ended_are_remembered_but_not_offered(tmp_path: Path) -> None:
+    settings = {"NANO_BANANA_STATE_DIR": tmp_path, "NANO_BANANA_SANDBOX_SECONDS": 0}
+    for made_before in (0, 1):
+        async with Client(child("--sandbox", **settings)) as client:
+            await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+            assert len((await client.list_resources()).resources) == 2
+            assert len(await tasks(client)) == made_before + 1
+
+
+async def test_an_unknown_outcome_is_kept_shown_and_never_sent_again(tmp_path: Path) -> None:
+    state = {"NANO_BANANA_STATE_DIR": tmp_path}
+    async with serve_sandbox() as sandbox:
+        async with Client(child_at(sandbox.url, **state)) as client:
+            result = await client.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"})
+            answer = facts(result)
+            assert result.is_error
+            assert answer["status"] == "unknown"
+            assert "may have been charged" in answer["message"]
+            assert "may have been charged" in text(result)
+        async with Client(child_at(sandbox.url, **state)) as client:
+            [listed] = await tasks(client)
+            assert listed["status"] == "unknown"
+            for tool in ("get_task", "wait_for_image"):
+                arguments = {"task_id": answer["task_id"]} | ({"timeout_seconds": 1} if "wait" in tool else {})
+                looked = await client.call_tool(tool, arguments)
+                assert not looked.is_error
+                assert facts(looked)["status"] == "unknown"
+                assert "may have been charged" in facts(looked)["message"]
+                assert "twice" in facts(looked)["next_step"]
+        assert sandbox.stats.submits == 1
+
+
+async def test_the_same_request_id_pays_once_whatever_happened_to_the_answer(tmp_path: Path) -> None:
+    state = {"NANO_BANANA_STATE_DIR": tmp_path}
+    arguments = {"prompt": "a cat", "request_id": "0b9c:1.x_Y-2"}
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+        async with Client(child_at(sandbox.url, **state)) as client:
+            first = facts(await client.call_tool("generate_image", arguments))
+            second = facts(await client.call_tool("generate_image", arguments))
+            assert second["task_id"] == first["task_id"]
+        async with Client(child_at(sandbox.url, **state)) as client:
+            third = facts(await client.call_tool("generate_image", {**arguments, "wait_seconds": 30}))
+            assert (third["task_id"], third["status"]) == (first["task_id"], "success")
+            other = await client.call_tool("generate_image", {**arguments, "prompt": "a dog"})
+            assert other.is_error
+            assert "request_id" in text(other)
+            assert "nothing was charged" in text(other)
+        assert sandbox.stats.submits == sandbox.stats.charged == 1
+
+
+async def test_twenty_calls_at_once_with_one_request_id_pay_once(tmp_path: Path) -> None:
+    async with (
+        serve_sandbox(SandboxConfig(drip_interval=0.002)) as sandbox,
+        Client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as one,
+        Client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as other,
+    ):
+        ids: list[str] = []
+
+        async def call(client: Client) -> None:
+            arguments = {"prompt": "a cat sandbox:submit=drip", "request_id": "one"}
+            ids.append(facts(await client.call_tool("generate_image", arguments))["task_id"])
+
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(call, one if number % 2 else other)
+        assert set(ids) == {sandbox.tasks[0].id}
+        assert sandbox.stats.submits == 1
+
+
+async def test_without_a_request_id_every_call_is_a_new_picture() -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        ids = {facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"] for _ in range(3)}
+        assert len(ids) == 3
+        assert sandbox.stats.charged == 3
+
+
+async def test_a_refused_request_may_be_asked_again_under_its_request_id() -> None:
+    arguments = {"prompt": "a cat sandbox:submit=400*1", "request_id": "one"}
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        assert (await client.call_tool("generate_image", arguments)).is_error
+        assert not (await client.call_tool("generate_image", arguments)).is_error
+        assert sandbox.stats.charged == 1
+
+
+async def test_an_unknown_outcome_is_not_sent_again_under_its_request_id() -> None:
+    arguments = {"prompt": "a cat sandbox:submit=reset-after*1", "request_id": "one"}
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        for _ in range(2):
+            result = await client.call_tool("generate_image", arguments)
+            assert result.is_error
+            assert facts(result)["status"] == "unknown"
+        assert sandbox.stats.submits == 1
+
+
+@pytest.mark.parametrize("request_id", ["a b", "a/b", "é", "x" * 65, "a\n", 7])
+async def test_a_request_id_of_an_unknown_form_is_refused_in_words(request_id: Any) -> None:
+    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "request_id": request_id})
+        assert result.is_error is (request_id != "a\n")  # white space around it does not count
+        assert sandbox.stats.submits == (1 if request_id == "a\n" else 0)
+
+
+async def test_a_state_folder_that_cannot_be_used_is_told_with_the_picture(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("in the way")
+    async with serve_sandbox() as sandbox, client_at(sandbox.url, state_dir=tmp_path / "state") as client:
+        result = await client.call_tool("generate_image", {"prompt": "a cat"})
+        assert not result.is_error
+        assert "ledger" in facts(result)["message"]
+        assert facts(await client.call_tool("get_task", {"task_id": facts(result)["task_id"]}))["finished"] is False

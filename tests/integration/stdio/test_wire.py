@@ -1,0 +1,154 @@
+"""The bytes on stdout, with a raw process: nothing but protocol, whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio.to_thread
+import pytest
+
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import KEY, child
+from tests.support.handshake import INITIALIZE, INITIALIZED
+
+
+class Raw:
+    """A server process spoken to line by line."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.lines: list[bytes] = []
+
+    def send(self, message: bytes | dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        line = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def answer(self, wanted: int) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            message: dict[str, Any] = json.loads(line)
+            if message.get("id") == wanted:
+                return message
+        raise AssertionError("the server ended without an answer")
+
+    def call(self, number: int, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        params = {"name": tool, "arguments": arguments}
+        self.send({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
+        return self.answer(number)
+
+    def finish(self) -> tuple[int, bytes]:
+        """Close stdin and return the exit code and stderr."""
+        out, err = self.process.communicate(timeout=10)
+        self.lines += out.splitlines()
+        return self.process.returncode, err
+
+
+@contextmanager
+def raw(*arguments: str, **settings: str) -> Iterator[Raw]:
+    """A server process after its handshake."""
+    parameters = child(*arguments, **settings)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([parameters.command, *parameters.args], env=parameters.env, **pipes) as process:
+        server = Raw(process)
+        try:
+            server.send(INITIALIZE)
+            server.answer(1)
+            server.send(INITIALIZED)
+            yield server
+        finally:
+            process.kill()
+
+
+def test_stdout_carries_nothing_but_protocol_when_everything_goes_wrong() -> None:
+    with raw("--sandbox", NANO_BANANA_LOG_LEVEL="DEBUG", NANO_BANANA_SANDBOX_SECONDS="0") as server:
+        server.send(b"this is no JSON")
+        server.send(b'{"jsonrpc": "2.0", "id": 2, "method": "no/such/method"}')
+        server.send(b"\xff\xfe\x00")
+        server.send(b"[]")
+        server.send(b'{"jsonrpc": "2.0"}')
+        server.send(b"{" * 5_000)
+        server.call(10, "no_such_tool", {})
+        server.call(11, "generate_image", {"prompt": "x sandbox:submit=html"})
+        server.call(12, "generate_image", {"prompt": "x sandbox:submit=503"})
+        server.call(13, "generate_image", {"prompt": "x sandbox:result=text", "wait_seconds": 10})
+        server.call(14, "get_task", {"task_id": "nobody"})
+        done = server.call(15, "generate_image", {"prompt": "x sandbox:file=html", "wait_seconds": 10})
+        uri = done["result"]["structuredContent"]["images"][0]["url"]
+        server.send({"jsonrpc": "2.0", "id": 16, "method": "resources/read", "params": {"uri": uri}})
+        assert "error" in server.answer(16)
+        code, _ = server.finish()
+    assert code == 0
+    for line in server.lines:
+        assert json.loads(line)["jsonrpc"] == "2.0"
+
+
+def test_key_and_prompts_are_in_no_log_at_any_level() -> None:
+    prompt = "a very private prompt"
+    with raw("--sandbox", NANO_BANANA_LOG_LEVEL="DEBUG", NANO_BANANA_SANDBOX_SECONDS="0", DEFAPI_API_KEY=KEY) as server:
+        server.call(10, "generate_image", {"prompt": prompt, "wait_seconds": 10})
+        server.call(11, "generate_image", {"prompt": f"{prompt} sandbox:submit=503"})
+        server.call(12, "generate_image", {"prompt": f"{prompt} sandbox:nonsense=1"})
+        server.call(13, "generate_image", {"prompt": [prompt]})
+        server.send({"jsonrpc": "2.0", "id": 14, "method": "resources/read", "params": {"uri": "nanobanana://tasks"}})
+        server.answer(14)
+        _, err = server.finish()
+    assert KEY.encode() not in err
+    assert b"private" not in err
+
+
+def test_the_end_of_stdin_ends_the_server_cleanly() -> None:
+    with raw("--sandbox") as server:
+        code, err = server.finish()
+    assert code == 0
+    assert err == b""
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("nanobanana://tasks/nobody", -32602),
+        ("nanobanana://tasks/nobody/images/0", -32602),
+        ("nanobanana://tasks/../etc", -32602),
+        ("https://example.com/not-ours.png", -32602),
+        ("file:///etc/passwd", -32602),
+        ("http://127.0.0.1:1/inside.png", -32602),
+        ("", -32602),
+    ],
+)
+def test_a_resource_that_is_not_ours_is_missing(uri: str, expected: int) -> None:
+    with raw("--sandbox") as server:
+        server.send({"jsonrpc": "2.0", "id": 2, "method": "resources/read", "params": {"uri": uri}})
+        assert server.answer(2)["error"]["code"] == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_at_once_when_nothing_is_open(number: signal.Signals) -> None:
+    with raw("--sandbox") as server:
+        server.process.send_signal(number)
+        assert server.process.wait(3) == 128 + number
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+async def test_a_signal_in_the_middle_of_a_submit_ends_the_server_after_the_submit_is_recorded() -> None:
+    generate = {"name": "generate_image", "arguments": {"prompt": "a cat sandbox:submit=drip"}}
+    async with serve_sandbox(SandboxConfig(drip_interval=0.01)) as sandbox:
+        settings = {"DEFAPI_BASE_URL": sandbox.url, "DEFAPI_API_KEY": KEY, "NANO_BANANA_LOG_LEVEL": "INFO"}
+        with raw(**settings) as server:
+            server.send({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": generate})
+            with anyio.fail_after(10):
+                await sandbox.until(lambda stats: stats.charged == 1)
+            server.process.send_signal(signal.SIGTERM)
+            code, err = await anyio.to_thread.run_sync(server.finish)
+        assert code == 128 + signal.SIGTERM
+        assert f"task {sandbox.tasks[0].id} submitted".encode() in err

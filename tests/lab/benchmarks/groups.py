@@ -1,0 +1,140 @@
+"""All groups of figures, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tests.lab.benchmarks import (
+    cold_start,
+    crowds,
+    detection,
+    load,
+    memory,
+    never,
+    per_call,
+    pictures,
+    replicas,
+    sharing,
+    sizes,
+    webhook,
+)
+from tests.lab.benchmarks.figures import Row, Trade
+
+
+@dataclass(frozen=True)
+class Group:
+    """Figures that are measured together.
+
+    Attributes:
+        how: How they are measured, for readers of the page; line ends mean nothing.
+        rows: Measures them; its argument says whether few rounds will do.
+    """
+
+    name: str
+    title: str
+    how: str
+    rows: Callable[[bool], Iterable[Row | Trade]]
+
+
+GROUPS = {
+    group.name: group
+    for group in (
+        Group(
+            "cold-start",
+            "Cold start over stdio",
+            """A process is spawned, sent `initialize` and `tools/list`, and timed until the tools are there. Ours,
+            a bare server of the SDK with one echo tool, and the same tool on FastMCP (in an environment of its
+            own, the SDK and its dependencies in the same versions) are started in turn; a figure is the median
+            of the ratios of the rounds.""",
+            cold_start.rows,
+        ),
+        Group(
+            "per-call",
+            "A call",
+            """Calls of our server, of the bare echo server and bare httpx requests to the sandbox API are made in
+            turn, each program in a process of its own; a figure is the ratio of medians. An open task costs a
+            query to the API at each look, so the yardstick is an echo and a GET; a submit is an echo and a
+            POST, and writes the ledger twice. The calls a second are of four clients at once.""",
+            per_call.rows,
+        ),
+        Group(
+            "memory",
+            "Memory at rest",
+            """Resident memory of the process once it has listed its tools, median of three starts.""",
+            memory.rows,
+        ),
+        Group(
+            "sizes",
+            "Bytes",
+            """`tools/list` as it was sent; a typical result of each tool from the sandbox; the pages and the wheel
+            as files.""",
+            sizes.rows,
+        ),
+        Group(
+            "detection",
+            "When a finished picture is noticed: polling, simulated",
+            """5,000 pictures with lognormal latencies (sigma 0.5) on a virtual clock; a query's round trip takes
+            0.25 s. The optimum is exact for a known distribution, by dynamic programming over all schedules.
+            The targets at 12 s and 45 s are the lag of asking every 2 s, with half of its queries; what the
+            optimum needs for that lag shows that no schedule reaches both. How close ours comes to the optimum
+            has a line of its own.""",
+            detection.rows,
+        ),
+        Group(
+            "sharing",
+            "When a finished picture is noticed: callbacks and polling, simulated",
+            """The server's own classes on a virtual clock, fresh each time: nothing is known of latencies or
+            callbacks when the first of a hundred pictures is asked for. The latencies and the round trip are as
+            above; a callback takes 0.02 s. The first callback that is lost of slow pictures that were all asked
+            for at once cannot be told from a slow picture until most of the others have ended, unless more is
+            spent than 1.2 queries a task.""",
+            sharing.rows,
+        ),
+        Group(
+            "webhook",
+            "When a finished picture is noticed: real sockets",
+            """A fresh `serve --http` process, the sandbox API and a client on loopback; lognormal latencies (sigma
+            0.4) with a median of 3 s. The fixed intervals are those of a bare httpx client on the same
+            pictures.""",
+            webhook.rows,
+        ),
+        Group(
+            "load",
+            "Waits at once, over HTTP",
+            """`wait_for_image` calls of as many real clients at once, in one server process, with the sandbox and
+            the clients in processes of their own. A round of the event loop is the processor time that the
+            server's main thread takes while a request for `/healthz` waits.""",
+            load.rows,
+        ),
+        Group(
+            "crowds",
+            "Crowds and kills",
+            """Real processes throughout. Forged, malformed and replayed callbacks come over four connections;
+            kills and disconnects are the short form of `make crash`.""",
+            crowds.rows,
+        ),
+        Group(
+            "never",
+            "What must never happen",
+            """The corpora of the tests, each case against the real thing, and the faults and odd requests of a short
+            `make torture`; counted is what went wrong. `make torture` and `make interop` try more: see
+            [torture.md](torture.md) and [interop.md](interop.md).""",
+            never.rows,
+        ),
+        Group(
+            "replicas",
+            "Three replicas on one PostgreSQL",
+            """Three server processes; all callbacks reach the second; one is killed in the middle of submits and
+            waits.""",
+            replicas.rows,
+        ),
+        Group(
+            "pictures",
+            "Pictures",
+            """A PNG of some 16 MB through a stdio server with its cache off, several times; the picture's view in
+            headless Chromium, in a host page under the strict default policy. Times are medians.""",
+            pictures.rows,
+        ),
+    )
+}

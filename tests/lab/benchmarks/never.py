@@ -1,0 +1,263 @@
+"""Counts that are to be nought, however many are tried: hostile input, faults, forgeries, and what must never leak.
+
+The corpora are those of the tests, which try each case against the real thing; here they are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.lab.benchmarks.figures import Row
+from tests.lab.torture.tally import Tally
+from tests.support.paths import ROOT
+
+IN_TURN = "cases"
+"""What a test that tries many cases calls their number."""
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Cases, and what none of them may do.
+
+    Attributes:
+        tests: In files below ``tests/``, as ``file.py::name``.
+        long: Takes minutes: left to the whole run.
+    """
+
+    what: str
+    tests: tuple[str, ...]
+    long: bool = False
+
+
+def _of(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{file}::test_{name}" for name in names)
+
+
+CORPORA = (
+    Corpus(
+        "forbidden addresses, names, URLs and redirects that were connected to",
+        (
+            *_of(
+                "images/test_refusals.py",
+                "a_forbidden_url_is_refused_without_a_connection",
+                "a_name_of_a_closed_address_is_refused_without_a_connection",
+                "one_closed_address_among_public_ones_is_enough_to_refuse",
+                "an_origin_that_is_not_exactly_the_trusted_one_is_not_trusted",
+                "another_spelling_of_the_trusted_origin_is_not_trusted",
+            ),
+            *_of(
+                "images/test_redirects.py",
+                "a_redirect_to_where_nobody_may_go_is_refused",
+                "each_hop_resolves_once_and_a_rebound_name_is_refused",
+                "a_public_host_cannot_send_us_to_the_trusted_origin",
+            ),
+        ),
+    ),
+    Corpus(
+        "bombs and drips that took more than 30 s or twice the cap",
+        (
+            *_of(
+                "images/test_bounds.py",
+                "a_compressed_answer_is_refused",
+                "a_length_above_the_cap_is_refused_before_reading",
+                "an_endless_body_is_cut_at_the_cap",
+            ),
+            *_of(
+                "images/test_deadlines.py",
+                "a_slow_host_is_cut_off_at_the_deadline",
+                "the_deadline_covers_a_slow_name_and_all_redirects_together",
+                "the_deadline_covers_a_handshake_that_never_ends_and_leaves_no_socket_open",
+            ),
+            *_of("images/test_pixels.py", "a_pixel_bomb_is_refused_before_anything_decodes_it"),
+            *_of("images/test_data_uri.py", "a_huge_data_uri_is_refused_without_decoding_it"),
+            *_of("images/test_fetch.py", "a_picture_takes_no_more_memory_than_twice_the_cap"),
+            *_of(
+                "images/test_shrink.py",
+                "what_explodes_beside_the_pixels_takes_no_memory",
+                "a_pixel_bomb_is_refused_before_it_is_decoded",
+            ),
+        ),
+    ),
+    Corpus(
+        "paths, links, races, pipes and devices by which something outside was read or written",
+        (
+            *_of(
+                "images/test_local_files.py",
+                "what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not",
+                "what_is_no_absolute_path_is_refused",
+                "what_is_no_plain_file_inside_is_refused_at_once",
+            ),
+            *_of("images/test_local_races.py", "a_race_of_links_leaks_nothing"),
+            *_of(
+                "images/test_folder_faults.py",
+                "what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waited_for_and_the_log_says_so",
+                "a_picture_that_is_a_link_is_not_followed",
+                "a_pipe_is_no_picture_and_not_waited_for_even_if_it_offers_one",
+            ),
+            *_of("tools/test_references.py", "what_may_not_be_read_is_refused_in_words_and_nothing_is_sent"),
+            *_of(
+                "http/test_files.py",
+                "paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_allowed_folder",
+            ),
+        ),
+    ),
+    Corpus(
+        "pictures under a wrong type or name that did not end with the right one, and text taken for a picture",
+        (
+            *_of("images/test_sniff.py", "what_is_no_known_picture_has_no_type"),
+            *_of(
+                "images/test_fetch.py",
+                "the_bytes_decide_the_type_not_the_header_and_not_the_url",
+                "what_is_no_picture_is_refused_in_words",
+            ),
+            *_of("images/test_folder.py", "the_extension_is_that_of_the_bytes"),
+        ),
+    ),
+    Corpus(
+        "wrong tokens that got more than a 401, or were sent on",
+        (
+            *_of("http/test_oauth_tokens.py", "a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nobody"),
+            *_of("http/test_tokens.py", "what_is_no_token_is_refused_alike_and_reaches_nobody"),
+        ),
+    ),
+    Corpus(
+        "looks at another's task, by method and resource, that differ from looks at a missing one",
+        _of("http/test_isolation.py", "anothers_task_is_a_missing_one"),
+    ),
+    Corpus(
+        "foreign Hosts and Origins that were answered",
+        (
+            *_of("http/test_serve.py", "a_foreign_host_or_origin_is_refused"),
+            *_of("http/test_binds.py", "under_another_server_the_names_and_the_tokens_hold_too"),
+        ),
+    ),
+    Corpus(
+        "runs of misuse after which a secret or a prompt was in the log, by its form and by era",
+        _of("http/test_logs.py", "no_log_holds_a_secret_or_a_prompt_whatever_happens"),
+    ),
+    Corpus(
+        "answers to a submit after which it was repeated though it must not be, or more than three times",
+        (
+            *_of(
+                "defapi/test_submit_refused.py",
+                "a_refusal_is_told_as_what_it_is_and_never_repeated",
+                "a_refusal_for_now_is_repeated_at_most_three_times_in_all",
+                "a_refusal_for_now_that_turns_into_an_unknown_outcome_is_not_repeated",
+                "an_answer_that_proves_nothing_may_have_been_charged_and_is_never_repeated",
+                "a_redirect_is_never_followed_and_the_key_never_sent_elsewhere",
+            ),
+            *_of(
+                "defapi/test_submit_broken.py",
+                "a_submit_that_may_have_arrived_is_never_repeated",
+                "a_connection_that_is_reset_at_once_is_never_a_second_request",
+                "a_refused_connection_is_tried_three_times_and_nothing_was_charged",
+            ),
+        ),
+    ),
+    Corpus(
+        "searches over submit, crash, restart, callback, replay, query and cancel that lost one or paid one twice",
+        _of("crash/test_stateful.py", "nothing_is_lost_or_paid_twice_in_any_order_of_events"),
+        long=True,
+    ),
+    Corpus(
+        "states of the view with an error on the console, or with one that an accessibility audit finds",
+        _of(
+            "views/test_states.py",
+            "a_state_says_what_it_is_without_a_complaint_of_the_browser",
+            "a_state_is_accessible_in_light_as_in_dark_and_narrow",
+        ),
+        long=True,
+    ),
+    Corpus(
+        "revisions of the protocol for which a scenario of the official conformance suite does not pass",
+        _of("conformance/test_conformance.py", "every_scenario_that_applies_passes"),
+        long=True,
+    ),
+)
+
+
+@dataclass
+class Outcome:
+    """What became of a corpus."""
+
+    tried: int = 0
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def outcomes(report: ElementTree.Element, corpora: Iterable[Corpus]) -> dict[str, Outcome]:
+    """Of each corpus, by what it is, out of a report in JUnit's form."""
+    found = {corpus.what: Outcome() for corpus in corpora}
+    by_test = {test: corpus.what for corpus in corpora for test in corpus.tests}
+    for case in report.iter("testcase"):
+        file = f"{case.get('classname', '').removeprefix('tests.').replace('.', '/')}.py"
+        name = case.get("name", "")
+        outcome = found[by_test[f"{file}::{name.partition('[')[0]}"]]
+        if (skipped := case.find("skipped")) is not None:
+            outcome.skipped.append(skipped.get("message", ""))
+            continue
+        own = [int(each.get("value", "1")) for each in case.iter("property") if each.get("name") == IN_TURN]
+        outcome.tried += own[0] if own else 1
+        if case.find("failure") is not None or case.find("error") is not None:
+            outcome.failed.append(name)
+    return found
+
+
+def row(what: str, outcome: Outcome) -> Row:
+    """The figure: how many tests found what must not be."""
+    if not outcome.tried:
+        return Row(what, None, "", "", "=", 0, outcome.skipped[0] if outcome.skipped else "left to the whole run")
+    named = ", ".join(outcome.failed[:MOST_NAMED])
+    more = f" and {len(outcome.failed) - MOST_NAMED} more" if len(outcome.failed) > MOST_NAMED else ""
+    return Row(what, len(outcome.failed), "", f"of {outcome.tried:,}", "=", 0, named + more)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Corpora, then the faults and the odd requests of a short ``make torture``."""
+    corpora = [corpus for corpus in CORPORA if not (quick and corpus.long)]
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        tests = [f"tests/{test}" for corpus in corpora for test in corpus.tests]
+        _run("pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--junitxml", str(report), *tests)
+        found = outcomes(ElementTree.parse(report).getroot(), corpora)
+        for corpus in CORPORA:
+            yield row(corpus.what, found.get(corpus.what, Outcome()))
+        results = Path(folder) / "torture.json"
+        _run("tests.lab.torture", "--quick", "--only", "faults,requests,bytes", "--results", str(results))
+        parts = json.loads(results.read_text(encoding="utf-8"))["parts"]
+    tallies = {name: [Tally.of(each) for each in part["tallies"]] for name, part in parts.items()}
+    yield from tortured("faults of sockets, TLS and DNS at a submit, query, fetch, callback or call", tallies["faults"])
+    yield from tortured("odd requests and bytes, over stdio and HTTP", [*tallies["requests"], *tallies["bytes"]])
+
+
+def tortured(what: str, tallies: list[Tally]) -> Iterator[Row]:
+    """Three counts of these parts."""
+    of = f"of {sum(each.tried for each in tallies):,}"
+    why = "; ".join(each.failures[0][:100] for each in tallies if each.failures)
+    for name, attributes in (
+        ("lost", ["lost"]),
+        ("sent twice", ["double"]),
+        ("crashed or wrong", ["crashes", "wrong"]),
+    ):
+        count = sum(getattr(each, attribute) for each in tallies for attribute in attributes)
+        yield Row(f"{what}: {name}", count, "", of, "=", 0, why if count else "")
+
+
+def _run(module: str, *arguments: str) -> None:
+    """Failures of single cases are figures; whatever else ends it is not.
+
+    Raises:
+        RuntimeError: it did not come to its end.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if ended.returncode not in (0, 1):
+        raise RuntimeError(f"{module} ended with {ended.returncode}: {(ended.stdout + ended.stderr)[-500:]}")

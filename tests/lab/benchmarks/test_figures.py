@@ -1,0 +1,286 @@
+"""What the bench shows is what was found: misses as misses, and the page and the plot as the figures say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.lab.benchmarks import __main__ as program
+from tests.lab.benchmarks import detection, never, peer, sharing, sizes
+from tests.lab.benchmarks.figures import BOUND, LEARNED, MET, MISSED, NOT_MEASURED, Report, Row, Trade, lines
+from tests.lab.benchmarks.groups import GROUPS, Group
+from tests.lab.benchmarks.page import FIGURES, PAGE, PLOT, page
+from tests.lab.benchmarks.plot import SERIES, plot
+from tests.lab.torture.tally import Tally
+from tests.support.paths import ROOT
+
+COMMITTED = Report.from_json(FIGURES.read_text(encoding="utf-8"))
+
+PROMISES = {
+    "cold-start": ("against a bare SDK echo server", "against a FastMCP echo server"),
+    "per-call": ("get_task of an open task over stdio", "calls a second"),
+    "sizes": ("tools/list", "get_task, finished: text", "5 MB, finished: text", "structured", "picture.html", "wheel"),
+    "detection": ("12 s, polling, 20 seen: mean lag", "45 s, polling, 20 seen: queries"),
+    "sharing": (
+        "webhook: queries",
+        "1 % lost: p95 lag",
+        "1 % lost: queries",
+        "10 % lost: p95 lag",
+        "all lost: mean lag",
+    ),
+    "webhook": ("webhook: p95 lag", "webhook: queries", "10 % lost: p95 lag", "all lost: mean lag"),
+    "load": ("1,000 waits: ended", "1,000 waits: resident", "1,000 waits: longest round", "3,000 waits: ended"),
+    "crowds": (
+        "100 waits for 100 tasks",
+        "20 waits for one task",
+        "20 processes with 50 tasks each on one ledger: rows",
+        "kill -9 in the middle of a submit: lost",
+        "kill -9 in the middle of a submit: posted twice",
+        "a client that leaves in the middle of a submit: lost",
+        "forged, malformed and replayed callbacks: what changed",
+        "forged, malformed and replayed callbacks: queries",
+        "forged, malformed and replayed callbacks: memory",
+    ),
+    "never": (
+        *(corpus.what for corpus in never.CORPORA),
+        "fetch, callback or call: lost",
+        "fetch, callback or call: sent twice",
+        "odd requests and bytes, over stdio",
+    ),
+    "replicas": ("killed under load: longest lag", "killed under load: posted twice", "killed under load: lost"),
+    "pictures": ("on the wire", "time of a call", "memory kept", "first paint"),
+}
+"""By group, parts of the names of figures for which there is a target."""
+
+
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        (Row("x", 1.1, "×", relation="≤", target=1.1), MET),
+        (Row("x", 1.1001, "×", relation="≤", target=1.1), MISSED),
+        (Row("x", 1.0, "×", relation="<", target=1.0), MISSED),
+        (Row("x", 0.8, "×", relation="≥", target=0.8), MET),
+        (Row("x", 0.79, "×", relation="≥", target=0.8), MISSED),
+        (Row("x", 1, "", relation="=", target=0), MISSED),
+        (Row("x", None, "×", relation="≤", target=1.1), NOT_MEASURED),
+        (Row("x", 3, "MB"), ""),
+    ],
+    ids=str,
+)
+def test_a_figure_is_judged_by_its_target(row: Row, verdict: str) -> None:
+    assert row.verdict == verdict
+
+
+def test_a_narrow_miss_is_not_rounded_to_what_was_promised() -> None:
+    assert Row("x", 1.1004, "×", target=1.1).shown == "1.1004 ×"
+    assert Row("x", 1.207, "", target=1.2).shown == "1.21"
+
+
+def test_the_table_shows_a_miss_as_a_miss_and_counts_it() -> None:
+    report = Report({})
+    report.add("cold-start", Row("kept", 1.0, "×", "something", target=1.1))
+    report.add("cold-start", Row("broken", 1.5, "×", "something", target=1.1))
+    report.add("sizes", Row("elsewhere", None, "kB", target=3, spread="there is none"))
+    shown = list(lines(report, {"cold-start": "Cold start", "sizes": "Bytes"}))
+    [kept] = [line for line in shown if "kept" in line]
+    [broken] = [line for line in shown if "broken" in line]
+    [elsewhere] = [line for line in shown if "elsewhere" in line]
+    assert kept.split() == ["kept", "1.00", "×", "something", "≤", "1.1", "×", "met"]
+    assert broken.split() == ["broken", "1.50", "×", "something", "≤", "1.1", "×", "MISSED"]
+    assert elsewhere.split()[-2:] == ["not", "measured"]
+    assert shown[-1].strip() == "3 figures, 3 with a target: 1 met, 1 MISSED, 1 not measured"
+
+
+def test_what_is_written_as_json_is_read_back() -> None:
+    report = Report({"python": "3.11"})
+    report.add("a", Row("what", 1.25, "×", "that", "≥", 0.8, "wide"))
+    report.add("a", Row("nothing", None))
+    report.add("b", Trade(12.0, "webhook", True, False, 0.27, 0.3, 1.15))
+    assert Report.from_json(report.to_json()) == report
+    assert [row["verdict"] for row in json.loads(report.to_json())["rows"]] == ["met", "not measured"]
+
+
+def test_the_page_and_the_plot_are_as_the_figures_beside_them_say() -> None:
+    """If not: python -m tests.support.documents"""
+    assert PAGE.read_text(encoding="utf-8") == page(COMMITTED)
+    assert PLOT.read_text(encoding="utf-8") == plot(COMMITTED.trades)
+
+
+def test_the_page_lists_every_figure_and_first_of_all_what_is_missed() -> None:
+    report = Report({**COMMITTED.conditions})
+    report.add("cold-start", Row("fast enough", 1.0, "×", target=1.1))
+    report.add("cold-start", Row("too slow", 1.5, "×", target=1.1))
+    report.add("detection", Trade(12.0, "fixed 2 s", None, False, 1.2, 2.0, 6.6))
+    written = page(report)
+    assert written.count("| too slow | 1.50 × |  | ≤ 1.1 × | **MISSED** |") == 2
+    assert written.count("| fast enough | 1.00 × |  | ≤ 1.1 × | met |") == 1
+    assert written.index("## What is missed") < written.index("too slow") < written.index("fast enough")
+
+
+def test_what_is_published_is_a_whole_run_and_names_no_machine() -> None:
+    assert COMMITTED.conditions["quick"] is False
+    assert {row.group for row in COMMITTED.rows} == set(GROUPS)
+    text = FIGURES.read_text(encoding="utf-8")
+    assert not re.search(r"/(home|root|tmp|work|usr|opt)\b|https?://", text)
+    assert os.uname().nodename not in text
+
+
+@pytest.mark.parametrize("group", PROMISES)
+def test_every_promise_is_measured_with_its_target(group: str) -> None:
+    named = [row.what for row in COMMITTED.rows if row.group == group and row.target is not None]
+    for part in PROMISES[group]:
+        assert any(part in what for what in named), part
+
+
+def test_the_plot_holds_every_series_in_every_panel_and_is_well_formed() -> None:
+    drawn = ElementTree.fromstring(plot(COMMITTED.trades))
+    titles = [element.text or "" for element in drawn.iter("{http://www.w3.org/2000/svg}title")]
+    trades = defaultdict(list)
+    for trade in COMMITTED.trades:
+        trades[trade.measured, trade.median].append(trade)
+    assert set(trades) == {(False, 12.0), (False, 45.0), (False, 180.0), (True, 3.0)}
+    for (measured, _), own in trades.items():
+        asked = {trade.asked for trade in own}
+        assert {"fixed 2 s", "fixed 5 s", "fixed 10 s", "webhook", "10 % lost", "all lost"} <= asked
+        assert ("polling alone" if measured else LEARNED) in asked
+        assert (BOUND in asked) is not measured
+    assert len(titles) == 1 + sum(
+        any(trade.asked.startswith(series.asked) for series in SERIES) for trade in COMMITTED.trades
+    )
+    assert sum(element.get("class") == "bound" for element in drawn.iter()) == 3 + 1  # and the legend's
+    assert {name for element in drawn.iter() if (name := element.get("class"))} >= {series.name for series in SERIES}
+
+
+def test_simulated_detection_yields_promises_and_all_trades() -> None:
+    found = [*detection.rows(True), *sharing.rows(True)]
+    promised = [one.what for one in found if isinstance(one, Row) and one.target is not None]
+    assert len(promised) == 7
+    asked = {one.asked for one in found if isinstance(one, Trade)}
+    assert asked >= {"fixed 2 s", "fixed 5 s", "fixed 10 s", LEARNED, BOUND, "webhook", "10 % lost", "all lost"}
+
+
+def test_no_simulated_trade_of_ours_is_better_than_the_bound() -> None:
+    """Of 5,000 pictures: chance has little room."""
+    for trade in COMMITTED.trades:
+        if trade.asked == LEARNED:
+            assert detection.fewest_queries(trade.median, trade.lag) <= trade.queries * 1.02
+
+
+def test_cases_of_a_corpus_are_counted_and_what_went_wrong_is_named() -> None:
+    told = ElementTree.fromstring(
+        """<testsuites><testsuite>
+        <testcase classname="tests.a.test_x" name="test_one[a]"/>
+        <testcase classname="tests.a.test_x" name="test_one[b]"><failure message="it leaked"/></testcase>
+        <testcase classname="tests.a.test_x" name="test_two"><properties><property name="cases" value="40"/>
+        </properties></testcase>
+        <testcase classname="tests.a.test_x" name="test_three"><skipped message="there is no browser"/></testcase>
+        </testsuite></testsuites>"""
+    )
+    corpora = [
+        never.Corpus("leaks", ("a/test_x.py::test_one", "a/test_x.py::test_two")),
+        never.Corpus("pages", ("a/test_x.py::test_three",)),
+    ]
+    found = never.outcomes(told, corpora)
+    leaks, pages = (never.row(corpus.what, found[corpus.what]) for corpus in corpora)
+    assert (leaks.found, leaks.compared_to, leaks.verdict, leaks.spread) == (1, "of 42", MISSED, "test_one[b]")
+    assert (pages.verdict, pages.spread) == (NOT_MEASURED, "there is no browser")
+
+
+def test_losses_of_the_torture_are_counted_beside_what_was_tried() -> None:
+    tally = Tally("a part")
+    tally.passed(9)
+    tally.failed("lost: one", "lost")
+    shown = [(row.found, row.compared_to, row.verdict) for row in never.tortured("it", [tally])]
+    assert shown == [(1, "of 10", MISSED), (0, "of 10", MET), (0, "of 10", MET)]
+
+
+@pytest.mark.parametrize("corpus", never.CORPORA, ids=lambda corpus: corpus.what)
+def test_every_test_of_a_corpus_is_there(corpus: never.Corpus) -> None:
+    for test in corpus.tests:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text("utf-8"), test
+
+
+def test_a_group_can_be_run_alone_and_leaves_its_figures(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "tests.lab.benchmarks", "--quick", "--only", "detection", "--json", str(file)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    report = Report.from_json(file.read_text(encoding="utf-8"))
+    assert report.conditions["quick"] is True
+    assert {row.group for row in report.rows} == {"detection"}
+    assert report.summary in ended.stdout
+    assert all(row.what in ended.stdout for row in report.rows)
+
+
+def _breaks(quick: bool) -> Iterator[Row]:
+    yield Row("one before", 1.0, "×", target=1.1)
+    raise ExceptionGroup("of a task group", [OSError("no port is free\nat all")])
+
+
+BREAKING = {
+    "breaks": Group("breaks", "What breaks off", "", _breaks),
+    "holds": Group("holds", "What goes on", "", lambda quick: [Row("one after", 2.0, "×", target=1.1)]),
+}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--docs"]])
+def test_a_group_that_breaks_off_costs_its_own_figures_only_and_is_told(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file, log, docs = tmp_path / "bench.json", tmp_path / "bench.log", tmp_path / "performance.json"
+    monkeypatch.setattr(program, "LOG", log)
+    monkeypatch.setattr(program, "FIGURES", docs)
+    monkeypatch.setattr(program, "write", lambda: pytest.fail("the page must stay as it was"))
+    assert program.main([*arguments, "--json", str(file)], BREAKING) == 1
+    told = capfd.readouterr()
+    assert "one before" in told.out
+    assert "one after" in told.out
+    assert "BROKE OFF: OSError: no port is free at all" in told.out
+    assert told.out.strip().endswith("2 figures, 2 with a target: 1 met, 1 MISSED; 1 BROKE OFF: breaks")
+    assert "breaks: BROKE OFF" in told.err
+    assert "Traceback" in log.read_text("utf-8")
+    assert Report.from_json(file.read_text("utf-8")).broken == {"breaks": "OSError: no port is free at all"}
+    assert not docs.exists()
+
+
+def test_a_run_in_which_nothing_broke_off_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "LOG", tmp_path / "bench.log")
+    assert program.main(["--only", "holds", "--json", str(tmp_path / "bench.json")], BREAKING) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--docs", "--quick"], ["--docs", "--only", "sizes"]])
+def test_arguments_that_make_no_sense_are_refused(arguments: list[str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.lab.benchmarks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "error:" in ended.stderr
+
+
+def test_sizes_are_within_what_is_promised() -> None:
+    assert [(row.what, row.shown) for row in sizes.rows(True) if row.verdict == MISSED] == []
+
+
+def test_fastmcp_is_compared_with_the_same_sdk() -> None:
+    """After `make pins`, which renews both."""
+
+    def versions(file: Path) -> dict[str, str]:
+        named = [line.split(" ")[0].split("==") for line in file.read_text("utf-8").splitlines() if "==" in line]
+        return dict(named)
+
+    ours, theirs = versions(ROOT / "constraints.txt"), versions(peer.PINS)
+    for name in ("mcp", "mcp-types", "anyio", "pydantic", "pydantic-core", "starlette", "httpx2", "uvicorn"):
+        assert theirs[name] == ours[name], name

@@ -1,0 +1,209 @@
+"""Submit, crash, restart, callback, replay, query, cancel, in any order: nothing charged is ever unaccounted for."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from pydantic import SecretStr
+
+from nano_banana_mcp.defapi import retry
+from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.defapi.errors import DefapiError
+from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.quotas import Check
+from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.ledger.async_ledger import DurableLedger
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
+from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.submission import RequestIdTaken
+from tests.support.clients import clean_environment
+
+FAULTS = ["", "503*1", "400", "reset-before", "reset-after", "html", "truncated", "flat"]
+POINTS = ["before the intent", "after the intent", "before the id", "after the id"]
+
+
+class Killed(BaseException):
+    """Stands for a process that is gone; the real thing is in rounds.py."""
+
+
+class DyingLedger(DurableLedger):
+    """Dies at one point of a submit."""
+
+    def __init__(self, folder: Path, point: str | None) -> None:
+        super().__init__(folder)
+        self._point = point
+
+    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
+        self._die("before the intent")
+        written = await super().begin(intent, check)
+        self._die("after the intent")
+        return written
+
+    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+        if self._point is not None:
+            self._die("before the id")
+        await super().save(generation, pictures)
+        self._die("after the id")
+
+    def _die(self, point: str) -> None:
+        if self._point == point:
+            raise Killed
+
+
+class Machine(RuleBasedStateMachine):
+    """Every step is a server of its own: it starts, does one thing, and ends or dies."""
+
+    url = ""
+    number = 0
+
+    @initialize()
+    def start(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="nano-banana-test-"))
+        self.prompts: set[str] = set()
+        self.ends: dict[str, Status] = {}
+
+    def serve(self, use: Callable[[Studio], Awaitable[Any]], point: str | None = None) -> Any:
+        async def main() -> Any:
+            client = DefapiClient(self.url, SecretStr("dk-state"), timeout_seconds=5)
+            async with Studio.open(client, DyingLedger(self.folder, point), default_model="m", api=self.url) as studio:
+                return await use(studio)
+
+        try:
+            return anyio.run(main)
+        except BaseExceptionGroup as group:
+            unexpected = group.split((DefapiError, RequestIdTaken, Killed))[1]
+            if unexpected is not None:
+                raise unexpected from None
+            return None
+
+    def new_prompt(self, fault: str) -> str:
+        Machine.number += 1
+        words = f" sandbox:submit={fault}" if fault else ""
+        prompt = f"picture {Machine.number} sandbox:seconds=0{words}"
+        self.prompts.add(prompt)
+        return prompt
+
+    @rule(fault=st.sampled_from(FAULTS))
+    def submit(self, fault: str) -> None:
+        request = SubmitRequest(model="m", prompt=self.new_prompt(fault))
+        self.serve(lambda studio: studio.generate(request))
+
+    @rule(request_id=st.sampled_from(["one", "two"]), fault=st.sampled_from(["", "reset-after"]))
+    def submit_again_under_a_request_id(self, request_id: str, fault: str) -> None:
+        words = f" sandbox:submit={fault}" if fault else ""
+        prompt = f"{self.folder.name} {request_id} sandbox:seconds=0{words}"
+        self.prompts.add(prompt)
+        request = SubmitRequest(model="m", prompt=prompt)
+        self.serve(lambda studio: studio.generate(request, request_id=request_id))
+
+    @rule(point=st.sampled_from(POINTS))
+    def submit_and_die(self, point: str) -> None:
+        request = SubmitRequest(model="m", prompt=self.new_prompt(""))
+        self.serve(lambda studio: studio.generate(request), point)
+
+    @rule(patience=st.floats(0, 0.02))
+    def submit_and_leave(self, patience: float) -> None:
+        request = SubmitRequest(model="m", prompt=self.new_prompt(""))
+
+        async def leave(studio: Studio) -> None:
+            with anyio.move_on_after(patience):
+                await studio.generate(request)
+
+        self.serve(leave)
+
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        known = self.ledger()
+        if known:
+            handle = data.draw(st.sampled_from([each.handle for each in known]))
+            self.serve(lambda studio: studio.look(handle))
+
+    @rule(data=st.data())
+    def a_callback_comes_perhaps_again(self, data: st.DataObject) -> None:
+        charged = self.charged()
+        known = [each for each in self.ledger() if each.prompt in charged]
+        if known:
+            each = data.draw(st.sampled_from(known))
+            task_id = charged[each.prompt or ""]
+            found = self.serve(lambda studio: studio.inquiry.claim(each.intent_id, task_id))
+            assert found.task_id == task_id
+
+    @invariant()
+    def nothing_that_was_charged_is_unaccounted_for(self) -> None:
+        if not hasattr(self, "folder"):
+            return
+        known = self.ledger()
+        by_prompt = {each.prompt: each for each in known}
+        for prompt, task_id in self.charged().items():
+            assert prompt in by_prompt, f"{prompt} was charged and is lost"
+            assert by_prompt[prompt].task_id in (task_id, None)
+        assert len(by_prompt) == len(known), "two rows for one intent"
+
+    @invariant()
+    def no_intent_has_two_submits_that_may_have_arrived(self) -> None:
+        if not hasattr(self, "folder"):
+            return
+        posts = httpx.get(f"{self.url}/_sandbox/stats").json()["submits_by_prompt"]
+        for prompt in self.prompts:
+            assert posts.get(prompt, 0) <= (2 if "503*1" in prompt else 1), prompt
+
+    @invariant()
+    def an_end_never_changes(self) -> None:
+        if not hasattr(self, "folder"):
+            return
+        for each in self.ledger():
+            if each.finished:
+                assert self.ends.setdefault(each.intent_id, each.status) is each.status
+
+    def ledger(self) -> list[Generation]:
+        ledger = SqliteLedger(self.folder)
+        try:
+            return ledger.recent(1_000)
+        finally:
+            ledger.close()
+
+    def charged(self) -> dict[str, str]:
+        tasks = httpx.get(f"{self.url}/_sandbox/tasks").json()
+        return {task["request"]["prompt"]: task["id"] for task in tasks if task["request"]["prompt"] in self.prompts}
+
+
+@pytest.fixture
+def sandbox_url() -> Iterator[str]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "nano_banana_mcp", "sandbox", "--port", "0"],
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+:\d+", process.stdout.readline())
+        assert found
+        yield found[0]
+        process.terminate()
+
+
+def test_nothing_is_lost_or_paid_twice_in_any_order_of_events(
+    sandbox_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST_CEILING_SECONDS", 0.0)
+    monkeypatch.setattr("nano_banana_mcp.service.submission.OTHERS_SUBMIT_SECONDS", 0.0)
+    Machine.url = sandbox_url
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

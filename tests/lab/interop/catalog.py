@@ -1,0 +1,138 @@
+"""The clients, what each cannot do, and what whoever uses it should know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ALL = frozenset({"generate_image", "get_task", "wait_for_image", "view_image", "browse_images", "read_picture"})
+OF_THE_MODEL = ALL - {"read_picture"}
+
+_NO_UPDATES = "it has no subscriptions"
+_NO_COMPLETION = "it asks for no completions"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A client, in one way of connecting.
+
+    Args:
+        program: A module of ``tests/lab/interop/clients``, or a file there.
+        environment: Of ``pins.toml``; "" is this project's, "npm" is npm's.
+        mode: How it settles the protocol: the newest that both know, or the older handshake.
+        tools: What it lists.
+        without: What it cannot show → why.
+        notes: What whoever uses it should know.
+    """
+
+    name: str
+    program: str
+    environment: str = ""
+    mode: str = "auto"
+    tools: frozenset[str] = ALL
+    without: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    generation: int = 0
+
+
+_INSPECTOR = {
+    "progress": "its command line prints none",
+    "completion": "its command line has no method for it",
+    "updates": "each command is a connection of its own",
+}
+
+CLIENTS = (
+    Entry(
+        "MCP Inspector CLI",
+        "inspector",
+        "npm",
+        "legacy",
+        without=_INSPECTOR,
+        notes=(
+            "Every command starts a server of its own over stdio; the task is found again by its ledger.",
+            "`tools/list --strict`, its check of how portable the schemas are, finds nothing.",
+        ),
+    ),
+    Entry("MCP Inspector CLI", "inspector", "npm", "modern", without=_INSPECTOR),
+    Entry(
+        "TypeScript SDK 1",
+        "typescript_sdk.mjs",
+        "npm",
+        "legacy",
+        generation=1,
+        notes=(
+            "It gives up a call after 60 s, whatever progress is reported, unless told otherwise: a `wait_seconds` or "
+            "`timeout_seconds` of 45 fits in.",
+        ),
+    ),
+    Entry("TypeScript SDK 2", "typescript_sdk.mjs", "npm", "auto", generation=2),
+    Entry("TypeScript SDK 2", "typescript_sdk.mjs", "npm", "legacy", generation=2),
+    Entry("Python SDK 2", "python_sdk"),
+    Entry("Python SDK 2", "python_sdk", mode="legacy"),
+    Entry("Python SDK 1", "python_sdk_1", "langchain", "legacy"),
+    Entry(
+        "FastMCP",
+        "fastmcp_client",
+        without={"updates": _NO_UPDATES},
+    ),
+    Entry(
+        "PydanticAI",
+        "pydantic_ai_agent",
+        tools=OF_THE_MODEL,
+        without={"completion": _NO_COMPLETION, "updates": _NO_UPDATES},
+        notes=(
+            "A real agent with a scripted model. The model is shown the structured answer as long as there is no "
+            "picture, then the text and the links; `read_picture`, which is the view's, is hidden from it.",
+            "An error counts as one of the model's retries (`max_retries`, 1 by default); `tool_error_behavior` "
+            "changes that.",
+        ),
+    ),
+    Entry(
+        "LangChain",
+        "langchain_agent",
+        "langchain",
+        "legacy",
+        without={"completion": _NO_COMPLETION, "updates": _NO_UPDATES},
+        notes=(
+            "A real agent (`create_agent`) with a scripted model. The model is shown the text; the structured answer "
+            "is the message's artifact, for the program.",
+            "A link to a picture becomes an image block with its URL, which the model's provider then fetches. A "
+            "picture without a URL has a `nanobanana://` link there, which no provider can.",
+        ),
+    ),
+    Entry(
+        "OpenAI Agents SDK",
+        "openai_agent",
+        "openai-agents",
+        without={
+            "progress": "its call takes no callback",
+            "completion": _NO_COMPLETION,
+            "updates": _NO_UPDATES,
+        },
+        notes=(
+            "A real agent with a scripted model and `convert_schemas_to_strict`: every schema can be made strict, and "
+            "an argument that a model must then give as an empty text or list counts as left out.",
+            "It gives up a call after 5 s unless told otherwise: set `client_session_timeout_seconds` above the "
+            "longest wait.",
+            "With `max_retry_attempts` it repeats calls that got no answer, paid ones too: leave it at 0, or have the "
+            "model pass a `request_id`.",
+        ),
+    ),
+    Entry(
+        "Google Gen AI SDK",
+        "google_genai",
+        "google-genai",
+        without={
+            "progress": "its call takes no callback",
+            "read": "it uses tools only",
+            "resources": "it uses tools only",
+            "prompts": "it uses tools only",
+            "completion": _NO_COMPLETION,
+            "updates": _NO_UPDATES,
+        },
+        notes=(
+            "Its own loop of automatic function calling, against a scripted Gemini on a local port. The schemas go "
+            "through its conversion to Gemini's function declarations, with every argument kept.",
+        ),
+    ),
+)

@@ -1,0 +1,96 @@
+"""The Python SDK's client of the generation before (mcp 1.x), which most of what is out there still uses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+from mcp import ClientSession, StdioServerParameters, stdio_client, types
+from mcp.client.streamable_http import streamable_http_client
+
+from tests.lab.interop.walk import Answer, Client, Seen, run, walk
+
+
+def answer(result: Any) -> Answer:
+    """A result of a call, as it is noted."""
+    return Answer(
+        text="\n".join(item.text for item in result.content if item.type == "text"),
+        error=result.isError,
+        structured=result.structuredContent,
+        links=[str(item.uri) for item in result.content if item.type == "resource_link"],
+        pictures=[item.mimeType for item in result.content if item.type == "image"],
+    )
+
+
+class Session(Client):
+    """Every method of it is the SDK's own, but for those that a client over it puts in their place."""
+
+    def __init__(self) -> None:
+        self.session: Any = None
+        self.told = anyio.Event()
+
+    async def on_message(self, message: Any) -> None:
+        if isinstance(getattr(message, "root", None), types.ResourceUpdatedNotification):
+            self.told.set()
+
+    async def on_progress(self, progress: float, total: float | None, message: str | None) -> None:
+        self.progress += 1
+
+    async def list_tools(self) -> list[str]:
+        return [tool.name for tool in (await self.session.list_tools()).tools]
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:
+        return answer(await self.session.call_tool(tool, arguments, progress_callback=self.on_progress))
+
+    async def read(self, uri: str) -> str:
+        contents = (await self.session.read_resource(uri)).contents[0]
+        return (contents.mimeType or "") if getattr(contents, "blob", "") else ""
+
+    async def resources(self) -> list[str]:
+        return [str(resource.uri) for resource in (await self.session.list_resources()).resources]
+
+    async def prompts(self) -> list[str]:
+        return [prompt.name for prompt in (await self.session.list_prompts()).prompts]
+
+    async def prompt(self, name: str, arguments: dict[str, str]) -> str:
+        messages = (await self.session.get_prompt(name, arguments)).messages
+        return "\n".join(each.content.text for each in messages if each.content.type == "text")
+
+    async def complete(self, prompt: str, argument: str, value: str) -> list[str]:
+        reference = types.PromptReference(type="ref/prompt", name=prompt)
+        return list((await self.session.complete(reference, {"name": argument, "value": value})).completion.values)
+
+    async def updated(self, uri: str, then: Callable[[], Awaitable[None]]) -> bool:
+        await self.session.subscribe_resource(uri)
+        await then()
+        with anyio.move_on_after(20):
+            await self.told.wait()
+        return self.told.is_set()
+
+
+@asynccontextmanager
+async def _streams(job: dict[str, Any]) -> AsyncIterator[tuple[Any, Any]]:
+    if "url" in job:
+        async with streamable_http_client(job["url"]) as (read, write, _):
+            yield read, write
+    else:
+        parameters = StdioServerParameters(command=job["command"], args=job["args"], env=job["env"])
+        async with stdio_client(parameters) as (read, write):
+            yield read, write
+
+
+async def main(job: dict[str, Any], seen: Seen) -> None:
+    walker = Session()
+    async with (
+        _streams(job) as (read, write),
+        ClientSession(read, write, message_handler=walker.on_message) as walker.session,
+    ):
+        seen.version, seen.protocol = version("mcp"), str((await walker.session.initialize()).protocolVersion)
+        await walk(walker, seen)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,105 @@
+"""The table: what a row is, how it is judged, and docs/interop.md, which is made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tests.lab.interop.catalog import CLIENTS, Entry
+from tests.lab.interop.walk import SHOWS, Seen
+
+TRANSPORTS = ("stdio", "HTTP")
+COLUMNS = ("client", "version", "over", "protocol", "tools", "calls", *SHOWS)
+YES, NO, CANNOT, NOT_RUN = "yes", "**no**", "–", "**not run**"
+
+HEAD = """# Clients and hosts
+
+Made by `make interop` on {date}; do not edit it. It starts the real server as a child process on its built-in
+sandbox, over stdio and over HTTP, and has each client list its tools, call every one of them, and do whatever else
+it can. What is installed for it (`.interop/`, `.node/`) has the versions of `tests/lab/interop/pins.toml`. A deviation from
+this table makes it fail, so does a client that could not be installed.
+
+*tools*: how many of the server's {tools} it lists. *calls*: how many of them did what they should. *structured*: the
+structured answer reached the program or the model. *link*: the `resource_link` of the picture did. *read*: the link,
+and the picture's `resource_uri`, could be read through the server. *picture*: `view_image` handed over a picture, not
+text. *progress*: reports came during a wait. *error*: a wrong task was told as an error. *failure*: so was a picture
+that failed.
+*resources*, *prompts*, *completion*: listed, filled in, offered. *updates*: news of a resource that was subscribed to.
+“–” is what a client has no way to show; why is said below.
+"""
+
+
+@dataclass
+class Row:
+    """What came of one client over one transport."""
+
+    entry: Entry
+    transport: str
+    seen: Seen | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def cells(self) -> list[str]:
+        """One for each of :data:`COLUMNS`."""
+        if self.seen is None:
+            return [self.entry.name, NOT_RUN, self.transport, self.entry.mode, *[""] * (len(COLUMNS) - 4)]
+        seen = self.seen
+        good = sum(told == "ok" for told in seen.calls.values())
+        shows = [YES if what in seen.shows else CANNOT if what in self.entry.without else NO for what in SHOWS]
+        counts = [str(len(seen.tools)), f"{good} of {len(seen.calls)}"]
+        return [self.entry.name, seen.version, self.transport, seen.protocol, *counts, *shows]
+
+
+def judge(row: Row) -> None:
+    """Write down into ``row.problems`` what is not as it should be."""
+    seen = row.seen
+    if seen is None:
+        row.problems.append("it was not run")
+        return
+    if set(seen.tools) != row.entry.tools:
+        row.problems.append(f"it lists {seen.tools}")
+    row.problems += [f"{tool}: {told}" for tool, told in seen.calls.items() if told != "ok"]
+    for what in SHOWS:
+        if what in seen.shows and what in row.entry.without:
+            row.problems.append(f"{what}: it is said to have none, and has")
+        elif what not in seen.shows and what not in row.entry.without:
+            row.problems.append(f"{what}: {seen.trouble.get(what, 'its program does not try it')}")
+    if portable := seen.extra.get("strict"):
+        row.problems.append(f"schemas that are not portable: {portable}")
+
+
+def document(table: Iterable[list[str]], others: Iterable[tuple[str, str]], date: str, tools: int) -> str:
+    """The whole of docs/interop.md.
+
+    Args:
+        table: The cells of each row.
+        others: What is run besides clients → what came of it.
+    """
+    lines = [HEAD.format(date=date, tools=tools)]
+    lines += [_line(COLUMNS), _line("---" for _ in COLUMNS), *(_line(cells) for cells in table)]
+    lines += ["", "Besides:", "", "| what | result |", "|---|---|", *(f"| {what} | {came} |" for what, came in others)]
+    lines += ["", "## What to know about each", ""]
+    for name in dict.fromkeys(entry.name for entry in CLIENTS):
+        entries = [entry for entry in CLIENTS if entry.name == name]
+        said = [note for entry in entries for note in entry.notes]
+        reasons: dict[str, list[str]] = {}
+        for what, why in entries[0].without.items():
+            reasons.setdefault(why, []).append(what)
+        said += [f"No {', '.join(what)}: {why}." for why, what in reasons.items()]
+        if said:
+            lines += [f"**{name}**", "", *(f"- {each}" for each in said), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def parsed(text: str) -> tuple[list[list[str]], list[tuple[str, str]], str]:
+    """The cells, the others and the date of a document; :func:`document` of them gives it back."""
+    first, _, second = text.partition("\nBesides:\n")
+    rows = [line[2:-2].split(" | ") for line in first.splitlines() if line.startswith("| ")][2:]
+    besides = re.findall(r"^\| (.*) \| (.*) \|$", second, re.MULTILINE)[1:]
+    date = re.search(r"on (\d{4}-\d\d-\d\d);", text)
+    assert date
+    return rows, besides, date[1]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

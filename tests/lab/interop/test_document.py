@@ -1,0 +1,24 @@
+"""docs/interop.md is what the generator gives. If not: make interop"""
+
+from __future__ import annotations
+
+from tests.lab.interop.catalog import ALL, CLIENTS
+from tests.lab.interop.table import COLUMNS, NO, NOT_RUN, TRANSPORTS, document, parsed
+from tests.support.paths import ROOT
+
+DOCUMENT = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8")
+
+
+def test_the_document_is_as_the_generator_makes_it() -> None:
+    """If not: make interop"""
+    rows, besides, date = parsed(DOCUMENT)
+    assert document(rows, besides, date, len(ALL)) == DOCUMENT
+
+
+def test_the_document_has_every_client_over_both_transports_and_nothing_that_failed() -> None:
+    rows, besides, _ = parsed(DOCUMENT)
+    assert [(row[0], row[2]) for row in rows] == [(each.name, over) for each in CLIENTS for over in TRANSPORTS]
+    assert all(len(row) == len(COLUMNS) for row in rows)
+    assert NO not in DOCUMENT
+    assert NOT_RUN not in DOCUMENT
+    assert len(besides) == 3

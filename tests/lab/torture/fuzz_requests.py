@@ -1,0 +1,285 @@
+"""Whole requests with odd contents: every tool from its own schema, and every other method, in both eras."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from nano_banana_sandbox.sandbox import Sandbox
+from tests.lab.torture.accounts import account
+from tests.lab.torture.processes import META, NEW, PATIENCE_SECONDS, Gone, Http, Stdio, api, sandbox, text_of
+from tests.lab.torture.search import search
+from tests.lab.torture.tally import Tally
+from tests.lab.torture.values import ANYTHING, TEXTS, by, spoiled, tried
+
+Request = tuple[str, Any]
+
+# What unhandled exceptions become on the wire.
+_INTERNAL = {-32603, 0}
+_BARE = re.compile(r"Error executing tool|Traceback|Error: |Exception")
+_ABOUT_MONEY = re.compile(
+    r"[Nn]othing was (sent|charged)|may have been charged|charged twice|was charged|costs nothing"
+)
+LARGEST_TEXT_CHARACTERS = 5_000
+
+
+def tool_calls(schemas: dict[str, dict[str, Any]], task_ids: list[str]) -> SearchStrategy[Request]:
+    """Calls of every tool, from its own schema. The pictures of ``task_ids`` are there."""
+    ours = st.sampled_from(task_ids)
+    uris = ours.map(lambda task_id: f"nanobanana://tasks/{task_id}/images/0")
+    known: dict[str, SearchStrategy[Any]] = {
+        "task_id": ours,
+        "prompt": st.one_of(TEXTS, st.text(min_size=1, max_size=300)),
+        "number": st.integers(0, 3),
+        "images": st.one_of(
+            uris, st.sampled_from(["https://pictures.invalid/a.png", "data:image/png;base64,iVBORw0KGgo="])
+        ),
+        "aspect_ratio": st.sampled_from(["1:1", "16:9", "auto", ""]),
+        "image_size": st.sampled_from(["1k", "2K", "4k", ""]),
+        "model": st.sampled_from(["google/gempix2", "google/nano-banana-pro", ""]),
+        "callback_url": st.sampled_from(["http://127.0.0.1:9/x", ""]),
+        "request_id": st.text("abc", min_size=1, max_size=8),
+        "timeout_seconds": st.sampled_from([1, 1.5, 240]),
+        "wait_seconds": st.sampled_from([0, 0.001, 0.3]),
+        # Of a picture that is looked at, the size is what starts a process: few sizes, so that most are kept already.
+        "max_side": st.sampled_from([64, 1024, 2048]),
+    }
+
+    def of(name: str) -> SearchStrategy[Request]:
+        return tried(by(schemas[name], known)).map(
+            lambda arguments: ("tools/call", {"name": name, "arguments": arguments})
+        )
+
+    # view_image and read_picture may start a process each: the others are tried more often.
+    often = [name for name in schemas if name not in ("view_image", "read_picture")]
+    strange = st.tuples(
+        st.just("tools/call"),
+        tried(
+            st.fixed_dictionaries({"name": st.one_of(TEXTS, st.sampled_from(sorted(schemas))), "arguments": ANYTHING})
+        ),
+    )
+    return st.one_of(*(of(name) for name in [*often * 12, *schemas]), strange)
+
+
+def other_requests(task_ids: list[str], prompts: dict[str, dict[str, Any]]) -> SearchStrategy[Request]:
+    """Every other method, known and unknown, with right and wrong parameters."""
+    ours = st.sampled_from(task_ids)
+    uris = st.one_of(
+        TEXTS,
+        st.just("nanobanana://tasks"),
+        ours.map("nanobanana://tasks/{}".format),
+        st.builds(
+            "nanobanana://tasks/{}/images/{}".format, st.one_of(ours, TEXTS), st.one_of(st.integers(-1, 4), TEXTS)
+        ),
+        st.builds("nanobanana://{}/{}".format, TEXTS, TEXTS),
+        st.builds("{}://{}".format, st.sampled_from(["http", "https", "file", "data", "ui", "NANOBANANA", ""]), TEXTS),
+    )
+    name = st.one_of(st.sampled_from(sorted(prompts)), TEXTS)
+    argument = st.one_of(st.sampled_from(sorted({each for names in prompts.values() for each in names})), TEXTS)
+    words = st.one_of(TEXTS, ours, ours.map("nanobanana://tasks/{}/images/0, ".format))
+    filled = st.dictionaries(argument, words, max_size=6)
+    reference = st.one_of(
+        st.builds(lambda given: {"type": "ref/prompt", "name": given}, name),
+        st.sampled_from(
+            [
+                {"type": "ref/resource", "uri": "nanobanana://tasks/{task_id}"},
+                {"type": "ref/resource", "uri": "nanobanana://tasks/{task_id}/images/{n}"},
+            ]
+        ),
+        st.builds(lambda uri: {"type": "ref/resource", "uri": uri}, uris),
+        ANYTHING,
+    )
+    asked = st.builds(
+        lambda each, value: {"name": each, "value": value},
+        st.one_of(argument, st.sampled_from(["task_id", "n"])),
+        words,
+    )
+    context = st.builds(
+        lambda given: {"arguments": given}, st.one_of(filled, st.builds(lambda task_id: {"task_id": task_id}, ours))
+    )
+    only_uri = st.fixed_dictionaries({"uri": uris})
+    cursor: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries({}, optional={"cursor": TEXTS})
+    shapes: list[tuple[str, SearchStrategy[dict[str, Any]]]] = [
+        ("resources/read", only_uri),
+        ("resources/read", only_uri),
+        ("resources/read", only_uri),
+        ("resources/subscribe", only_uri),
+        ("resources/unsubscribe", only_uri),
+        ("prompts/get", st.fixed_dictionaries({"name": name}, optional={"arguments": filled})),
+        ("prompts/get", st.fixed_dictionaries({"name": name}, optional={"arguments": filled})),
+        (
+            "completion/complete",
+            st.fixed_dictionaries({"ref": reference, "argument": asked}, optional={"context": context}),
+        ),
+        (
+            "completion/complete",
+            st.fixed_dictionaries({"ref": reference, "argument": asked}, optional={"context": context}),
+        ),
+        ("tools/list", cursor),
+        ("prompts/list", cursor),
+        ("resources/list", cursor),
+        ("resources/templates/list", cursor),
+        ("ping", st.just({})),
+        ("server/discover", st.just({})),
+        (
+            "logging/setLevel",
+            st.fixed_dictionaries({"level": st.one_of(st.sampled_from(["debug", "emergency"]), TEXTS)}),
+        ),
+    ]
+    known = [st.tuples(st.just(method), params) for method, params in shapes]
+    wrong = [st.tuples(st.just(method), st.one_of(spoiled(params), ANYTHING)) for method, params in shapes]
+    unknown = st.tuples(
+        st.one_of(TEXTS, st.sampled_from(["tasks/get", "sampling/createMessage", "initialise", "rpc.discover"])),
+        ANYTHING,
+    )
+    return st.one_of(*known, *wrong, unknown)
+
+
+def bad_answer(request: Request, answer: dict[str, Any]) -> str | None:
+    """What is wrong with an answer, whatever was asked."""
+    method, params = request
+    if ("result" in answer) == ("error" in answer):
+        return f"neither an answer nor an error: {answer}"
+    if "error" in answer:
+        error = answer["error"]
+        if not isinstance(error.get("message"), str) or not isinstance(error.get("code"), int):
+            return f"an error of another shape: {error}"
+        return f"an internal error: {error}" if error["code"] in _INTERNAL else None
+    if method != "tools/call":
+        return None
+    result, text = answer["result"], text_of(answer["result"])
+    if len(text) > LARGEST_TEXT_CHARACTERS:
+        return f"a text of {len(text)} characters"
+    if result.get("isError"):
+        if not text or _BARE.search(text):
+            return f"an error without words: {text!r}"
+        if isinstance(params, dict) and params.get("name") == "generate_image" and not _ABOUT_MONEY.search(text):
+            return f"an error that does not say whether credits may be gone: {text!r}"
+    return None
+
+
+class Asker:
+    """Sends requests to a server that is started again when it has gone."""
+
+    def __init__(
+        self, start: Callable[[], Any], ask: Callable[[Any, list[Request]], list[tuple[Request, dict[str, Any]]]]
+    ) -> None:
+        self._start = start
+        self._ask = ask
+        self.server: Any = None
+
+    def __call__(self, batch: list[Request]) -> str | None:
+        if self.server is None:
+            self.server = self._start()
+        why = None
+        try:
+            for request, answer in self._ask(self.server, batch):
+                why = why or bad_answer(request, answer)
+            why = why or self.server.unforeseen
+        except Gone as error:
+            why = f"{error}; {self.server.said[-3_000:].decode('utf-8', 'replace')}"
+        if why is not None:
+            self.close()
+        return why
+
+    def close(self) -> None:
+        if self.server is not None:
+            self.server.__exit__()
+            self.server = None
+
+
+def over_stdio(server: Stdio, batch: list[Request]) -> list[tuple[Request, dict[str, Any]]]:
+    """All at once, and then the answers, in whatever order they come."""
+    numbered = {server.number(): request for request in batch}
+    server.send(
+        {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        for number, (method, params) in numbered.items()
+    )
+    answers = server.answers(numbered)
+    return [(request, answers[number]) for number, request in numbered.items()]
+
+
+def over_http(http: httpx.Client, url: str, request: Request) -> dict[str, Any]:
+    """One request of the newer era, which has no session, and the last message of its answer."""
+    method, params = request
+    named = {**params, "_meta": META} if isinstance(params, dict) and "_meta" not in params else params
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": named}).encode()
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": NEW,
+        "Mcp-Method": _in_header(method),
+    }
+    if isinstance(params, dict) and isinstance(name := params.get("name", params.get("uri")), str):
+        headers["Mcp-Name"] = _in_header(name)
+    try:
+        answer = http.post(url, content=body, headers=headers)
+    except httpx.HTTPError as error:
+        raise Gone(f"no answer over HTTP: {error!r}") from error
+    if answer.status_code >= 500:
+        return {"error": {"code": -32603, "message": f"HTTP {answer.status_code}: {answer.text[:500]}"}}
+    text = answer.text
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        text = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")][-1]
+    try:
+        message: dict[str, Any] = json.loads(text)
+    except ValueError:
+        raise Gone(f"no JSON over HTTP: {answer.status_code} {text[:300]!r}") from None
+    return message
+
+
+def _in_header(text: str) -> str:
+    """As it would be for a plain name; the server has to bear whatever differs from the body."""
+    return text.encode("ascii", "ignore").decode().replace("\r", "").replace("\n", "").replace("\x00", "").strip()[:500]
+
+
+@contextmanager
+def _stocked(
+    folder: Path, tally: Tally, **settings: Any
+) -> Iterator[tuple[Sandbox, dict[str, Any], dict[str, Any], list[str], dict[str, Any]]]:
+    """The stand-in API, a server's settings, the tools' schemas, pictures that are there, and the prompts."""
+    with sandbox(seconds=0) as served:
+        environment = api(served.url, **settings)
+        with Stdio(folder=folder, **environment) as server:
+            schemas = {tool["name"]: tool["inputSchema"] for tool in server.call("tools/list", {})["result"]["tools"]}
+            prompts = {
+                prompt["name"]: [argument["name"] for argument in prompt["arguments"]]
+                for prompt in server.call("prompts/list", {})["result"]["prompts"]
+            }
+            words = ["a cat", "four sandbox:result=many", "kept sandbox:result=data-uri", "none sandbox:result=text"]
+            task_ids = [server.tool("generate_image", prompt=each)["structuredContent"]["task_id"] for each in words]
+            for task_id in task_ids[:3]:
+                server.tool("view_image", task_id=task_id)
+        yield served, environment, schemas, task_ids, prompts
+        account(tally, served, folder)
+
+
+def fuzz(folder: Path, counts: dict[str, int], seed: int) -> Iterator[Tally]:
+    """Both eras: the older over stdio, the newer over HTTP."""
+    for part, count in counts.items():
+        what, era = part.split(" over ")
+        tally = Tally(f"fuzz: {part}")
+        with _stocked(folder / part.replace(" ", "-"), tally) as (_served, environment, schemas, task_ids, prompts):
+            cases = tool_calls(schemas, task_ids) if what == "tools" else other_requests(task_ids, prompts)
+            state = folder / part.replace(" ", "-")
+            if era == "stdio":
+                asker = Asker(lambda: Stdio(folder=state, **environment), over_stdio)  # noqa: B023 - called within the same round - used in this turn
+                search(tally, cases, count, seed, asker)
+                asker.close()
+            else:
+                with httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as http:
+                    asker = Asker(
+                        lambda: Http(folder=state, **environment),  # noqa: B023 - called within the same round
+                        lambda server, batch: [(each, over_http(http, f"{server.root}/mcp", each)) for each in batch],
+                    )
+                    search(tally, cases, count, seed, asker)
+                    asker.close()
+        yield tally

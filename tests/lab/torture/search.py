@@ -1,0 +1,68 @@
+"""Hypothesis as the searcher: lists of cases go through a check, and one that fails is shrunk to what fails in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from tests.lab.torture.tally import Tally
+
+AT_ONCE = 24
+"""Most cases that are sent before their answers are read."""
+
+ROUNDS = 100
+"""Lists of one search; each begins with a new seed."""
+
+MOST_FAILURES = 5
+"""After so many the part ends: each costs a shrinking."""
+
+Case = TypeVar("Case")
+Check = Callable[[list[Any]], str | None]
+"""Tries a list of cases. Returns what went wrong."""
+
+
+class Failed(Exception):
+    """A list of cases did what it must not."""
+
+
+def search(tally: Tally, cases: SearchStrategy[Any], count: int, seed: int, check: Check) -> None:
+    """Try ``count`` cases, and write down what they led to."""
+    number, failures = seed, 0
+    wanted = tally.tried + count
+    while tally.tried < wanted and failures < MOST_FAILURES:
+        failed: list[tuple[int, str]] = []
+
+        @seeded(number)
+        @settings(
+            max_examples=ROUNDS,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+        )
+        @given(st.lists(cases, min_size=1, max_size=AT_ONCE))
+        def run(batch: list[Any]) -> None:
+            batch = batch[: max(1, wanted - tally.tried)]
+            if tally.tried >= wanted and not failed:  # noqa: B023 - called within the same round - of this very round
+                return
+            why = check(batch)
+            if why is not None:
+                failed.append((len(repr(batch)), f"seed {number}: {why[:1_500]}: {batch!r}"))  # noqa: B023 - called within the same round
+                raise Failed(why)
+            if not failed:  # noqa: B023 - called within the same round
+                tally.passed(len(batch))
+
+        try:
+            run()
+        except Exception as error:  # noqa: BLE001 - whatever a search ends with is told, Hypothesis's own errors too
+            failures += 1
+            tally.failed(min(failed)[1] if failed else f"seed {number}: {error!r}")
+            print(f"{tally.name}: {tally.failures[-1]}", file=sys.stderr, flush=True)  # the part may go on for long
+        number += 1

@@ -1,0 +1,100 @@
+"""The tormentor sees what goes wrong, and 5,000 odd cases break nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from tests.lab.torture.fuzz_requests import bad_answer
+from tests.lab.torture.processes import Gone, received
+from tests.lab.torture.search import search
+from tests.lab.torture.tally import Tally, rows
+from tests.support.clients import clean_environment
+
+CALL = ("tools/call", {"name": "generate_image", "arguments": {}})
+
+
+def test_five_thousand_odd_requests_and_bytes_lose_nothing_and_crash_nothing(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.lab.torture", "--fuzz", "--results", str(results)],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    parts = json.loads(results.read_text())["parts"]
+    tallies = [Tally.of(each) for part in parts.values() for each in part["tallies"]]
+    assert sum(each.survived for each in tallies) >= 5_000
+    assert sum(each.figures["charged"] for each in tallies) > 50  # it reaches deeper than the checks of arguments
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"error": {"code": -32603, "message": "Internal error"}},
+        {"error": {"code": 0, "message": "'NoneType' object has no attribute 'x'"}},
+        {"error": {"code": "x", "message": "x"}},
+        {"result": {"isError": True, "content": []}},
+        {"result": {"isError": True, "content": [{"type": "text", "text": "Error executing tool generate_image"}]}},
+        {"result": {"isError": True, "content": [{"type": "text", "text": "It did not work."}]}},
+        {"result": {"content": [{"type": "text", "text": "x" * 50_000}]}},
+    ],
+    ids=str,
+)
+def test_a_bad_answer_is_seen(answer: dict[str, Any]) -> None:
+    assert bad_answer(CALL, answer) is not None
+
+
+def test_a_good_answer_is_none_of_them() -> None:
+    said = "prompt: field required. Nothing was sent, so nothing was charged."
+    assert bad_answer(CALL, {"result": {"isError": True, "content": [{"type": "text", "text": said}]}}) is None
+
+
+@pytest.mark.parametrize(("ends", "told"), [("closes", b"HTTP/1.1 2"), ("resets", b""), ("is silent", None)])
+def test_a_server_that_goes_silent_is_seen_as_gone(ends: str, told: bytes | None) -> None:
+    ours, theirs = socket.create_server(("127.0.0.1", 0)), socket.socket()
+    with ours, theirs:
+        theirs.settimeout(60 if told is not None else 0.1)
+        theirs.connect(ours.getsockname())
+        connection, _ = ours.accept()
+        with connection:
+            if ends == "resets":
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                connection.sendall(b"HTTP/1.1 2")
+            if told is None:
+                with pytest.raises(Gone, match="neither more nor an end"):
+                    received(theirs)
+                return
+        assert received(theirs) == told
+
+
+def test_a_list_of_cases_that_fails_is_shrunk_to_the_case_that_fails() -> None:
+    tally = Tally("a part")
+
+    def check(batch: list[int]) -> str | None:
+        return "it hates thirteens" if any(case >= 13 for case in batch) else None
+
+    search(tally, st.integers(0, 100), 200, 1, check)
+    assert tally.crashes >= 1
+    assert tally.broken
+    assert tally.failures[0].endswith("it hates thirteens: [13]")
+
+
+def test_every_case_of_a_search_that_finds_nothing_is_counted() -> None:
+    tally = Tally("a part")
+    search(tally, st.integers(), 500, 1, lambda batch: None)
+    assert tally.tried == tally.survived == 500
+    assert not tally.broken
+    assert rows([tally, tally])[-1][:2] == ["together", "1,000"]

@@ -1,1 +1,0 @@
-"""Mutation testing of what must not be wrong: see :mod:`tests.mutation.__main__`."""

@@ -1,0 +1,50 @@
+"""The official conformance suite, against a real server process, for both revisions of the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.http.test_serve import Served, served
+from tests.release.conformance import suite
+from tests.release.conformance.scenarios import APPLICABLE, NOT_APPLICABLE, problems
+from tests.release.conformance.suite import Check
+from tests.support import npm
+
+
+@pytest.fixture(scope="module")
+def command() -> list[str]:
+    try:
+        return suite.obtain()
+    except npm.NotToBeHadError as reason:
+        # pytest lists this in its summary (-rs): whoever reads the run sees what it did not check.
+        pytest.skip(f"THE CONFORMANCE SUITE DID NOT RUN (it needs npm): {reason}")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Served]:
+    with served("--sandbox", NANO_BANANA_LOG_LEVEL="ERROR", NANO_BANANA_STATE_DIR=tmp_path / "state") as running:
+        yield running
+
+
+@pytest.mark.parametrize("revision", APPLICABLE)
+def test_every_scenario_that_applies_passes(revision: str, command: list[str], server: Served, tmp_path: Path) -> None:
+    report = suite.run(command, server.url, revision, tmp_path / "results")
+    print(f"\nconformance {revision}: {len(APPLICABLE[revision])} of {len(report.scenarios)} apply; {report.total}")
+
+    assert problems(revision, report.scenarios) == []
+
+
+def test_what_was_not_run_or_not_judged_or_did_not_pass_is_a_problem() -> None:
+    revision = "2025-11-25"
+    scenarios = {name: [Check("one", "SUCCESS", "")] for name in APPLICABLE[revision]}
+    assert problems(revision, scenarios) == []
+    for name, checks in (("ping", []), ("ping", [Check("one", "FAILURE", "no pong")]), ("new", [])):
+        assert len(problems(revision, {**scenarios, name: checks})) in (1, 2)
+
+
+def test_nothing_is_both_applicable_and_not() -> None:
+    judged = [*NOT_APPLICABLE.values(), frozenset().union(*APPLICABLE.values())]
+    assert sum(map(len, judged)) == len(frozenset().union(*judged))

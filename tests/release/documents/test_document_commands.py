@@ -1,0 +1,130 @@
+"""Every command in the documents is run here as it stands, or said beside it not to be."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from nano_banana_mcp.cli import _parser
+from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
+from tests.integration.cli.test_gallery import png
+from tests.support.clients import clean_environment
+from tests.support.document_commands import Block, blocks, documents, inline
+from tests.support.gallery import drawn
+
+BLOCKS = [block for document in documents() for block in blocks(document)]
+RUN = [block for block in BLOCKS if block.mark == "run"]
+TASK = "ta12345678-…"
+SERVERS = ("serve --http", "gallery", "uvicorn")
+"""What goes on until it is told to end."""
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_a_command_is_run_by_a_test_or_said_not_to_be(block: Block) -> None:
+    assert block.mark == "run" or block.mark.startswith(("run elsewhere: ", "not run: ")), block
+
+
+def test_there_are_commands_that_are_run() -> None:
+    assert {block.document for block in RUN} >= {"README.md", "README.ko.md", "docs/hosts.md", "docs/pictures.md"}
+
+
+@pytest.mark.parametrize("command", sorted({each for document in documents() for each in inline(document)}))
+def test_a_command_in_a_sentence_is_one_that_the_program_knows(command: str) -> None:
+    words = shlex.split(command.replace("HOST", "cursor"))[1:]
+    named = all(not word.startswith("-") for word in words)  # a command's name alone: what it needs is left out
+    with pytest.raises(SystemExit) as ended:
+        _parser().parse_args([*words, "--help"])
+    assert ended.value.code == 0
+    if not named and "--help" not in words:
+        _parser().parse_args(words)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A home of its own, the sandbox in the place of the API, and one finished picture in the ledger."""
+    home, state = tmp_path / "home", tmp_path / "state"
+    (home / "Pictures").mkdir(parents=True)
+    known = drawn("a lighthouse", url=None)
+    with closing(open_database(Settings(NANO_BANANA_STATE_DIR=str(state)))) as ledger:
+        ledger.save(known, {0: png(64)})
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {
+        **{name: value for name, value in clean_environment().items() if not name.startswith("XDG_")},
+        "HOME": str(home),
+        "PATH": tools,
+        "NANO_BANANA_STATE_DIR": str(state),
+        "NANO_BANANA_SANDBOX": "1",
+        "NANO_BANANA_SANDBOX_SECONDS": "0.5",
+        "BROWSER": "true",
+        "TASK": known.task_id or "",
+    }
+
+
+@pytest.mark.parametrize("block", RUN, ids=str)
+def test_the_commands_do_as_they_stand(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    for command in block.commands:
+        line = command.replace(TASK, environment["TASK"])
+        if any(server in line for server in SERVERS):
+            _serves(line, environment, tmp_path)
+        else:
+            ended = subprocess.run(
+                ["bash", "-c", line],
+                env=environment,
+                cwd=tmp_path,
+                input="dk-a-key\n",
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert ended.returncode == 0, f"{line}\n{ended.stdout}\n{ended.stderr}"
+            assert ended.stdout + ended.stderr, line
+
+
+def _serves(line: str, environment: dict[str, str], folder: Path) -> None:
+    """Run ``line`` until it answers, and end it as a person would. Its port is any free one: others test as well."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {line.replace('--port 8000', f'--port {port}')}"],
+        env={**environment, "NANO_BANANA_PORT": port},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        address = f"http://127.0.0.1:{port}/healthz"
+        if "gallery" in line:
+            address = process.stdout.readline().removeprefix("Your pictures: ").strip()
+        assert _answers(process, address) == 200
+        process.send_signal(signal.SIGINT)
+        _, problems = process.communicate(timeout=60)
+        assert process.returncode in (0, 130), problems
+
+
+def _answers(process: subprocess.Popen[str], address: str) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return int(answer.status)
+        except ConnectionRefusedError:
+            pass
+        except OSError as error:
+            if not isinstance(getattr(error, "reason", None), ConnectionRefusedError):
+                raise
+        time.sleep(0.05)  # a process of its own: nothing tells when it listens
+    raise AssertionError(f"{address} did not answer: {process.stderr.read() if process.stderr else ''}")

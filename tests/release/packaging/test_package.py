@@ -1,0 +1,65 @@
+"""The wheel: what is in it, and that it works in an empty environment next to a user's own `server` and `tools`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from artefacts import build
+from tests.lab.benchmarks.cold_start import once
+from tests.support.paths import ROOT
+
+PACKAGES = {"nano_banana_mcp": ROOT / "server", "nano_banana_tools": ROOT / "tools"}
+
+pytestmark = pytest.mark.package
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", tmp_path_factory.mktemp("dist"))
+
+
+def test_the_wheel_holds_just_the_two_packages_and_all_of_their_files(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    for package, root in PACKAGES.items():
+        files = {file for file in (root / package).rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+        assert {str(file.relative_to(root).as_posix()) for file in files} <= names
+
+
+def test_the_wheel_is_small(wheel: Path) -> None:
+    assert wheel.stat().st_size < 300_000
+
+
+def test_the_wheel_works_in_an_empty_environment_among_folders_of_the_same_names(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=False)
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*install, "-c", ROOT / "constraints.txt", wheel], check=True)
+
+    user = tmp_path / "user"
+    user.mkdir()
+    (user / "server.py").write_text("raise SystemExit('the server of the user was imported')")
+    for folder in ("server", "tools"):
+        (user / folder).mkdir()
+        (user / folder / "__init__.py").write_text("raise SystemExit('a folder of the user was imported')")
+    script = python.with_name("nano-banana-mcp")
+    assert once([str(script)], cwd=user) > 0
+    assert once([str(script), "--sandbox"], cwd=user) > 0
+    shown = subprocess.run(
+        [script, "demo", "--sandbox", "a cat"],
+        cwd=user,
+        env={**os.environ, "NANO_BANANA_SANDBOX_SECONDS": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "File" in shown.stdout

@@ -1,0 +1,137 @@
+"""One call of the client against one script of faults."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import trio
+import trio.testing
+from pydantic import SecretStr
+
+from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.defapi.errors import DefapiError
+from nano_banana_mcp.defapi.schemas import SubmitRequest, TaskSnapshot
+from tests.support.fault_server import FaultServer, Step, fault_server
+
+KEY = "dk-canary-0f1e2d3c4b5a"
+TASK = "ta823dfb-eb73-4bb0-a4c6-7cf2f14e2e4e"
+REQUEST = SubmitRequest(model="google/gempix2", prompt="a hill")
+TAKEN = {"code": 0, "message": "ok", "data": {"task_id": TASK}}
+LONGEST_TEST_SECONDS = 5.0
+
+
+class Told:
+    """A journal that passes on how each attempt ended."""
+
+    def __init__(self, settle: Callable[[str | DefapiError], Awaitable[None]]) -> None:
+        self._settle = settle
+
+    async def before(self) -> None:
+        """Nothing to write down."""
+
+    async def after(self, outcome: str | DefapiError) -> None:
+        """Pass it on."""
+        await self._settle(outcome)
+
+
+@dataclass
+class Tried:
+    """How one call ended, and what of it reached the server.
+
+    Attributes:
+        settled: What ``settle`` was told, in order.
+    """
+
+    server: FaultServer
+    value: Any = None
+    failure: DefapiError | None = None
+    settled: list[str | DefapiError] = field(default_factory=list)
+
+    @property
+    def task_id(self) -> str:
+        assert self.failure is None, self.failure
+        assert isinstance(self.value, str)
+        return self.value
+
+    @property
+    def snapshot(self) -> TaskSnapshot:
+        assert self.failure is None, self.failure
+        assert isinstance(self.value, TaskSnapshot)
+        return self.value
+
+    @property
+    def error(self) -> DefapiError:
+        assert self.failure is not None, f"no error but {self.value!r}"
+        return self.failure
+
+
+@asynccontextmanager
+async def client_of(url: str, timeout: float = LONGEST_TEST_SECONDS) -> AsyncIterator[DefapiClient]:
+    client = DefapiClient(url, SecretStr(KEY), timeout_seconds=timeout)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def submit_to(
+    script: Step | Sequence[Step], timeout: float = LONGEST_TEST_SECONDS, request: SubmitRequest = REQUEST
+) -> Tried:
+    """Submit once. Whatever happens, ``settle`` hears of every attempt."""
+    async with fault_server(script) as server, client_of(server.url, timeout) as client:
+        tried = Tried(server)
+
+        async def settle(outcome: str | DefapiError) -> None:
+            tried.settled.append(outcome)
+
+        await _record(tried, lambda: client.submit(request, Told(settle)))
+    assert tried.settled[-1] is (tried.failure or tried.value)
+    return _without_key(tried)
+
+
+async def query_to(script: Step | Sequence[Step], task_id: str = TASK, timeout: float = LONGEST_TEST_SECONDS) -> Tried:
+    """Query once."""
+    async with fault_server(script) as server, client_of(server.url, timeout) as client:
+        tried = Tried(server)
+        await _record(tried, lambda: client.query(task_id))
+    return _without_key(tried)
+
+
+async def credits_from(script: Step | Sequence[Step]) -> Tried:
+    """Ask for the credits once."""
+    async with fault_server(script) as server, client_of(server.url) as client:
+        tried = Tried(server)
+        await _record(tried, client.credits)
+    return _without_key(tried)
+
+
+def shown(error: BaseException) -> str:
+    """All the text that an error can end up as, in an answer or in a log."""
+    parts = [str(error), repr(error), str(getattr(error, "hint", "")), str(getattr(error, "message", ""))]
+    return "\n".join([*parts, *traceback.format_exception(error)])
+
+
+def virtually(run: Callable[[], Awaitable[None]]) -> None:
+    """Run on a clock that jumps to the next deadline as soon as nothing moves.
+
+    The threshold leaves the loopback, which is no task, a moment of real time.
+    """
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.01))
+
+
+async def _record(tried: Tried, call: Callable[[], Awaitable[Any]]) -> None:
+    with anyio.fail_after(100):
+        try:
+            tried.value = await call()
+        except DefapiError as error:
+            tried.failure = error
+
+
+def _without_key(tried: Tried) -> Tried:
+    assert tried.failure is None or KEY not in shown(tried.failure)
+    return tried

@@ -1,0 +1,175 @@
+"""Reading what the API sends: whatever it is, it is read or it is ignored."""
+
+import json
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nano_banana_mcp.defapi import responses as answers
+from nano_banana_mcp.defapi import schemas as wire
+from nano_banana_mcp.defapi.errors import DefapiError, NoAnswer, OutcomeUnknown, Refused
+from nano_banana_mcp.defapi.responses import Answer
+
+NAMES = [
+    "code", "message", "detail", "error", "data", "task_id", "status", "result",
+    "image", "text", "status_reason", "consumed", "credit",
+]  # fmt: skip
+STATUSES = [200, 201, 204, 302, 400, 401, 402, 403, 404, 408, 429, 500, 502, 503, 504, 520, 999]
+BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+LONE_SURROGATE = "\ud800"
+
+# Surrogates are in: JSON can spell half of one ("\ud800").
+any_text = st.text(st.characters(exclude_categories=()), max_size=30) | st.sampled_from(
+    ["success", "failed", "0", "401", "1.5", "https://x.example/a.png", "data:image/png;base64,", "ta1"]
+)
+any_value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES) | any_text, inner, max_size=6),
+    max_leaves=20,
+)
+any_object = st.dictionaries(st.sampled_from(NAMES) | any_text, any_value, max_size=8)
+
+
+@given(any_object)
+def test_any_object_is_read_without_a_crash(body: dict[str, Any]) -> None:
+    assert isinstance(wire.unwrap(body), dict)
+    assert isinstance(wire.failure_code(body), bool)
+    task_id = answers.task_id_in_fragment(json.dumps(body).encode())
+    assert task_id is None or wire.TASK_ID.fullmatch(task_id)
+    text = wire.failure_text(body)
+    assert text is None or isinstance(text, str)
+    snapshot = wire.read_snapshot(body)
+    assert snapshot is None or snapshot.status
+
+
+@given(any_object)
+@example({"data": {"status": LONE_SURROGATE}})
+@example({"data": {"status": "success", "task_id": LONE_SURROGATE}})
+@example({"data": {"status": "success", "result": [{"image": f"https://x.example/{LONE_SURROGATE}"}]}})
+def test_what_was_read_can_be_written_down_and_sent_on(body: dict[str, Any]) -> None:
+    snapshot = wire.read_snapshot(body)
+    if snapshot is not None:
+        json.dumps(snapshot.model_dump(), ensure_ascii=False).encode()
+
+
+@given(any_value)
+def test_an_error_text_of_anything_is_clean_or_nothing(value: Any) -> None:
+    text = wire.failure_text(value)
+    assert text is None or assert_clean(text)
+
+
+@given(any_value)
+def test_credits_of_anything_are_a_plain_decimal_or_nothing(value: Any) -> None:
+    text = wire.read_credits(value)
+    assert text is None or (text.isascii() and set(text) <= set("-.0123456789"))
+
+
+@given(st.sampled_from(STATUSES), any_object.map(json.dumps).map(str.encode) | st.binary(max_size=60))
+def test_any_answer_whatever_ends_as_a_value_or_an_error_of_ours(status: int, body: bytes) -> None:
+    answer = Answer(status, body)
+    assert_ours(answers.read_submit, answer, Refused, OutcomeUnknown)
+    assert_ours(answers.read_query, answer, Refused, NoAnswer)
+    assert_ours(answers.read_account, answer, Refused, NoAnswer)
+
+
+def assert_ours(read: Any, answer: Answer, *kinds: type[DefapiError]) -> None:
+    try:
+        read(answer)
+    except kinds as caught:
+        error = caught
+    else:
+        return
+    assert error.message
+    assert error.hint
+    assert error.status is not None
+
+
+def assert_clean(text: str) -> bool:
+    assert len(text) <= 500
+    assert not {unicodedata.category(character) for character in text} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert "![" not in text
+    text.encode()
+    return True
+
+
+@given(
+    st.text(st.characters(exclude_categories=()))
+    | st.text(f"![]()a \n{BIDI}", max_size=40)
+    | st.text(st.characters(), min_size=450, max_size=3000)
+)
+@example("!![a](https://x.example/a.png)")
+@example("!\u200b[a](https://x.example/a.png)")
+@example("! ! [a](b)")
+def test_cleaned_text_is_short_plain_and_shows_no_picture(text: str) -> None:
+    assert_clean(wire.clean(text))
+
+
+@pytest.mark.parametrize("character", [*BIDI, *"\x00\x1b\x7f\x85\u200b\u2028\ufeff", LONE_SURROGATE])
+def test_control_and_direction_characters_are_taken_out(character: str) -> None:
+    assert wire.clean(f"a{character}b") == "a b"
+
+
+def test_cleaning_leaves_ordinary_text_of_any_language_alone() -> None:
+    text = "Ein Hügel, 언덕, 丘, τύμβος — “so!” [1] (x) 🌄"
+    assert wire.clean(text) == text
+
+
+def test_text_that_is_cut_says_so() -> None:
+    assert wire.clean("a" * 501) == "a" * 499 + "…"
+    assert wire.clean("a" * 500) == "a" * 500
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"detail": "prompt is required", "message": "failed"}, "prompt is required"),
+        ({"detail": "", "message": "failed"}, "failed"),
+        ({"detail": None, "message": " ", "error": "x"}, "x"),
+        ({"error": {"message": "inner", "code": 3}}, "inner"),
+        ({"detail": {"message": "inner"}}, "inner"),
+        ({"detail": [{"msg": "listed"}], "message": "failed"}, "failed"),
+        ({}, None),
+        ([], None),
+        (None, None),
+        ("text", None),
+    ],
+)
+def test_the_useful_part_of_an_error_body_is_its_detail_then_its_message(body: Any, text: str | None) -> None:
+    assert wire.failure_text(body) == text
+
+
+@pytest.mark.parametrize("code", [0, "0", None, 200, "200", 0.0, False])
+def test_these_codes_are_no_failure(code: Any) -> None:
+    assert not wire.failure_code({"code": code})
+
+
+@pytest.mark.parametrize("code", [1, "1", -1, 401, "401", "error", True, [], {}, "", 0.5])
+def test_any_other_code_is_a_failure(code: Any) -> None:
+    assert wire.failure_code({"code": code})
+
+
+def test_the_inside_of_an_answer_is_its_data_where_that_is_an_object() -> None:
+    assert wire.unwrap({"data": {"a": 1}}) == {"a": 1}
+    assert wire.unwrap({"data": None, "a": 1}) == {"data": None, "a": 1}
+
+
+@pytest.mark.parametrize(
+    ("fragment", "task_id"),
+    [
+        (b'{"task_id":"ta1"', "ta1"),
+        (b'{"task_id" : \n "ta1"', "ta1"),
+        (b'{"task_id":"ta1', None),
+        (b'{"task_id":"ta 1"', None),
+        (b'{"task_id":"' + b"a" * 129 + b'"', None),
+        (b'{"task_id":""', None),
+        (b'{"task_id":null', None),
+        (b'{\\"task_id\\":\\"ta1\\"', None),
+        (b"\xff\xfe", None),
+        (b"", None),
+    ],
+)
+def test_an_id_in_a_fragment_counts_only_up_to_its_closing_quote(fragment: bytes, task_id: str | None) -> None:
+    assert answers.task_id_in_fragment(fragment) == task_id

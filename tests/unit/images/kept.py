@@ -1,0 +1,30 @@
+"""A picture to keep, and what is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.saving.metadata import Facts
+from nano_banana_mcp.images.saving.output_folder import LINES
+from tests.unit.images.samples import drawn
+
+FACTS = Facts(
+    task_id="ta1",
+    number=0,
+    created_at=1_795_000_000.0,
+    prompt="a lighthouse\nat dawn",
+    model="google/gempix2",
+    url="https://example.com/a.png",
+    credits="0.500000",
+)
+PNG = Picture(drawn("PNG"), "image/png")
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / LINES).read_text(encoding="utf-8").splitlines()]
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name != LINES)

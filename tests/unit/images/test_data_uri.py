@@ -1,0 +1,125 @@
+import base64
+import time
+from urllib.parse import quote
+
+import pytest
+
+from nano_banana_mcp.images.errors import BadDataUri, NotAPicture, PictureTooLarge
+from nano_banana_mcp.images.image import MAX_BYTES, Picture, decode_data_uri, is_image_data_uri
+from tests.unit.images.samples import PNG, data_uri, drawn, large_png, png
+
+BASE64 = base64.b64encode(PNG).decode()
+URL_SAFE = base64.urlsafe_b64encode(drawn("png", (64, 64), mode="RGBA") + b"\xfb\xff\xfe").decode()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"data:image/png;base64,{BASE64}",
+        f"DATA:IMAGE/PNG;BASE64,{BASE64}",
+        f"data:image/png;charset=utf-8;base64,{BASE64}",
+        f"data:;base64,{BASE64}",
+        f"data:application/octet-stream;base64,{BASE64}",
+        f"data:image/png;base64,{BASE64.rstrip('=')}",
+        f"data:image/png;base64,\r\n {BASE64[:20]}\r\n{BASE64[20:]}\n",
+        f"data:image/png;base64,{quote(BASE64, safe='')}",
+    ],
+)
+def test_a_data_uri_is_decoded_even_if_it_is_written_carelessly(uri: str) -> None:
+    assert decode_data_uri(uri) == Picture(PNG, "image/png")
+
+
+def test_the_url_safe_alphabet_is_understood() -> None:
+    assert "-" in URL_SAFE or "_" in URL_SAFE
+    assert decode_data_uri(f"data:image/png;base64,{URL_SAFE}").mime_type == "image/png"
+
+
+def test_the_bytes_decide_the_type_not_the_label() -> None:
+    assert decode_data_uri(data_uri(drawn("jpeg"), "image/png")).mime_type == "image/jpeg"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "https://pictures.example/a.png",
+        "data:",
+        "data:image/png",
+        f"data:image/png,{BASE64}",
+        f"data:image/png;base64{BASE64}",
+        f"data:image/png;base64;x,{BASE64}",
+        "data:image/png;base64,",
+        "data:image/png;base64, \n",
+        "data:image/png;base64,====",
+        "data:image/png;base64,A",
+        "data:image/png;base64,iVBORw0KGgo*",
+        "data:image/png;base64,iVBO=Rw0KGgo",
+        "data:image/png;base64,iVBORw0KGgö",
+        f"data:image/png;base64,{BASE64};base64,{BASE64}",
+        f" data:image/png;base64,{BASE64}",
+        f"data:{'x' * 300};base64,{BASE64}",
+    ],
+)
+def test_what_is_no_base64_data_uri_is_refused(uri: str) -> None:
+    with pytest.raises(BadDataUri, match="data:image/png;base64"):
+        decode_data_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>", "an SVG drawing"),
+        (b"<html></html>", "a web page"),
+        (b"hello", "text"),
+        (b"\x00\x01", "unknown data"),
+    ],
+)
+def test_a_data_uri_of_something_else_is_refused_in_words(data: bytes, words: str) -> None:
+    with pytest.raises(NotAPicture, match=words):
+        decode_data_uri(data_uri(data))
+
+
+def test_a_data_uri_at_the_cap_is_taken_and_one_byte_more_is_not() -> None:
+    for size in range(300, 306):
+        assert len(decode_data_uri(data_uri(large_png(size)), max_bytes=size).data) == size
+        with pytest.raises(PictureTooLarge):
+            decode_data_uri(data_uri(large_png(size)), max_bytes=size - 1)
+
+
+def test_a_huge_data_uri_is_refused_without_decoding_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = "data:image/png;base64," + "A" * (MAX_BYTES * 2)
+    monkeypatch.setattr("binascii.a2b_base64", pytest.fail)
+    started = time.perf_counter()
+    with pytest.raises(PictureTooLarge, match="20 MB"):
+        decode_data_uri(uri)
+    assert time.perf_counter() - started < 0.5
+
+
+def test_a_data_uri_of_mere_white_space_is_refused_for_its_length() -> None:
+    with pytest.raises(PictureTooLarge):
+        decode_data_uri("data:image/png;base64," + " " * (MAX_BYTES * 2))
+
+
+def test_a_pixel_bomb_in_a_data_uri_is_refused() -> None:
+    with pytest.raises(PictureTooLarge, match="50000 x 50000"):
+        decode_data_uri(data_uri(png(50_000, 50_000)))
+
+
+@pytest.mark.parametrize(
+    ("uri", "looks_like_one"),
+    [
+        (data_uri(PNG), True),
+        ("DATA:image/jpeg;Base64,/9j/", True),
+        ("data:image/svg+xml;charset=utf-8;base64,PHN2", True),
+        ("data:image/png;base64,", False),
+        ("data:text/html;base64,PGh0", False),
+        ("data:image/png,abc", False),
+        ("data:;base64,abcd", False),
+        ("https://pictures.example/a.png", False),
+        ("x data:image/png;base64,abcd", False),
+        ("", False),
+        ("data:image/" + "a" * 10_000_000, False),
+    ],
+)
+def test_looking_like_a_data_uri_is_a_matter_of_its_beginning(uri: str, looks_like_one: bool) -> None:
+    assert is_image_data_uri(uri) is looks_like_one

@@ -1,0 +1,197 @@
+"""What is written into pictures, and that their pixels stay as they are."""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from nano_banana_mcp.images.formats import sniff
+from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.saving.metadata import Facts, with_facts
+
+FACTS = Facts(
+    task_id="ta823dfb",
+    number=0,
+    created_at=1_795_000_000.0,
+    prompt='새벽의 등대 <&> "quoted"\nsecond line',
+    model="google/gempix2",
+)
+NAMESPACES = {
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "ext": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+}
+
+
+def gradient(mode: str) -> Image.Image:
+    channels = [Image.linear_gradient("L").resize((37, 21)).rotate(angle) for angle in (0, 90, 180, 45)]
+    return Image.merge("RGBA", channels).convert(mode)
+
+
+def encoded(kind: str, mode: str = "RGB", **options: Any) -> bytes:
+    file = io.BytesIO()
+    gradient(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def exif() -> bytes:
+    tags = Image.Exif()
+    tags[0x010E] = "from before"
+    return tags.tobytes()
+
+
+PICTURES = {
+    "png": encoded("PNG"),
+    "png with alpha": encoded("PNG", "RGBA"),
+    "png with palette": encoded("PNG", "P"),
+    "grey png": encoded("PNG", "L"),
+    "png with exif": encoded("PNG", exif=exif()),
+    "jpeg": encoded("JPEG"),
+    "grey jpeg": encoded("JPEG", "L"),
+    "progressive jpeg": encoded("JPEG", progressive=True),
+    "jpeg with exif": encoded("JPEG", exif=exif()),
+    "jpeg with a comment": encoded("JPEG", comment=b"from before"),
+    "webp": encoded("WEBP"),
+    "lossless webp": encoded("WEBP", lossless=True),
+    "lossless webp with alpha": encoded("WEBP", "RGBA", lossless=True),
+    "webp with alpha": encoded("WEBP", "RGBA"),
+    "webp with exif": encoded("WEBP", exif=exif()),
+    "animated webp": encoded("WEBP", save_all=True, append_images=[gradient("RGB").rotate(90)]),
+}
+
+
+def picture(data: bytes) -> Picture:
+    return Picture(data, sniff(data) or "application/octet-stream")
+
+
+def frames(data: bytes) -> list[tuple[str, bytes]]:
+    with Image.open(io.BytesIO(data)) as opened:
+        seen = []
+        for number in range(getattr(opened, "n_frames", 1)):
+            opened.seek(number)
+            seen.append((opened.mode, opened.convert("RGBA").tobytes()))
+        return seen
+
+
+def xmp_of(data: bytes) -> ElementTree.Element:
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.load()
+        packet = opened.info["xmp"]
+    return ElementTree.fromstring(packet if isinstance(packet, str) else packet.decode())
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_facts_are_in_the_file_and_the_pixels_are_the_same(name: str) -> None:
+    before = PICTURES[name]
+    after = with_facts(picture(before), FACTS)
+    assert after != before
+    assert sniff(after) == sniff(before)
+    assert frames(after) == frames(before)
+    root = xmp_of(after)
+    assert root.findtext(".//dc:description/rdf:Alt/rdf:li", namespaces=NAMESPACES) == FACTS.prompt
+    assert root.findtext(".//ext:AIPromptInformation", namespaces=NAMESPACES) == FACTS.prompt
+    assert root.findtext(".//ext:AISystemUsed", namespaces=NAMESPACES) == "google/gempix2"
+    assert root.findtext(".//dc:identifier", namespaces=NAMESPACES) == "ta823dfb"
+    assert root.findtext(".//xmp:CreateDate", namespaces=NAMESPACES) == "2026-11-18T11:06:40Z"
+    source = root.findtext(".//ext:DigitalSourceType", "", NAMESPACES)
+    assert source.endswith("/trainedAlgorithmicMedia")
+    with Image.open(io.BytesIO(after)) as opened:
+        if "exif" in name:
+            assert opened.getexif()[0x010E] == "from before"
+        if "comment" in name:
+            assert opened.info["comment"] == b"from before"
+
+
+def test_a_png_has_the_facts_as_plain_text_too() -> None:
+    with Image.open(io.BytesIO(with_facts(picture(PICTURES["png"]), FACTS))) as opened:
+        assert isinstance(opened, PngImageFile)
+        texts = opened.text
+    assert texts["Description"] == FACTS.prompt
+    assert texts["Model"] == "google/gempix2"
+    assert texts["Task ID"] == "ta823dfb"
+    assert texts["Creation Time"] == "2026-11-18T11:06:40Z"
+    assert texts["Software"] == "nano-banana-mcp"
+
+
+def test_what_the_sandbox_drew_says_so() -> None:
+    drawn = with_facts(picture(PICTURES["png"]), replace(FACTS, drawn=True))
+    with Image.open(io.BytesIO(drawn)) as opened:
+        assert isinstance(opened, PngImageFile)
+        assert opened.text["Software"] == "nano-banana-mcp (sandbox)"
+    source = xmp_of(drawn).findtext(".//ext:DigitalSourceType", namespaces=NAMESPACES)
+    assert source is not None
+    assert source.endswith("/algorithmicMedia")
+
+
+def test_the_jpeg_keeps_its_jfif_header_first_and_its_exif_second() -> None:
+    before = encoded("JPEG", exif=exif())
+    after = with_facts(picture(before), FACTS)
+    assert after[:4] == before[:4]
+    assert after.index(b"Exif\0\0") < after.index(b"http://ns.adobe.com/xap/1.0/\0")
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "webp", "lossless webp"])
+def test_facts_are_not_added_twice_where_a_picture_has_some(name: str) -> None:
+    once = with_facts(picture(PICTURES[name]), FACTS)
+    twice = with_facts(picture(once), replace(FACTS, prompt="another"))
+    assert xmp_of(twice).findtext(".//ext:AIPromptInformation", namespaces=NAMESPACES) == FACTS.prompt
+    assert twice.count(b"<x:xmpmeta") == 1
+
+
+def signed(kind: str) -> bytes:
+    """A picture with a (pretended) C2PA manifest, which signs every byte around it."""
+    data = PICTURES[kind]
+    if kind == "png":
+        return data[:33] + struct.pack(">I4sI", 0, b"caBX", 0) + data[33:]
+    if kind == "jpeg":
+        return data[:2] + b"\xff\xeb\x00\x0aJP\0\1\0\0\0\1" + data[2:]
+    body = data[8:] + b"C2PA\x02\0\0\0ab"
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_signed_picture_is_left_alone_so_that_its_signature_stays_good(kind: str) -> None:
+    assert with_facts(picture(signed(kind)), FACTS) == signed(kind)
+
+
+def test_a_gif_is_left_alone() -> None:
+    gif = encoded("GIF", "P")
+    assert with_facts(picture(gif), FACTS) == gif
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_that_is_cut_off_anywhere_is_kept_as_it_is_or_whole_with_its_facts(name: str) -> None:
+    data = PICTURES[name]
+    for end in range(12, len(data)):
+        cut = data[:end]
+        after = with_facts(picture(cut), FACTS)
+        # What is there of the picture is still there, in its order, around what was put in.
+        assert after == cut or (after[:2] == cut[:2] and after.endswith(cut[-8:])) or b"XMP " in after
+
+
+@given(st.sampled_from(sorted(PICTURES)), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6))
+@settings(max_examples=400, deadline=None)
+def test_no_spoiled_picture_raises_or_loses_bytes(name: str, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(PICTURES[name])
+    for place, value in changes:
+        data[place % len(data)] = value
+    assert len(with_facts(Picture(bytes(data), sniff(PICTURES[name]) or ""), FACTS)) >= len(data)
+
+
+@pytest.mark.parametrize("prompt", [None, "", "x" * 40_000, "등" * 40_000, "&" * 40_000, "\0\x1b\ud800\ufffe\u202e"])
+@pytest.mark.parametrize("name", ["png", "jpeg", "webp"])
+def test_no_prompt_spoils_a_picture(name: str, prompt: str | None) -> None:
+    after = with_facts(picture(PICTURES[name]), replace(FACTS, prompt=prompt))
+    assert frames(after) == frames(PICTURES[name])
+    if after != PICTURES[name]:  # a JPEG has no room for 40,000 escaped letters
+        assert xmp_of(after).findtext(".//dc:identifier", namespaces=NAMESPACES) == "ta823dfb"

@@ -1,0 +1,153 @@
+"""The folder that pictures are kept in."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import io
+import multiprocessing
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.saving import output_folder as folder
+from nano_banana_mcp.images.saving.output_folder import LINES, PictureFolder
+from tests.support.posix import posix_only
+from tests.unit.images.kept import FACTS, PNG, lines, pictures
+from tests.unit.images.samples import drawn
+
+
+def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
+    path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
+    assert path == tmp_path / "kept" / "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
+    assert pictures(tmp_path / "kept") == [path]
+    assert lines(tmp_path / "kept") == [
+        {
+            "file": path.name,
+            "prompt": "a lighthouse\nat dawn",
+            "model": "google/gempix2",
+            "task_id": "ta1",
+            "number": 0,
+            "url": "https://example.com/a.png",
+            "credits": "0.500000",
+            "created_at": "2026-11-18T11:06:40Z",
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+    ]
+
+
+@posix_only
+def test_a_new_folder_is_its_owners_alone_and_its_files_are_not_executable(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (path, path.with_name(LINES))} == {0o644}
+
+
+@pytest.mark.parametrize(("kind", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("GIF", "gif")])
+def test_the_extension_is_that_of_the_bytes(tmp_path: Path, kind: str, extension: str) -> None:
+    picture = Picture(drawn(kind), f"image/{kind.lower()}")
+    path = PictureFolder(tmp_path).save(picture, FACTS)
+    assert path.suffix == f".{extension}"
+    with Image.open(path) as opened, Image.open(io.BytesIO(picture.data)) as before:
+        assert opened.format == kind
+        assert opened.tobytes() == before.tobytes()
+
+
+def test_malformed_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
+    for number, data in enumerate((b"\x89PNG\r\n\x1a\n" + b"rubbish" * 9, b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP")):
+        kind = ("image/png", "image/jpeg", "image/webp")[number]
+        path = PictureFolder(tmp_path).save(Picture(data, kind), replace(FACTS, number=number))
+        assert path.read_bytes() == data
+
+
+def test_a_picture_is_saved_once_under_whatever_time_and_words(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path)
+    first = folder.save(PNG, FACTS)
+    again = folder.save(PNG, replace(FACTS, created_at=0.0, prompt="others"))
+    assert again == first
+    assert len(lines(tmp_path)) == 1
+    assert folder.save(PNG, replace(FACTS, number=1)) != first
+
+
+def test_a_picture_that_its_owner_has_changed_is_not_written_to(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path)
+    path = folder.save(PNG, FACTS)
+    path.write_bytes(b"painted over")
+    assert folder.save(PNG, FACTS) == path
+    assert path.read_bytes() == b"painted over"
+
+
+def save_in_another_process(folder: str, number: int) -> str:
+    return str(PictureFolder(Path(folder)).save(PNG, replace(FACTS, number=number)))
+
+
+def test_many_processes_save_each_picture_once_and_their_lines_do_not_mix(tmp_path: Path) -> None:
+    with concurrent.futures.ProcessPoolExecutor(6, mp_context=multiprocessing.get_context("spawn")) as pool:
+        paths = list(pool.map(save_in_another_process, [str(tmp_path)] * 120, sorted([*range(20)] * 6)))
+    assert len(set(paths)) == 20
+    assert {str(path) for path in pictures(tmp_path)} == set(paths)
+    assert sorted(str(line["number"]) for line in lines(tmp_path)) == sorted(map(str, range(20)))
+
+
+def test_a_line_stays_short_whatever_the_prompt_is(tmp_path: Path) -> None:
+    PictureFolder(tmp_path).save(PNG, replace(FACTS, prompt="\0\x1b" + "등" * 30_000))
+    assert len((tmp_path / LINES).read_bytes()) < 4_000
+    assert str(lines(tmp_path)[0]["prompt"]).endswith("…")
+
+
+def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path / "kept")
+    folder.save(PNG, FACTS).unlink()
+    (tmp_path / "kept" / LINES).unlink()
+    (tmp_path / "kept").rmdir()
+    assert folder.save(PNG, FACTS).exists()
+
+
+def test_a_picture_that_is_kept_can_be_read_again(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path)
+    assert folder.read("ta1", 0) is None
+    folder.save(PNG, FACTS)
+    kept = folder.read("ta1", 0)
+    assert kept is not None
+    assert kept.mime_type == "image/png"
+    assert PictureFolder(tmp_path / "none").read("ta1", 0) is None
+
+
+def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path / "kept")
+    folder.check()
+    assert list(folder.path.iterdir()) == []
+    (folder.path / LINES).write_text("a line\n")
+    folder.check()
+    assert (folder.path / LINES).read_text() == "a line\n"
+    assert [file.name for file in folder.path.iterdir()] == [LINES]
+
+
+def test_a_file_that_has_grown_beyond_what_is_read_is_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = PictureFolder(tmp_path)
+    path = kept.save(PNG, FACTS)
+    data = path.read_bytes()
+    with monkeypatch.context() as smaller:
+        smaller.setattr(folder, "MAX_BYTES", len(data))
+        assert kept.read("ta1", 0) == Picture(data, "image/png")
+        smaller.setattr(folder, "MAX_BYTES", len(data) - 1)
+        assert kept.read("ta1", 0) is None
+    os.truncate(path, 10**12)
+    assert kept.read("ta1", 0) is None
+
+
+def test_a_line_says_null_where_nothing_is_known_and_holds_no_half_letters(tmp_path: Path) -> None:
+    PictureFolder(tmp_path).save(PNG, replace(FACTS, prompt=None, model="a\ud800", url=None, credits=None))
+    [line] = lines(tmp_path)
+    assert (line["prompt"], line["model"], line["url"], line["credits"]) == (None, "a?", None, None)

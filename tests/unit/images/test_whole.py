@@ -1,0 +1,51 @@
+"""A picture that breaks off is told from a whole one, by the formats that say how long they are."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from nano_banana_mcp.images.errors import PictureUnavailable
+from nano_banana_mcp.images.image import breaks_off
+from tests.unit.images.conftest import NewFetcher
+from tests.unit.images.internet import Host
+from tests.unit.images.samples import PNG
+
+URL = "https://pictures.example/a.png"
+
+
+def drawn(form: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").save(file, form, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_every_length_but_the_whole_one_breaks_off(form: str, progressive: bool) -> None:
+    data = drawn(form, progressive=progressive) if form == "jpeg" else drawn(form)
+    assert not breaks_off(data, f"image/{form}")
+    assert not breaks_off(data + b"\x00 what some programs leave behind", f"image/{form}")
+    for kept in (len(data) - 2, len(data) // 2, len(data) * 9 // 10):
+        if form == "png" and kept == len(data) - 2:
+            continue  # only the check sum of the empty last part is cut: nothing of the picture
+        assert breaks_off(data[:kept], f"image/{form}"), kept
+
+
+@pytest.mark.parametrize("mime_type", ["image/gif", "image/avif", "image/bmp"])
+def test_formats_that_do_not_say_are_taken_as_they_are(mime_type: str) -> None:
+    assert not breaks_off(b"anything", mime_type)
+
+
+async def test_an_answer_without_a_length_that_breaks_off_is_no_picture_and_can_be_asked_for_again(
+    new_fetcher: NewFetcher, host: Host
+) -> None:
+    fetcher = new_fetcher()
+    host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PNG[:-20]
+    with pytest.raises(PictureUnavailable, match="breaks off") as caught:
+        await fetcher.fetch(URL)
+    assert "again" in caught.value.hint
+    host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PNG
+    assert (await fetcher.fetch(URL)).data == PNG

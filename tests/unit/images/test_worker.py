@@ -1,0 +1,129 @@
+"""Shrinking in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from nano_banana_mcp.images.errors import NotAPicture, PictureError, PictureTooLarge, PictureUnavailable
+from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.resizing import worker as aside
+from nano_banana_mcp.images.resizing.resize import shrink
+from nano_banana_mcp.images.resizing.worker import shrink_aside
+from tests.unit.images.samples import drawn, png
+
+LARGE = Picture(drawn("PNG", (1200, 800)), "image/png")
+
+
+async def test_the_child_makes_what_is_made_here() -> None:
+    for picture in (LARGE, Picture(drawn("GIF"), "image/gif")):
+        here = shrink(picture, max_side=300, max_bytes=100_000)
+        assert await shrink_aside(picture, max_side=300, max_bytes=100_000) == here
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind"),
+    [
+        (Picture(LARGE.data[:200], "image/png"), NotAPicture),
+        (Picture(png(20_000, 20_000), "image/png"), PictureTooLarge),
+        (Picture(b"", "image/png"), NotAPicture),
+    ],
+)
+async def test_the_child_refuses_in_the_words_that_are_used_here(picture: Picture, kind: type[PictureError]) -> None:
+    with pytest.raises(kind) as here:
+        shrink(picture, max_side=300, max_bytes=100_000)
+    with pytest.raises(kind) as there:
+        await shrink_aside(picture, max_side=300, max_bytes=100_000)
+    assert str(there.value) == str(here.value)
+
+
+async def test_the_child_takes_nothing_from_the_folder_it_is_started_in_and_has_no_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    trap = f"import os, pathlib; pathlib.Path({str(seen)!r}).write_text(repr(dict(os.environ)))\n"
+    for name in ("PIL", "json", "sitecustomize", "usercustomize"):
+        (tmp_path / f"{name}.py").write_text(trap)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DEFAPI_API_KEY", "dk-canary")
+    monkeypatch.setenv("SOMETHING_ELSE", "another-canary")
+    assert (await shrink_aside(LARGE, max_side=300, max_bytes=100_000)).size == (300, 200)
+    assert not seen.exists()
+    script = f"import os; open({str(seen)!r}, 'w').write(repr(dict(os.environ)))"
+    monkeypatch.setattr(sys, "path", _SysPath(script))
+    with pytest.raises(NotAPicture):
+        await shrink_aside(LARGE, max_side=300, max_bytes=100_000)
+    assert "PATH" in seen.read_text()
+    assert "canary" not in seen.read_text()
+
+
+def running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class _SysPath(list[str]):
+    """Stands for itself in the child's code: what is run there instead."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self._code = code
+
+    def __repr__(self) -> str:
+        return f"sys.path; {self._code}; raise SystemExit(3)"
+
+
+@pytest.mark.parametrize("code", ["import os; os._exit(9)", "import os, signal; os.kill(os.getpid(), 9)", "print()"])
+async def test_a_child_that_crashes_is_a_picture_that_cannot_be_decoded(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", _SysPath(code))
+    large = Picture(LARGE.data.ljust(3_000_000, b"\0"), "image/png")  # more than a pipe holds
+    with pytest.raises(NotAPicture, match="could not be decoded"):
+        await shrink_aside(large, max_side=300, max_bytes=100_000)
+
+
+async def test_a_child_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    monkeypatch.setattr(
+        sys, "path", _SysPath(f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+    )
+    with pytest.raises(NotAPicture, match="within 2 s"):
+        await shrink_aside(LARGE, max_side=300, max_bytes=100_000, longest_seconds=2)
+    assert not running(file.read_text())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs there")
+async def test_whoever_cancels_ends_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fifo = tmp_path / "began"
+    os.mkfifo(fifo)
+    monkeypatch.setattr(
+        sys, "path", _SysPath(f"import os, time; open({str(fifo)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: shrink_aside(LARGE, max_side=300, max_bytes=100_000))
+        pid = await anyio.Path(fifo).read_text()
+        tasks.cancel_scope.cancel()
+    assert not running(pid)
+
+
+async def test_a_machine_that_starts_no_process_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(PictureUnavailable, match="starts no process"):
+        await shrink_aside(LARGE, max_side=300, max_bytes=100_000)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_runs_on_either_backend(backend: str) -> None:
+    async def main() -> None:
+        assert (await aside.shrink_aside(LARGE, max_side=300, max_bytes=100_000)).size == (300, 200)
+
+    anyio.run(main, backend=backend)

@@ -1,0 +1,403 @@
+"""What `install` decides: the key, the entry of that name that is there, a server elsewhere, the list."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nano_banana_mcp import cli
+from nano_banana_mcp.install.hosts import HOSTS
+from nano_banana_mcp.install.paths import command, is_ours
+from tests.support.clients import KEY, clean_environment
+from tests.support.posix import posix_only
+from tests.unit.install.support import Run, listing, parsed
+
+
+def _servers(file: Path) -> dict[str, dict[str, object]]:
+    servers: dict[str, dict[str, object]] = next(iter(json.loads(file.read_text()).values()))
+    return servers
+
+
+def test_the_command_line_names_every_host() -> None:
+    assert list(cli.HOSTS) == list(HOSTS)
+
+
+def test_a_dry_run_shows_the_change_without_the_key_and_writes_nothing(run: Run, home: Path) -> None:
+    (home / ".cursor").mkdir()
+    code, said = run("install", "cursor", "--dry-run", "--store-key")
+    assert code == 0
+    assert '+    "nano-banana": {' in said
+    assert "••••••" in said
+    assert KEY not in said
+    assert listing(home) == {}
+
+
+def test_where_nobody_can_be_asked_only_yes_writes(run: Run, home: Path) -> None:
+    code, said = run("install", "cursor")
+    assert code == 1
+    assert "--yes" in said
+    assert listing(home) == {}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_each_host_gets_the_key_in_its_way(host: str, run: Run, home: Path) -> None:
+    file = home / "config"
+    assert run("install", host, "--config", file, "--yes")[0] == 0
+    expected = {
+        "claude-code": '"${DEFAPI_API_KEY}"',
+        "cursor": '"${env:DEFAPI_API_KEY}"',
+        "windsurf": '"${env:DEFAPI_API_KEY}"',
+        "vscode": '"${input:defapi-key}"',
+        "codex": 'env_vars = ["DEFAPI_API_KEY"]',
+        "gemini": '"$DEFAPI_API_KEY"',
+        "goose": "env_keys:\n    - DEFAPI_API_KEY",
+        "librechat": "DEFAPI_API_KEY: ${DEFAPI_API_KEY}",
+    }
+    text = file.read_text()
+    assert expected.get(host, f'"DEFAPI_API_KEY": "{KEY}"') in text
+    assert (KEY in text) == (host not in expected)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_key_is_kept_in_the_file_where_that_is_wanted_and_left_out_where_not(
+    host: str, run: Run, home: Path
+) -> None:
+    file = home / "config"
+    _, said = run("install", host, "--config", file, "--yes", "--store-key")
+    assert file.read_text().count(KEY) == 1
+    assert KEY not in said
+    code, said = run("install", host, "--config", file, "--yes", "--no-key")
+    assert code == 0
+    assert KEY not in file.read_text() + said
+    assert "DEFAPI" not in file.read_text()
+
+
+def test_without_a_key_and_a_terminal_it_is_refused(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEFAPI_API_KEY")
+    code, said = run("install", "cursor", "--yes")
+    assert code == 1
+    assert "--no-key" in said
+    code, said = run("--sandbox", "install", "cursor", "--yes")
+    assert code == 0
+    assert _servers(home / ".cursor" / "mcp.json")["nano-banana"]["args"] == [*command()[1:], "--sandbox"]
+
+
+def test_a_placeholder_is_not_stored_as_a_key(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFAPI_API_KEY", "${user_config.key}")
+    code, said = run("install", "cursor", "--yes")
+    assert code == 1
+    assert "placeholder" in said
+    assert listing(home) == {}
+
+
+def test_settings_of_a_file_are_read_from_it_and_not_copied(run: Run, home: Path) -> None:
+    (home / "my.env").write_text(f"DEFAPI_API_KEY={KEY}\n")
+    assert run("--env-file", home / "my.env", "install", "cursor", "--yes")[0] == 0
+    entry = _servers(home / ".cursor" / "mcp.json")["nano-banana"]
+    assert entry["args"] == [*command()[1:], "--env-file", str(home / "my.env")]
+    assert "env" not in entry
+
+
+def test_our_own_entry_is_renewed_and_keeps_what_the_user_added(run: Run, home: Path) -> None:
+    file = home / "config"
+    file.write_text(
+        '{"mcpServers": {"a": {}, "nano-banana": {"command": "/gone/nano-banana-mcp", "args": ["--old"], "timeout": 9,'
+        ' "env": {"NANO_BANANA_OUTPUT_DIR": "/pictures", "DEFAPI_API_KEY": "dk-older-key"}, "trust": true}, "z": {}}}'
+    )
+    code, said = run("install", "gemini", "--config", file, "--yes")
+    assert code == 0
+    assert "dk-older-key" not in said
+    assert list(_servers(file)) == ["a", "nano-banana", "z"]
+    assert _servers(file)["nano-banana"] == {
+        "command": command()[0],
+        "args": command()[1:],
+        "timeout": 9,
+        "env": {"NANO_BANANA_OUTPUT_DIR": "/pictures", "DEFAPI_API_KEY": "$DEFAPI_API_KEY"},
+        "trust": True,
+    }
+
+
+def test_the_key_that_is_there_stays_where_no_other_is_given(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home / "config"
+    run("install", "cursor", "--config", file, "--yes", "--store-key")
+    file.write_text(file.read_text().replace(command()[0], "/gone/nano-banana-mcp"))
+    monkeypatch.delenv("DEFAPI_API_KEY")
+    assert run("install", "cursor", "--config", file, "--yes")[0] == 0
+    assert _servers(file)["nano-banana"]["env"] == {"DEFAPI_API_KEY": KEY}
+
+
+@pytest.mark.parametrize("host", ["cursor", "codex", "goose"])
+def test_another_programs_entry_of_that_name_is_left_alone_unless_forced(host: str, run: Run, home: Path) -> None:
+    texts = {
+        "cursor": '{"mcpServers": {"nano-banana": {"command": "npx", "args": ["other-nano-banana"]}}}',
+        "codex": '[mcp_servers.nano-banana]\ncommand = "npx"\nargs = ["other"]\n',
+        "goose": "extensions:\n  nano-banana:\n    cmd: npx\n    enabled: true\n",
+    }
+    file = home / "config"
+    file.write_text(texts[host])
+    for verb in ("install", "uninstall"):
+        code, said = run(verb, host, "--config", file, "--yes")
+        assert code == 1
+        assert "--force" in said
+        assert file.read_text() == texts[host]
+    assert run("install", host, "--config", file, "--yes", "--name", "pictures")[0] == 0
+    assert run("uninstall", host, "--config", file, "--yes", "--name", "pictures")[0] == 0
+    assert file.read_text() == texts[host]
+    assert run("install", host, "--config", file, "--yes", "--force")[0] == 0
+    assert "npx" not in file.read_text()
+
+
+def test_vs_code_is_asked_once_for_two_entries_and_the_input_goes_with_the_last(run: Run, home: Path) -> None:
+    file = home / "config"
+    file.write_text('{\n  "inputs": [\n    {"id": "other"} // mine\n  ]\n}\n')
+    before = file.read_text()
+    run("install", "vscode", "--config", file, "--yes")
+    run("install", "vscode", "--config", file, "--yes", "--name", "second")
+    assert file.read_text().count('"defapi-key"') == 1
+    run("uninstall", "vscode", "--config", file, "--yes")
+    assert file.read_text().count('"defapi-key"') == 1
+    run("uninstall", "vscode", "--config", file, "--yes", "--name", "second")
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize("host", [host for host in HOSTS if host != "claude-desktop"])
+def test_a_server_elsewhere_is_an_entry_with_its_address_and_a_token(
+    host: str, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, url = home / "config", "https://pictures.example.org/mcp"
+    monkeypatch.setenv("NANO_BANANA_TOKEN", "nbt-canary-0123456789")
+    code, said = run("install", host, "--config", file, "--yes", "--url", url)
+    assert code == 0, said
+    assert "nbt-canary" not in said
+    text = file.read_text()
+    assert url in text
+    assert KEY not in text
+    assert "NANO_BANANA_TOKEN" in text or "nbt-canary" in text or "${input:nano-banana-token}" in text
+    assert run("uninstall", host, "--config", file, "--yes")[0] == 1, "it may be another program's"
+    assert run("uninstall", host, "--config", file, "--yes", "--url", url)[0] == 0
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("url", ["", "not an address", "ftp://example.org/mcp", "https:///mcp", "http://[::1"])
+def test_what_is_no_address_is_an_error_of_usage(url: str, run: Run, home: Path) -> None:
+    code, said = run("install", "cursor", "--yes", "--url", url)
+    assert (code, "https://" in said) == (2, True)
+    assert listing(home) == {}
+
+
+def test_a_server_elsewhere_does_not_get_by_without_a_token_because_the_local_one_had_a_key(
+    run: Run, home: Path
+) -> None:
+    assert run("install", "zed", "--config", home / "config", "--yes")[0] == 0
+    code, said = run("install", "zed", "--config", home / "config", "--yes", "--url", "https://mcp.example.org/mcp")
+    assert code == 1
+    assert "NANO_BANANA_TOKEN" in said
+
+
+def test_a_new_file_of_librechat_holds_the_version_without_which_it_does_not_start(run: Run, home: Path) -> None:
+    file = home / "librechat.yaml"
+    code, said = run("install", "librechat", "--config", file, "--yes")
+    assert code == 0
+    assert "its own folder" in said
+    assert list(yaml.safe_load(file.read_text())) == ["version", "mcpServers"]
+    assert run("uninstall", "librechat", "--config", file, "--yes")[0] == 0
+    assert not file.exists()
+
+
+OURS_WITH_COMMENTS = {
+    "gemini": """{
+  "mcpServers": {
+    "nano-banana": {
+      // where it is
+      "command": "/gone/nano-banana-mcp", // moved
+      "trust": true, /* mine */
+      "env": {
+        // where pictures go
+        "NANO_BANANA_OUTPUT_DIR": "/pictures"
+      }
+    } // the end
+  }
+}
+""",
+    "codex": """[mcp_servers.nano-banana]
+# where it is
+command = "/gone/nano-banana-mcp"   # moved
+since = 1979-05-27 # mine
+
+[mcp_servers.nano-banana.env]
+# where pictures go
+NANO_BANANA_OUTPUT_DIR = "/pictures"
+
+# the end
+[other]
+a = 1
+""",
+    "goose": """extensions:
+  nano-banana:
+    # where it is
+    cmd: /gone/nano-banana-mcp   # moved
+    since: 1979-05-27 # mine
+    # where pictures go
+    envs: {NANO_BANANA_OUTPUT_DIR: /pictures}
+  # the end
+  other: {cmd: y}
+""",
+}
+
+
+@pytest.mark.parametrize("host", OURS_WITH_COMMENTS)
+def test_comments_within_our_own_entry_are_kept_when_it_is_renewed(host: str, run: Run, home: Path) -> None:
+    file = home / "config"
+    file.write_text(OURS_WITH_COMMENTS[host])
+    code, said = run("install", host, "--config", file, "--yes")
+    assert code == 0, said
+    after = file.read_text()
+    for words in ("where it is", "moved", "mine", "where pictures go", "/pictures", "the end"):
+        assert words in after, after
+    entry = parsed(HOSTS[host].form, file.read_bytes())[HOSTS[host].table]["nano-banana"]
+    assert (entry.get("command") or entry["cmd"]) == command()[0]
+    assert entry["args"] == command()[1:]
+    assert "DEFAPI_API_KEY" in after
+    assert run("install", host, "--config", file, "--yes")[0] == 0
+    assert file.read_text() == after
+
+
+def test_a_host_that_takes_no_address_says_so(run: Run, home: Path) -> None:
+    code, said = run("install", "claude-desktop", "--yes", "--url", "https://pictures.example.org/mcp")
+    assert code == 1
+    assert "Connectors" in said
+    assert listing(home) == {}
+
+
+def test_calls_may_last_as_long_as_a_wait_where_the_host_has_a_setting(run: Run, home: Path) -> None:
+    for host in ("codex", "goose", "librechat", "gemini", "zed"):
+        run("install", host, "--config", home / host, "--yes")
+    assert tomllib.loads((home / "codex").read_text())["mcp_servers"]["nano-banana"]["tool_timeout_sec"] == 300
+    assert yaml.safe_load((home / "goose").read_text())["extensions"]["nano-banana"]["timeout"] == 300
+    assert yaml.safe_load((home / "librechat").read_text())["mcpServers"]["nano-banana"]["timeout"] == 300_000
+    assert _servers(home / "gemini")["nano-banana"]["timeout"] == 300_000
+    assert _servers(home / "zed")["nano-banana"]["timeout"] == 300
+
+
+def test_the_list_tells_what_is_here_set_up_gone_and_broken(run: Run, home: Path) -> None:
+    (home / ".codex").mkdir()
+    run("install", "cursor", "--yes")
+    (home / ".codeium" / "windsurf").mkdir(parents=True)
+    (home / ".codeium" / "windsurf" / "mcp_config.json").write_text('{\n "a" 1}')
+    (home / ".gemini").mkdir()
+    gone = {"mcpServers": {"pics": {"command": "/gone/nano-banana-mcp"}}}
+    (home / ".gemini" / "settings.json").write_text(json.dumps(gone))
+    code, said = run("install", "--list")
+    assert code == 0
+    for words in (
+        "codex           found ",
+        "cursor          set up",
+        "windsurf        unreadable",
+        "line 2, column 6",
+        "gemini          set up",
+        "“pics” starts /gone/nano-banana-mcp; this program is gone",
+        "zed             not found",
+    ):
+        assert words in said, said
+    assert KEY not in said
+
+
+def test_a_missing_host_a_bad_name_and_an_unknown_host_are_errors_of_usage(run: Run, home: Path) -> None:
+    assert run("install")[0] == 2
+    assert run("install", "cursor", "--name", "a b")[0] == 2
+    with pytest.raises(SystemExit):
+        run("install", "emacs")
+    assert run("install", "gemini-cli", "--yes")[0] == 0
+    assert (home / ".gemini" / "settings.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "ours"),
+    [
+        ({"command": "/a/bin/nano-banana-mcp"}, True),
+        ({"command": "C:\\a\\nano-banana-mcp.exe", "args": []}, True),
+        ({"command": "uvx", "args": ["--from", "x", "nano-banana-mcp@0.2"]}, True),
+        ({"command": "/a/python", "args": ["-P", "-m", "nano_banana_mcp"]}, True),
+        ({"cmd": "nano-banana-mcp"}, True),
+        ({"command": {"path": "nano-banana-mcp", "args": []}}, True),
+        ({"command": "npx", "args": ["nanobanana-mcp-server"]}, False),
+        ({"command": "npx", "args": "nano-banana-mcp"}, False),
+        ({"url": "https://example.org/mcp"}, False),
+        ("nano-banana-mcp", False),
+    ],
+)
+def test_an_entry_is_known_by_what_it_starts(entry: object, ours: bool) -> None:
+    assert is_ours(entry) == ours
+
+
+def test_from_uvs_cache_the_entry_starts_uvx_by_its_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uvx = tmp_path / "uvx"
+    uvx.write_text("")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "cache" / "uv" / "archive-v0" / "abc"))
+    monkeypatch.setenv("UV", str(tmp_path / "uv"))
+    assert command()[0] == str(uvx)
+    assert command()[-1] == "nano-banana-mcp"
+
+
+@contextmanager
+def _asking(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`install cursor` in a terminal of its own, and the other end of that terminal."""
+    import pty
+
+    leader, follower = pty.openpty()
+    environment = {**clean_environment(), "HOME": str(home)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "nano_banana_mcp", "install", "cursor"],
+        stdin=follower, stdout=follower, stderr=follower, env=environment, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(follower)
+        yield process, leader
+    os.close(leader)
+
+
+@posix_only
+def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> None:
+    with _asking(home) as (process, leader):
+        said = _until(leader, "API key (not shown): ")
+        os.write(leader, f"{KEY}\n".encode())
+        said += _until(leader, "[y/N] ")
+        os.write(leader, b"y\n")
+        said += _until(leader, "is set up")
+        assert process.wait(30) == 0
+    assert KEY not in said
+    assert KEY in (home / ".cursor" / "mcp.json").read_text()
+
+
+@posix_only
+@pytest.mark.parametrize("typed", [b"\x04", b"\n", b"two words\n"])
+def test_no_key_or_none_that_can_be_one_ends_with_a_sentence(typed: bytes, home: Path) -> None:
+    with _asking(home) as (process, leader):
+        said = _until(leader, "API key (not shown): ")
+        os.write(leader, typed)
+        said += _until(leader, "nano-banana-mcp: ")
+        assert process.wait(60) == 1
+    assert "Traceback" not in said
+    assert listing(home) == {}
+
+
+def _until(leader: int, words: str) -> str:
+    said = b""
+    while words.encode() not in said:
+        ready, _, _ = select.select([leader], [], [], 60)
+        assert ready, said
+        said += os.read(leader, 4096)
+    return said.decode()

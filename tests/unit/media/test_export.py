@@ -1,0 +1,83 @@
+"""Keeping where no tool is at hand: callbacks, settling, old pictures; and whose pictures may be references."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.references import ReferenceRefused
+from nano_banana_mcp.settings import load_settings
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.sandbox import Sandbox
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import KEY
+
+
+@asynccontextmanager
+async def opened(accounts: Accounts | None = None, **settings: Any) -> AsyncIterator[tuple[Sandbox, Studio]]:
+    async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
+        values = load_settings(base_url=sandbox.url, api_key=KEY, **settings)
+        async with open_studio(values, accounts=accounts, local=True) as studio:
+            yield sandbox, studio
+
+
+def asking(prompt: str, *images: str) -> SubmitRequest:
+    return SubmitRequest(model="google/gempix2", prompt=prompt, images=list(images) or None)
+
+
+async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> None:
+    async with opened(output_dir=tmp_path) as (sandbox, studio):
+        made = (await studio.generate(asking("a cat"))).generation
+        assert await studio.inquiry.called_back(made.intent_id, made.task_id or "")
+        with anyio.fail_after(10):
+            await sandbox.until(lambda stats: stats.files == 1)
+            await studio.settled()
+        assert len(list(tmp_path.glob("*_a-cat_*.png"))) == 1
+
+
+async def test_a_picture_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_path: Path) -> None:
+    async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, studio):
+        task_id = (await studio.generate(asking("a cat"))).generation.handle
+        url = (await studio.look(task_id)).images[0].url
+        await studio.settled()
+        asked = sandbox.stats.files
+        for age, files in ((90_000.0, 0), (80_000.0, 1)):
+            old = Generation(
+                new_intent_id(),
+                task_id=f"ta-{age:.0f}",
+                status=Status.SUCCESS,
+                images=(GeneratedImage(url, "image/png"),),
+                created_at=time.time() - age,
+                finished_at=time.time() - age,
+            )
+            kept = await studio.desk.kept(old)
+            assert (kept is not None) is (files == 1)
+            assert sandbox.stats.files == asked + files
+
+
+async def test_anothers_picture_is_refused_as_a_reference_in_the_words_of_a_missing_one(tmp_path: Path) -> None:
+    async with opened(Accounts(asked=True), output_dir=tmp_path) as (sandbox, studio):
+        hers = (await studio.generate(asking("a cat"), principal="alice", wait_seconds=20)).generation
+        words = set()
+        for task_id in (hers.handle, "ta-nobody", hers.intent_id):
+            request = asking("now at night", f"nanobanana://tasks/{task_id}/images/0")
+            with pytest.raises(ReferenceRefused) as caught:
+                await studio.generate(request, principal="bob")
+            words.add(str(caught.value))
+        assert len(words) == 1
+        assert sandbox.stats.submits == 1
+        own = await studio.generate(
+            asking("now at night", f"nanobanana://tasks/{hers.handle}/images/0"), principal="alice"
+        )
+        assert own.generation.task_id

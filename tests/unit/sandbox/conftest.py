@@ -1,0 +1,27 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from nano_banana_sandbox.server import SandboxConfig, serve_sandbox
+from tests.unit.sandbox.driver import Driver
+
+Serve = Callable[..., AbstractAsyncContextManager[Driver]]
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """A factory, so that each test owns its `async with`."""
+
+    @asynccontextmanager
+    async def serving(directives: str = "", **settings: Any) -> AsyncIterator[Driver]:
+        config = SandboxConfig(directives=directives, **settings)
+        async with (
+            serve_sandbox(config) as sandbox,
+            httpx.AsyncClient(base_url=sandbox.url, timeout=60, trust_env=False, verify=False) as client,
+        ):
+            yield Driver(sandbox, client)
+
+    return serving

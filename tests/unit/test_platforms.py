@@ -1,0 +1,308 @@
+"""Windows and macOS, none of which is at hand: the code is read as they would run it, and run as on them."""
+
+from __future__ import annotations
+
+import json
+import ntpath
+import nturl2path
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.types import CallToolResult
+
+from nano_banana_mcp.images.local import local_files
+from nano_banana_mcp.images.local.windows_paths import is_pointer, is_special
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import KEY, child, facts, text
+from tests.support.handshake import INITIALIZE
+from tests.support.paths import ROOT
+from tests.support.platforms import SOURCES, Finding, System, lacking, missing_modules, scan, scan_all
+
+SYSTEMS = [System(platform, version) for platform in ("win32", "darwin") for version in ((3, 11), (3, 14))]
+
+FONT = "a font that is looked for among others, and done without; theirs are in the same list"
+EXCEPTIONS = {
+    (
+        "server/nano_banana_mcp/app.py",
+        "_exit_on_signal",
+        "open_signal_receiver()",
+    ): "started only where it is no Windows",
+    (
+        "server/nano_banana_mcp/images/saving/output_folder.py",
+        "_rename_to_new",
+        "rename()",
+    ): "on Windows alone, for that it refuses",
+    (
+        "server/nano_banana_mcp/images/local/local_files.py",
+        "_open_below",
+        "dir_fd=",
+    ): "called only where os.supports_dir_fd",
+}
+"""What the scan finds and is right nevertheless, and why."""
+
+
+def excused(finding: Finding) -> bool:
+    return finding in EXCEPTIONS or (
+        finding.file.endswith("/drawing.py") and finding.what.startswith("/usr/share/fonts/")
+    )
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=str)
+def test_nothing_is_called_that_the_system_does_not_have(system: System) -> None:
+    assert [finding for finding in scan_all(system, *SOURCES) if not excused(finding)] == []
+
+
+def test_no_exception_outlives_its_reason() -> None:
+    found = {finding for system in SYSTEMS for finding in scan_all(system, *SOURCES)}
+    assert set(EXCEPTIONS) <= found
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=str)
+def test_the_tests_can_be_collected_there(system: System) -> None:
+    at_import = [finding for finding in scan_all(system, ROOT / "tests") if not finding.function]
+    no_tests = "tests/lab/benchmarks/"  # and some say that they need Linux
+    missing = [finding for finding in at_import if finding.what[0] != "/" and "encoding" not in finding.what]
+    assert [finding for finding in missing if not finding.file.startswith(no_tests)] == []
+
+
+def test_what_a_system_lacks_is_known_from_the_standard_librarys_stubs() -> None:
+    assert {"fcntl", "grp", "pwd", "resource", "termios", "tty", "pty"} <= missing_modules("win32")
+    assert {"fork", "geteuid", "getuid", "mkfifo", "chown", "O_NOFOLLOW", "O_DIRECTORY"} <= lacking("os", "win32")
+    assert {"SIGKILL", "SIGHUP", "SIGUSR1"} <= lacking("signal", "win32")
+    assert {"AF_UNIX", "SO_REUSEPORT"} <= lacking("socket", "win32")
+    assert {"memfd_create", "pipe2", "O_PATH"} <= lacking("os", "darwin")
+    assert "replace" not in lacking("os", "win32")
+    assert "fork" not in lacking("os", "darwin")
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("import fcntl", "fcntl"),
+        ("def f():\n    from pwd import getpwnam", "pwd"),
+        ("import os\nos.getuid()", "os.getuid"),
+        ("import os as system\nsystem.fork()", "os.fork"),
+        ("from os import mkfifo", "os.mkfifo"),
+        ("import signal\nENDS = {1: signal.SIGHUP}", "signal.SIGHUP"),
+        ("import os, sys\nif sys.platform == 'win32':\n    os.getuid()", "os.getuid"),
+        ("import os, sys\nif sys.platform == 'linux':\n    pass\nelse:\n    os.getuid()", "os.getuid"),
+        (
+            "import os, sys\ndef f():\n    if sys.platform != 'win32':\n        return 1\n    return os.getuid()",
+            "os.getuid",
+        ),
+        ("import os\ntry:\n    os.getuid()\nexcept OSError:\n    pass", "os.getuid"),
+        ("import os\nwith open('a', 'rb'):\n    os.getuid()", "os.getuid"),
+        ("import os\nmatch 1:\n    case 1:\n        os.getuid()", "os.getuid"),
+        ("import os\nlambda: [os.getuid() for _ in ()]", "os.getuid"),
+        ("import socket\ndef f(kind=socket.AF_UNIX): ...", "socket.AF_UNIX"),
+        ("run(preexec_fn=None)", "preexec_fn="),
+        ("loop.add_signal_handler(2, print)", "add_signal_handler()"),
+        ("a.rename(b)", "rename()"),
+        ("now.strftime('%-d %b')", "strftime()"),
+        ("path.read_text()", "read_text() without an encoding"),
+        ("open('a')", "open() without an encoding"),
+        ("HERE = '/tmp/x'", "/tmp/x"),
+    ],
+)
+def test_the_scan_finds(code: str, what: str) -> None:
+    assert [finding.what for finding in scan(code, "x.py", System("win32"))] == [what]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os\ngetattr(os, 'O_NOFOLLOW', 0)",
+        "import os\nif hasattr(os, 'getuid'):\n    os.getuid()",
+        "import os\nhasattr(os, 'getuid') and os.getuid()",
+        "import os, sys\nsys.platform == 'win32' or os.getuid()",
+        "import os\n0 if os.name == 'nt' else os.getuid()",
+        "import os, sys\nif sys.platform != 'win32' and os.getuid() == 0:\n    os.chown('a', 0, 0)",
+        "import sys\ndef f():\n    if sys.platform == 'win32':\n        return\n    import resource",
+        "import os\na.replace(b)\nmatch.group('x')\npath.read_text('utf-8')\nopen('a', 'rb')\nos.open('a', 0)",
+    ],
+)
+def test_the_scan_knows_a_guard(code: str) -> None:
+    assert scan(code, "x.py", System("win32")) == []
+
+
+def elsewhere(platform: str, *arguments: str, **settings: Any) -> StdioServerParameters:
+    """The program as a process on another system."""
+    here = child(*arguments, **settings)
+    return here.model_copy(update={"args": ["-m", "tests.support.elsewhere", platform, *arguments], "cwd": ROOT})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: str, tmp_path: Path) -> None:
+    kept, report = tmp_path / "kept", tmp_path / "report.json"
+    common = {"DEFAPI_API_KEY": KEY, "NANO_BANANA_STATE_DIR": tmp_path / "state"}
+    folders = {"NANO_BANANA_OUTPUT_DIR": kept, "NANO_BANANA_INPUT_DIRS": kept, "ELSEWHERE_REPORT": report}
+    async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
+        common["DEFAPI_BASE_URL"] = sandbox.url
+        async with Client(elsewhere(platform, **common, **folders)) as client:
+            assert {tool.name for tool in (await client.list_tools()).tools} >= {"generate_image", "view_image"}
+            made = await draw(client, "a lighthouse at dawn")
+            task_id = facts(made)["task_id"]
+            [path] = kept.glob("*.png")
+            assert facts(made)["message"] == f"Saved as {path}."
+            night = await draw(client, "now make it night", str(path))
+            assert facts(night)["status"] == "success", text(night)
+            (kept / "link.png").symlink_to(path)
+            refused = await draw(client, "no", str(kept / "link.png"))
+            assert refused.is_error
+            assert "link" in text(refused)
+            seen = await client.call_tool("view_image", {"task_id": task_id})
+            assert any(part.type == "image" for part in seen.content), text(seen)
+            resource = await client.read_resource(facts(made)["images"][0]["resource_uri"])
+            assert resource.contents
+        async with Client(elsewhere(platform, **common)) as client:
+            again = await client.call_tool("wait_for_image", {"task_id": task_id})
+            assert facts(again)["status"] == "success"
+        saved = await in_thread(
+            run, elsewhere(platform, "save", task_id, "--output", str(tmp_path / "other"), **common)
+        )
+        assert [Path(line).parent for line in saved.splitlines()] == [tmp_path / "other"]
+    assert len((kept / "pictures.jsonl").read_text("utf-8").splitlines()) == 2
+    loaded = json.loads(report.read_text("utf-8"))
+    assert {
+        "nano_banana_mcp.app",
+        "nano_banana_mcp.images.saving.output_folder",
+        "nano_banana_mcp.images.local.local_files",
+    } <= set(loaded)
+
+
+async def draw(client: Client, prompt: str, *images: str) -> CallToolResult:
+    arguments = {"prompt": prompt, "images": list(images), "wait_seconds": 60}
+    return await client.call_tool("generate_image", arguments)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
+def test_the_sandbox_inside_the_server_ends_there_too(tmp_path: Path) -> None:
+    started = elsewhere("win32", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path)
+    assert run(started) == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
+def test_each_message_ends_with_lf_there_too(tmp_path: Path) -> None:
+    there = elsewhere("win32", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([there.command, *there.args], env=there.env, cwd=there.cwd, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        process.stdin.close()
+    assert json.loads(line)["id"] == INITIALIZE["id"]
+    assert line.endswith(b"}\n")
+
+
+@pytest.mark.parametrize("drive", ["C:", "c%3A", "c%3a"])
+def test_a_uri_names_a_drive_in_either_way(drive: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "url2pathname", nturl2path.url2pathname)  # type: ignore[deprecated]  # what Windows has under the other name
+    monkeypatch.setattr(local_files, "os", SimpleNamespace(name="nt", path=ntpath, fsencode=os.fsencode))
+    assert local_files.path_of(f"file:///{drive}/%ED%95%9C%20a.png") == f"{drive[0].upper()}:\\한 a.png"
+    with pytest.raises(local_files.FileRefused) as refused:
+        local_files.path_of("cat.png")
+    assert "C:/folder/cat.png or file:///C:/folder/cat.png" in refused.value.hint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
+def test_the_pretence_holds() -> None:
+    script = (
+        "from tests.support.elsewhere import pretend\n"
+        "pretend('win32')\n"
+        "from nano_banana_mcp.images import folder, local_files\n"
+        "assert not local_files._WALKS and not hasattr(folder.os, 'O_DIRECTORY') and folder.os.name == 'nt'\n"
+        "import os\n"
+        "assert os.name == 'posix' and os.O_DIRECTORY\n"
+        "exec('import fcntl', {'__name__': 'nano_banana_mcp.x'})\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.stderr.endswith("ModuleNotFoundError: No module named 'fcntl' on win32\n")
+
+
+def run(parameters: StdioServerParameters) -> str:
+    """What the process says, its input ended."""
+    command = [parameters.command, *parameters.args]
+    ended = subprocess.run(
+        command, env=parameters.env, cwd=parameters.cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    return ended.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("mode", "tag", "pointer"),
+    [
+        (0o120777, 0xA000000C, True),  # a symbolic link
+        (0o040777, 0xA0000003, True),  # a junction
+        (0o100666, 0xA000001D, True),  # a link of WSL
+        (0o100666, 0x9000001A, False),  # a file that a cloud drive holds
+        (0o100666, 0x80000013, False),  # a file whose like is stored once
+        (0o100666, 0, False),
+    ],
+)
+def test_what_leads_elsewhere_on_windows_is_told_from_what_is_stored_elsewhere(
+    mode: int, tag: int, pointer: bool
+) -> None:
+    assert is_pointer(SimpleNamespace(st_mode=mode, st_reparse_tag=tag)) is pointer  # type: ignore[arg-type]  # two fields of it
+
+
+NAMES = [
+    "nul",
+    "NUL.png",
+    "nul .png",
+    "com1",
+    "COM¹.png",
+    "lpt9.tar.gz",
+    "conin$",
+    "a.png:b",
+    "a.png.",
+    "a.png ",
+    "aux",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_windows_keeps_for_other_things_is_no_files(name: str) -> None:
+    assert is_special(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["cat.png", "null.png", "com.png", "com10.png", "console.png", ".hidden", "새벽 등대.png"]
+)
+def test_all_others_are(name: str) -> None:
+    assert not is_special(name)
+
+
+@pytest.mark.skipif(not hasattr(ntpath, "isreserved"), reason="Python 3.13 knows them itself")
+@pytest.mark.parametrize("name", NAMES)
+def test_python_says_the_same(name: str) -> None:
+    assert ntpath.isreserved(name)  # type: ignore[attr-defined, unused-ignore]  # from 3.13 on
+
+
+@pytest.mark.parametrize(
+    ("path", "way"),
+    [
+        ("c:\\users\\ME\\Pictures\\Sub\\Cat.png", ("Sub", "Cat.png")),
+        ("C:/Users/me/pictures/cat.png", ("cat.png",)),
+        ("C:\\Users\\me\\Pictures", ()),
+        ("C:\\Users\\me\\Pictures-evil\\cat.png", ()),
+        ("D:\\Users\\me\\Pictures\\cat.png", ()),
+        ("\\\\?\\C:\\Users\\me\\Pictures\\cat.png", ()),
+        ("\\\\host\\share\\Users\\me\\Pictures\\cat.png", ()),
+    ],
+)
+def test_what_is_in_an_allowed_folder_is_told_as_windows_tells_it(path: str, way: tuple[str, ...]) -> None:
+    assert local_files._way(PureWindowsPath(path), PureWindowsPath("C:\\Users\\me\\Pictures")) == way

@@ -1,0 +1,182 @@
+"""What is offered while somebody fills in a prompt or a URI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from mcp.client import Client
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, Completion, PromptReference, ResourceTemplateReference, TextContent
+from pydantic import TypeAdapter
+
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from nano_banana_tools.arguments import AspectRatio, ImageSize, Model
+from nano_banana_tools.completions import ASPECT_RATIOS, IMAGE_SIZES, MODELS, MOST_LOOKED_AT
+from nano_banana_tools.prompts.catalog import JOBS
+from tests.support.clients import client_at, facts
+
+NOWHERE = "http://127.0.0.1:9"
+TASK = "nanobanana://tasks/{task_id}"
+IMAGE = "nanobanana://tasks/{task_id}/images/{n}"
+
+
+async def completed(client: Client, ref: str, name: str, value: str = "", **filled_in: str) -> Completion:
+    reference: Any = (
+        ResourceTemplateReference(type="ref/resource", uri=ref)
+        if "://" in ref
+        else PromptReference(type="ref/prompt", name=ref)
+    )
+    answer = await client.complete(reference, {"name": name, "value": value}, context_arguments=filled_in or None)
+    return answer.completion
+
+
+async def offered(client: Client, ref: str, name: str, value: str = "", **filled_in: str) -> list[str]:
+    return (await completed(client, ref, name, value, **filled_in)).values
+
+
+async def made(client: Client, prompt: str = "a cat", **more: Any) -> str:
+    answer = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20, **more})
+    return str(facts(answer)["task_id"])
+
+
+async def test_formats_sizes_models_and_styles_are_offered_by_how_they_begin() -> None:
+    async with client_at(NOWHERE) as client:
+        assert await offered(client, "poster", "aspect_ratio") == list(ASPECT_RATIOS)
+        assert await offered(client, "poster", "aspect_ratio", "4") == ["4:3", "4:5"]
+        assert await offered(client, "poster", "image_size", "2") == ["2k"]
+        assert await offered(client, "poster", "model", "google/nano-banana-") == [
+            "google/nano-banana-2",
+            "google/nano-banana-pro",
+        ]
+        assert await offered(client, "poster", "model", "GEM") == [model for model in MODELS if "/gem" in model]
+        assert await offered(client, "poster", "style", "swiss") == ["Swiss typographic"]
+        assert await offered(client, "poster", "style", "print") == ["screen print, three colours"]
+        assert await offered(client, "restore_photo", "colorize") == ["yes", "no"]
+        assert await offered(client, "poster", "style", "rint") == []
+        whole = await completed(client, "product_shot", "style")
+        assert whole.total == len(whole.values) >= 5
+        assert whole.has_more is False
+
+
+def test_what_is_offered_is_what_the_tools_take() -> None:
+    offers: list[tuple[Any, tuple[str, ...]]] = [
+        (AspectRatio, ASPECT_RATIOS),
+        (ImageSize, IMAGE_SIZES),
+        (Model, MODELS),
+    ]
+    for kind, values in offers:
+        assert [TypeAdapter(kind).validate_python(value) for value in values] == list(values)
+    for job in JOBS.values():
+        for argument in job.arguments:
+            assert len(set(argument.suggests)) == len(argument.suggests)
+
+
+async def test_the_default_model_comes_first_then_those_used_lately() -> None:
+    async with (
+        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        client_at(sandbox.url, model="own/default") as client,
+    ):
+        await made(client, model="other/one")
+        await made(client, model="google/nano-banana")
+        assert await offered(client, "poster", "model") == [
+            "own/default",
+            "google/nano-banana",
+            "other/one",
+            *(model for model in MODELS if model != "google/nano-banana"),
+        ]
+        assert await offered(client, "poster", "model", "oth") == ["other/one"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_own_tasks_are_offered_newest_first_by_how_they_begin(mode: Any) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, mode=mode) as client:
+        assert client.server_capabilities is not None
+        assert client.server_capabilities.completions is not None
+        assert client.server_capabilities.prompts is not None
+        assert await offered(client, TASK, "task_id") == []
+        first, second = await made(client), await made(client)
+        for ref in (TASK, IMAGE, "consistent_character"):
+            assert await offered(client, ref, "task_id") == [second, first]
+            assert await offered(client, ref, "task_id", first[:-1]) == [first]
+            assert await offered(client, ref, "task_id", first[1:]) == []
+
+
+async def test_only_tasks_with_a_picture_are_offered_where_one_is_needed() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+        good, bad = await made(client), await made(client, "a cat sandbox:result=text")
+        assert await offered(client, TASK, "task_id") == [bad, good]
+        assert await offered(client, "consistent_character", "task_id") == [good]
+        assert await offered(client, "edit_picture", "images") == [f"nanobanana://tasks/{good}/images/0"]
+
+
+async def test_the_pictures_of_a_task_are_offered_by_number_once_it_is_filled_in() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+        task_id = await made(client, "a cat sandbox:result=many")
+        assert await offered(client, IMAGE, "n", task_id=task_id) == ["0", "1", "2", "3"]
+        assert await offered(client, IMAGE, "n", "2", task_id=task_id) == ["2"]
+        assert await offered(client, IMAGE, "n", "x", task_id=task_id) == []
+        assert await offered(client, IMAGE, "n", task_id="ta-missing") == []
+        assert await offered(client, IMAGE, "n") == []
+
+
+async def test_references_are_offered_one_after_another_and_can_be_used_as_they_are() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+        first, second = [f"nanobanana://tasks/{await made(client)}/images/0" for _ in range(2)]
+        assert await offered(client, "edit_picture", "images") == [second, first]
+        assert await offered(client, "edit_picture", "images", first.split("/")[3]) == [first]
+        both = await offered(client, "edit_picture", "images", f"{first}, ")
+        assert both == [f"{first}, {second}"]
+        assert await offered(client, "edit_picture", "images", f"{first},nanobanana://") == both
+        got = await client.get_prompt("edit_picture", {"images": both[0], "change": "make it night"})
+        content = got.messages[0].content
+        assert isinstance(content, TextContent)
+        assert f'images: ["{first}", "{second}"]' in content.text
+
+
+async def test_at_most_a_hundred_are_offered_and_the_rest_is_counted() -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+
+        async def some(count: int) -> None:
+            async with anyio.create_task_group() as group:
+                for _ in range(count):
+                    group.start_soon(client.call_tool, "generate_image", {"prompt": "a cat"})
+
+        await some(101)
+        listed = await completed(client, TASK, "task_id")
+        assert (len(listed.values), listed.total, listed.has_more) == (100, 101, True)
+        one = await completed(client, TASK, "task_id", listed.values[7])
+        assert (one.values, one.total, one.has_more) == ([listed.values[7]], 1, False)
+        await some(MOST_LOOKED_AT - 101)
+        listed = await completed(client, TASK, "task_id", "ta")
+        assert (len(listed.values), listed.total, listed.has_more) == (100, None, True)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_unknown_prompt_or_template_is_the_callers_mistake(mode: Any) -> None:
+    async with client_at(NOWHERE, mode=mode) as client:
+        for ref in ("no-such-prompt", "nanobanana://tasks/{other}", "file:///{path}", "nanobanana://tasks"):
+            with pytest.raises(MCPError) as refused:
+                await completed(client, ref, "task_id")
+            assert refused.value.code == INVALID_PARAMS
+            assert "There are: " in refused.value.error.message
+
+
+@pytest.mark.parametrize("name", ["no-such-argument", "", "n", "product", "__class__"])
+async def test_nothing_is_offered_for_what_is_no_argument_or_is_free(name: str) -> None:
+    async with client_at(NOWHERE) as client:
+        for ref in ("product_shot", TASK):
+            nothing = await completed(client, ref, name, "a")
+            assert (nothing.values, nothing.total, nothing.has_more) == ([], 0, False)
+
+
+@pytest.mark.parametrize("value", ["x" * 100_000, "\n", "\u202eta", "שלום", "\x00", "%", "_", "' OR 1=1 --"], ids=repr)
+async def test_odd_beginnings_are_answered_like_any_other(value: str) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+        task_id = await made(client)
+        blank = not value.strip()
+        for ref, name, all_of_them in ((TASK, "task_id", [task_id]), ("poster", "image_size", list(IMAGE_SIZES))):
+            assert await offered(client, ref, name, value) == (all_of_them if blank else [])
+        assert await offered(client, IMAGE, "n", task_id=value) == []

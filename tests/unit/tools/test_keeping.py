@@ -1,0 +1,307 @@
+"""Finished pictures are saved, and the result says where."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp.client import Client
+from mcp.types import BlobResourceContents
+from PIL import Image, ImageChops
+
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.media import export as keeper
+from nano_banana_mcp.service import generation_service as studio
+from nano_banana_mcp.service import references as desks
+from nano_banana_mcp.settings import load_settings
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.sandbox import Sandbox
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import KEY, facts, text
+
+QUICK = SandboxConfig(seconds=0.0)
+
+
+@pytest.fixture(autouse=True)
+def a_patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks again soon, and waits for what is saved as long as a busy machine needs (10 s else)."""
+    monkeypatch.setattr(keeper, "PAUSES_SECONDS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(desks, "KEEPING_SECONDS", 120.0)
+
+
+@asynccontextmanager
+async def desk(
+    folder: Path | None, *, local: bool = True, accounts: Accounts | None = None, **settings: Any
+) -> AsyncIterator[tuple[Sandbox, Client]]:
+    """A sandbox, and a client of a server on it that saves into ``folder``."""
+    async with serve_sandbox(QUICK) as sandbox:
+        values: dict[str, Any] = {"base_url": sandbox.url, "api_key": KEY, "output_dir": folder, **settings}
+        async with Client(build_server(load_settings(**values), accounts=accounts, local=local)) as client:
+            yield sandbox, client
+
+
+async def made(client: Client, prompt: str, tool: str = "generate_image") -> Any:
+    """A finished result of one of the three tools."""
+    if tool == "generate_image":
+        return await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240})
+    task_id = facts(await client.call_tool("generate_image", {"prompt": prompt}))["task_id"]
+    return await client.call_tool(tool, {"task_id": task_id})
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix != ".jsonl")
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "pictures.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def same_pixels(one: bytes, other: bytes) -> bool:
+    with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
+        return first.mode == second.mode and ImageChops.difference(first, second).getbbox() is None
+
+
+@pytest.mark.parametrize("tool", ["generate_image", "wait_for_image", "get_task"])
+async def test_whoever_sees_the_end_the_picture_is_saved_and_text_and_structure_say_where(
+    tool: str, tmp_path: Path
+) -> None:
+    async with desk(tmp_path / "kept") as (_, client):
+        result = await made(client, "새벽의 등대", tool)
+        [path] = pictures(tmp_path / "kept")
+        assert facts(result)["message"] == f"Saved as {path}."
+        assert f"Saved as {path}." in text(result)
+        assert len(text(result).encode()) <= 600
+        assert "새벽의-등대" in path.name
+        assert facts(result)["task_id"] in path.name
+        contents = (await client.read_resource(facts(result)["images"][0]["resource_uri"])).contents[0]
+        assert isinstance(contents, BlobResourceContents)
+        assert same_pixels(path.read_bytes(), base64.b64decode(contents.blob))
+        [line] = lines(tmp_path / "kept")
+        assert line["prompt"] == "새벽의 등대"
+        assert line["url"] == facts(result)["images"][0]["url"]
+        assert line["credits"] == "0.500000"
+
+
+@pytest.mark.parametrize(
+    ("words", "extensions"),
+    [
+        ("sandbox:result=many", [".png"] * 4),
+        ("sandbox:result=data-uri", [".png"]),
+        ("sandbox:picture=mislabelled", [".jpg"]),
+        ("sandbox:picture=jpeg", [".jpg"]),
+        ("sandbox:picture=webp", [".webp"]),
+    ],
+)
+async def test_every_kind_of_picture_is_saved_under_the_extension_of_its_bytes(
+    words: str, extensions: list[str], tmp_path: Path
+) -> None:
+    async with desk(tmp_path) as (_, client):
+        result = await made(client, f"cats {words}")
+        saved = pictures(tmp_path)
+        assert [path.suffix for path in saved] == extensions
+        assert facts(result)["message"].startswith(f"Saved as {saved[0]}")
+        assert ("3 more beside it" in text(result)) is (len(saved) == 4)
+        assert len(lines(tmp_path)) == len(saved)
+
+
+@pytest.mark.parametrize("words", ["result=text", "result=empty", "result=failed"])
+async def test_where_there_is_no_picture_nothing_is_saved_or_said(words: str, tmp_path: Path) -> None:
+    async with desk(tmp_path) as (_, client):
+        result = await made(client, f"a cat sandbox:{words}")
+        assert "aved" not in text(result)
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_without_a_folder_nothing_is_saved_or_fetched() -> None:
+    async with desk(None) as (sandbox, client):
+        result = await made(client, "a cat")
+        assert facts(result)["message"] is None
+        assert sandbox.stats.files == 0
+
+
+async def test_twenty_waits_and_later_looks_fetch_and_save_a_picture_once(tmp_path: Path) -> None:
+    async with desk(tmp_path) as (sandbox, client):
+        task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+        messages = []
+
+        async def wait() -> None:
+            messages.append(facts(await client.call_tool("wait_for_image", {"task_id": task_id}))["message"])
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(wait)
+        messages.append(facts(await client.call_tool("get_task", {"task_id": task_id}))["message"])
+        [path] = pictures(tmp_path)
+        assert set(messages) == {f"Saved as {path}."}
+        assert sandbox.stats.files == 1
+        assert len(lines(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("tool", ["generate_image", "wait_for_image", "get_task"])
+async def test_a_saved_picture_s_type_is_that_of_its_bytes_whatever_its_url_promises(tool: str, tmp_path: Path) -> None:
+    async with desk(tmp_path) as (_, client):
+        result = await made(client, "a cat sandbox:picture=mislabelled", tool)
+        [image], [link] = facts(result)["images"], result.content[1:]
+        assert image["url"].endswith(".png")
+        assert (image["mime_type"], link.mime_type, Path(link.name).suffix) == ("image/jpeg", "image/jpeg", ".jpg")
+
+
+async def test_a_saved_picture_s_type_is_known_after_a_restart(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"state_dir": tmp_path / "state", "api_key": KEY, "output_dir": tmp_path / "kept"}
+    async with serve_sandbox(QUICK) as sandbox:
+        async with Client(build_server(load_settings(base_url=sandbox.url, **settings), local=True)) as client:
+            task_id = facts(await made(client, "a cat sandbox:picture=mislabelled"))["task_id"]
+        async with Client(build_server(load_settings(base_url=sandbox.url, **settings), local=True)) as client:
+            again = await client.call_tool("get_task", {"task_id": task_id})
+            assert facts(again)["images"][0]["mime_type"] == "image/jpeg"
+        assert sandbox.stats.files == 1
+
+
+async def test_where_a_web_page_came_in_place_of_the_picture_no_picture_is_promised(tmp_path: Path) -> None:
+    async with desk(tmp_path) as (_, client):
+        message = facts(await made(client, "a cat sandbox:file=html"))["message"]
+        assert "holds a web page (HTML), not a picture. Its link leads to no picture" in message
+        assert "not lost" not in message
+
+
+async def test_a_folder_that_cannot_be_written_is_a_warning_and_the_picture_is_handed_out(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    folder.write_text("a file in its place")
+    async with desk(folder) as (_, client):
+        result = await made(client, "a cat")
+        assert not result.is_error
+        assert facts(result)["status"] == "success"
+        assert f"Not saved: {folder}: Not a directory." in facts(result)["message"]
+        assert "not lost" in text(result)
+        assert facts(result)["images"][0]["url"] in text(result)
+        folder.unlink()  # mended: whoever asks again, gets it saved
+        again = await client.call_tool("get_task", {"task_id": facts(result)["task_id"]})
+        assert facts(again)["message"] == f"Saved as {pictures(folder)[0]}."
+
+
+async def test_a_folder_whose_disk_vanished_while_the_server_runs_is_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "disk" / "kept"
+    folder.parent.mkdir()
+    async with desk(folder) as (_, client):
+        await made(client, "a cat")
+        folder.parent.rename(tmp_path / "elsewhere")
+        result = await made(client, "another cat")
+        assert not result.is_error
+        assert "Not saved" in facts(result)["message"]
+        assert not folder.parent.exists()
+
+
+@pytest.mark.parametrize("fault", ["404", "html"])
+async def test_a_host_that_does_not_hand_it_over_is_a_warning(fault: str, tmp_path: Path) -> None:
+    async with desk(tmp_path) as (_, client):
+        result = await made(client, f"a cat sandbox:file={fault}")
+        assert not result.is_error
+        assert "Not saved" in facts(result)["message"]
+        assert facts(result)["images"][0]["url"]
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_host_that_fails_at_first_is_asked_again(tmp_path: Path) -> None:
+    async with desk(tmp_path) as (sandbox, client):
+        result = await made(client, "a cat sandbox:file=404*2")
+        assert facts(result)["message"] == f"Saved as {pictures(tmp_path)[0]}."
+        assert sandbox.stats.files == 3
+
+
+async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desks, "KEEPING_SECONDS", 0.1)
+    monkeypatch.setattr(studio, "CLOSING_SECONDS", 0.1)
+    async with desk(tmp_path) as (_, client):
+        with anyio.fail_after(10):
+            result = await made(client, "a cat sandbox:file=hang")
+        assert facts(result)["status"] == "success"
+        assert "still being saved" in facts(result)["message"]
+        assert facts(result)["images"][0]["url"] in text(result)
+
+
+async def test_a_caller_who_goes_does_not_stop_the_saving(tmp_path: Path) -> None:
+    async with serve_sandbox(QUICK) as sandbox:
+        server = build_server(load_settings(base_url=sandbox.url, api_key=KEY, output_dir=tmp_path), local=True)
+        async with Client(server) as client:
+            task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.call_tool, "wait_for_image", {"task_id": task_id})
+                with anyio.fail_after(10):
+                    await sandbox.until(lambda stats: stats.files >= 1)
+                group.cancel_scope.cancel()
+            with anyio.fail_after(10):
+                await server.settled()
+            assert len(pictures(tmp_path)) == 1
+    assert sandbox.stats.files == 1
+
+
+async def test_a_server_that_ends_first_finishes_what_it_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studio, "CLOSING_SECONDS", 60.0)  # a busy machine may need more than the usual 2 s
+    async with serve_sandbox(QUICK) as sandbox:
+        server = build_server(load_settings(base_url=sandbox.url, api_key=KEY, output_dir=tmp_path), local=True)
+        async with Client(server) as client:
+            task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.call_tool, "wait_for_image", {"task_id": task_id})
+                with anyio.fail_after(10):
+                    await sandbox.until(lambda stats: stats.files >= 1)
+                group.cancel_scope.cancel()
+        assert len(pictures(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("words", ["", "sandbox:result=many", "sandbox:result=mixed"])
+@pytest.mark.parametrize("depth", [1, 6, 16])
+async def test_a_path_is_never_cut_however_long_it_is(words: str, depth: int, tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*["어딘가 깊은 곳"] * depth)
+    folder.mkdir(parents=True)
+    async with desk(folder) as (_, client):
+        result = await made(client, f"{'등대' * 400} {words}")
+        first = str(pictures(folder)[0])
+        assert first in text(result)
+        assert first in facts(result)["message"]
+        if len(first.encode()) < 350:
+            assert len(text(result).encode()) <= 600
+
+
+async def test_a_folder_whose_name_is_no_utf_8_is_told_in_letters_that_can_be_sent(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    async with desk(folder) as (_, client):
+        result = await made(client, "a cat")
+        assert "/caf\ufffd/" in facts(result)["message"]
+        assert len(pictures(folder)) == 1
+
+
+@pytest.mark.parametrize("others", ["asked", "proxied", "public"])
+@pytest.mark.parametrize("broken", [False, True])
+async def test_callers_from_elsewhere_are_not_told_where_the_servers_folder_is(
+    others: str, broken: bool, tmp_path: Path
+) -> None:
+    accounts = Accounts(asked=True) if others == "asked" else None
+    settings: dict[str, Any] = {
+        "asked": {},
+        "proxied": {"allowed_hosts": "pictures.example.org"},
+        "public": {"public_url": "https://pictures.example.org"},
+    }[others]
+    folder = tmp_path / "kept"
+    if broken:
+        folder.write_text("")
+    async with desk(folder, local=False, accounts=accounts, **settings) as (_, client):
+        result = await made(client, "a cat")
+        told = "Not saved: its folder cannot be written to." if broken else "Saved by the server."
+        assert told in facts(result)["message"]
+        assert told in text(result)
+        assert str(tmp_path) not in result.model_dump_json()
+
+
+async def test_a_server_for_this_machine_alone_tells_where_over_http_too(tmp_path: Path) -> None:
+    async with desk(tmp_path, local=False) as (_, client):
+        assert f"Saved as {tmp_path}" in text(await made(client, "a cat"))

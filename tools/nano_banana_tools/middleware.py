@@ -1,0 +1,126 @@
+"""Sees every request: names it in the logs, counts it as a call, and tells how each call and each read went."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import anyio
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp.types import INTERNAL_ERROR
+from pydantic import BaseModel
+
+from nano_banana_mcp.common import logging as logs
+from nano_banana_mcp.defapi.schemas import TASK_ID
+from nano_banana_mcp.generations.instrumentation import Telemetry
+from nano_banana_mcp.generations.quotas import LimitReached
+
+logger = logging.getLogger(__name__)
+
+_CALL, _READ = "tools/call", "resources/read"
+
+_FREE = frozenset({"initialize", "ping", "server/discover", "tools/list", "prompts/list", "resources/templates/list"})
+"""What every client asks when it connects, and what answers with the same few words each time."""
+
+_COUNTED_LATER = frozenset({_CALL, "completion/complete"})
+"""A tool is refused in words for the model, and of completions only those count that look something up."""
+
+_TASK_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})(?:/.*)?")
+_SANE = re.compile(r"[\w./-]{1,64}", re.ASCII)
+
+
+class Observer(ServerMiddleware[Any]):
+    """Logs one line a call or read, and counts the calls. Of arguments and URIs it keeps the task id alone.
+
+    Args:
+        telemetry: Told how calls went.
+        tools: The names of the tools; a name that is none of them is not repeated.
+        count: Counts a call of the caller; raises
+            :class:`~nano_banana_mcp.generations.quotas.LimitReached` where it is one too many.
+    """
+
+    def __init__(self, telemetry: Telemetry, tools: Collection[str], count: Callable[[], None]) -> None:
+        self._telemetry = telemetry
+        self._tools = tools
+        self._count = count
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Pass one message on."""
+        if ctx.request_id is None:
+            return await call_next(ctx)
+        params = ctx.params or {}
+        token = get_access_token()
+        with logs.about(
+            request_id=logs.known("request_id") or _sane(str(ctx.request_id)),
+            principal=token.client_id if token else None,
+            method=_sane(ctx.method),
+            tool=self._tool(params) if ctx.method == _CALL else None,
+            task_id=_asked_for(params),
+        ):
+            if ctx.method not in (_CALL, _READ):
+                return await self._counted(ctx, call_next)
+            return await self._observed(ctx, call_next)
+
+    async def _counted(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method not in _FREE | _COUNTED_LATER:
+            try:
+                self._count()
+            except LimitReached as error:
+                raise MCPError(INTERNAL_ERROR, f"{error.message} {error.hint}") from error
+        return await call_next(ctx)
+
+    async def _observed(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        began = time.perf_counter()
+        outcome, task_id = "refused", None
+        try:
+            result = await self._counted(ctx, call_next)
+            answer = _as_sent(result) if ctx.method == _CALL else {}  # a picture that was read may be large
+            outcome, task_id = _outcome(answer), _made(answer)
+        except anyio.get_cancelled_exc_class():
+            outcome = "cancelled"
+            raise
+        finally:
+            seconds = time.perf_counter() - began
+            extra = {"outcome": outcome, "seconds": round(seconds, 4)}
+            logger.info("%s: %s", ctx.method, outcome, extra=extra | ({"task_id": task_id} if task_id else {}))
+            if ctx.method == _CALL:
+                self._telemetry.called(self._tool(ctx.params or {}), outcome, seconds)
+        return result
+
+    def _tool(self, params: Mapping[str, Any]) -> str:
+        name = params.get("name")
+        return name if isinstance(name, str) and name in self._tools else "other"
+
+
+def _outcome(answer: Mapping[str, Any]) -> str:
+    return "error" if answer.get("isError") is True else "ok"
+
+
+def _asked_for(params: Mapping[str, Any]) -> str | None:
+    arguments = params.get("arguments")
+    task_id = arguments.get("task_id") if isinstance(arguments, Mapping) else None
+    if isinstance(task_id, str) and TASK_ID.fullmatch(task_id):
+        return task_id
+    uri = params.get("uri")
+    match = _TASK_URI.fullmatch(uri) if isinstance(uri, str) else None
+    return match[1] if match else None
+
+
+def _made(answer: Mapping[str, Any]) -> str | None:
+    facts = answer.get("structuredContent")
+    task_id = facts.get("task_id") if isinstance(facts, Mapping) else None
+    return task_id if isinstance(task_id, str) else None
+
+
+def _as_sent(result: HandlerResult) -> Mapping[str, Any]:
+    """The SDK hands over the answer as it is sent; an interceptor may still hand over its model."""
+    return result.model_dump(by_alias=True) if isinstance(result, BaseModel) else result or {}
+
+
+def _sane(text: str) -> str | None:
+    return text if _SANE.fullmatch(text) else None
