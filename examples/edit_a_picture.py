@@ -39,5 +39,5 @@ async def main(reference: str, change: str) -> None:
 
 
 if __name__ == "__main__":
-    picture = as_data_uri(Path(sys.argv[1])) if len(sys.argv) > 1 else YELLOW_PIXEL
-    anyio.run(main, picture, " ".join(sys.argv[2:]) or "make it night")
+    image = as_data_uri(Path(sys.argv[1])) if len(sys.argv) > 1 else YELLOW_PIXEL
+    anyio.run(main, image, " ".join(sys.argv[2:]) or "make it night")

@@ -26,8 +26,8 @@ def script(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     answer: Any = last.content
     if isinstance(answer, dict):  # a state: the structured answer
         return ModelResponse([ToolCallPart("wait_for_image", {"task_id": answer["task_id"]})])
-    summary, *pictures = answer  # a finished picture: the text, and the links
-    return ModelResponse([TextPart(f"Here is your picture: {pictures[0]}\n({summary.splitlines()[0]})")])
+    summary, *images = answer  # a finished picture: the text, and the links
+    return ModelResponse([TextPart(f"Here is your picture: {images[0]}\n({summary.splitlines()[0]})")])
 
 
 async def main() -> None:

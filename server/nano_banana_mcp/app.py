@@ -20,10 +20,10 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.generations.instrumentation import UNTOLD, Telemetry
+from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.generations.quotas import Accounts, Limits, Quotas
-from nano_banana_mcp.service.generation_service import Studio
-from nano_banana_mcp.service.references import Places
+from nano_banana_mcp.service.generation_service import GenerationService
+from nano_banana_mcp.service.references import LocalFolders
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_ledger
 from nano_banana_tools.server import ImageServer
@@ -45,7 +45,7 @@ def build_server(
     *,
     care: bool = False,
     local: bool = False,
-    telemetry: Telemetry = UNTOLD,
+    telemetry: Instrumentation = NO_INSTRUMENTATION,
 ) -> ImageServer:
     """A server by ``settings``. Nothing is opened or sent before it serves.
 
@@ -56,8 +56,8 @@ def build_server(
         local: Whether its callers are on this machine, as over stdio: only then may they name files.
         telemetry: Told what happens.
     """
-    studio = open_studio(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
-    return ImageServer(studio, OwnedBus(settings.max_sessions, settings.caller_sessions), telemetry)
+    service = open_service(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
+    return ImageServer(service, OwnedBus(settings.max_sessions, settings.caller_sessions), telemetry)
 
 
 async def serve_stdio(server: ImageServer) -> None:
@@ -89,19 +89,19 @@ async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
 
 
 @asynccontextmanager
-async def open_studio(
+async def open_service(
     settings: Settings,
     callback_for: Callable[[str], str] | None = None,
     accounts: Accounts | None = None,
     *,
     care: bool = False,
     local: bool = False,
-    telemetry: Telemetry = UNTOLD,
-) -> AsyncIterator[Studio]:
+    telemetry: Instrumentation = NO_INSTRUMENTATION,
+) -> AsyncIterator[GenerationService]:
     """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
     async with (
         reached_api(settings) as api,
-        Studio.open(
+        GenerationService.open(
             DefapiClient(
                 api.base_url,
                 api.key,
@@ -119,16 +119,16 @@ async def open_studio(
             care=care,
             places=_places(settings, accounts, local=local),
             telemetry=telemetry,
-        ) as studio,
+        ) as service,
     ):
-        studio.album.keep_fetched(settings.state_path / "cache", round(settings.cache_megabytes * 1_000_000))
-        yield studio
+        service.album.keep_fetched(settings.state_path / "cache", round(settings.cache_megabytes * 1_000_000))
+        yield service
 
 
-def _places(settings: Settings, accounts: Accounts | None, *, local: bool) -> Places:
+def _places(settings: Settings, accounts: Accounts | None, *, local: bool) -> LocalFolders:
     asked = accounts is not None and accounts.asked
     open_to_others = settings.host not in LOOPBACK_HOSTS or settings.allowed_host_names or settings.public_url
-    return Places(
+    return LocalFolders(
         output=settings.output_dir,
         output_shown=local or not (asked or open_to_others),
         inputs=settings.input_folders if local else None,

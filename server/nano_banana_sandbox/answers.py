@@ -13,13 +13,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from nano_banana_sandbox.faults import Directives
-from nano_banana_sandbox.tasks import Pictures, Task, suffix
+from nano_banana_sandbox.tasks import Drawings, Task, suffix
 
 Body = dict[str, Any]
 
 NOT_FOUND: Body = {"code": 1, "message": "task not found"}
 NO_CONTENT = "The model returned empty content. The request is billed all the same."
-NO_PICTURE = "The picture could not be generated."
+NO_IMAGE = "The picture could not be generated."
 SPOKEN = "I would rather describe it: a picture worth a thousand words, in words."
 SPOKEN_TOO = "Here is your picture."
 
@@ -55,28 +55,28 @@ def refusal(status: int, *, query: bool = False) -> Body:
     return failed(_DETAILS[status])
 
 
-def picture_url(task: Task, number: int) -> str:
+def image_url(task: Task, number: int) -> str:
     return f"{task.origin}/files/{task.id}-{number}.{suffix(task)}"
 
 
-async def result(task: Task, pictures: Pictures) -> Any:
+async def result(task: Task, images: Drawings) -> Any:
     """What the task ends with."""
     kind = task.directives.result
     fixed: dict[str, Any] = {"failed": None, "null": None, "empty": [], "text": [{"text": SPOKEN}]}
     if kind in fixed:
         return fixed[kind]
     if kind.endswith("data-uri"):
-        return [{"image": await pictures.data_uri(task, 0)}]
-    urls = [picture_url(task, number) for number in range(task.pictures)]
+        return [{"image": await images.data_uri(task, 0)}]
+    urls = [image_url(task, number) for number in range(task.image_count)]
     items = [{"image": url} for url in urls]
     shaped = {"string-items": urls, "object": items[0], "mixed": [{"text": SPOKEN_TOO}, *items]}
     return shaped.get(kind, items)
 
 
-async def ending(task: Task, pictures: Pictures) -> Body:
+async def ending(task: Task, images: Drawings) -> Body:
     """The task's end, flat as the callback carries it; true or not yet."""
     return {
-        "result": await result(task, pictures),
+        "result": await result(task, images),
         "status": task.outcome,
         "task_id": task.id,
         "consumed": _consumed(task),
@@ -84,10 +84,10 @@ async def ending(task: Task, pictures: Pictures) -> Body:
     }
 
 
-async def state(task: Task, pictures: Pictures) -> Body:
+async def state(task: Task, images: Drawings) -> Body:
     """What a query shows now."""
     if task.finished:
-        return {**await ending(task, pictures), "created_at": task.created_at}
+        return {**await ending(task, images), "created_at": task.created_at}
     return {
         "task_id": task.id,
         "status": task.status,
@@ -105,7 +105,7 @@ def _consumed(task: Task) -> str | float | None:
 
 
 def _reason(task: Task) -> str | None:
-    usual = {"failed": NO_PICTURE, "empty": NO_CONTENT}
+    usual = {"failed": NO_IMAGE, "empty": NO_CONTENT}
     return task.directives.reason or usual.get(task.directives.result)
 
 

@@ -103,7 +103,7 @@ class _Api:
         struck = fault.strikes(task.queries)
         if not struck and not task.known:
             return json_answer(answers.NOT_FOUND, 404)
-        state = await answers.state(task, self._sandbox.pictures)
+        state = await answers.state(task, self._sandbox.images)
         if struck:
             return self._faulty(fault.kind, answers.ok(state), task.order, query=True)
         return json_answer(state if task.directives.result == "flat" else answers.ok(state))
@@ -126,7 +126,7 @@ class _Api:
         agent = request.headers.get("user-agent", "")
         if not agent or agent.startswith(_LIBRARIES):
             return _blocked()
-        task, number = self._picture(request.path_params["name"])
+        task, number = self._image(request.path_params["name"])
         if task is None:
             return PlainTextResponse("Not Found", 404)
         if "redirected" in request.query_params:
@@ -144,18 +144,18 @@ class _Api:
         }
         return faults[task.directives.file.kind]()
 
-    def _picture(self, name: str) -> tuple[Task | None, int]:
+    def _image(self, name: str) -> tuple[Task | None, int]:
         task_id, _, last = name.rpartition("-")
         number, _, ending = last.partition(".")
         task = self._sandbox.store.find(task_id)
         if task is None or not task.finished or ending != suffix(task):
             return None, 0
-        if number not in map(str, range(task.pictures)):
+        if number not in map(str, range(task.image_count)):
             return None, 0
         return task, int(number)
 
     async def _bytes(self, task: Task, number: int) -> Response:
-        content = await self._sandbox.pictures.get(task, number)
+        content = await self._sandbox.images.get(task, number)
         return Response(content, media_type=media_type(task))
 
     async def stats(self, request: Request) -> Response:
@@ -171,7 +171,7 @@ def _blocked() -> Response:
 
 ASPECT_RATIOS = ("1:1", "16:9", "21:9", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "auto")
 IMAGE_SIZES = ("1k", "2k", "4k")
-MOST_IMAGES = 4
+MAX_IMAGES = 4
 
 
 class BadOrderError(ValueError):
@@ -227,8 +227,8 @@ def _images(request: dict[str, Any]) -> list[str]:
         return []
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
         raise BadOrderError("images must be a list of strings")
-    if len(images) > MOST_IMAGES:
-        raise BadOrderError(f"at most {MOST_IMAGES} images are allowed")
+    if len(images) > MAX_IMAGES:
+        raise BadOrderError(f"at most {MAX_IMAGES} images are allowed")
     return images
 
 

@@ -12,14 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from nano_banana_sandbox import scenery
 from nano_banana_sandbox.palette import read_theme
 
-LONGEST_SIDE = {"1k": 1024, "2k": 2048, "4k": 4096}
+MAX_SIDE = {"1k": 1024, "2k": 2048, "4k": 4096}
 # Drawn larger than most are delivered: shrinking is the anti-aliasing.
 _CANVAS = 2048
 
 
 def size_of(aspect_ratio: str, image_size: str) -> tuple[int, int]:
     """Width and height in pixels."""
-    return _within(aspect_ratio, LONGEST_SIDE[image_size])
+    return _within(aspect_ratio, MAX_SIDE[image_size])
 
 
 def draw(words: str, *, aspect_ratio: str, image_size: str, references: int = 0, number: int = 0) -> Image.Image:
@@ -35,15 +35,15 @@ def draw(words: str, *, aspect_ratio: str, image_size: str, references: int = 0,
     return canvas.resize(size_of(aspect_ratio, image_size), Image.Resampling.LANCZOS)
 
 
-def encode(picture: Image.Image, form: str) -> bytes:
+def encode(image: Image.Image, form: str) -> bytes:
     """The picture as png, jpeg, webp or gif."""
     target = io.BytesIO()
     if form == "png":
-        picture.save(target, "PNG", compress_level=3)
+        image.save(target, "PNG", compress_level=3)
     elif form == "gif":
-        picture.quantize(256, Image.Quantize.FASTOCTREE).save(target, "GIF")
+        image.quantize(256, Image.Quantize.FASTOCTREE).save(target, "GIF")
     else:
-        picture.save(target, form.upper(), quality=88)
+        image.save(target, form.upper(), quality=88)
     return target.getvalue()
 
 
@@ -51,9 +51,9 @@ def noise(words: str, *, megabytes: float) -> bytes:
     """A PNG that does not compress."""
     dice = random.Random(words)  # noqa: S311 - art, not secrets
     side = int((megabytes * 1_000_000 / 3) ** 0.5)
-    picture = Image.frombytes("RGB", (side, side), dice.randbytes(side * side * 3))
+    image = Image.frombytes("RGB", (side, side), dice.randbytes(side * side * 3))
     target = io.BytesIO()
-    picture.save(target, "PNG", compress_level=1)
+    image.save(target, "PNG", compress_level=1)
     return target.getvalue()
 
 
@@ -66,7 +66,7 @@ def _within(aspect_ratio: str, longest: int) -> tuple[int, int]:
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 RIBBON = "SANDBOX · not a real generation"
-_MOST_LINES = 3
+_MAX_LINES = 3
 _PAPER = (12, 14, 24)
 _BANANA = (255, 214, 64)
 # Pillow's own font speaks Latin only. The first one here that draws most of a caption is taken.
@@ -85,29 +85,29 @@ _SYSTEM_FONTS = (
 )
 
 
-def inscribe(picture: Image.Image, words: str, marks: list[str]) -> Image.Image:
+def inscribe(image: Image.Image, words: str, marks: list[str]) -> Image.Image:
     """The picture with its ribbon, the caption and any further marks."""
-    unit = min(picture.size)
+    unit = min(image.size)
     margin = unit // 28
     small = ImageFont.load_default(size=unit / 40)
     large, text = font_for(words, unit // 27)
-    lines = _wrap(text, large, picture.width - 2 * margin)
+    lines = _wrap(text, large, image.width - 2 * margin)
     leading = unit / 20
     height = round(margin * 1.7 + unit / 40 + leading * len(lines) + (margin * 0.35 if lines else 0))
-    top = picture.height - height
+    top = image.height - height
 
-    band = Image.new("RGBA", picture.size, (0, 0, 0, 0))
+    band = Image.new("RGBA", image.size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(band)
-    pen.rectangle((0, top, picture.width, picture.height), fill=(*_PAPER, 205))
-    pen.rectangle((0, top, picture.width, top + max(2, unit // 160)), fill=(*_BANANA, 255))
+    pen.rectangle((0, top, image.width, image.height), fill=(*_PAPER, 205))
+    pen.rectangle((0, top, image.width, top + max(2, unit // 160)), fill=(*_BANANA, 255))
     y = top + margin * 0.9
     for line in lines:
         pen.text((margin, y), line, font=large, fill=(250, 248, 240, 255))
         y += leading
-    foot = picture.height - margin * 0.75
+    foot = image.height - margin * 0.75
     pen.text((margin, foot), RIBBON, font=small, fill=(*_BANANA, 255), anchor="ls")
-    pen.text((picture.width - margin, foot), "  ".join(marks), font=small, fill=(215, 217, 225, 255), anchor="rs")
-    return Image.alpha_composite(picture.convert("RGBA"), band).convert("RGB")
+    pen.text((image.width - margin, foot), "  ".join(marks), font=small, fill=(215, 217, 225, 255), anchor="rs")
+    return Image.alpha_composite(image.convert("RGBA"), band).convert("RGB")
 
 
 def font_for(words: str, size: int) -> tuple[Font, str]:
@@ -147,7 +147,7 @@ def _fonts(size: int) -> list[Font]:
 def _wrap(text: str, font: Font, width: float) -> list[str]:
     lines: list[str] = []
     rest = text
-    while rest and len(lines) < _MOST_LINES:
+    while rest and len(lines) < _MAX_LINES:
         line = _fitting(rest, font, width)
         rest = rest[len(line) :].lstrip()
         lines.append(line.rstrip())

@@ -58,7 +58,7 @@ CALLBACKS: Words = {
     "late": "3 seconds after the end",
     "early": "after a quarter of the time, claiming success; not again at the end",
 }
-PICTURES: Words = {
+IMAGES: Words = {
     "png": "the default",
     "jpeg": "ends in .jpg",
     "webp": "WebP",
@@ -191,7 +191,7 @@ VOCABULARY = (
     _choice("id", {"ta": "`ta` + UUID", "uuid": "a UUID that begins with `ta`"}, "the task id; by default in turns"),
     _free("reason", "WORDS_LIKE_THIS", "`status_reason.message` of the finished task", _sentence),
     _choice("callback", CALLBACKS, "when the callback is sent"),
-    _choice("picture", PICTURES, "the format of the picture"),
+    _choice("picture", IMAGES, "the format of the picture"),
     _fault("file", FILES, "what the picture's URL answers; `*N`: only the first N reads"),
 )
 _BY_NAME = {directive.name: directive for directive in VOCABULARY}
@@ -205,8 +205,8 @@ def parse(prompt: str, defaults: Directives) -> tuple[str, Directives]:
     """
     words = prompt.split()
     wanted = [word for word in words if word.startswith(PREFIX)]
-    picture = " ".join(word for word in words if not word.startswith(PREFIX))
-    return picture, apply(wanted, defaults)
+    image = " ".join(word for word in words if not word.startswith(PREFIX))
+    return image, apply(wanted, defaults)
 
 
 def apply(words: list[str], directives: Directives) -> Directives:

@@ -9,7 +9,7 @@ import anyio
 
 from nano_banana_sandbox import answers
 from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.tasks import PRICE, Pictures, Task, TaskStore
+from nano_banana_sandbox.tasks import PRICE, Drawings, Task, TaskStore
 
 if TYPE_CHECKING:
     import httpx
@@ -41,7 +41,7 @@ class Sandbox:
         self.url = url
         self.stats = Stats()
         self.store = TaskStore() if store is None else store
-        self.pictures = Pictures()
+        self.images = Drawings()
         self.on_task: Callable[[Task], None] = lambda task: None
         self._changed = anyio.Event()
 
@@ -77,7 +77,7 @@ _LIMIT_SECONDS = 5.0
 _EARLY_SHARE = 0.25
 
 
-class Callbacks:
+class CallbackTracker:
     """One try a callback, to the given URL only: no redirects, no proxies, no retries."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -96,7 +96,7 @@ class Callbacks:
             due += self._sandbox.config.late_seconds
         while (left := due - task.age) > 0:  # noqa: ASYNC110 - a sleep may end a hair early
             await anyio.sleep(left)
-        body = await answers.ending(task, self._sandbox.pictures)
+        body = await answers.ending(task, self._sandbox.images)
         for _ in range(2 if kind == "double" else 1):
             if await self._post(url, body):
                 self._sandbox.stats.callbacks_sent += 1

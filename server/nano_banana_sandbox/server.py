@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 from nano_banana_sandbox.app import create_app
 from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.sandbox import Callbacks, Sandbox
+from nano_banana_sandbox.sandbox import CallbackTracker, Sandbox
 from nano_banana_sandbox.tasks import Task
 
 __all__ = ["Sandbox", "SandboxConfig", "run_sandbox", "serve_sandbox"]
@@ -38,7 +38,7 @@ async def serve_sandbox(
     """
     listener = _listen(host, port)
     sandbox = Sandbox(SandboxConfig() if config is None else config, _url(host, listener))
-    callbacks = Callbacks(sandbox)
+    callbacks = CallbackTracker(sandbox)
     failure: Exception | None = None
     async with anyio.create_task_group() as background:
 

@@ -21,7 +21,7 @@ Clock = Callable[[], float]
 PRICE = 0.5
 # Which share of the task's time has passed when the next state begins.
 _SUBMITTED, _IN_PROGRESS = 0.1, 0.25
-_LONGEST_KEPT = 4096
+_MAX_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Task:
         return 0.0 if self.finished and self.outcome == "failed" else PRICE
 
     @property
-    def pictures(self) -> int:
+    def image_count(self) -> int:
         """How many pictures it ends with."""
         if self.directives.result in ("null", "empty", "text", "failed"):
             return 0
@@ -152,7 +152,7 @@ def kept(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shortened(image: str) -> str:
-    return image if len(image) <= _LONGEST_KEPT else f"{image[:64]}… ({len(image)} characters)"
+    return image if len(image) <= _MAX_KEPT else f"{image[:64]}… ({len(image)} characters)"
 
 
 def _new_id(shape: str) -> str:
@@ -174,7 +174,7 @@ def media_type(task: Task) -> str:
     return "image/png" if task.directives.picture == "mislabelled" else f"image/{task.directives.picture}"
 
 
-class Pictures:
+class Drawings:
     """Draws and remembers."""
 
     def __init__(self) -> None:
@@ -204,11 +204,11 @@ def _draw(task: Task, number: int) -> bytes:
     if order.directives.result == "big-data-uri":
         return drawing.noise(order.words, megabytes=3.75)
     form = "jpeg" if order.directives.picture == "mislabelled" else order.directives.picture
-    picture = drawing.draw(
+    encoded = drawing.draw(
         order.words,
         aspect_ratio=order.aspect_ratio,
         image_size=order.image_size,
         references=order.images,
         number=number,
     )
-    return drawing.encode(picture, form)
+    return drawing.encode(encoded, form)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from nano_banana_mcp.generations.models import Generation, Status, new_intent_id
+from nano_banana_mcp.generations.models import Generation, Status, new_generation_id
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
 
@@ -34,7 +34,7 @@ class Shared:
 async def _work(folder: Path, number: int) -> None:
     ledger = DurableLedger(folder)
     for task in range(TASKS):
-        known = await ledger.begin(Generation(new_intent_id(), prompt="p", model="m", created_at=float(task)))
+        known = await ledger.begin(Generation(new_generation_id(), prompt="p", model="m", created_at=float(task)))
         accepted = known.accepted(f"ta-{number}-{task}", 1.0)
         await ledger.save(accepted)
         await ledger.save(replace(accepted, status=Status.SUCCESS, finished_at=2.0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 from tests.support.clients import spawned
 
 NOW = 1_790_000_000.0
@@ -50,10 +50,10 @@ def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 
     """A finished generation of ``count`` pictures that was asked for ``age`` seconds ago; without a URL, bytes only."""
     begun = NOW - age
     known = Generation(
-        new_intent_id(), prompt=prompt, model="google/gempix2", api="https://api.invalid", created_at=begun
+        new_generation_id(), prompt=prompt, model="google/gempix2", api="https://api.invalid", created_at=begun
     )
     done = replace(
-        known.accepted(f"ta{known.intent_id[3:]}", begun),
+        known.accepted(f"ta{known.generation_id[3:]}", begun),
         status=Status.SUCCESS,
         finished_at=begun + 30,
         credits_consumed="0.500000",

@@ -138,7 +138,7 @@ def test_the_state_folder_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch
     assert load_settings().state_path == Path.home() / "bananas"
 
 
-def test_the_folders_for_pictures_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folders_for_images_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANO_BANANA_OUTPUT_DIR", "~/bananas")
     monkeypatch.setenv("NANO_BANANA_INPUT_DIRS", f"~/photos{os.pathsep}/srv/art{os.pathsep}")
     settings = load_settings()

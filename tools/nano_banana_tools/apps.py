@@ -11,10 +11,10 @@ from mcp.server.mcpserver.resources import FunctionResource
 from nano_banana_mcp.views import page
 
 SCHEME = "ui://"
-PICTURE_URI = "ui://nano-banana/picture.html"
+IMAGE_URI = "ui://nano-banana/picture.html"
 GALLERY_URI = "ui://nano-banana/gallery.html"
 
-SHOWN: dict[str, Any] = {"ui": {"resourceUri": PICTURE_URI}}
+SHOWN: dict[str, Any] = {"ui": {"resourceUri": IMAGE_URI}}
 """What a tool carries whose result the page shows."""
 
 BROWSED: dict[str, Any] = {"ui": {"resourceUri": GALLERY_URI}}
@@ -30,7 +30,7 @@ def apps() -> Apps:
     They declare no domains: the strictest policy holds, and pictures come to them as bytes, wherever they are.
     """
     extension = Apps()
-    for uri, name, title in ((PICTURE_URI, "picture", "Picture"), (GALLERY_URI, "gallery", "Pictures")):
+    for uri, name, title in ((IMAGE_URI, "picture", "Picture"), (GALLERY_URI, "gallery", "Pictures")):
         extension.add_resource(
             FunctionResource(
                 uri=uri,

@@ -13,15 +13,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from nano_banana_mcp.common.urls import PICTURE_URI, http_url
+from nano_banana_mcp.common.urls import IMAGE_URI, http_url
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.images.formats import describe, sniff
 from nano_banana_mcp.images.image import is_image_data_uri
 
-MOST_REFERENCES = 4
-LONGEST_PROMPT = 32_000
-LONGEST_PATH = 8_192
-LONGEST_DATA_URI = 14_000_000
+MAX_REFERENCES = 4
+MAX_PROMPT = 32_000
+MAX_PATH = 8_192
+MAX_DATA_URI = 14_000_000
 """About 10 MB of picture as base64: where the API's other clients stop, no limit being documented."""
 
 
@@ -33,10 +33,10 @@ def _prompt(value: str) -> str:
 
 def _reference(value: str) -> str:
     text = value.strip()
-    if PICTURE_URI.fullmatch(text):
+    if IMAGE_URI.fullmatch(text):
         return text
     if is_local(text):  # whether it may be read, and from where, is for the studio to say
-        if len(text) > LONGEST_PATH:
+        if len(text) > MAX_PATH:
             raise ValueError("this path is too long")
         return text
     if text[:5].lower() != "data:":
@@ -47,7 +47,7 @@ def _reference(value: str) -> str:
                 "a picture made before"
             )
         return url
-    if len(text) > LONGEST_DATA_URI:
+    if len(text) > MAX_DATA_URI:
         raise ValueError("this data URI is larger than 10 MB; use a smaller picture or a URL")
     if not is_image_data_uri(text):
         raise ValueError("this data URI is not an image; it must read data:image/png;base64,… (or jpeg, webp)")
@@ -108,8 +108,8 @@ def _request_id(value: str | None) -> str | None:
 def _as_list(value: Any) -> Any:
     if value is None or value == "":
         return []
-    if isinstance(value, list) and len(value) > MOST_REFERENCES:
-        raise ValueError(f"there are {len(value)} images, and the API takes at most {MOST_REFERENCES}")
+    if isinstance(value, list) and len(value) > MAX_REFERENCES:
+        raise ValueError(f"there are {len(value)} images, and the API takes at most {MAX_REFERENCES}")
     return [value] if isinstance(value, str) else value
 
 
@@ -146,15 +146,15 @@ def _described(schema: dict[str, Any], description: str) -> WithJsonSchema:
 
 Prompt = Annotated[
     str,
-    Field(max_length=LONGEST_PROMPT),
+    Field(max_length=MAX_PROMPT),
     AfterValidator(_prompt),
     _described({"type": "string", "minLength": 1}, "What to draw, or how to change the images. Any language."),
 ]
-References = Annotated[
+ReferenceResolver = Annotated[
     list[Annotated[str, AfterValidator(_reference)]],
     BeforeValidator(_as_list),
     _described(
-        {"type": "array", "items": {"type": "string"}, "maxItems": MOST_REFERENCES},
+        {"type": "array", "items": {"type": "string"}, "maxItems": MAX_REFERENCES},
         "Reference pictures to edit or combine: http(s) URLs, image data URIs, the resource_uri of an earlier picture, "
         "or (over stdio) absolute paths.",
     ),
@@ -233,7 +233,7 @@ SmallerSide = Annotated[
 ]
 Search = Annotated[
     str | None,
-    Field(max_length=LONGEST_PROMPT),
+    Field(max_length=MAX_PROMPT),
     AfterValidator(lambda text: (text or "").strip() or None),
     _described({"type": "string"}, "Only with this text in the prompt."),
 ]

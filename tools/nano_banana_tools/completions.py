@@ -8,16 +8,16 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CompleteRequestParams, Completion, CompletionArgument, PromptReference
 
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_tools.prompts.catalog import JOBS
-from nano_banana_tools.prompts.rendering import LONGEST_VALUE, find
+from nano_banana_tools.prompts.rendering import MAX_VALUE, find
 from nano_banana_tools.resources import TEMPLATES
 from nano_banana_tools.results import resource_uri
 
-MOST_VALUES = 100
+MAX_VALUES = 100
 """As many as the protocol allows in one answer."""
 
-MOST_LOOKED_AT = 250
+MAX_LOOKED_AT = 250
 """The newest generations of the caller that are looked through."""
 
 MODELS = (
@@ -38,7 +38,7 @@ _FIXED: Mapping[str, tuple[str, ...]] = {"aspect_ratio": ASPECT_RATIOS, "image_s
 _TEMPLATES = {template.uri_template for template in TEMPLATES}
 
 
-async def complete(studio: Studio, asked: CompleteRequestParams, principal: str) -> Completion:
+async def complete(service: GenerationService, asked: CompleteRequestParams, principal: str) -> Completion:
     """What the argument that is being filled in may become; nothing where nothing can be offered.
 
     Raises:
@@ -46,61 +46,67 @@ async def complete(studio: Studio, asked: CompleteRequestParams, principal: str)
         LedgerError: nobody can tell now.
         LimitReached: the caller asks too often for what has to be looked up.
     """
-    if len(asked.argument.value) > LONGEST_VALUE:
+    if len(asked.argument.value) > MAX_VALUE:
         return _answer(())
     if isinstance(asked.ref, PromptReference):
-        return await _for_prompt(studio, asked.ref.name, asked.argument, principal)
+        return await _for_prompt(service, asked.ref.name, asked.argument, principal)
     filled_in = asked.context.arguments if asked.context else None
-    return await _for_template(studio, asked.ref.uri, asked.argument, filled_in or {}, principal)
+    return await _for_template(service, asked.ref.uri, asked.argument, filled_in or {}, principal)
 
 
 async def _for_template(
-    studio: Studio, template: str, argument: CompletionArgument, filled_in: Mapping[str, str], principal: str
+    service: GenerationService,
+    template: str,
+    argument: CompletionArgument,
+    filled_in: Mapping[str, str],
+    principal: str,
 ) -> Completion:
     if template not in _TEMPLATES:
         raise MCPError(INVALID_PARAMS, f"There is no such template. There are: {', '.join(sorted(_TEMPLATES))}.")
     begun = argument.value.strip()
     if argument.name == "n" and "{n}" in template:
-        return _answer(_starting(begun, await _numbers(studio, filled_in.get("task_id", ""), principal)))
+        return _answer(_starting(begun, await _numbers(service, filled_in.get("task_id", ""), principal)))
     if argument.name != "task_id":
         return _answer(())
-    mine, more = await _mine(studio, principal)
-    return _answer(_starting(begun, (known.handle for known in mine)), more=more)
+    mine, more = await _mine(service, principal)
+    return _answer(_starting(begun, (known.public_id for known in mine)), more=more)
 
 
-async def _for_prompt(studio: Studio, prompt: str, argument: CompletionArgument, principal: str) -> Completion:
+async def _for_prompt(
+    service: GenerationService, prompt: str, argument: CompletionArgument, principal: str
+) -> Completion:
     name, begun = argument.name, argument.value.strip()
     taken = {each.name: each for each in find(JOBS, prompt).arguments}
     if name not in taken:
         return _answer(())
     if name not in _LOOKED_UP:
         return _answer(_matching(begun, _FIXED.get(name, taken[name].suggests)))
-    mine, more = await _mine(studio, principal)
+    mine, more = await _mine(service, principal)
     if name == "model":
         used = [known.model for known in mine if known.model]
-        return _answer(_matching(begun, [studio.default_model, *used, *MODELS]))
+        return _answer(_matching(begun, [service.default_model, *used, *MODELS]))
     if name == "images":
-        return _answer(_pictures(begun, mine), more=more)
-    return _answer(_starting(begun, (known.handle for known in mine if known.images)), more=more)
+        return _answer(_images(begun, mine), more=more)
+    return _answer(_starting(begun, (known.public_id for known in mine if known.images)), more=more)
 
 
-async def _mine(studio: Studio, principal: str) -> tuple[list[Generation], bool]:
+async def _mine(service: GenerationService, principal: str) -> tuple[list[Generation], bool]:
     """The caller's own newest generations, and whether there may be more."""
-    studio.accounts.quotas.count_call(principal)
-    mine = await studio.ledger.recent(MOST_LOOKED_AT, principal)
-    return mine, len(mine) == MOST_LOOKED_AT
+    service.accounts.quotas.count_call(principal)
+    mine = await service.ledger.recent(MAX_LOOKED_AT, principal)
+    return mine, len(mine) == MAX_LOOKED_AT
 
 
-async def _numbers(studio: Studio, task_id: str, principal: str) -> list[str]:
+async def _numbers(service: GenerationService, task_id: str, principal: str) -> list[str]:
     """The numbers of the pictures of this task, if it is the caller's own."""
-    studio.accounts.quotas.count_call(principal)
-    known = await studio.ledger.find(task_id)
+    service.accounts.quotas.count_call(principal)
+    known = await service.ledger.find(task_id)
     if known is None or known.principal != principal:
         return []
     return [str(number) for number in range(len(known.images))]
 
 
-def _pictures(begun: str, mine: Iterable[Generation]) -> list[str]:
+def _images(begun: str, mine: Iterable[Generation]) -> list[str]:
     """References: the last of a list is the one that is being filled in, and the others stay before it."""
     before, comma, last = begun.rpartition(",")
     taken = {part.strip() for part in before.split(",")}
@@ -108,8 +114,8 @@ def _pictures(begun: str, mine: Iterable[Generation]) -> list[str]:
     return [
         before + uri
         for known in mine
-        for uri in (resource_uri(known.handle, number) for number in range(len(known.images)))
-        if uri not in taken and (uri.startswith(last.strip()) or known.handle.startswith(last.strip()))
+        for uri in (resource_uri(known.public_id, number) for number in range(len(known.images)))
+        if uri not in taken and (uri.startswith(last.strip()) or known.public_id.startswith(last.strip()))
     ]
 
 
@@ -132,7 +138,7 @@ def _answer(values: Iterable[str], *, more: bool = False) -> Completion:
     """At most so many as the protocol allows. ``more``: there may be others that were not looked at."""
     found = list(values)
     return Completion(
-        values=found[:MOST_VALUES],
+        values=found[:MAX_VALUES],
         total=None if more else len(found),
-        has_more=more or len(found) > MOST_VALUES,
+        has_more=more or len(found) > MAX_VALUES,
     )

@@ -9,17 +9,17 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Resolve
 
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.tracking.waiter import Report
 
-ToolContext = Context[Studio, Any]
+ToolContext = Context[GenerationService, Any]
 
 
-async def _studio(ctx: ToolContext) -> Studio:
+async def _service(ctx: ToolContext) -> GenerationService:
     return ctx.request_context.lifespan_context
 
 
-CurrentStudio = Annotated[Studio, Resolve(_studio)]
+CurrentService = Annotated[GenerationService, Resolve(_service)]
 
 
 def principal() -> str:

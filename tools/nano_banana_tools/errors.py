@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
 from nano_banana_mcp.generations.quotas import LimitReached
-from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError
-from nano_banana_mcp.media.image_store import NoSuchPicture
+from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.submission import RequestIdTaken
 
 
@@ -30,23 +30,23 @@ def tool_error(cause: BaseException | None, *, submits: bool = False) -> ToolErr
             "This request_id was used before, with other arguments. Use a new request_id for another picture, or the "
             "same arguments to get the earlier one. Nothing was sent, so nothing was charged."
         )
-    if isinstance(cause, LimitReached) or (submits and isinstance(cause, PictureError)):
-        subject = "images: " if isinstance(cause, PictureError) else ""
+    if isinstance(cause, LimitReached) or (submits and isinstance(cause, ImageError)):
+        subject = "images: " if isinstance(cause, ImageError) else ""
         return ToolError(f"{subject}{cause.message} Nothing was sent, so nothing was charged. {cause.hint}")
     if isinstance(cause, LedgerError):
         return ToolError(f"{cause} {_about_the_ledger(cause)}")
-    if isinstance(cause, NoSuchPicture | PictureError):
+    if isinstance(cause, NoSuchImage | ImageError):
         return ToolError(str(cause) or "There is no picture of that number.")
     return ToolError(_about_arguments(cause)) if isinstance(cause, ValidationError) else None
 
 
 def resource_error(cause: BaseException | None, uri: str) -> ResourceError | None:
     """The error for a failed ``resources/read``; None where ``cause`` is not one of ours."""
-    if isinstance(cause, NoSuchPicture):
+    if isinstance(cause, NoSuchImage):
         return ResourceNotFoundError(f"This server knows no resource {uri[:200]}")
     if isinstance(cause, DefapiError | LimitReached):
         return ResourceError(f"{cause.message} {cause.hint}")
-    if isinstance(cause, LedgerError | PictureError):
+    if isinstance(cause, LedgerError | ImageError):
         return ResourceError(str(cause))
     return None
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from nano_banana_mcp.common import logging as logs
 from nano_banana_mcp.defapi.schemas import TASK_ID
-from nano_banana_mcp.generations.instrumentation import Telemetry
+from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.quotas import LimitReached
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Observer(ServerMiddleware[Any]):
             :class:`~nano_banana_mcp.generations.quotas.LimitReached` where it is one too many.
     """
 
-    def __init__(self, telemetry: Telemetry, tools: Collection[str], count: Callable[[], None]) -> None:
+    def __init__(self, telemetry: Instrumentation, tools: Collection[str], count: Callable[[], None]) -> None:
         self._telemetry = telemetry
         self._tools = tools
         self._count = count

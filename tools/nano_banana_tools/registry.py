@@ -11,19 +11,19 @@ from mcp.types import ToolAnnotations
 from nano_banana_tools import apps as views
 from nano_banana_tools.catalog import browse_images, generate_image, get_task, read_picture, view_image, wait_for_image
 
-_SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
-_LOOKS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+PAID = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
+READ_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
 
 def tools() -> list[Tool]:
     """The tools of the server, made afresh."""
     return [
-        _tool(generate_image.generate_image, "Generate image", generate_image.DESCRIPTION, _SPENDS, views.SHOWN),
-        _tool(get_task.get_task, "Get task", get_task.DESCRIPTION, _LOOKS),
-        _tool(wait_for_image.wait_for_image, "Wait for image", wait_for_image.DESCRIPTION, _LOOKS, views.SHOWN),
-        _tool(view_image.view_image, "View image", view_image.DESCRIPTION, _LOOKS),
-        _tool(browse_images.browse_images, "Browse images", browse_images.DESCRIPTION, _LOOKS, views.BROWSED),
-        _tool(read_picture.read_picture, "Read picture", read_picture.DESCRIPTION, _LOOKS, views.FOR_THE_VIEW),
+        _tool(generate_image.generate_image, "Generate image", generate_image.DESCRIPTION, PAID, views.SHOWN),
+        _tool(get_task.get_task, "Get task", get_task.DESCRIPTION, READ_ONLY),
+        _tool(wait_for_image.wait_for_image, "Wait for image", wait_for_image.DESCRIPTION, READ_ONLY, views.SHOWN),
+        _tool(view_image.view_image, "View image", view_image.DESCRIPTION, READ_ONLY),
+        _tool(browse_images.browse_images, "Browse images", browse_images.DESCRIPTION, READ_ONLY, views.BROWSED),
+        _tool(read_picture.read_picture, "Read picture", read_picture.DESCRIPTION, READ_ONLY, views.FOR_THE_VIEW),
     ]
 
 

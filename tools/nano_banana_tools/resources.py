@@ -9,16 +9,16 @@ from typing import Any
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import Resource, ResourceTemplate
 
-from nano_banana_mcp.common.urls import PICTURE_URI
+from nano_banana_mcp.common.urls import IMAGE_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.media.image_store import NoSuchPicture
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.media.image_store import NoSuchImage
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_tools.results import as_json, resource_uri
 
 TASKS_URI = "nanobanana://tasks"
-MOST_TASKS = 50
-MOST_LISTED_PICTURES = 20
+MAX_TASKS = 50
+MAX_LISTED_IMAGES = 20
 
 _JSON = "application/json"
 _TASK = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})")
@@ -40,9 +40,9 @@ TEMPLATES = [
 ]
 
 
-def task_uri(handle: str) -> str:
+def task_uri(public_id: str) -> str:
     """The URI of one generation's state."""
-    return f"{TASKS_URI}/{handle}"
+    return f"{TASKS_URI}/{public_id}"
 
 
 def changes(uri: str) -> bool:
@@ -50,7 +50,7 @@ def changes(uri: str) -> bool:
     return uri == TASKS_URI or _TASK.fullmatch(uri) is not None
 
 
-async def listed(studio: Studio, principal: str) -> list[Resource]:
+async def listed(service: GenerationService, principal: str) -> list[Resource]:
     """The list of tasks, and the newest pictures, each under the URI that results link to."""
     resources = [
         Resource(
@@ -61,47 +61,47 @@ async def listed(studio: Studio, principal: str) -> list[Resource]:
             mime_type=_JSON,
         )
     ]
-    for known in await studio.ledger.recent(MOST_TASKS, principal):
-        generation = studio.album.typed(known)
+    for known in await service.ledger.recent(MAX_TASKS, principal):
+        generation = service.album.typed(known)
         for number, image in enumerate(generation.images):
-            if image.url is not None and not studio.album.still_serves(generation):
+            if image.url is not None and not service.album.still_serves(generation):
                 continue
             resources.append(
                 Resource(
-                    uri=image.url or resource_uri(generation.handle, number),
-                    name=f"{generation.handle}-{number}",
+                    uri=image.url or resource_uri(generation.public_id, number),
+                    name=f"{generation.public_id}-{number}",
                     title=_title(generation),
                     mime_type=image.mime_type,
                 )
             )
-    return resources[: 1 + MOST_LISTED_PICTURES]
+    return resources[: 1 + MAX_LISTED_IMAGES]
 
 
-async def read(studio: Studio, uri: str, principal: str) -> ReadResourceContents:
+async def read(service: GenerationService, uri: str, principal: str) -> ReadResourceContents:
     """What ``uri`` stands for, to this caller.
 
     Raises:
-        NoSuchPicture: nothing that this server knows.
-        DefapiError, PictureError: it cannot be had now.
+        NoSuchImage: nothing that this server knows.
+        DefapiError, ImageError: it cannot be had now.
     """
     if uri == TASKS_URI:
-        recent = await studio.ledger.recent(MOST_TASKS, principal)
-        tasks = [as_json(studio.album.typed(generation), studio.now()) for generation in recent]
+        recent = await service.ledger.recent(MAX_TASKS, principal)
+        tasks = [as_json(service.album.typed(generation), service.now()) for generation in recent]
         return _as_json({"tasks": tasks})
     if match := _TASK.fullmatch(uri):
-        return _as_json(as_json(await _look(studio, match[1], principal), studio.now()))
-    if match := PICTURE_URI.fullmatch(uri):
-        picture = await studio.album.open(await _look(studio, match[1], principal), int(match[2]))
+        return _as_json(as_json(await _look(service, match[1], principal), service.now()))
+    if match := IMAGE_URI.fullmatch(uri):
+        encoded = await service.album.open(await _look(service, match[1], principal), int(match[2]))
     else:
-        picture = await studio.album.by_url(uri, principal)
-    return ReadResourceContents(content=picture.data, mime_type=picture.mime_type)
+        encoded = await service.album.by_url(uri, principal)
+    return ReadResourceContents(content=encoded.data, mime_type=encoded.mime_type)
 
 
-async def _look(studio: Studio, task_id: str, principal: str) -> Generation:
+async def _look(service: GenerationService, task_id: str, principal: str) -> Generation:
     try:
-        return studio.album.typed(await studio.look(task_id, principal))
+        return service.album.typed(await service.look(task_id, principal))
     except TaskNotFound:
-        raise NoSuchPicture from None
+        raise NoSuchImage from None
 
 
 def _as_json(value: Any) -> ReadResourceContents:
@@ -109,5 +109,5 @@ def _as_json(value: Any) -> ReadResourceContents:
 
 
 def _title(generation: Generation) -> str:
-    prompt = " ".join((generation.prompt or generation.handle).split())
+    prompt = " ".join((generation.prompt or generation.public_id).split())
     return prompt if len(prompt) <= 80 else prompt[:79] + "…"

@@ -14,15 +14,15 @@ from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, T
 from pydantic import BaseModel, Field
 
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
-from nano_banana_mcp.tracking.waiter import Waited
+from nano_banana_mcp.tracking.waiter import WaitResult
 
 if TYPE_CHECKING:
     from nano_banana_mcp.media.export import Kept
 
-LONGEST_TEXT_BYTES = 600
-SHORTEST_MESSAGE_BYTES = 160
-LONGEST_MESSAGE_CHARACTERS = 700
-LONGEST_PROBLEM_CHARACTERS = 200
+MAX_TEXT_BYTES = 600
+MIN_MESSAGE_BYTES = 160
+MAX_MESSAGE_CHARACTERS = 700
+MAX_PROBLEM_CHARACTERS = 200
 NOT_LOST = "The picture is not lost: save it from its link soon."
 NOTHING_THERE = "Its link leads to no picture, so there may be none: look before promising one."
 
@@ -54,16 +54,16 @@ def resource_uri(task_id: str, number: int) -> str:
     return f"nanobanana://tasks/{task_id}/images/{number}"
 
 
-def describe(waited: Waited, now: float) -> GenerationResult:
+def describe(waited: WaitResult, now: float) -> GenerationResult:
     """The answer shape for a generation at ``now`` (Unix time, seconds)."""
     generation = waited.generation
     elapsed = generation.elapsed_seconds(now)
     return GenerationResult(
-        task_id=generation.handle,
+        task_id=generation.public_id,
         status=generation.status.value,
         finished=generation.finished,
         images=[
-            ImageResult(url=image.url, resource_uri=resource_uri(generation.handle, n), mime_type=image.mime_type)
+            ImageResult(url=image.url, resource_uri=resource_uri(generation.public_id, n), mime_type=image.mime_type)
             for n, image in enumerate(generation.images)
         ],
         model=generation.model,
@@ -75,7 +75,7 @@ def describe(waited: Waited, now: float) -> GenerationResult:
 
 
 def to_result(
-    waited: Waited, now: float, *, errors: frozenset[Status] = frozenset(), giving_up_is_error: bool = False
+    waited: WaitResult, now: float, *, errors: frozenset[Status] = frozenset(), giving_up_is_error: bool = False
 ) -> CallToolResult:
     """The whole result: text, a link for each picture, and the structured answer.
 
@@ -100,11 +100,11 @@ def to_result(
 def as_json(generation: Generation, now: float) -> dict[str, Any]:
     """A generation for the JSON resources: the answer shape and what was asked for."""
     created = datetime.fromtimestamp(generation.created_at, UTC).isoformat(timespec="seconds")
-    described = describe(Waited(generation), now).model_dump(mode="json")
+    described = describe(WaitResult(generation), now).model_dump(mode="json")
     return {**described, "prompt": generation.prompt, "options": generation.options, "created_at": created}
 
 
-def _message(waited: Waited) -> str | None:
+def _message(waited: WaitResult) -> str | None:
     parts = [waited.generation.message, waited.note]
     if waited.trouble is not None:
         lasting = "" if waited.generation.finished else " The task itself is not lost."
@@ -113,7 +113,7 @@ def _message(waited: Waited) -> str | None:
     # Where it was saved comes first: what is cut, is cut at the end, and half a path is none.
     saved = _saved(waited.kept)
     message = " ".join(part for part in (saved, *parts) if part)
-    return _cut(message, max(LONGEST_MESSAGE_CHARACTERS, len(saved) + 2)) if message else None
+    return _cut(message, max(MAX_MESSAGE_CHARACTERS, len(saved) + 2)) if message else None
 
 
 def _saved(kept: Kept | None) -> str:
@@ -130,11 +130,11 @@ def _saved(kept: Kept | None) -> str:
         words.append("It is still being saved.")
     if kept.problem is not None:
         advice = NOTHING_THERE if kept.spoiled else NOT_LOST
-        words.append(f"Not saved: {kept.problem.rstrip('.')[:LONGEST_PROBLEM_CHARACTERS]}. {advice}")
+        words.append(f"Not saved: {kept.problem.rstrip('.')[:MAX_PROBLEM_CHARACTERS]}. {advice}")
     return " ".join(words)
 
 
-def _next_step(waited: Waited) -> str | None:
+def _next_step(waited: WaitResult) -> str | None:
     generation = waited.generation
     if generation.status is Status.FAILED:
         return "Tell the person why. generate_image with a changed prompt is a new, paid picture."
@@ -146,7 +146,7 @@ def _next_step(waited: Waited) -> str | None:
 
 
 def _text(result: GenerationResult, whole_bytes: int = 0) -> str:
-    """All facts in a few lines, within :data:`LONGEST_TEXT_BYTES` of UTF-8.
+    """All facts in a few lines, within :data:`MAX_TEXT_BYTES` of UTF-8.
 
     What gives way when it gets long: first URLs become resource URIs, then pictures beyond the first are only
     counted, and what is left is the message's. The structured answer and the links stay whole.
@@ -164,13 +164,13 @@ def _text(result: GenerationResult, whole_bytes: int = 0) -> str:
     short = [image.resource_uri for image in result.images]
     counted = [*short[:1], f"and {len(short) - 1} more"] if len(short) > 1 else short
     whole_bytes += 0 if result.message is None or _bytes(result.message) == whole_bytes else _bytes(" …")
-    least = 0 if result.message is None else max(min(SHORTEST_MESSAGE_BYTES, _bytes(result.message)), whole_bytes) + 1
+    least = 0 if result.message is None else max(min(MIN_MESSAGE_BYTES, _bytes(result.message)), whole_bytes) + 1
     for images in (urls, short, counted, []):
-        room = LONGEST_TEXT_BYTES - _bytes("\n".join([head, *images, *tail]))
+        room = MAX_TEXT_BYTES - _bytes("\n".join([head, *images, *tail]))
         if room >= least:
             break
     message = [] if result.message is None else [_cut_to_bytes(result.message, max(room - 1, whole_bytes))]
-    longest = max(LONGEST_TEXT_BYTES, _bytes(head) + 1 + whole_bytes)
+    longest = max(MAX_TEXT_BYTES, _bytes(head) + 1 + whole_bytes)
     return _cut_to_bytes("\n".join([head, *message, *images, *tail]), longest)
 
 
@@ -180,7 +180,7 @@ def _link(generation: Generation, number: int, image: GeneratedImage, fallback: 
     return ResourceLink(
         type="resource_link",
         uri=image.url or fallback,
-        name=f"{generation.handle}-{number}.{extension}",
+        name=f"{generation.public_id}-{number}.{extension}",
         title=f"Generated picture{many}",
         mime_type=image.mime_type,
         annotations=Annotations(audience=["user", "assistant"], priority=1.0),

@@ -30,12 +30,12 @@ from mcp.types import (
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError
-from nano_banana_mcp.generations.instrumentation import UNTOLD, Telemetry
+from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.generations.quotas import LimitReached
-from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.ledger.base import LedgerError
-from nano_banana_mcp.media.image_store import NoSuchPicture
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.media.image_store import NoSuchImage
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_tools import apps as views
 from nano_banana_tools import errors as boundary
 from nano_banana_tools import resources
@@ -56,8 +56,8 @@ INSTRUCTIONS = (
 _LASTING = CacheHint(ttl_ms=3_600_000, scope="public")
 
 
-class ImageServer(MCPServer[Studio]):
-    """Serves the tools and resources of one :class:`~nano_banana_mcp.service.generation_service.Studio`.
+class ImageServer(MCPServer[GenerationService]):
+    """Serves the tools and resources of one :class:`~nano_banana_mcp.service.generation_service.GenerationService`.
 
     Args:
         studio: Opens the studio; entered once, when serving begins.
@@ -67,20 +67,20 @@ class ImageServer(MCPServer[Studio]):
 
     def __init__(
         self,
-        studio: AbstractAsyncContextManager[Studio],
+        service: AbstractAsyncContextManager[GenerationService],
         bus: OwnedBus,
-        telemetry: Telemetry = UNTOLD,
+        telemetry: Instrumentation = NO_INSTRUMENTATION,
     ) -> None:
-        self._studio: Studio | None = None
+        self._service: GenerationService | None = None
         self._bus = bus
         self._sessions = SessionSubscriptions(self._bus)
         self._listening = Listening(self._bus)
 
         @asynccontextmanager
-        async def lifespan(_: MCPServer[Studio]) -> Any:
-            async with studio as self._studio, anyio.create_task_group() as self._sessions.tasks:
-                self._studio.audience = self._bus
-                yield self._studio
+        async def lifespan(_: MCPServer[GenerationService]) -> Any:
+            async with service as self._service, anyio.create_task_group() as self._sessions.tasks:
+                self._service.audience = self._bus
+                yield self._service
                 self._sessions.tasks.cancel_scope.cancel()
 
         served = self._served = tools()
@@ -112,10 +112,10 @@ class ImageServer(MCPServer[Studio]):
             self._lowlevel_server.add_request_handler(method, params, handler)  # type: ignore[arg-type]  # of its row
 
     @property
-    def studio(self) -> Studio:
+    def service(self) -> GenerationService:
         """The studio, while serving."""
-        assert self._studio is not None, "resources are read while serving"
-        return self._studio
+        assert self._service is not None, "resources are read while serving"
+        return self._service
 
     async def run_stdio_async(self) -> None:
         """As the SDK's, and what cannot be read is answered."""
@@ -127,40 +127,40 @@ class ImageServer(MCPServer[Studio]):
 
     async def settled(self) -> None:
         """Return when every submit that is under way is recorded."""
-        if self._studio is not None:
-            await self._studio.settled()
+        if self._service is not None:
+            await self._service.settled()
 
     async def write_down(self) -> None:
         """Write to the ledger what could not be written before."""
-        if self._studio is not None:
-            await self._studio.ledger.aclose()
+        if self._service is not None:
+            await self._service.ledger.aclose()
 
     def drain(self) -> None:
         """Let waiting calls answer now, with their next step, and end the streams that would stay open for ever."""
-        if self._studio is not None:
-            self._studio.drain()
+        if self._service is not None:
+            self._service.drain()
         self._listening.close()
         for session in self.session_manager._server_instances.values():  # private, but the SDK has no drain
             session.close_standalone_sse_stream()
 
-    async def called_back(self, intent_id: str, task_id: str) -> bool:
+    async def called_back(self, generation_id: str, task_id: str) -> bool:
         """The API has called back about an intent. Returns whether there is such an intent."""
-        return self._studio is not None and await self._studio.inquiry.called_back(intent_id, task_id)
+        return self._service is not None and await self._service.inquiry.called_back(generation_id, task_id)
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""
-        return self.problem if self._studio is None else await self._studio.ledger.probe()
+        return self.problem if self._service is None else await self._service.ledger.probe()
 
     @property
     def problem(self) -> str | None:
         """As :meth:`not_ready`, by what is known without looking."""
-        return "The server is starting." if self._studio is None else self._studio.ledger.problem
+        return "The server is starting." if self._service is None else self._service.ledger.problem
 
     def _count_call(self) -> None:
-        self.studio.accounts.quotas.count_call(principal())
+        self.service.accounts.quotas.count_call(principal())
 
     async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[Studio, Any] | None = None
+        self, name: str, arguments: dict[str, Any], context: Context[GenerationService, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """As the SDK's, with our errors in words instead of "Error executing tool"."""
         tool = self._tool_manager.get_tool(name)
@@ -184,13 +184,13 @@ class ImageServer(MCPServer[Studio]):
             raise worded from error.__cause__
 
     async def get_prompt(
-        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Studio, Any] | None = None
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[GenerationService, Any] | None = None
     ) -> GetPromptResult | InputRequiredResult:
         """One of :mod:`~nano_banana_tools.prompts.catalog`, filled in. Its code is loaded when somebody asks."""
         from nano_banana_tools.prompts import rendering as filling
         from nano_banana_tools.prompts.catalog import JOBS
 
-        return filling.rendered(JOBS, name, arguments, self.studio.default_model)
+        return filling.rendered(JOBS, name, arguments, self.service.default_model)
 
     async def list_prompts(self) -> list[Prompt]:
         """The common jobs."""
@@ -204,27 +204,27 @@ class ImageServer(MCPServer[Studio]):
         from nano_banana_tools import completions
 
         try:
-            return CompleteResult(completion=await completions.complete(self.studio, asked, principal()))
+            return CompleteResult(completion=await completions.complete(self.service, asked, principal()))
         except (LedgerError, LimitReached) as error:
             raise MCPError(INTERNAL_ERROR, str(boundary.resource_error(error, ""))) from error
 
     async def list_resources(self) -> list[Resource]:
         """The recent tasks and pictures, as they are now."""
-        return await resources.listed(self.studio, principal())
+        return await resources.listed(self.service, principal())
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """How tasks and pictures are addressed."""
         return resources.TEMPLATES
 
     async def read_resource(
-        self, uri: Any, context: Context[Studio, Any] | None = None
+        self, uri: Any, context: Context[GenerationService, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """A task, a picture, any picture URL that this server handed out, or a page, which is everybody's."""
         try:
             if str(uri).startswith(views.SCHEME):
                 return await super().read_resource(uri, context)
-            return [await resources.read(self.studio, str(uri), principal())]
-        except (DefapiError, LedgerError, PictureError, NoSuchPicture) as error:
+            return [await resources.read(self.service, str(uri), principal())]
+        except (DefapiError, LedgerError, ImageError, NoSuchImage) as error:
             worded = boundary.resource_error(error, str(uri))
             assert worded is not None
             raise worded from error

@@ -27,7 +27,7 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
-from nano_banana_mcp.common.supervise import guard
+from nano_banana_mcp.common.supervise import log_exceptions
 from nano_banana_mcp.generations.instrumentation import Audience
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_tools.context import principal
@@ -35,12 +35,12 @@ from nano_banana_tools.resources import TASKS_URI, changes, task_uri
 
 logger = logging.getLogger(__name__)
 
-MOST_URIS = 1_000
+MAX_URIS = 1_000
 """Subscriptions of one session of an older client, or of one stream."""
 
-MOST_LISTENERS = 5_000
+MAX_LISTENERS = 5_000
 
-LONGEST_SEND_SECONDS = 5.0
+MAX_SEND_SECONDS = 5.0
 
 Listener = Callable[[ServerEvent], None]
 
@@ -53,7 +53,7 @@ class OwnedBus(Audience):
         most_each: How many of them may be one caller's; where nobody is asked who they are, that is not told.
     """
 
-    def __init__(self, most: int = MOST_LISTENERS, most_each: int | None = None) -> None:
+    def __init__(self, most: int = MAX_LISTENERS, most_each: int | None = None) -> None:
         self.most = most
         self._most_each = most_each
         self._listeners: dict[object, tuple[str, Listener]] = {}
@@ -82,7 +82,7 @@ class OwnedBus(Audience):
     async def publish(self, event: ServerEvent) -> None:
         """Tell everybody: of what belongs to nobody, such as a changed list of tools."""
         for _, listener in list(self._listeners.values()):
-            with guard("telling a listener"):
+            with log_exceptions("telling a listener"):
                 listener(event)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -93,10 +93,10 @@ class OwnedBus(Audience):
 
     def changed(self, generation: Generation) -> None:
         """Tell its owner that a generation has changed, and with it the list of theirs."""
-        uris = {task_uri(generation.handle), task_uri(generation.intent_id), TASKS_URI}
+        uris = {task_uri(generation.public_id), task_uri(generation.generation_id), TASKS_URI}
         for owner, listener in list(self._listeners.values()):
             if owner == generation.principal:
-                with guard("telling a listener"):
+                with log_exceptions("telling a listener"):
                     for uri in uris:
                         listener(ResourceUpdated(uri=uri))
 
@@ -123,7 +123,7 @@ class _Session:
             while self.untold:
                 uri = next(iter(self.untold))
                 del self.untold[uri]
-                with guard("telling a session"), anyio.move_on_after(LONGEST_SEND_SECONDS):
+                with log_exceptions("telling a session"), anyio.move_on_after(MAX_SEND_SECONDS):
                     await self.connection.send_resource_updated(uri)
 
 
@@ -141,8 +141,8 @@ class Listening(ListenHandler):
         self._room.check_room()
         wanted = params.notifications
         uris = list(dict.fromkeys(uri for uri in wanted.resource_subscriptions or () if changes(uri)))
-        if len(uris) > MOST_URIS:
-            raise MCPError(INVALID_PARAMS, f"A stream may tell of {MOST_URIS} resources; open another.")
+        if len(uris) > MAX_URIS:
+            raise MCPError(INVALID_PARAMS, f"A stream may tell of {MAX_URIS} resources; open another.")
         kept = wanted.model_copy(update={"resource_subscriptions": uris or None})
         return await super().__call__(ctx, SubscriptionsListenRequestParams(notifications=kept))
 
@@ -167,8 +167,8 @@ class SessionSubscriptions:
         if not changes(uri):
             return EmptyResult()
         session = self._session(context)
-        if len(session.uris) >= MOST_URIS:
-            raise MCPError(INVALID_PARAMS, f"A session may subscribe to {MOST_URIS} resources; unsubscribe from some.")
+        if len(session.uris) >= MAX_URIS:
+            raise MCPError(INVALID_PARAMS, f"A session may subscribe to {MAX_URIS} resources; unsubscribe from some.")
         session.uris.add(uri)
         return EmptyResult()
 

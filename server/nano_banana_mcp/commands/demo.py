@@ -17,9 +17,9 @@ from typing import Any
 
 import anyio
 
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving.metadata import Facts
-from nano_banana_mcp.images.saving.output_folder import PictureFolder
+from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.settings import Settings
 
 DEFAULT_PROMPT = "a lighthouse at dawn"
@@ -39,7 +39,7 @@ def run(settings: Settings, prompt: str, output: Path | None, env_file: Path | N
     else:
         _say(f"The real API at {settings.base_url}: this picture costs credits.")
     try:
-        folder = PictureFolder(_writable(output or settings.output_dir))
+        folder = OutputFolder(_writable(output or settings.output_dir))
     except OSError as error:
         _say(f"--output: cannot save in {output or settings.output_dir}: {error.strerror}. Nothing was sent.")
         return 1
@@ -48,10 +48,10 @@ def run(settings: Settings, prompt: str, output: Path | None, env_file: Path | N
     arguments += ["--sandbox"] if sandbox else []
     arguments += ["--env-file", str(env_file.absolute())] if env_file else []
     usual = settings.sandbox_seconds if sandbox else USUAL_SECONDS
-    return anyio.run(_make_picture, arguments, prompt.strip() or DEFAULT_PROMPT, folder, usual)
+    return anyio.run(_make_image, arguments, prompt.strip() or DEFAULT_PROMPT, folder, usual)
 
 
-async def _make_picture(server: list[str], prompt: str, folder: PictureFolder, usual_seconds: float) -> int:
+async def _make_image(server: list[str], prompt: str, folder: OutputFolder, usual_seconds: float) -> int:
     from mcp.client import Client
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
@@ -102,7 +102,7 @@ async def _make_picture(server: list[str], prompt: str, folder: PictureFolder, u
     return 0 if all(saved) else 1
 
 
-async def _save(client: Any, image: dict[str, Any], folder: PictureFolder, about: Facts) -> bool:
+async def _save(client: Any, image: dict[str, Any], folder: OutputFolder, about: Facts) -> bool:
     """Print where a picture is, and save it. Returns whether that worked."""
     from mcp.shared.exceptions import MCPError
 
@@ -114,7 +114,7 @@ async def _save(client: Any, image: dict[str, Any], folder: PictureFolder, about
         _say(f"      It could not be saved: {error.message}")
         return False
     try:
-        path = folder.save(Picture(base64.b64decode(contents.blob), contents.mime_type), about)
+        path = folder.save(EncodedImage(base64.b64decode(contents.blob), contents.mime_type), about)
     except OSError as error:
         _say(f"      It could not be saved in {folder.path}: {error.strerror}")
         return False

@@ -145,12 +145,12 @@ def _state_folder(folder: Path) -> Finding:
 
 
 def _output_folder(folder: Path | None) -> Finding:
-    from nano_banana_mcp.images.saving.output_folder import PictureFolder
+    from nano_banana_mcp.images.saving.output_folder import OutputFolder
 
     if folder is None:
         return Finding(True, "output folder", "not set: finished pictures are not saved (NANO_BANANA_OUTPUT_DIR)")
     try:
-        PictureFolder(folder).check()
+        OutputFolder(folder).check()
     except OSError as error:
         advice = "Set NANO_BANANA_OUTPUT_DIR to a folder that you can write to. Until then pictures are not saved."
         return Finding(False, "output folder", f"{folder} cannot be written to: {error.strerror}", advice)
@@ -180,7 +180,7 @@ def _ledger(settings: Settings) -> Finding:
     return Finding(True, "ledger", words)
 
 
-LONGEST_SECONDS = 15.0
+MAX_SECONDS = 15.0
 
 
 class NotReached(Exception):
@@ -199,11 +199,11 @@ async def probe(public_url: str, keys: KeyRing) -> None:
 
     name = f"{PROBE_PREFIX}{secrets.token_hex(16)}"
     try:
-        with anyio.fail_after(LONGEST_SECONDS):
+        with anyio.fail_after(MAX_SECONDS):
             async with httpx.AsyncClient() as http:
                 answer = await http.post(f"{public_url}/webhooks/{name}/{keys.sign(name)}", json={})
     except TimeoutError:
-        raise NotReached(f"No answer within {LONGEST_SECONDS:g} s. Check the firewall and the proxy.") from None
+        raise NotReached(f"No answer within {MAX_SECONDS:g} s. Check the firewall and the proxy.") from None
     except httpx.ConnectError:
         raise NotReached(
             "No connection: the name does not resolve, the port is closed, or the certificate is not valid."

@@ -14,10 +14,10 @@ import anyio
 import anyio.to_thread
 import uvicorn
 
-from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.app import open_service
 from nano_banana_mcp.gallery.app import TOKEN, Guard, create_app
-from nano_banana_mcp.gallery.service import Shelf
-from nano_banana_mcp.images.saving.output_folder import PictureFolder
+from nano_banana_mcp.gallery.service import GalleryService
+from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
@@ -43,20 +43,20 @@ def run(settings: Settings, port: int, *, browser: bool) -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket, browser: bool) -> None:
-    saved = None if settings.output_dir is None else PictureFolder(settings.output_dir)
+    saved = None if settings.output_dir is None else OutputFolder(settings.output_dir)
     ledger = await anyio.to_thread.run_sync(open_database, settings)
     try:
         # Looking at pictures saves none.
-        async with open_studio(settings.model_copy(update={"output_dir": None})) as studio:
+        async with open_service(settings.model_copy(update={"output_dir": None})) as service:
             port = listener.getsockname()[1]
-            guard = Guard(create_app(Shelf(ledger, studio.album, saved)), port)
-            url = f"http://127.0.0.1:{port}/?{TOKEN}={guard.token}"
+            log_exceptions = Guard(create_app(GalleryService(ledger, service.album, saved)), port)
+            url = f"http://127.0.0.1:{port}/?{TOKEN}={log_exceptions.token}"
             sys.stdout.write(f"Your pictures: {url}\nKeep this address to yourself. Ctrl-C ends it.\n")
             sys.stdout.flush()
             if browser:  # some are in no hurry to return
                 threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
             config = uvicorn.Config(
-                guard,
+                log_exceptions,
                 lifespan="off",
                 ws="none",
                 log_config=None,

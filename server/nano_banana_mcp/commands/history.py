@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.app import open_service
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.base import LedgerError
@@ -127,7 +127,7 @@ def as_dict(known: Generation) -> dict[str, Any]:
     """A generation for ``--json``; times in ISO 8601, UTC."""
     return {
         "task_id": known.task_id,
-        "intent_id": known.intent_id,
+        "intent_id": known.generation_id,
         "status": known.status.value,
         "principal": known.principal,
         "prompt": known.prompt,
@@ -152,21 +152,21 @@ async def _settle(settings: Settings) -> int:
         return 0
     trouble = False
     here = "sandbox" if settings.sandbox else settings.base_url
-    async with open_studio(settings) as studio:
+    async with open_service(settings) as service:
         for known in unfinished:
             words = "unknown: no answer was recorded, it may have been charged; look at your defapi account"
             if known.task_id is not None and known.api not in (here, None):
                 words = f"not asked: it was made by another API ({known.api})"
             elif known.task_id is not None:
                 try:
-                    latest = await studio.look(known.task_id)
+                    latest = await service.look(known.task_id)
                     words = latest.status.value + (f": {latest.message}" if latest.message else "")
                 except DefapiError as error:
                     trouble = True
                     words = f"could not be asked: {error.message} {error.hint}"
-            sys.stdout.write(f"{known.handle}  {words}\n")
+            sys.stdout.write(f"{known.public_id}  {words}\n")
         with anyio.move_on_after(SAVING_SECONDS):
-            await studio.settled()
+            await service.settled()
     return 1 if trouble else 0
 
 
@@ -184,7 +184,7 @@ def _print_table(rows: list[Generation], *, named: bool) -> None:
         whose = f"{_padded(known.principal or '-', PRINCIPAL_WIDTH)} " if named else ""
         sys.stdout.write(
             f"{_age(known.created_at):>5}  {known.status.value:11} {_short(known.credits_consumed):>8}  "
-            f"{_fit(known.handle, id_width + 1):{id_width}} {whose}{_fit(prompt, max(20, columns - len(header)))}\n"
+            f"{_fit(known.public_id, id_width + 1):{id_width}} {whose}{_fit(prompt, max(20, columns - len(header)))}\n"
         )
 
 

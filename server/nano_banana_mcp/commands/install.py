@@ -36,7 +36,7 @@ def run(settings: Settings, arguments: argparse.Namespace, *, machine: Machine |
     path = arguments.config or host.place(machine)
     try:
         path = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - links are followed later
-        held = hold(path, changes.MOST_BYTES[host.form])
+        held = hold(path, changes.MAX_BYTES[host.form])
         return _uninstall(host, held, arguments) if arguments.uninstall else _install(host, held, settings, arguments)
     except Unreadable as error:
         return _failed(f"{path}, {error}. The file was left as it is; mend it first")
@@ -110,7 +110,7 @@ def _list(machine: Machine) -> int:
 
 def _state(host: Host, path: Path, machine: Machine) -> tuple[str, list[str]]:
     try:
-        held = hold(path, changes.MOST_BYTES[host.form])
+        held = hold(path, changes.MAX_BYTES[host.form])
         servers = changes.entries(host, held.text)
     except Refused as error:
         return "unreadable", [str(error)]

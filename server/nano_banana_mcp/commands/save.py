@@ -7,15 +7,15 @@ from pathlib import Path
 
 import anyio
 
-from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.app import open_service
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.images.errors import PictureError
-from nano_banana_mcp.images.saving.output_folder import PictureFolder
+from nano_banana_mcp.images.errors import ImageError
+from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.media.export import save
-from nano_banana_mcp.media.image_store import NoSuchPicture
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.media.image_store import NoSuchImage
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import Settings
 
 USAGE_ERROR = 2
@@ -32,41 +32,43 @@ def run(settings: Settings, task_id: str, output: Path | None) -> int:
     if not TASK_ID.fullmatch(task_id):
         return _refuse(f"{task_id[:80]!r} cannot be a task id; `nano-banana-mcp history` lists them", USAGE_ERROR)
     # Here the pictures are saved one by one, with words about each; the studio need not do it on its own.
-    return anyio.run(_save, settings.model_copy(update={"output_dir": None}), task_id, PictureFolder(folder))
+    return anyio.run(_save, settings.model_copy(update={"output_dir": None}), task_id, OutputFolder(folder))
 
 
-async def _save(settings: Settings, task_id: str, folder: PictureFolder) -> int:
-    async with open_studio(settings) as studio:
+async def _save(settings: Settings, task_id: str, folder: OutputFolder) -> int:
+    async with open_service(settings) as service:
         try:
-            known = await _ended(studio, task_id)
+            known = await _ended(service, task_id)
         except DefapiError as error:
             return _refuse(f"{error.message} {error.hint}", 1)
         if known.status is not Status.SUCCESS:
             why = f": {known.message}" if known.message else ""
             return _refuse(f"there is no picture to save; the task is {known.status.value}{why}", 1)
-        saved = [await _save_one(studio, folder, known, number) for number in range(len(known.images))]
+        saved = [await _save_one(service, folder, known, number) for number in range(len(known.images))]
     return 0 if all(saved) else 1
 
 
-async def _ended(studio: Studio, handle: str) -> Generation:
+async def _ended(service: GenerationService, public_id: str) -> Generation:
     """The task as it is now; whosever it is, for who runs this command runs the server."""
-    known = await studio.ledger.find(handle)
+    known = await service.ledger.find(public_id)
     return (
-        known if known is not None and known.finished else await studio.look(handle, known.principal if known else "")
+        known
+        if known is not None and known.finished
+        else await service.look(public_id, known.principal if known else "")
     )
 
 
-async def _save_one(studio: Studio, folder: PictureFolder, known: Generation, number: int) -> bool:
+async def _save_one(service: GenerationService, folder: OutputFolder, known: Generation, number: int) -> bool:
     try:
         folder.make()
-        path = folder.find(known.handle, number)
-        if path is None and known.images[number].url is not None and not studio.album.still_serves(known):
+        path = folder.find(known.public_id, number)
+        if path is None and known.images[number].url is not None and not service.album.still_serves(known):
             _refuse(f"picture {number}: its URL was the sandbox's own and ended with it", 1)
             return False
-        path = path or await save(studio.album, folder, known, number)
-    except PictureError as error:
+        path = path or await save(service.album, folder, known, number)
+    except ImageError as error:
         _refuse(f"picture {number}: {error}", 1)
-    except NoSuchPicture:
+    except NoSuchImage:
         _refuse(f"picture {number}: its bytes are gone", 1)
     except OSError as error:
         _refuse(f"cannot save in {folder.path}: {error.strerror}", 1)

@@ -21,7 +21,7 @@ PAUSE_SECONDS = 5.0
 
 
 @contextmanager
-def guard(name: str) -> Iterator[None]:
+def log_exceptions(name: str) -> Iterator[None]:
     """Log what is raised in the block, and go on after it. Cancellation passes.
 
     Args:
@@ -33,14 +33,14 @@ def guard(name: str) -> Iterator[None]:
         logger.warning("%s went wrong: %s", name, in_words(error))
 
 
-async def guarded(name: str, work: Callable[[], Awaitable[object]], *, goes_on: bool = False) -> None:
-    """Run ``work`` under a :func:`guard`.
+async def supervise(name: str, work: Callable[[], Awaitable[object]], *, goes_on: bool = False) -> None:
+    """Run ``work`` under a :func:`log_exceptions`.
 
     Args:
         goes_on: Whether it runs until cancelled: then it is begun again, :data:`PAUSE_SECONDS` after it went wrong.
     """
     while True:
-        with guard(name):
+        with log_exceptions(name):
             await work()
             return
         if not goes_on:

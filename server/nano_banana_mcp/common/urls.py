@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
-LONGEST_URL = 8_192
-PICTURE_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})/images/(\d{1,3})")
+MAX_URL = 8_192
+IMAGE_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})/images/(\d{1,3})")
 """Under which this server reads out a picture, by task id and number, whatever became of its URL."""
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -24,7 +24,7 @@ def http_url(text: str) -> str | None:
     since what carries them may be meant for whoever reads the URL.
     """
     text = text.strip(" ")
-    if len(text) > LONGEST_URL or not text.isprintable() or any(letter in '"<>\\' for letter in text):
+    if len(text) > MAX_URL or not text.isprintable() or any(letter in '"<>\\' for letter in text):
         return None
     try:
         parts = urlsplit(text)

@@ -20,9 +20,9 @@ from nano_banana_mcp.defapi.transport import Broken, Connection, QueryBudget
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-LONGEST_QUERY_SECONDS = 30.0
+MAX_QUERY_SECONDS = 30.0
 
-SHORTEST_SECRET = 6
+MIN_SECRET = 6
 """A key shorter than this is none, and would be found in every other word."""
 
 
@@ -202,7 +202,7 @@ class DefapiClient:
         return answers.read_submit(answer)
 
     async def _ask(self, path: str, params: dict[str, str], secret: str) -> Answer:
-        seconds = min(self._timeout, LONGEST_QUERY_SECONDS)
+        seconds = min(self._timeout, MAX_QUERY_SECONDS)
         try:
             async with self._queries:
                 await self._budget.take()  # last: what is spent is sent
@@ -238,4 +238,4 @@ def _asking(secret: str) -> Iterator[None]:
 
 def _without_key(words: str, secret: str) -> str:
     """Some APIs repeat a wrong key in their words; ours must not go on from here."""
-    return words.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else words
+    return words.replace(secret, "***") if len(secret) >= MIN_SECRET else words

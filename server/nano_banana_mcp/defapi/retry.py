@@ -17,14 +17,14 @@ ATTEMPTS = 3
 FIRST_CEILING_SECONDS = 1.0
 LAST_CEILING_SECONDS = 8.0
 
-LONGEST_RETRY_AFTER_SECONDS = 60.0
+MAX_RETRY_AFTER_SECONDS = 60.0
 """A longer ``Retry-After`` is not slept through but told to the caller: hosts cut a call at about 60 s."""
 
 
 def may_repeat(error: BaseException) -> bool:
     """Whether the same request, paid or not, may be sent once more after ``error``."""
     if isinstance(error, Busy):
-        return error.retry_after is None or error.retry_after <= LONGEST_RETRY_AFTER_SECONDS
+        return error.retry_after is None or error.retry_after <= MAX_RETRY_AFTER_SECONDS
     return isinstance(error, Unreachable)
 
 
@@ -53,4 +53,4 @@ class Backoff:
             return False
         delay = delay_before(self.failures, error, self.rng)
         self.slept += delay
-        return delay if self.slept <= LONGEST_RETRY_AFTER_SECONDS + LAST_CEILING_SECONDS else False
+        return delay if self.slept <= MAX_RETRY_AFTER_SECONDS + LAST_CEILING_SECONDS else False

@@ -19,7 +19,7 @@ from nano_banana_mcp.common.urls import http_url
 # Two shapes are seen (`ta` + UUID, and a UUID that starts with `ta`), so only the alphabet is checked.
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
-_LONGEST_TEXT = 500
+_MAX_TEXT = 500
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -56,7 +56,7 @@ class TaskSnapshot(BaseModel):
 
     task_id: str | None
     status: str
-    pictures: tuple[str, ...] = ()
+    image_sources: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     reason: str | None = None
     consumed: str | None = None
@@ -93,14 +93,14 @@ def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
     status = data.get("status")
     if not isinstance(status, str) or not clean(status):
         return None
-    pictures, texts = _read_result(data.get("result"))
+    image_sources, texts = _read_result(data.get("result"))
     reason = data.get("status_reason")
     message = reason.get("message") if isinstance(reason, dict) else reason
     task_id = data.get("task_id")
     return TaskSnapshot(
         task_id=task_id if isinstance(task_id, str) and TASK_ID.fullmatch(task_id) else None,
         status=clean(status).lower(),
-        pictures=tuple(pictures),
+        image_sources=tuple(image_sources),
         texts=tuple(texts),
         reason=(clean(message) or None) if isinstance(message, str) else None,
         consumed=read_credits(data.get("consumed")),
@@ -117,9 +117,9 @@ def read_credits(value: Any) -> str | None:
 
 def clean(text: str) -> str:
     """Text of others as data: one line, no control or direction characters, no Markdown picture, cut short."""
-    flat = "".join(" " if unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text[: 4 * _LONGEST_TEXT])
+    flat = "".join(" " if unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text[: 4 * _MAX_TEXT])
     flat = re.sub(r"!+(?=\[)", "", " ".join(flat.split()))
-    return flat if len(flat) <= _LONGEST_TEXT else flat[: _LONGEST_TEXT - 1] + "…"
+    return flat if len(flat) <= _MAX_TEXT else flat[: _MAX_TEXT - 1] + "…"
 
 
 def sentence(text: str) -> str:
@@ -129,21 +129,21 @@ def sentence(text: str) -> str:
 
 def _read_result(result: Any) -> tuple[list[str], list[str]]:
     items = result if isinstance(result, list) else [result]
-    pictures: list[str] = []
+    image_sources: list[str] = []
     texts: list[str] = []
     for item in items:
-        picture = item.get("image") if isinstance(item, dict) else item
+        image = item.get("image") if isinstance(item, dict) else item
         text = item.get("text") if isinstance(item, dict) else None
-        if isinstance(picture, str) and (address := _address(picture)):
-            pictures.append(address)
+        if isinstance(image, str) and (address := _address(image)):
+            image_sources.append(address)
         if isinstance(text, str) and clean(text):
             texts.append(clean(text))
-    return pictures, texts
+    return image_sources, texts
 
 
-def _address(picture: str) -> str | None:
+def _address(image: str) -> str | None:
     """A picture's address if it can be passed on; what only looks like one may hold words for the model."""
-    text = picture.strip()
+    text = image.strip()
     if text[:11].lower() == "data:image/":
         return text if text.isascii() else None
     return http_url(text)

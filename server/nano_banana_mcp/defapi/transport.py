@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
 
-LONGEST_CONNECT_SECONDS = 10.0
-LONGEST_SILENCE_SECONDS = 6.0
+MAX_CONNECT_SECONDS = 10.0
+MAX_SILENCE_SECONDS = 6.0
 """Of a query. One that hangs is worth less than the next one; one that brings a large picture may take its time."""
 
-LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Room for four pictures of about 10 MB as base64."""
 
 
@@ -83,7 +83,7 @@ class Connection:
                     answered(response.status_code)
                     async for chunk in response.aiter_bytes():
                         received += chunk
-                        if len(received) > LARGEST_ANSWER_BYTES:
+                        if len(received) > MAX_ANSWER_BYTES:
                             raise Broken("its answer is larger than any picture", sent=True, received=bytes(received))
                     return Answer(response.status_code, bytes(received), response.headers.get("retry-after"))
         except TimeoutError:
@@ -100,7 +100,7 @@ class Connection:
             # knows whether the request was read: a submit always gets a connection of its own.
             self._paid_http = self._paid_http or self._new_http(keep=0, longest_silence=self._timeout)
             return self._paid_http
-        silence = min(self._timeout, LONGEST_SILENCE_SECONDS)
+        silence = min(self._timeout, MAX_SILENCE_SECONDS)
         self._free_http = self._free_http or self._new_http(keep=32, longest_silence=silence)
         return self._free_http
 
@@ -108,7 +108,7 @@ class Connection:
         import httpx
 
         parts = urlsplit(self._base_url)
-        connect = min(self._timeout, LONGEST_CONNECT_SECONDS)
+        connect = min(self._timeout, MAX_CONNECT_SECONDS)
         try:
             if parts.scheme == "https" and self._tls is None:
                 self._tls = httpx.create_ssl_context()

@@ -18,20 +18,20 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nano_banana_mcp.gallery.service import Shelf
+from nano_banana_mcp.gallery.service import GalleryService
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import extension_for
 from nano_banana_mcp.images.saving.filenames import file_name
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.ledger.queries import Filters
-from nano_banana_mcp.media.image_store import NoSuchPicture
+from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.views import page
 
 _KEPT_BY_THE_BROWSER = "private, max-age=3600, immutable"
 
 
-def create_app(shelf: Shelf) -> Starlette:
+def create_app(shelf: GalleryService) -> Starlette:
     """The application. It asks nobody who they are: :class:`~nano_banana_mcp.gallery.guard.Guard` stands before it."""
     whole = page("gallery")
     policy = policy_for(whole)
@@ -43,18 +43,18 @@ def create_app(shelf: Shelf) -> Starlette:
         return _json(await shelf.page(_offset(request), _filters(request)))
 
     async def delete(request: Request) -> Response:
-        intent_id = request.path_params["intent_id"]
-        known = await shelf.find(intent_id)
-        if known is None or known.intent_id != intent_id:
+        generation_id = request.path_params["intent_id"]
+        known = await shelf.find(generation_id)
+        if known is None or known.generation_id != generation_id:
             return _refuse(404, "It is gone already.")
-        if await shelf.delete(intent_id, unfinished=request.query_params.get("unfinished") == "yes"):
+        if await shelf.delete(generation_id, unfinished=request.query_params.get("unfinished") == "yes"):
             return Response(status_code=204)
         return _refuse(409, "Its end is not known, so it was not deleted.")
 
-    async def picture(request: Request) -> Response:
+    async def image(request: Request) -> Response:
         known = await shelf.find(request.path_params["intent_id"])
         if known is None:
-            raise NoSuchPicture
+            raise NoSuchImage
         number = request.path_params["number"]
         small = "small" in request.query_params
         found = await (shelf.thumbnail if small else shelf.whole)(known, number)
@@ -68,12 +68,12 @@ def create_app(shelf: Shelf) -> Starlette:
             Route("/", show),
             Route("/generations", generations),
             Route("/generations/{intent_id}", delete, methods=["DELETE"]),
-            Route("/pictures/{intent_id}/{number:int}", picture),
+            Route("/pictures/{intent_id}/{number:int}", image),
         ],
         exception_handlers={
             LedgerError: lambda _, error: _refuse(503, str(error)),
-            PictureError: lambda _, error: _refuse(502, str(error).strip()),
-            NoSuchPicture: lambda _, error: _refuse(404, "Its bytes are gone."),
+            ImageError: lambda _, error: _refuse(502, str(error).strip()),
+            NoSuchImage: lambda _, error: _refuse(404, "Its bytes are gone."),
             OSError: lambda _, error: _refuse(503, f"The folder of saved pictures cannot be read: {error.strerror}."),
         },
     )
@@ -119,7 +119,7 @@ def _refuse(status: int, words: str) -> Response:
 
 def _as_file(known: Generation, number: int, extension: str) -> str:
     name = file_name(
-        created_at=known.created_at, prompt=known.prompt, task_id=known.handle, number=number, extension=extension
+        created_at=known.created_at, prompt=known.prompt, task_id=known.public_id, number=number, extension=extension
     )
     plain = name.encode("ascii", "replace").decode().replace("?", "-")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"

@@ -10,12 +10,12 @@ import anyio
 import anyio.to_thread
 
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.images.errors import PictureUnavailable
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.errors import ImageUnavailable
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing.worker import shrink_aside
-from nano_banana_mcp.images.saving.output_folder import PictureFolder
+from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.queries import Filters, SqlLedger
-from nano_banana_mcp.media.image_store import MOST_DECODED_AT_ONCE, Album
+from nano_banana_mcp.media.image_store import MAX_DECODED_AT_ONCE, ImageStore
 
 PAGE = 48
 """So many rows are shown at a time: whole lines of two, three, four or six."""
@@ -25,7 +25,7 @@ THUMBNAIL_SIDE, THUMBNAIL_BYTES = 512, 80_000
 T = TypeVar("T")
 
 
-class Shelf:
+class GalleryService:
     """The generations of everybody who uses this ledger: who opens the gallery can read its file.
 
     Args:
@@ -33,12 +33,12 @@ class Shelf:
         saved: Where finished pictures are saved, if they are.
     """
 
-    def __init__(self, ledger: SqlLedger, album: Album, saved: PictureFolder | None) -> None:
+    def __init__(self, ledger: SqlLedger, album: ImageStore, saved: OutputFolder | None) -> None:
         self._ledger = ledger
         self._album = album
         self._saved = saved
         self._one_at_a_time = anyio.CapacityLimiter(1)
-        self._decoders = anyio.CapacityLimiter(MOST_DECODED_AT_ONCE)
+        self._decoders = anyio.CapacityLimiter(MAX_DECODED_AT_ONCE)
 
     async def page(self, offset: int, filters: Filters) -> dict[str, Any]:
         """One page of what fits the filters, newest first, and the sums of all that fits.
@@ -60,45 +60,45 @@ class Shelf:
             "models": models,
         }
 
-    async def find(self, intent_id: str) -> Generation | None:
+    async def find(self, generation_id: str) -> Generation | None:
         """One of them.
 
         Raises:
             LedgerError: it cannot be read.
         """
-        return await self._ask(lambda ledger: ledger.find(intent_id))
+        return await self._ask(lambda ledger: ledger.find(generation_id))
 
-    async def whole(self, known: Generation, number: int) -> Picture:
+    async def whole(self, known: Generation, number: int) -> EncodedImage:
         """A picture as it is: from the folder of saved ones, or from where it came.
 
         Raises:
-            NoSuchPicture: it has none of that number.
-            PictureError: the bytes cannot be had.
+            NoSuchImage: it has none of that number.
+            ImageError: the bytes cannot be had.
             OSError: the folder of saved pictures cannot be read.
         """
         if self._saved is not None:
-            saved = await anyio.to_thread.run_sync(self._saved.read, known.handle, number)
+            saved = await anyio.to_thread.run_sync(self._saved.read, known.public_id, number)
             if saved is not None:
                 return saved
         image = known.images[number] if number < len(known.images) else None
         if image is not None and image.url is not None and not self._album.still_serves(known):
-            raise PictureUnavailable("It was drawn by a sandbox that has ended, and was not saved.", hint="")
+            raise ImageUnavailable("It was drawn by a sandbox that has ended, and was not saved.", hint="")
         return await self._album.open(known, number)
 
-    async def thumbnail(self, known: Generation, number: int) -> Picture:
+    async def thumbnail(self, known: Generation, number: int) -> EncodedImage:
         """A picture, small. Raises as :meth:`whole` does."""
-        picture = await self.whole(known, number)
+        encoded = await self.whole(known, number)
         async with self._decoders:
-            return await shrink_aside(picture, max_side=THUMBNAIL_SIDE, max_bytes=THUMBNAIL_BYTES)
+            return await shrink_aside(encoded, max_side=THUMBNAIL_SIDE, max_bytes=THUMBNAIL_BYTES)
 
-    async def delete(self, intent_id: str, *, unfinished: bool) -> bool:
+    async def delete(self, generation_id: str, *, unfinished: bool) -> bool:
         """Drop a generation from the ledger, and the copies of its pictures that the ledger and the cache keep. Saved
         files stay. Returns whether it went; see :meth:`~nano_banana_mcp.ledger.queries.SqlLedger.delete`.
 
         Raises:
             LedgerError: it cannot be written.
         """
-        gone = await self._ask(partial(SqlLedger.delete, intent_id=intent_id, unfinished=unfinished))
+        gone = await self._ask(partial(SqlLedger.delete, generation_id=generation_id, unfinished=unfinished))
         if gone is not None:
             await self._album.forget(gone)
         return gone is not None
@@ -112,7 +112,7 @@ class Shelf:
 def row(known: Generation) -> dict[str, Any]:
     """A generation for the page; times in Unix seconds."""
     return {
-        "id": known.intent_id,
+        "id": known.generation_id,
         "task_id": known.task_id,
         "status": known.status.value,
         "finished": known.finished,

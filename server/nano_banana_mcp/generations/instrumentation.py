@@ -16,7 +16,7 @@ Verdict = Literal["accepted", "late", "repeated", "refused"]
 """What became of a callback: it led to a look; the end was known; too soon after another; forged or malformed."""
 
 
-class Telemetry:
+class Instrumentation:
     """Told what happens, and does nothing with it; override what is of interest. Nothing here may raise or wait."""
 
     def submitting(self, intent: Generation) -> AbstractContextManager[object]:
@@ -44,7 +44,7 @@ class Telemetry:
         """A tool was called."""
 
 
-UNTOLD = Telemetry()
+NO_INSTRUMENTATION = Instrumentation()
 
 
 class Audience:

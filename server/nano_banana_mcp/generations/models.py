@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import uuid
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 from nano_banana_mcp.defapi.schemas import TaskSnapshot, clean, sentence
-from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import guess_from_url
-from nano_banana_mcp.images.image import Picture, decode_data_uri
+from nano_banana_mcp.images.image import EncodedImage, decode_data_uri
 
-MOST_IMAGES = 16
+MAX_IMAGES = 16
 """More pictures than any model of the API makes at once; what is beyond is not taken over."""
 
 
@@ -67,7 +66,7 @@ class Generation:
         message: Why it failed, or what the model said; text of others, cleaned.
     """
 
-    intent_id: str
+    generation_id: str
     task_id: str | None = None
     status: Status = Status.UNKNOWN
     images: tuple[GeneratedImage, ...] = ()
@@ -87,9 +86,9 @@ class Generation:
     finished_at: float | None = None
 
     @property
-    def handle(self) -> str:
+    def public_id(self) -> str:
         """What a caller asks for it by: the task id, or our own while there is none."""
-        return self.task_id or self.intent_id
+        return self.task_id or self.generation_id
 
     @property
     def finished(self) -> bool:
@@ -107,7 +106,7 @@ class Generation:
         return replace(self, task_id=task_id, status=Status.PENDING, message=None, submitted_at=now, open_at=now)
 
 
-def new_intent_id() -> str:
+def new_generation_id() -> str:
     """An unguessable id, told apart from the API's (which begin with ``ta``) by its first letters."""
     return f"in-{uuid.uuid4()}"
 
@@ -117,7 +116,7 @@ class Reading:
     """What a snapshot makes of a generation, and the pictures whose bytes came with it, by number."""
 
     generation: Generation
-    pictures: dict[int, Picture]
+    encoded_images: dict[int, EncodedImage]
 
 
 def read(known: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
@@ -129,15 +128,15 @@ def read(known: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
     status = _status(snapshot.status)
     if not status.finished:
         return Reading(replace(known, status=status, credits_consumed=snapshot.consumed, open_at=now), {})
-    images, pictures, spoiled = _images(snapshot.pictures)
+    images, encoded_images, spoiled = _images(snapshot.image_sources)
     message = snapshot.reason or (clean(" ".join(snapshot.texts)) or None)
     if spoiled and images:
         message = f"{len(spoiled)} more could not be used: {sentence(spoiled[0])} {message or ''}".strip()
     if status is Status.SUCCESS and not images:
-        status, message = Status.FAILED, _why_no_picture(snapshot, spoiled)
+        status, message = Status.FAILED, _why_no_image(snapshot, spoiled)
     elif status is Status.FAILED:
         message = message or "The generation failed; the API gave no reason."
-        images, pictures = (), {}
+        images, encoded_images = (), {}
     generation = replace(
         known,
         status=status,
@@ -146,7 +145,7 @@ def read(known: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
         message=message,
         finished_at=known.finished_at or now,
     )
-    return Reading(generation, pictures)
+    return Reading(generation, encoded_images)
 
 
 def _status(word: str) -> Status:
@@ -157,25 +156,25 @@ def _status(word: str) -> Status:
     return Status.IN_PROGRESS if status is Status.UNKNOWN else status
 
 
-def _images(sources: tuple[str, ...]) -> tuple[tuple[GeneratedImage, ...], dict[int, Picture], list[str]]:
+def _images(sources: tuple[str, ...]) -> tuple[tuple[GeneratedImage, ...], dict[int, EncodedImage], list[str]]:
     images: list[GeneratedImage] = []
-    pictures: dict[int, Picture] = {}
+    encoded_images: dict[int, EncodedImage] = {}
     spoiled: list[str] = []
-    for source in sources[:MOST_IMAGES]:
+    for source in sources[:MAX_IMAGES]:
         if source[:5].lower() != "data:":
             images.append(GeneratedImage(source, guess_from_url(source)))
             continue
         try:
-            picture = decode_data_uri(source)
-        except PictureError as error:
+            encoded = decode_data_uri(source)
+        except ImageError as error:
             spoiled.append(error.message)
             continue
-        pictures[len(images)] = picture
-        images.append(GeneratedImage(None, picture.mime_type))
-    return tuple(images), pictures, spoiled
+        encoded_images[len(images)] = encoded
+        images.append(GeneratedImage(None, encoded.mime_type))
+    return tuple(images), encoded_images, spoiled
 
 
-def _why_no_picture(snapshot: TaskSnapshot, spoiled: list[str]) -> str:
+def _why_no_image(snapshot: TaskSnapshot, spoiled: list[str]) -> str:
     charged = "The API counts it as done, so it may have been charged."
     if spoiled:
         return f"{charged} Its picture cannot be used: {sentence(spoiled[0])}"
@@ -184,39 +183,3 @@ def _why_no_picture(snapshot: TaskSnapshot, spoiled: list[str]) -> str:
     if snapshot.reason:
         return f"{charged} It reported success without a picture: {sentence(snapshot.reason)}"
     return f"{charged} It reported success without a picture."
-
-
-_COLUMNS = [field.name for field in fields(Generation)]
-
-SELECT = f"SELECT {', '.join(_COLUMNS)} FROM generations "  # noqa: S608 - our own column names
-
-UPSERT = (
-    f"INSERT INTO generations ({', '.join(_COLUMNS)}) "  # noqa: S608 - our own column names
-    f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) "
-    "ON CONFLICT (intent_id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "intent_id")
-    + " WHERE generations.finished_at IS NULL AND (excluded.task_id IS NOT NULL OR generations.task_id IS NULL)"
-)
-
-
-def to_row(generation: Generation) -> dict[str, Any]:
-    """The values of all columns."""
-    row = {name: getattr(generation, name) for name in _COLUMNS}
-    images = json.dumps([asdict(image) for image in generation.images])
-    return {**row, "status": generation.status.value, "images": images}
-
-
-def from_row(row: Any) -> Generation:
-    """The generation of a row. What cannot be read in it (somebody else's hand, a bad block) becomes "unknown" and
-    "no pictures" rather than an error that hides all other rows."""
-    values = dict(row)
-    values["expects_callback"] = bool(values["expects_callback"])
-    try:
-        values["status"] = Status(values["status"])
-    except ValueError:
-        values["status"] = Status.UNKNOWN
-    try:
-        values["images"] = tuple(GeneratedImage(**image) for image in json.loads(values["images"]))
-    except (TypeError, ValueError):
-        values["images"] = ()
-    return Generation(**values)

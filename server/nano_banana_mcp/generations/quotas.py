@@ -23,7 +23,7 @@ USUAL_PRICE = Decimal("0.5")
 """Credits a picture, where none has told its price yet: the one in the API's published guide."""
 
 MINUTE = 60.0
-MOST_CALLERS = 10_000
+MAX_CALLERS = 10_000
 
 
 class LimitReached(Exception):
@@ -164,7 +164,7 @@ class Quotas:
         if full_until + each - now > MINUTE + 1e-6:
             wait = full_until + each - now - MINUTE
             raise LimitReached(f"{words}, and this is one more.", f"Try again in {max(1, round(wait + 0.5))} s.")
-        if len(self._meters) > MOST_CALLERS:
+        if len(self._meters) > MAX_CALLERS:
             self._meters = {each: until for each, until in self._meters.items() if until > now}
         self._meters[who] = full_until + each
 

@@ -72,15 +72,15 @@ def application(settings: Settings) -> tuple[Starlette, ImageServer]:
         keys = open_key_ring(settings)
         root = f"{settings.public_url}/webhooks"
 
-        def address_of(intent_id: str) -> str:
-            return f"{root}/{intent_id}/{keys.sign(intent_id)}"
+        def address_of(generation_id: str) -> str:
+            return f"{root}/{generation_id}/{keys.sign(generation_id)}"
 
         server = build_server(settings, address_of, accounts, care=True, telemetry=counts)
         server.custom_route(PATH, methods=_ALL)(receiver(server, keys, counts))
     server.custom_route("/healthz", methods=["GET"])(_alive)
     named = NamedHosts(allowed_names(settings))
-    server.custom_route("/readyz", methods=["GET"])(named.guarded(_readiness(server)))
-    server.custom_route(metrics.PATH, methods=["GET"])(named.guarded(counts.endpoint))
+    server.custom_route("/readyz", methods=["GET"])(named.supervise(_readiness(server)))
+    server.custom_route(metrics.PATH, methods=["GET"])(named.supervise(counts.endpoint))
     app = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
         host=settings.host,

@@ -18,23 +18,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
-from nano_banana_mcp.generations.instrumentation import Telemetry, Verdict, Why
+from nano_banana_mcp.generations.instrumentation import Instrumentation, Verdict, Why
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.base import LedgerError
 
 PATH = "/metrics"
 
-MOST_MODELS = 50
+MAX_MODELS = 50
 """A model is the caller's text: it gets a label of its own once the API has taken it, and so many do."""
 
-MOST_FOLLOWED = 10_000
+MAX_FOLLOWED = 10_000
 FOLLOWED_SECONDS = 3600.0
 """No picture takes so long: what has not ended by then is abandoned, or another process has seen its end."""
 
 OTHER = "other"
 
 _CALLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_PICTURES = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
+_IMAGES = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
 _LAGS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 _QUERIES = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
 
@@ -50,7 +50,7 @@ class _Followed:
     ended: bool = False
 
 
-class Metrics(Telemetry):
+class Metrics(Instrumentation):
     """Counts what the studio tells.
 
     Args:
@@ -88,7 +88,7 @@ class Metrics(Telemetry):
         self._submits = counter("submits", "Requests for a picture, by how they went.", "model", "outcome")
         self._submit_seconds = histogram("submit_seconds", "Submit to answer, all attempts included.", _CALLS)
         self._ended = counter("tasks_ended", "Tasks whose end was seen.", "model", "status")
-        self._task_seconds = histogram("task_seconds", "Submit to the end as it was seen.", _PICTURES)
+        self._task_seconds = histogram("task_seconds", "Submit to the end as it was seen.", _IMAGES)
         self._lag = histogram(
             "detection_lag_seconds",
             "How late the end was seen: since its callback came, or at most (since last seen open).",
@@ -98,14 +98,12 @@ class Metrics(Telemetry):
         self._queries = counter("queries", "Queries of the API for a task, by how they went.", "outcome")
         self._query_seconds = histogram("query_seconds", "Query to answer.", _CALLS)
         self._queries_per_task = histogram("queries_per_task", "Answered queries up to the end.", _QUERIES)
-        self._callbacks = counter("callbacks", "Callbacks that came, by what became of them.", "verdict")
+        self._callbacks = counter("callbacks", "CallbackTracker that came, by what became of them.", "verdict")
         self._credits = counter("credits", "Credits that the API says ended tasks consumed.", "model")
         self._waits = gauge("waits", "Calls that wait now.")
         self._open = gauge("open_tasks", "Tasks of the last hour whose end this process has not seen.")
         self._tool_calls = counter("tool_calls", "Calls of tools, by how they went.", "tool", "outcome")
-        self._tool_seconds = histogram(
-            "tool_seconds", "Call to answer, waits included.", _CALLS + _PICTURES[9:], "tool"
-        )
+        self._tool_seconds = histogram("tool_seconds", "Call to answer, waits included.", _CALLS + _IMAGES[9:], "tool")
         ledger_ok = gauge("ledger_ok", "1 while the ledger can be written, else 0.")
         ledger_ok.set_function(lambda: float(ledger_problem() is None))
 
@@ -117,7 +115,7 @@ class Metrics(Telemetry):
 
     @contextmanager
     def submitting(self, intent: Generation) -> Iterator[None]:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Telemetry`."""
+        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         began = self._clock()
         outcome = "cancelled"
         try:
@@ -138,12 +136,12 @@ class Metrics(Telemetry):
                 self._submit_seconds.observe(self._clock() - began)
 
     def repeated(self, intent: Generation) -> None:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Telemetry`."""
+        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         self._submits.labels(self._label(intent.model), "repeated").inc()
 
     @contextmanager
     def querying(self, known: Generation) -> Iterator[None]:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Telemetry`."""
+        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         began = self._clock()
         outcome = "cancelled"
         try:
@@ -158,7 +156,7 @@ class Metrics(Telemetry):
             self._query_seconds.observe(self._clock() - began)
 
     def seen(self, latest: Generation, why: Why) -> None:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Telemetry`."""
+        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         task = self._follow(latest, still_open=not latest.finished)
         if not latest.finished:
             task.called_back_at = None  # it came too early, and explains no end to come
@@ -178,27 +176,27 @@ class Metrics(Telemetry):
             self._lag.labels(why).observe(max(0.0, latest.finished_at - latest.open_at))
 
     def called_back(self, known: Generation | None, verdict: Verdict) -> None:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Telemetry`."""
+        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         self._callbacks.labels(verdict).inc()
         if known is not None and verdict == "accepted":
             self._follow(known).called_back_at = self._clock()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Telemetry`."""
+        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         with self._waits.track_inprogress():
             yield
 
     def called(self, tool: str, outcome: str, seconds: float) -> None:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Telemetry`."""
+        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         name = tool if tool in self._tools else OTHER
         self._tool_calls.labels(name, outcome).inc()
         self._tool_seconds.labels(name).observe(seconds)
 
     def _follow(self, known: Generation, *, still_open: bool | None = None) -> _Followed:
-        task = self._followed.get(known.intent_id)
+        task = self._followed.get(known.generation_id)
         if task is None:
-            task = self._followed[known.intent_id] = _Followed(self._clock())
+            task = self._followed[known.generation_id] = _Followed(self._clock())
             self._drop_old()
         if still_open is not None:
             self._set_open(task, still_open and not task.ended)
@@ -207,10 +205,10 @@ class Metrics(Telemetry):
     def _drop_old(self) -> None:
         oldest = self._clock() - FOLLOWED_SECONDS
         while self._followed:
-            intent_id, task = next(iter(self._followed.items()))
-            if len(self._followed) <= MOST_FOLLOWED and task.since >= oldest:
+            generation_id, task = next(iter(self._followed.items()))
+            if len(self._followed) <= MAX_FOLLOWED and task.since >= oldest:
                 return
-            del self._followed[intent_id]
+            del self._followed[generation_id]
             self._set_open(task, False)
 
     def _set_open(self, task: _Followed, still_open: bool) -> None:
@@ -219,7 +217,7 @@ class Metrics(Telemetry):
             self._open.inc(1 if still_open else -1)
 
     def _learn(self, model: str) -> None:
-        if len(self._models) < MOST_MODELS:
+        if len(self._models) < MAX_MODELS:
             self._models.add(model)
 
     def _label(self, model: str | None) -> str:

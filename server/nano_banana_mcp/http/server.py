@@ -24,7 +24,7 @@ KEEP_ALIVE_SECONDS = 75
 that is closed here in the moment of its reuse is an error there."""
 
 YOUNG_OBJECTS, YOUNG_ROUNDS = 700, 10
-FEWEST_ROUNDS, ROUNDS_FOR_A_CALL, ROUNDS_FOR_A_CONNECTION = 10, 1.0, 0.03
+MIN_ROUNDS, ROUNDS_FOR_A_CALL, ROUNDS_FOR_A_CONNECTION = 10, 1.0, 0.03
 """A full collection of garbage is due after so many rounds of young objects: at least ten, and more for all that is or
 lately was under way. It stops everything while it looks at what they hold: 0.3 ms for a waiting call."""
 
@@ -71,7 +71,7 @@ class Crowd:
         """Whether now is the time, ``rounds`` of young objects after the last one; asked once a tick."""
         there = max(ROUNDS_FOR_A_CALL * calls, ROUNDS_FOR_A_CONNECTION * connections)
         self._patience = max(there, self._patience * (1 - FORGOTTEN_AT_A_TICK))
-        return rounds >= max(FEWEST_ROUNDS, self._patience)
+        return rounds >= max(MIN_ROUNDS, self._patience)
 
 
 class _Server(uvicorn.Server):

@@ -21,15 +21,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from nano_banana_mcp.defapi.schemas import TASK_ID
-from nano_banana_mcp.generations.instrumentation import UNTOLD, Telemetry
+from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.ledger.base import LedgerBusy
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import known_secret, shared_secret
 from nano_banana_tools.server import ImageServer
 
 PATH = "/webhooks/{intent_id}/{signature}"
-LARGEST_BODY_BYTES = 64 * 1024
-LONGEST_READ_SECONDS = 10.0
+MAX_BODY_BYTES = 64 * 1024
+MAX_READ_SECONDS = 10.0
 KEY_FILE = "webhook.key"
 
 PROBE_PREFIX = "probe-"
@@ -42,14 +42,14 @@ class KeyRing:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = list(keys)
 
-    def sign(self, intent_id: str) -> str:
+    def sign(self, generation_id: str) -> str:
         """The signature of an intent id, as hexadecimal digits."""
-        return _hmac(self._keys[0], intent_id)
+        return _hmac(self._keys[0], generation_id)
 
-    def accepts(self, intent_id: str, signature: str) -> bool:
+    def accepts(self, generation_id: str, signature: str) -> bool:
         """Whether one of the keys made this signature. Takes the same time for any wrong one."""
         given = signature.encode(errors="replace")
-        matches = [hmac.compare_digest(_hmac(key, intent_id).encode(), given) for key in self._keys]
+        matches = [hmac.compare_digest(_hmac(key, generation_id).encode(), given) for key in self._keys]
         return any(matches)
 
 
@@ -88,19 +88,19 @@ def _given_keys(settings: Settings) -> list[bytes]:
 
 
 def receiver(
-    server: ImageServer, keys: KeyRing, telemetry: Telemetry = UNTOLD
+    server: ImageServer, keys: KeyRing, telemetry: Instrumentation = NO_INSTRUMENTATION
 ) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint for :data:`PATH`."""
 
     async def receive(request: Request) -> Response:
-        intent_id = request.path_params["intent_id"]
-        if request.method != "POST" or not keys.accepts(intent_id, request.path_params["signature"]):
+        generation_id = request.path_params["intent_id"]
+        if request.method != "POST" or not keys.accepts(generation_id, request.path_params["signature"]):
             return refused()
-        if intent_id.startswith(PROBE_PREFIX):
-            return PlainTextResponse(answer_to(intent_id, keys))
+        if generation_id.startswith(PROBE_PREFIX):
+            return PlainTextResponse(answer_to(generation_id, keys))
         named = _task_id(await _read(request))
         try:
-            if named is None or not await server.called_back(intent_id, named):
+            if named is None or not await server.called_back(generation_id, named):
                 return refused()
         except LedgerBusy:
             return Response(status_code=503)  # whoever signed it is known to us: it may come again
@@ -121,11 +121,11 @@ def answer_to(probe: str, keys: KeyRing) -> str:
 async def _read(request: Request) -> bytes:
     body = bytearray()
     try:
-        with anyio.fail_after(LONGEST_READ_SECONDS):
+        with anyio.fail_after(MAX_READ_SECONDS):
             async with aclosing(request.stream()) as chunks:
                 async for chunk in chunks:
                     body += chunk
-                    if len(body) > LARGEST_BODY_BYTES:
+                    if len(body) > MAX_BODY_BYTES:
                         return b""
     except (ClientDisconnect, TimeoutError):
         return b""
@@ -146,8 +146,8 @@ def _nothing_here() -> Response:
     return PlainTextResponse("Not Found", status_code=404)
 
 
-def _hmac(key: bytes, intent_id: str) -> str:
-    return hmac.new(key, intent_id.encode(errors="replace"), hashlib.sha256).hexdigest()
+def _hmac(key: bytes, generation_id: str) -> str:
+    return hmac.new(key, generation_id.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 def _kept_key(path: Path) -> bytes:

@@ -21,10 +21,10 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from nano_banana_mcp.images.download.fetch import PictureFetcher
-from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.download.fetch import ImageFetcher
+from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import sniff
-from nano_banana_mcp.images.image import Picture, give_back_large_blocks
+from nano_banana_mcp.images.image import EncodedImage, give_back_large_blocks
 
 
 @dataclass(eq=False)
@@ -33,10 +33,10 @@ class _Fetch:
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     callers: int = 0
-    outcome: Picture | PictureError | None = None
+    outcome: EncodedImage | ImageError | None = None
 
 
-class Library:
+class CachedDownloads:
     """Gets pictures. It gets any: whoever calls it has seen to it that the URL is the caller's.
 
     Args:
@@ -47,19 +47,19 @@ class Library:
 
     def __init__(self, trusted_origins: Sequence[str], folder: Path | None, most_bytes: int) -> None:
         give_back_large_blocks()
-        self._fetcher = PictureFetcher(trusted_origins=trusted_origins)
-        self._cache = PictureCache(folder, most_bytes) if folder is not None and most_bytes > 0 else None
+        self._fetcher = ImageFetcher(trusted_origins=trusted_origins)
+        self._cache = ImageCache(folder, most_bytes) if folder is not None and most_bytes > 0 else None
         self._fetches: dict[str, _Fetch] = {}
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._fetcher.aclose()
 
-    async def get(self, url: str) -> Picture:
+    async def get(self, url: str) -> EncodedImage:
         """The picture at a URL.
 
         Raises:
-            PictureError: it cannot be had.
+            ImageError: it cannot be had.
         """
         fetch = self._fetches.setdefault(url, _Fetch())
         fetch.callers += 1
@@ -71,7 +71,7 @@ class Library:
             fetch.callers -= 1
             if fetch.callers == 0:
                 del self._fetches[url]
-        if isinstance(fetch.outcome, PictureError):
+        if isinstance(fetch.outcome, ImageError):
             raise fetch.outcome
         return fetch.outcome
 
@@ -80,17 +80,17 @@ class Library:
         if self._cache is not None:
             await to_thread.run_sync(self._cache.forget, url)
 
-    async def _look_up(self, url: str) -> Picture | PictureError:
+    async def _look_up(self, url: str) -> EncodedImage | ImageError:
         cache = self._cache
         if cache is not None and (kept := await to_thread.run_sync(cache.find, url)) is not None:
             return kept
         try:
-            picture = await self._fetcher.fetch(url)
-        except PictureError as error:
+            encoded = await self._fetcher.fetch(url)
+        except ImageError as error:
             return error
         if cache is not None:
-            await to_thread.run_sync(cache.keep, url, picture)
-        return picture
+            await to_thread.run_sync(cache.keep, url, encoded)
+        return encoded
 
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _STALE_SECONDS = 3_600
 
 
-class PictureCache:
+class ImageCache:
     """Pictures in ``folder``. Synchronous; does not know who may see what.
 
     Args:
@@ -108,17 +108,17 @@ class PictureCache:
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self._folder = folder
-        self._pictures = folder / "pictures"
+        self._images = folder / "pictures"
         self._urls = folder / "urls"
         self._most_bytes = most_bytes
 
-    def find(self, url: str) -> Picture | None:
+    def find(self, url: str) -> EncodedImage | None:
         """The picture that was kept for a URL. One that is no longer what was kept is dropped."""
         try:
             name = self._place(url).read_text("utf-8")
             if not _HASH.fullmatch(name):
                 return None
-            path = self._pictures / name
+            path = self._images / name
             data = path.read_bytes()
         except (OSError, ValueError):
             return None
@@ -128,17 +128,17 @@ class PictureCache:
                 path.unlink()
                 return None
             os.utime(path)  # by this the oldest is told
-        return None if mime_type is None else Picture(data, mime_type)
+        return None if mime_type is None else EncodedImage(data, mime_type)
 
-    def keep(self, url: str, picture: Picture) -> None:
+    def keep(self, url: str, encoded: EncodedImage) -> None:
         """Keep a picture, and drop the ones that were not used for longest where there is no room for all."""
-        if len(picture.data) > self._most_bytes:
+        if len(encoded.data) > self._most_bytes:
             return
-        name = _hash(picture.data)
+        name = _hash(encoded.data)
         try:
-            for folder in (self._folder, self._pictures, self._urls):
+            for folder in (self._folder, self._images, self._urls):
                 folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-            _write(self._pictures / name, picture.data)
+            _write(self._images / name, encoded.data)
             _write(self._place(url), name.encode())
             self._make_room(name)
         except OSError as error:
@@ -151,14 +151,14 @@ class PictureCache:
             name = place.read_text("utf-8")
             place.unlink()
             if _HASH.fullmatch(name) and name not in {path.read_text("utf-8") for path in self._urls.iterdir()}:
-                (self._pictures / name).unlink()
+                (self._images / name).unlink()
 
     def _place(self, url: str) -> Path:
         return self._urls / _hash(url.encode("utf-8", "surrogatepass"))
 
     def _make_room(self, newest: str) -> None:
         known = []
-        for path in self._pictures.iterdir():
+        for path in self._images.iterdir():
             with contextlib.suppress(OSError):  # another process may have dropped it
                 found = path.stat()
                 if path.name.startswith(".") and found.st_mtime < time.time() - _STALE_SECONDS:

@@ -2,12 +2,12 @@
 
 ::
 
-    PictureError
+    ImageError
     ├── BadDataUri            the text is not a base64 data URI
     ├── AddressRefused        this server never connects there; nothing was sent
-    ├── PictureUnavailable    the host did not hand it over: status, time, connection
-    ├── NotAPicture           bytes arrived, but not those of a picture that is known here
-    └── PictureTooLarge       too many bytes, or too many pixels
+    ├── ImageUnavailable    the host did not hand it over: status, time, connection
+    ├── NotAnImage           bytes arrived, but not those of a picture that is known here
+    └── ImageTooLarge       too many bytes, or too many pixels
 
 Each carries ``message`` (what happened) and ``hint`` (what to do); ``str()`` is both. All are safe to show to
 anyone: of an address they name the host alone, because paths and queries carry signatures.
@@ -16,7 +16,7 @@ anyone: of an address they name the host alone, because paths and queries carry 
 from __future__ import annotations
 
 
-class PictureError(Exception):
+class ImageError(Exception):
     """Base of everything :mod:`nano_banana_mcp.images` raises.
 
     Attributes:
@@ -36,19 +36,19 @@ class PictureError(Exception):
         return f"{self.message} {self.hint}"
 
 
-class BadDataUri(PictureError):
+class BadDataUri(ImageError):
     """The text is not a base64 data URI."""
 
     hint = "It has to look like data:image/png;base64,iVBORw0…"
 
 
-class AddressRefused(PictureError):
+class AddressRefused(ImageError):
     """This server never connects there."""
 
     hint = "Use the https:// URL of a picture on a public host."
 
 
-class PictureUnavailable(PictureError):
+class ImageUnavailable(ImageError):
     """The host did not hand the picture over.
 
     Attributes:
@@ -62,13 +62,13 @@ class PictureUnavailable(PictureError):
         self.status = status
 
 
-class NotAPicture(PictureError):
+class NotAnImage(ImageError):
     """Bytes arrived, but not those of a picture that is known here."""
 
     hint = "PNG, JPEG, WebP, GIF, AVIF and BMP are known; a URL has to lead to the picture itself, not to its page."
 
 
-class PictureTooLarge(PictureError):
+class ImageTooLarge(ImageError):
     """Too many bytes, or too many pixels."""
 
     hint = "Use a smaller picture."

@@ -101,7 +101,7 @@ def _brands(data: bytes) -> set[bytes]:
 
 Size = tuple[int, int]
 
-_MOST_PARTS = 4096
+_MAX_PARTS = 4096
 """Segments before a JPEG's frame, extents in an AVIF: no honest picture has so many."""
 
 _JPEG_STANDALONE = {0x01, *range(0xD0, 0xD9)}
@@ -161,7 +161,7 @@ def _webp(data: bytes) -> Size | None:
 def _jpeg(data: bytes) -> Size | None:
     """Walk the segments to the frame header; a thumbnail inside a segment is stepped over."""
     at = 2
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         # Markers may be preceded by rubbish and by any number of fill bytes. Both are passed at the speed of C.
         start = _NOT_FILL.search(data, data.index(b"\xff", at))
         if start is None:
@@ -180,8 +180,8 @@ def _jpeg(data: bytes) -> Size | None:
 
 def _avif(data: bytes) -> Size | None:
     """The largest extent named: the whole picture's is never smaller than that of a tile."""
-    extents = [unpack_from(">II", found[1]) for found in islice(_AVIF_EXTENT.finditer(data), _MOST_PARTS)]
-    if not 0 < len(extents) < _MOST_PARTS:
+    extents = [unpack_from(">II", found[1]) for found in islice(_AVIF_EXTENT.finditer(data), _MAX_PARTS)]
+    if not 0 < len(extents) < _MAX_PARTS:
         return None
     width, height = max(extents, key=lambda extent: extent[0] * extent[1])
     return width, height

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from nano_banana_mcp.images.errors import BadDataUri, NotAPicture, PictureTooLarge
+from nano_banana_mcp.images.errors import BadDataUri, ImageTooLarge, NotAnImage
 from nano_banana_mcp.images.formats import describe, dimensions, sniff
 
 MAX_BYTES = 20 * 1024 * 1024
@@ -19,14 +19,14 @@ MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedImage:
     """The bytes of a picture and their MIME type."""
 
     data: bytes
     mime_type: str
 
 
-def picture_of(data: bytes, *, source: str, max_pixels: int = MAX_PIXELS) -> Picture:
+def image_from_bytes(data: bytes, *, source: str, max_pixels: int = MAX_PIXELS) -> EncodedImage:
     """Look at bytes and make a picture of them.
 
     Args:
@@ -35,34 +35,34 @@ def picture_of(data: bytes, *, source: str, max_pixels: int = MAX_PIXELS) -> Pic
         max_pixels: The most pixels that it may claim to have.
 
     Raises:
-        NotAPicture: they are none that is known here.
-        PictureTooLarge: it has too many pixels.
+        NotAnImage: they are none that is known here.
+        ImageTooLarge: it has too many pixels.
     """
-    mime_type = require_picture(data, source=source)
+    mime_type = require_image(data, source=source)
     # A header that is not understood here may be by whoever shows the picture, and it may have been paid for.
     size = dimensions(data)
     if size is not None and size[0] * size[1] > max_pixels:
-        raise PictureTooLarge(
+        raise ImageTooLarge(
             f"{source} claims {size[0]} x {size[1]} pixels; at most {max_pixels // 1_000_000} million are accepted."
         )
-    return Picture(data, mime_type)
+    return EncodedImage(data, mime_type)
 
 
-def require_picture(head: bytes, *, source: str) -> str:
+def require_image(head: bytes, *, source: str) -> str:
     """The MIME type by the first :data:`~nano_banana_mcp.images.formats.HEAD_BYTES` bytes.
 
     Raises:
-        NotAPicture: they are none that is known here.
+        NotAnImage: they are none that is known here.
     """
     mime_type = sniff(head)
     if mime_type is None:
-        raise NotAPicture(f"{source} holds {describe(head)}, not a picture.")
+        raise NotAnImage(f"{source} holds {describe(head)}, not a picture.")
     return mime_type
 
 
-def too_many_bytes(source: str, max_bytes: int) -> PictureTooLarge:
+def too_many_bytes(source: str, max_bytes: int) -> ImageTooLarge:
     """The error for a file above the cap."""
-    return PictureTooLarge(f"{source} is larger than {max_bytes / 1024 / 1024:.3g} MB.")
+    return ImageTooLarge(f"{source} is larger than {max_bytes / 1024 / 1024:.3g} MB.")
 
 
 def breaks_off(data: bytes, mime_type: str) -> bool:
@@ -125,15 +125,15 @@ def is_image_data_uri(uri: str) -> bool:
     return _IMAGE_HEADER.match(uri) is not None
 
 
-def decode_data_uri(uri: str, *, max_bytes: int = MAX_BYTES) -> Picture:
+def decode_data_uri(uri: str, *, max_bytes: int = MAX_BYTES) -> EncodedImage:
     """Decode a base64 data URI. Its bytes decide the type, whatever its label says.
 
     White space, percent-escapes, the URL-safe alphabet and missing padding are tolerated.
 
     Raises:
         BadDataUri: it is not a base64 data URI.
-        PictureTooLarge: it has too many bytes (found out before decoding) or pixels.
-        NotAPicture: it holds something else.
+        ImageTooLarge: it has too many bytes (found out before decoding) or pixels.
+        NotAnImage: it holds something else.
     """
     header = _HEADER.match(uri)
     if header is None:
@@ -144,7 +144,7 @@ def decode_data_uri(uri: str, *, max_bytes: int = MAX_BYTES) -> Picture:
         data = binascii.a2b_base64(encoded + padding, strict_mode=True)
     except binascii.Error:
         raise BadDataUri("The data URI's base64 is broken.") from None
-    return picture_of(data, source=_SOURCE)
+    return image_from_bytes(data, source=_SOURCE)
 
 
 def _base64_of(uri: str, start: int, max_bytes: int) -> bytes:

@@ -16,9 +16,9 @@ from nano_banana_mcp.install.hosts import KEY, TOKEN, Host, Secret, Server, inpu
 from nano_banana_mcp.install.paths import is_ours
 
 # Reading is linear, but at 1 to 10 MB/s for JSON and TOML and 0.2 MB/s for YAML: some seconds at most.
-MOST_BYTES = {"json": 32_000_000, "toml": 8_000_000, "yaml": 1_000_000}
-MOST_BACKUPS = 20
-LARGEST_ENTRY = 100_000
+MAX_BYTES = {"json": 32_000_000, "toml": 8_000_000, "yaml": 1_000_000}
+MAX_BACKUPS = 20
+MAX_ENTRY = 100_000
 INPUTS = "inputs"
 
 _START = {"command", "cmd", "args", "type", "name", "url", "uri", "httpUrl", "serverUrl"}
@@ -125,12 +125,12 @@ def uninstalled(host: Host, held: Held, name: str) -> bytes | None:
 
 def _earlier(host: Host, held: Held) -> list[Held]:
     found = []
-    for backup in backups(held)[:MOST_BACKUPS]:
+    for backup in backups(held)[:MAX_BACKUPS]:
         try:
-            data = hold(backup, MOST_BYTES[host.form]).data or b""
+            data = hold(backup, MAX_BYTES[host.form]).data or b""
         except Refused:
             continue
-        if not 0 < len(held.data or b"") - len(data) < LARGEST_ENTRY:  # not worth the reading
+        if not 0 < len(held.data or b"") - len(data) < MAX_ENTRY:  # not worth the reading
             continue
         found.append(Held(held.path, held.target, data, held.mode))
     return found
@@ -225,7 +225,7 @@ def _module(host: Host) -> Any:
 
 
 MASK = "••••••"
-LONGEST_LINE = 160
+MAX_LINE = 160
 _TELLING = re.compile(
     r"""((?:[\w-]*(?:key|token|secret|passw|credential)[\w-]*|authorization|cookie)["']?\s*[:=]\s*(?:Bearer\s+)?)"""
     r"""("(?:\\.|[^"\\])*"|'[^']*'|[^\s"',\]}{\[#][^\s,}\]#]*)""",
@@ -244,14 +244,14 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 def difference(old: str, new: str, name: str, secrets: Iterable[str]) -> str:
     """A unified diff with one line of context; of a file in one line, only what changes in it."""
     secrets = list(secrets)
-    if max(map(len, [*old.split("\n"), *new.split("\n")])) > LONGEST_LINE * 4:
+    if max(map(len, [*old.split("\n"), *new.split("\n")])) > MAX_LINE * 4:
         return _in_place(old, new, name, secrets)
     before, after = old.splitlines(), new.splitlines()
     lines = difflib.unified_diff(before, after, name, f"{name} (new)", n=1, lineterm="")
     shown = [masked(line, secrets) for line in lines]
     if before == after:
         shown = ["(only line ends or the end of the file differ)"]
-    return "".join(f"{line[:LONGEST_LINE]}{'…' if len(line) > LONGEST_LINE else ''}\n" for line in shown)
+    return "".join(f"{line[:MAX_LINE]}{'…' if len(line) > MAX_LINE else ''}\n" for line in shown)
 
 
 def _in_place(old: str, new: str, name: str, secrets: list[str]) -> str:

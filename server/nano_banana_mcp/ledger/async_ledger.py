@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError, MemoryLedger, OwnLedger, mentions, without_look
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class DurableLedger(OwnLedger):
         self._disk: SqlLedger | None = None
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._memory = MemoryLedger(keeps_open=not self.shared)
-        self._unwritten: dict[str, tuple[Generation, dict[int, Picture] | None]] = {}
+        self._unwritten: dict[str, tuple[Generation, dict[int, EncodedImage] | None]] = {}
         self._written: dict[str, Generation] = {}
         self._unforgotten: set[str] = set()
         self._tried_at = float("-inf")
@@ -67,44 +67,44 @@ class DurableLedger(OwnLedger):
             if intent.request_id is not None:
                 raise  # after a restart, or in another process, nobody would know that it was made
             begun = await self._memory.begin(intent, check)
-            if begun.intent_id == intent.intent_id:
-                self._unwritten[intent.intent_id] = (intent, None)
+            if begun.generation_id == intent.generation_id:
+                self._unwritten[intent.generation_id] = (intent, None)
             return begun
-        if written.intent_id == intent.intent_id:
+        if written.generation_id == intent.generation_id:
             await self._memory.save(intent)
         return written
 
-    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+    async def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        await self._memory.save(generation, pictures)
-        if self._written.get(generation.intent_id) == without_look(generation):
+        await self._memory.save(generation, encoded_images)
+        if self._written.get(generation.generation_id) == without_look(generation):
             return
         try:
-            await self._on_disk(lambda disk: disk.save(generation, pictures), writes=True)
+            await self._on_disk(lambda disk: disk.save(generation, encoded_images), writes=True)
         except LedgerError:
-            self._unwritten[generation.intent_id] = (generation, pictures)
+            self._unwritten[generation.generation_id] = (generation, encoded_images)
             return
         if generation.finished:
-            self._written.pop(generation.intent_id, None)
+            self._written.pop(generation.generation_id, None)
         else:
-            self._written[generation.intent_id] = without_look(generation)
+            self._written[generation.generation_id] = without_look(generation)
 
-    async def forget(self, intent_id: str) -> None:
+    async def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        await self._memory.forget(intent_id)
-        self._unwritten.pop(intent_id, None)
+        await self._memory.forget(generation_id)
+        self._unwritten.pop(generation_id, None)
         try:
-            await self._on_disk(lambda disk: disk.forget(intent_id), writes=True)
+            await self._on_disk(lambda disk: disk.forget(generation_id), writes=True)
         except LedgerError:
-            self._unforgotten.add(intent_id)
+            self._unforgotten.add(generation_id)
 
-    async def find(self, handle: str) -> Generation | None:
+    async def find(self, public_id: str) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        known = await self._memory.find(handle)
+        known = await self._memory.find(public_id)
         # Of an unknown outcome another process, or a callback, may know more by now.
         if known is not None and known.task_id is not None:
             return known
-        found = await self._read(lambda disk: disk.find(handle), None) or known
+        found = await self._read(lambda disk: disk.find(public_id), None) or known
         if found is not None and found.finished:
             await self._memory.save(found)  # it changes no more: nobody needs to ask the disk again
         return found
@@ -126,19 +126,19 @@ class DurableLedger(OwnLedger):
         known = await self._memory.find_image(url, principal)
         return known or await self._read(lambda disk: disk.find_image(url, principal), None)
 
-    async def picture(self, intent_id: str, number: int) -> Picture | None:
+    async def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        kept = await self._memory.picture(intent_id, number)
-        return kept or await self._read(lambda disk: disk.picture(intent_id, number), None)
+        kept = await self._memory.encoded(generation_id, number)
+        return kept or await self._read(lambda disk: disk.encoded(generation_id, number), None)
 
     async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         on_disk = await self._read(lambda disk: disk.recent(limit, principal, search), None)
         if on_disk is None:
             return await self._memory.recent(limit, principal, search)
-        ids = {known.intent_id for known in on_disk}
+        ids = {known.generation_id for known in on_disk}
         own = (known for known, _ in self._unwritten.values() if known.principal == principal)
-        unwritten = [known for known in own if known.intent_id not in ids and mentions(known, search)]
+        unwritten = [known for known in own if known.generation_id not in ids and mentions(known, search)]
         return sorted([*on_disk, *unwritten], key=lambda known: -known.created_at)[:limit]
 
     async def open_tasks(self, since: float) -> list[Generation]:
@@ -163,7 +163,7 @@ class DurableLedger(OwnLedger):
     async def tidy(self) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. What is gone from the disk, whoever dropped it,
         is forgotten here too."""
-        held = {known.intent_id for known in self._memory.everything() if known.finished}
+        held = {known.generation_id for known in self._memory.everything() if known.finished}
         ended = await self._read(self._tidied, None)
         if ended is not None:
             self._memory.forget_finished(held - ended.keys() - self._unwritten.keys())
@@ -234,7 +234,9 @@ class DurableLedger(OwnLedger):
             self._disk.close()
             self._disk = None
             self._written.clear()
-            self._unwritten = {known.intent_id: (known, None) for known in self._memory.everything()} | self._unwritten
+            self._unwritten = {
+                known.generation_id: (known, None) for known in self._memory.everything()
+            } | self._unwritten
         if self._disk is None:
             self._disk = self._open()
             if self._prune is not None and not self._disk.read_only:
@@ -243,14 +245,14 @@ class DurableLedger(OwnLedger):
 
     def _catch_up(self, disk: SqlLedger) -> None:
         """Write what could not be written before, each by itself: one that still cannot be is in nobody's way."""
-        for intent_id, (generation, pictures) in list(self._unwritten.items()):
+        for generation_id, (generation, encoded_images) in list(self._unwritten.items()):
             with _but_busy_in_nobodys_way():
-                disk.save(generation, pictures)
-                self._unwritten.pop(intent_id, None)
-        for intent_id in list(self._unforgotten):
+                disk.save(generation, encoded_images)
+                self._unwritten.pop(generation_id, None)
+        for generation_id in list(self._unforgotten):
             with _but_busy_in_nobodys_way():
-                disk.forget(intent_id)
-                self._unforgotten.discard(intent_id)
+                disk.forget(generation_id)
+                self._unforgotten.discard(generation_id)
 
 
 @contextlib.contextmanager

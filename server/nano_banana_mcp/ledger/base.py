@@ -10,11 +10,11 @@ from typing import Protocol
 
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import Check, usage_of
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 
-MOST_GENERATIONS = 10_000
-MOST_PICTURE_BYTES = 256 * 1024 * 1024
-MOST_LATENCIES = 50
+MAX_GENERATIONS = 10_000
+MAX_IMAGE_BYTES = 256 * 1024 * 1024
+MAX_LATENCIES = 50
 
 
 class LedgerError(Exception):
@@ -65,13 +65,13 @@ class Ledger(Protocol):
             LedgerError: it has a ``request_id`` and could not be written; nothing should be sent.
         """
 
-    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+    async def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> None:
         """Keep ``generation`` in its present state, and the bytes of its pictures by number."""
 
-    async def forget(self, intent_id: str) -> None:
+    async def forget(self, generation_id: str) -> None:
         """Drop an intent of which it is proven that nothing was made."""
 
-    async def find(self, handle: str) -> Generation | None:
+    async def find(self, public_id: str) -> Generation | None:
         """The generation with this task id or intent id, whosever it is.
 
         Raises:
@@ -88,7 +88,7 @@ class Ledger(Protocol):
     async def find_image(self, url: str, principal: str = "") -> Generation | None:
         """The principal's generation of a picture at exactly this URL."""
 
-    async def picture(self, intent_id: str, number: int) -> Picture | None:
+    async def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
         """The bytes of a picture that came without a URL."""
 
     async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
@@ -101,11 +101,11 @@ class Ledger(Protocol):
     async def latencies(self, model: str, api: str | None) -> list[float]:
         """Seconds from submit to success of this model's latest generations by this API."""
 
-    async def lease(self, intent_id: str) -> bool:
+    async def lease(self, generation_id: str) -> bool:
         """Whether this process is the one that asks the API about an open task now. It stays so until
         :meth:`release`, the task's end, or this process's."""
 
-    async def release(self, intent_id: str) -> None:
+    async def release(self, generation_id: str) -> None:
         """Let another process ask about it."""
 
     async def follow(self, changed: Changed) -> None:
@@ -126,11 +126,11 @@ class OwnLedger:
 
     shared = False
 
-    async def lease(self, intent_id: str) -> bool:
+    async def lease(self, generation_id: str) -> bool:
         """See :class:`Ledger`."""
         return True
 
-    async def release(self, intent_id: str) -> None:
+    async def release(self, generation_id: str) -> None:
         """See :class:`Ledger`."""
 
     async def follow(self, changed: Changed) -> None:
@@ -151,8 +151,8 @@ class MemoryLedger(OwnLedger):
         self._by_task: dict[str, str] = {}
         self._by_request: dict[tuple[str, str | None, str], str] = {}
         self._by_url: dict[tuple[str, str], str] = {}
-        self._pictures: OrderedDict[tuple[str, int], Picture] = OrderedDict()
-        self._picture_bytes = 0
+        self._images: OrderedDict[tuple[str, int], EncodedImage] = OrderedDict()
+        self._image_bytes = 0
 
     async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
         """See :class:`Ledger`."""
@@ -160,7 +160,7 @@ class MemoryLedger(OwnLedger):
         if earlier is not None:
             return self._generations[earlier]
         if check is not None:
-            others = [known for known in self._generations.values() if known.intent_id != intent.intent_id]
+            others = [known for known in self._generations.values() if known.generation_id != intent.generation_id]
             check(
                 lambda principal: usage_of(
                     (known for known in others if principal in (None, known.principal)), intent.created_at
@@ -169,34 +169,34 @@ class MemoryLedger(OwnLedger):
         await self.save(intent)
         return intent
 
-    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+    async def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> None:
         """See :class:`Ledger`."""
-        known = self._generations.get(generation.intent_id)
+        known = self._generations.get(generation.generation_id)
         if known is not None and (known.finished or (known.task_id and not generation.task_id)):
             return
-        self._generations[generation.intent_id] = generation
+        self._generations[generation.generation_id] = generation
         if generation.task_id is not None:
-            self._by_task[generation.task_id] = generation.intent_id
+            self._by_task[generation.task_id] = generation.generation_id
         if generation.request_id is not None:
-            self._by_request[generation.request_id, generation.api, generation.principal] = generation.intent_id
+            self._by_request[generation.request_id, generation.api, generation.principal] = generation.generation_id
         for image in generation.images:
             if image.url is not None:
-                self._by_url[image.url, generation.principal] = generation.intent_id
-        for number, picture in (pictures or {}).items():
-            self._forget_picture((generation.intent_id, number))
-            self._pictures[generation.intent_id, number] = picture
-            self._picture_bytes += len(picture.data)
+                self._by_url[image.url, generation.principal] = generation.generation_id
+        for number, encoded in (encoded_images or {}).items():
+            self._forget_image((generation.generation_id, number))
+            self._images[generation.generation_id, number] = encoded
+            self._image_bytes += len(encoded.data)
         self._prune()
 
-    async def forget(self, intent_id: str) -> None:
+    async def forget(self, generation_id: str) -> None:
         """See :class:`Ledger`."""
-        known = self._generations.get(intent_id)
+        known = self._generations.get(generation_id)
         if known is not None and known.task_id is None:
-            self._drop(intent_id)
+            self._drop(generation_id)
 
-    async def find(self, handle: str) -> Generation | None:
+    async def find(self, public_id: str) -> Generation | None:
         """See :class:`Ledger`."""
-        return self._generations.get(self._by_task.get(handle, handle))
+        return self._generations.get(self._by_task.get(public_id, public_id))
 
     async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`Ledger`."""
@@ -206,9 +206,9 @@ class MemoryLedger(OwnLedger):
         """See :class:`Ledger`."""
         return self._generations.get(self._by_url.get((url, principal), ""))
 
-    async def picture(self, intent_id: str, number: int) -> Picture | None:
+    async def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
         """See :class:`Ledger`."""
-        return self._pictures.get((intent_id, number))
+        return self._images.get((generation_id, number))
 
     async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
         """See :class:`Ledger`."""
@@ -223,7 +223,7 @@ class MemoryLedger(OwnLedger):
         """See :class:`Ledger`."""
         alike = [known for known in reversed(self._generations.values()) if (known.model, known.api) == (model, api)]
         own = [latency(known) for known in alike]
-        return [seconds for seconds in own if seconds is not None][:MOST_LATENCIES]
+        return [seconds for seconds in own if seconds is not None][:MAX_LATENCIES]
 
     async def probe(self) -> str | None:
         """See :class:`Ledger`."""
@@ -239,35 +239,35 @@ class MemoryLedger(OwnLedger):
         """All generations, oldest first."""
         return list(self._generations.values())
 
-    def forget_finished(self, intent_ids: Iterable[str]) -> None:
+    def forget_finished(self, generation_ids: Iterable[str]) -> None:
         """Drop those of these that have ended."""
-        for intent_id in intent_ids:
-            known = self._generations.get(intent_id)
+        for generation_id in generation_ids:
+            known = self._generations.get(generation_id)
             if known is not None and known.finished:
-                self._drop(intent_id)
+                self._drop(generation_id)
 
     def _prune(self) -> None:
-        while self._picture_bytes > MOST_PICTURE_BYTES and len(self._pictures) > 1:
-            self._forget_picture(next(iter(self._pictures)))
-        surplus = len(self._generations) - MOST_GENERATIONS
+        while self._image_bytes > MAX_IMAGE_BYTES and len(self._images) > 1:
+            self._forget_image(next(iter(self._images)))
+        surplus = len(self._generations) - MAX_GENERATIONS
         if surplus > 0:
             kept = self._generations.values()
-            may_go = [known.intent_id for known in kept if known.finished or not self._keeps_open]
-            for intent_id in may_go[:surplus]:
-                self._drop(intent_id)
+            may_go = [known.generation_id for known in kept if known.finished or not self._keeps_open]
+            for generation_id in may_go[:surplus]:
+                self._drop(generation_id)
 
-    def _drop(self, intent_id: str) -> None:
-        known = self._generations.pop(intent_id)
+    def _drop(self, generation_id: str) -> None:
+        known = self._generations.pop(generation_id)
         self._by_task.pop(known.task_id or "", None)
         self._by_request.pop((known.request_id or "", known.api, known.principal), None)
         for number, image in enumerate(known.images):
-            self._forget_picture((intent_id, number))
+            self._forget_image((generation_id, number))
             self._by_url.pop((image.url or "", known.principal), None)
 
-    def _forget_picture(self, place: tuple[str, int]) -> None:
-        picture = self._pictures.pop(place, None)
-        if picture is not None:
-            self._picture_bytes -= len(picture.data)
+    def _forget_image(self, place: tuple[str, int]) -> None:
+        encoded = self._images.pop(place, None)
+        if encoded is not None:
+            self._image_bytes -= len(encoded.data)
 
 
 def latency(generation: Generation) -> float | None:

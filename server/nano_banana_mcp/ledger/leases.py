@@ -14,7 +14,7 @@ from typing import Any
 
 LEASE_SECONDS = 10.0
 HEARTBEAT_SECONDS = 3.0
-MOST_FENCES = 10_000
+MAX_FENCES = 10_000
 
 ALIVE = (
     "INSERT INTO replicas (holder, alive_until) VALUES (:holder, now() + make_interval(secs => :seconds)) "
@@ -48,25 +48,25 @@ class Leases:
         """Whether the others take this process for alive."""
         return time.monotonic() < self._alive_until
 
-    def holds(self, intent_id: str) -> bool:
+    def holds(self, generation_id: str) -> bool:
         """Whether this process surely has the lease."""
-        return self.alive and intent_id in self._held
+        return self.alive and generation_id in self._held
 
-    def fence(self, intent_id: str) -> int | None:
+    def fence(self, generation_id: str) -> int | None:
         """The fence of the lease that this process has, or had; None where it never had one."""
-        return self._fences.get(intent_id)
+        return self._fences.get(generation_id)
 
-    def take(self, fetch: Fetch, intent_id: str) -> bool:
+    def take(self, fetch: Fetch, generation_id: str) -> bool:
         """Take the lease if it is free, its holder is gone, or it is ours."""
         if not self.alive:
             self.renew(fetch)
-        taken = fetch(TAKE, {"intent_id": intent_id, "holder": self.holder})
+        taken = fetch(TAKE, {"intent_id": generation_id, "holder": self.holder})
         if not taken:
             return False
-        if len(self._fences) > MOST_FENCES:
+        if len(self._fences) > MAX_FENCES:
             self._fences = {kept: fence for kept, fence in self._fences.items() if kept in self._held}
-        self._held.add(intent_id)
-        self._fences[intent_id] = taken[0]["lease_fence"]
+        self._held.add(generation_id)
+        self._fences[generation_id] = taken[0]["lease_fence"]
         return True
 
     def renew(self, fetch: Fetch) -> None:
@@ -78,11 +78,11 @@ class Leases:
             self._held &= {row["intent_id"] for row in rows}
         self._alive_until = began + LEASE_SECONDS
 
-    def release(self, fetch: Fetch, intent_id: str) -> None:
+    def release(self, fetch: Fetch, generation_id: str) -> None:
         """Let others take it."""
-        if intent_id in self._held:
-            self._held.discard(intent_id)
-            fetch(RELEASE, {"intent_id": intent_id, "holder": self.holder})
+        if generation_id in self._held:
+            self._held.discard(generation_id)
+            fetch(RELEASE, {"intent_id": generation_id, "holder": self.holder})
 
     def leave(self, fetch: Fetch) -> None:
         """Let others take all of them."""
@@ -90,7 +90,7 @@ class Leases:
         self._alive_until = float("-inf")
         fetch(LEAVE, {"holder": self.holder})
 
-    def ended(self, intent_id: str) -> None:
+    def ended(self, generation_id: str) -> None:
         """Nobody needs to ask about it any more."""
-        self._held.discard(intent_id)
-        self._fences.pop(intent_id, None)
+        self._held.discard(generation_id)
+        self._fences.pop(generation_id, None)

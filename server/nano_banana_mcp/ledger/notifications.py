@@ -13,12 +13,12 @@ from typing import cast
 import anyio
 import psycopg
 
-from nano_banana_mcp.common.supervise import guard, in_words
+from nano_banana_mcp.common.supervise import in_words, log_exceptions
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.async_ledger import DurableLedger, T
-from nano_banana_mcp.ledger.base import MOST_GENERATIONS, Changed, LedgerBusy, LedgerError, without_look
+from nano_banana_mcp.ledger.base import MAX_GENERATIONS, Changed, LedgerBusy, LedgerError, without_look
 from nano_banana_mcp.ledger.leases import HEARTBEAT_SECONDS, Leases
 from nano_banana_mcp.ledger.postgres import CHANNEL, PostgresLedger
 from nano_banana_mcp.ledger.postgres_connection import Database
@@ -52,36 +52,36 @@ class SharedLedger(DurableLedger):
         await self._memory.save(written)
         return written
 
-    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+    async def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        if self._written.get(generation.intent_id) == without_look(generation):
+        if self._written.get(generation.generation_id) == without_look(generation):
             await self._memory.save(generation)
             return
 
         def write(disk: SqlLedger) -> Generation | None:
-            disk.save(generation, pictures)
-            return disk.find(generation.handle) if generation.finished else None
+            disk.save(generation, encoded_images)
+            return disk.find(generation.public_id) if generation.finished else None
 
         try:
             stands = await self._on_disk(write, writes=True)
         except LedgerError:
-            await self._memory.save(generation, pictures)
-            self._unwritten[generation.intent_id] = (generation, pictures)
+            await self._memory.save(generation, encoded_images)
+            self._unwritten[generation.generation_id] = (generation, encoded_images)
             return
         await self._memory.save(stands or generation)  # another replica may have seen an end before
-        if len(self._written) > MOST_GENERATIONS:  # of tasks whose end another replica saw
+        if len(self._written) > MAX_GENERATIONS:  # of tasks whose end another replica saw
             self._written.clear()
-        self._written.pop(generation.intent_id, None)
+        self._written.pop(generation.generation_id, None)
         if not generation.finished:
-            self._written[generation.intent_id] = without_look(generation)
+            self._written[generation.generation_id] = without_look(generation)
 
-    async def find(self, handle: str) -> Generation | None:
+    async def find(self, public_id: str) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        known = await self._memory.find(handle)
+        known = await self._memory.find(public_id)
         if known is not None and self._is_final_here(known):
             return known
         try:
-            found = await self._on_disk(lambda disk: disk.find(handle))
+            found = await self._on_disk(lambda disk: disk.find(public_id))
         except LedgerError as error:
             if known is None:
                 raise LedgerBusy(str(error)) from error
@@ -96,20 +96,20 @@ class SharedLedger(DurableLedger):
         found = await self._on_disk(lambda disk: disk.find_request(request_id, api, principal))
         return None if found is None else await self._remembered(found)
 
-    async def lease(self, intent_id: str) -> bool:
+    async def lease(self, generation_id: str) -> bool:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Where the database is away, each asks for itself:
         asking costs nothing, and an end that nobody sees does."""
-        if self._leases.holds(intent_id):
+        if self._leases.holds(generation_id):
             return True
         try:
-            return await self._on_database(lambda disk: disk.take(intent_id))
+            return await self._on_database(lambda disk: disk.take(generation_id))
         except LedgerError:
             return True
 
-    async def release(self, intent_id: str) -> None:
+    async def release(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         with contextlib.suppress(LedgerError):
-            await self._on_database(lambda disk: disk.release(intent_id))
+            await self._on_database(lambda disk: disk.release(generation_id))
 
     async def follow(self, changed: Changed) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Keeps the leases meanwhile."""
@@ -128,7 +128,7 @@ class SharedLedger(DurableLedger):
     async def _live(self) -> None:
         """Heartbeats. They also write what an outage kept from being written, and tell :attr:`problem` what is."""
         while True:
-            with guard("the heartbeat"), contextlib.suppress(LedgerError):
+            with log_exceptions("the heartbeat"), contextlib.suppress(LedgerError):
                 await self._on_database(lambda disk: disk.renew(), writes=True)
             await anyio.sleep(HEARTBEAT_SECONDS)
 
@@ -136,11 +136,11 @@ class SharedLedger(DurableLedger):
         return await self._on_disk(cast("Callable[[SqlLedger], T]", work), writes=writes)
 
     def _is_final_here(self, known: Generation) -> bool:
-        return known.finished or known.intent_id in self._unwritten
+        return known.finished or known.generation_id in self._unwritten
 
     async def _remembered(self, found: Generation) -> Generation:
         """``found``, with the time of our own last look, which alone is not written; kept for an outage."""
-        known = await self._memory.find(found.intent_id)
+        known = await self._memory.find(found.generation_id)
         if known is not None and not found.finished and known.task_id == found.task_id:
             looks = [look for look in (known.open_at, found.open_at) if look is not None]
             found = replace(found, open_at=max(looks, default=None))
@@ -151,7 +151,7 @@ class SharedLedger(DurableLedger):
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 5.0
 
 
 async def listen(database: Database, holder: str, changed: Changed) -> None:
@@ -166,12 +166,12 @@ async def listen(database: Database, holder: str, changed: Changed) -> None:
                 await changed(None)
                 pause = FIRST_PAUSE_SECONDS
                 async for notice in connection.notifies():
-                    by, _, intent_id = notice.payload.partition(" ")
+                    by, _, generation_id = notice.payload.partition(" ")
                     if by != holder:
-                        await changed(intent_id)
+                        await changed(generation_id)
         except psycopg.Error as error:
             logger.info("not listening for other replicas: %s", type(error).__name__)
         except Exception as error:  # noqa: BLE001 - the edge of this task: nothing in it may end the server
             logger.warning("not listening for other replicas: %s", in_words(error))
         await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas do not return in step
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        pause = min(2 * pause, MAX_PAUSE_SECONDS)

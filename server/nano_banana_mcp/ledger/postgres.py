@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from nano_banana_mcp.generations.models import UPSERT, Generation, to_row
+from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.leases import Leases
 from nano_banana_mcp.ledger.postgres_connection import (
     PRUNE_LOCK,
@@ -23,6 +23,7 @@ from nano_banana_mcp.ledger.postgres_connection import (
     Database,
 )
 from nano_banana_mcp.ledger.queries import SqlLedger, Values
+from nano_banana_mcp.ledger.rows import UPSERT, to_row
 
 CHANNEL = "nano_banana"
 
@@ -69,13 +70,13 @@ class PostgresLedger(SqlLedger):
         """Close the connection."""
         self._db.close()
 
-    def picture(self, intent_id: str, number: int) -> Picture | None:
+    def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         rows = self._fetch(
             "SELECT data, mime_type FROM pictures WHERE intent_id = :intent_id AND number = :number",
-            {"intent_id": intent_id, "number": number},
+            {"intent_id": generation_id, "number": number},
         )
-        return Picture(bytes(rows[0]["data"]), rows[0]["mime_type"]) if rows else None
+        return EncodedImage(bytes(rows[0]["data"]), rows[0]["mime_type"]) if rows else None
 
     def secret(self, name: str, fresh: str) -> str:
         """The secret of this name that all replicas share: ``fresh``, if there was none."""
@@ -90,17 +91,17 @@ class PostgresLedger(SqlLedger):
         rows = self._fetch("SELECT value FROM secrets WHERE name = :name", {"name": name})
         return rows[0]["value"] if rows else None
 
-    def take(self, intent_id: str) -> bool:
+    def take(self, generation_id: str) -> bool:
         """Take the lease of a task. Returns whether it is ours."""
-        return self.leases.take(self._fetch, intent_id)
+        return self.leases.take(self._fetch, generation_id)
 
     def renew(self) -> None:
         """Keep all leases of this process."""
         self.leases.renew(self._fetch)
 
-    def release(self, intent_id: str) -> None:
+    def release(self, generation_id: str) -> None:
         """Let another process take it."""
-        self.leases.release(self._fetch, intent_id)
+        self.leases.release(self._fetch, generation_id)
 
     def leave(self) -> None:
         """Let others take all leases of this process."""
@@ -114,31 +115,31 @@ class PostgresLedger(SqlLedger):
         for number in locks:
             self._fetch("SELECT pg_advisory_xact_lock(:number)", {"number": number})
 
-    def _write(self, generation: Generation, pictures: dict[int, Picture]) -> None:
-        fence = self.leases.fence(generation.intent_id)
-        news = f"{self.leases.holder} {generation.intent_id}"
+    def _write(self, generation: Generation, encoded_images: dict[int, EncodedImage]) -> None:
+        fence = self.leases.fence(generation.generation_id)
+        news = f"{self.leases.holder} {generation.generation_id}"
         self._fetch(_UPSERT, {**to_row(generation), "fence": fence, "channel": CHANNEL, "news": news})
         self._run(
             "INSERT INTO pictures (intent_id, number, mime_type, data) "
             "VALUES (:intent_id, :number, :mime_type, :data) ON CONFLICT DO NOTHING",
             [
                 {
-                    "intent_id": generation.intent_id,
+                    "intent_id": generation.generation_id,
                     "number": number,
-                    "mime_type": picture.mime_type,
-                    "data": picture.data,
+                    "mime_type": encoded.mime_type,
+                    "data": encoded.data,
                 }
-                for number, picture in pictures.items()
+                for number, encoded in encoded_images.items()
             ],
         )
         if generation.finished:
-            self.leases.ended(generation.intent_id)
+            self.leases.ended(generation.generation_id)
 
     def _prunes_alone(self) -> bool:
         lock = self._fetch("SELECT pg_try_advisory_xact_lock(:number) AS ours", {"number": PRUNE_LOCK})
         return bool(lock[0]["ours"])
 
-    def _picture_sizes(self) -> dict[str, int]:
+    def _image_sizes(self) -> dict[str, int]:
         rows = self._fetch("SELECT intent_id, sum(length(data)) AS size FROM pictures GROUP BY intent_id")
         return {row["intent_id"]: int(row["size"]) for row in rows}
 

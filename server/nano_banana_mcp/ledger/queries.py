@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, ClassVar, TypedDict, Unpack
 
-from nano_banana_mcp.generations.models import SELECT, UPSERT, Generation, from_row, to_row
+from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check, Usage, counted_since, usage_of
-from nano_banana_mcp.images.image import Picture
-from nano_banana_mcp.ledger.base import MOST_LATENCIES, latency, met_elsewhere
+from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.ledger.base import MAX_LATENCIES, latency, met_elsewhere
+from nano_banana_mcp.ledger.rows import SELECT, UPSERT, from_row, to_row
 
 Values = Mapping[str, Any]
 
@@ -91,29 +92,30 @@ class SqlLedger(ABC):
             self._write(intent, {})
         return intent
 
-    def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> Generation:
+    def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Returns it as it stands beside what was there."""
         with self._transaction():
             kept = self._only_one(generation)
-            self._write(kept, pictures or {})
+            self._write(kept, encoded_images or {})
             self._run(
                 "INSERT INTO images (url, intent_id) VALUES (:url, :intent_id) ON CONFLICT DO NOTHING",
-                [{"url": image.url, "intent_id": kept.intent_id} for image in kept.images if image.url is not None],
+                [{"url": image.url, "intent_id": kept.generation_id} for image in kept.images if image.url is not None],
             )
         return kept
 
-    def forget(self, intent_id: str) -> None:
+    def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         with self._transaction():
             self._run(
-                "DELETE FROM generations WHERE intent_id = :intent_id AND task_id IS NULL", [{"intent_id": intent_id}]
+                "DELETE FROM generations WHERE intent_id = :intent_id AND task_id IS NULL",
+                [{"intent_id": generation_id}],
             )
 
-    def find(self, handle: str) -> Generation | None:
+    def find(self, public_id: str) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return self._one(
             "WHERE task_id = :handle OR intent_id = :handle ORDER BY submitted_at IS NULL, created_at DESC",
-            handle=handle,
+            handle=public_id,
         )
 
     def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
@@ -134,7 +136,7 @@ class SqlLedger(ABC):
         )
 
     @abstractmethod
-    def picture(self, intent_id: str, number: int) -> Picture | None:
+    def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
 
     def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
@@ -176,18 +178,18 @@ class SqlLedger(ABC):
         rows = self._fetch("SELECT DISTINCT model FROM generations WHERE model IS NOT NULL ORDER BY model")
         return [row["model"] for row in rows]
 
-    def delete(self, intent_id: str, *, unfinished: bool = False) -> Generation | None:
+    def delete(self, generation_id: str, *, unfinished: bool = False) -> Generation | None:
         """Drop a generation and the pictures kept for it. Returns what went.
 
         Args:
             unfinished: Whether to drop it, too, if its end is not known: what was paid for may then be found no more.
         """
         with self._transaction():
-            known = self._one("WHERE intent_id = :intent_id", intent_id=intent_id)
+            known = self._one("WHERE intent_id = :intent_id", intent_id=generation_id)
             if known is None or not (known.finished or unfinished):
                 return None
-            self._run("DELETE FROM generations WHERE intent_id = :intent_id", [{"intent_id": intent_id}])
-        self._pruned([intent_id])
+            self._run("DELETE FROM generations WHERE intent_id = :intent_id", [{"intent_id": generation_id}])
+        self._pruned([generation_id])
         return known
 
     def _fitting(self, filters: Filters) -> tuple[str, Values]:
@@ -211,7 +213,7 @@ class SqlLedger(ABC):
             f"WHERE model = :model AND {_is('api', api)} AND status = 'success' ORDER BY finished_at DESC LIMIT :most",
             model=model,
             api=api,
-            most=MOST_LATENCIES,
+            most=MAX_LATENCIES,
         )
         return [seconds for known in latest if (seconds := latency(known)) is not None]
 
@@ -225,7 +227,7 @@ class SqlLedger(ABC):
             finished = self.ended()
             doomed = [name for name, at in finished.items() if older_than is not None and at < older_than]
             if most_bytes is not None:
-                sizes = self._picture_sizes()
+                sizes = self._image_sizes()
                 total = sum(sizes.values()) - sum(sizes.get(name, 0) for name in doomed)
                 for name in list(finished)[len(doomed) :]:
                     if total <= most_bytes:
@@ -249,7 +251,7 @@ class SqlLedger(ABC):
         return True
 
     @abstractmethod
-    def _picture_sizes(self) -> dict[str, int]:
+    def _image_sizes(self) -> dict[str, int]:
         """Bytes taken by each generation's pictures, by intent id."""
 
     def _pruned(self, doomed: list[str]) -> None:
@@ -260,7 +262,7 @@ class SqlLedger(ABC):
         """See to it that nobody else begins what this transaction looks for, where its own begin does not."""
         return
 
-    def _write(self, generation: Generation, pictures: dict[int, Picture]) -> None:
+    def _write(self, generation: Generation, encoded_images: dict[int, EncodedImage]) -> None:
         self._run(UPSERT, [to_row(generation)])
 
     def _usage(self, principal: str | None, intent: Generation) -> Usage:
@@ -269,7 +271,7 @@ class SqlLedger(ABC):
             f"WHERE created_at >= :since AND {whose} AND intent_id <> :intent_id",
             since=counted_since(intent.created_at),
             principal=principal,
-            intent_id=intent.intent_id,
+            intent_id=intent.generation_id,
         )
         return usage_of(counted, intent.created_at)
 
@@ -278,7 +280,7 @@ class SqlLedger(ABC):
         if generation.task_id is not None:
             # Whoever only met a task gave it an intent id of its own.
             others = "WHERE task_id = :task_id AND intent_id <> :intent_id"
-            names = {"task_id": generation.task_id, "intent_id": generation.intent_id}
+            names = {"task_id": generation.task_id, "intent_id": generation.generation_id}
             own = self._one(others, **names)
             if own is not None and generation.submitted_at is None:
                 return met_elsewhere(own, generation)
@@ -286,7 +288,7 @@ class SqlLedger(ABC):
                 self._run(f"DELETE FROM generations {others} AND submitted_at IS NULL", [names])  # noqa: S608 - as above
         if generation.request_id is not None:
             other = self.find_request(generation.request_id, generation.api, generation.principal)
-            if other is not None and other.intent_id != generation.intent_id:
+            if other is not None and other.generation_id != generation.generation_id:
                 # Written while the ledger could not be: both were paid for, both are kept.
                 return replace(generation, request_id=None)
         return generation

@@ -12,7 +12,7 @@ from typing import Any
 
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.formats import extension_for, sniff
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.queries import SqlLedger, Values
 from nano_banana_mcp.ledger.sqlite_schema import open_database
@@ -32,7 +32,7 @@ class SqliteLedger(SqlLedger):
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
-        self._pictures = PictureFiles(folder / "pictures")
+        self._images = ImageFiles(folder / "pictures")
         with self._trouble():
             self._db, self.read_only = open_database(self._path)
             self._identity = self._on_disk()
@@ -70,28 +70,28 @@ class SqliteLedger(SqlLedger):
         """Close the connection."""
         self._db.close()
 
-    def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> Generation:
+    def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. The row is safe even where a picture is not."""
         kept = super().save(generation)
         with self._trouble():
-            for number, picture in (pictures or {}).items():
-                self._pictures.keep(kept.intent_id, number, picture)
+            for number, encoded in (encoded_images or {}).items():
+                self._images.keep(kept.generation_id, number, encoded)
         return kept
 
-    def picture(self, intent_id: str, number: int) -> Picture | None:
+    def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         with self._trouble():
-            return self._pictures.find(intent_id, number)
+            return self._images.find(generation_id, number)
 
-    def _picture_sizes(self) -> dict[str, int]:
+    def _image_sizes(self) -> dict[str, int]:
         with self._trouble():
-            return self._pictures.sizes()
+            return self._images.sizes()
 
     def _pruned(self, doomed: list[str]) -> None:
         with self._trouble():
-            self._pictures.sweep(time.time() - 3_600)
-            for intent_id in doomed:
-                self._pictures.remove(intent_id)
+            self._images.sweep(time.time() - 3_600)
+            for generation_id in doomed:
+                self._images.remove(generation_id)
 
     @property
     def _in_transaction(self) -> bool:
@@ -116,7 +116,7 @@ class SqliteLedger(SqlLedger):
             raise kind(f"The ledger {self._path} cannot be used: {' '.join(words.split())}.") from error
 
 
-class PictureFiles:
+class ImageFiles:
     """Pictures in ``folder``, named by their generation's intent id and their number in it. Readable by the user only.
 
     Raises:
@@ -126,14 +126,14 @@ class PictureFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, intent_id: str, number: int, picture: Picture) -> None:
+    def keep(self, generation_id: str, number: int, encoded: EncodedImage) -> None:
         """Write a picture, whole or not at all."""
         self._folder.mkdir(exist_ok=True, mode=0o700)
-        path = self._folder / f"{intent_id}-{number}{extension_for(picture.mime_type)}"
+        path = self._folder / f"{generation_id}-{number}{extension_for(encoded.mime_type)}"
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(picture.data)
+                file.write(encoded.data)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
@@ -141,19 +141,19 @@ class PictureFiles:
             part.unlink(missing_ok=True)  # half a picture only takes the room that the whole one needs
             raise
 
-    def find(self, intent_id: str, number: int) -> Picture | None:
+    def find(self, generation_id: str, number: int) -> EncodedImage | None:
         """A picture's bytes."""
-        for path in self._folder.glob(f"{intent_id}-{number}.*"):
+        for path in self._folder.glob(f"{generation_id}-{number}.*"):
             data = path.read_bytes()
-            return Picture(data, sniff(data) or "application/octet-stream")
+            return EncodedImage(data, sniff(data) or "application/octet-stream")
         return None
 
     def sizes(self) -> dict[str, int]:
         """Bytes taken by each generation's pictures, by intent id."""
         sizes: dict[str, int] = {}
         for path in self._folder.glob("in-*"):
-            intent_id = path.stem.rpartition("-")[0]
-            sizes[intent_id] = sizes.get(intent_id, 0) + path.stat().st_size
+            generation_id = path.stem.rpartition("-")[0]
+            sizes[generation_id] = sizes.get(generation_id, 0) + path.stat().st_size
         return sizes
 
     def sweep(self, older_than: float) -> None:
@@ -162,7 +162,7 @@ class PictureFiles:
             if path.stat().st_mtime < older_than:
                 path.unlink(missing_ok=True)
 
-    def remove(self, intent_id: str) -> None:
+    def remove(self, generation_id: str) -> None:
         """Delete a generation's pictures."""
-        for path in self._folder.glob(f"{intent_id}-*"):
+        for path in self._folder.glob(f"{generation_id}-*"):
             path.unlink(missing_ok=True)

@@ -13,11 +13,11 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.images.errors import NotAPicture, PictureError, PictureUnavailable
+from nano_banana_mcp.images.errors import ImageError, ImageUnavailable, NotAnImage
 from nano_banana_mcp.images.formats import guess_from_url
 from nano_banana_mcp.images.saving.metadata import Facts
-from nano_banana_mcp.images.saving.output_folder import PictureFolder
-from nano_banana_mcp.media.image_store import Album, NoSuchPicture
+from nano_banana_mcp.images.saving.output_folder import OutputFolder
+from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ PAUSES_SECONDS = (2.0, 10.0, 60.0)
 FRESH_SECONDS = 86_400.0
 """A picture that ended longer ago, and was not saved then, is saved only by ``nano-banana-mcp save``."""
 
-MOST_AT_A_TIME = 6
-MOST_REMEMBERED = 5_000
+MAX_AT_A_TIME = 6
+MAX_REMEMBERED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class _Job:
     over: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Keeper:
+class Exporter:
     """Keeps pictures in a folder. Each generation's are saved by one task, however many see its end.
 
     Args:
@@ -70,7 +70,7 @@ class Keeper:
     """
 
     def __init__(
-        self, album: Album, folder: PictureFolder, tasks: TaskGroup, now: Callable[[], float], *, shown: bool
+        self, album: ImageStore, folder: OutputFolder, tasks: TaskGroup, now: Callable[[], float], *, shown: bool
     ) -> None:
         self._album = album
         self.folder = folder
@@ -78,7 +78,7 @@ class Keeper:
         self._now = now
         self._shown = shown
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
-        self._places = anyio.Semaphore(MOST_AT_A_TIME)
+        self._places = anyio.Semaphore(MAX_AT_A_TIME)
         self._draining = anyio.Event()
 
     def keep(self, known: Generation) -> None:
@@ -120,20 +120,20 @@ class Keeper:
             either.start_soon(end_when, self._draining)
 
     def _job(self, known: Generation) -> _Job:
-        job = self._jobs.get(known.handle)
+        job = self._jobs.get(known.public_id)
         # What failed is tried again for whoever asks again.
         if job is None or (job.over.is_set() and job.problem is not None):
-            job = self._jobs[known.handle] = _Job(known)
+            job = self._jobs[known.public_id] = _Job(known)
             self._tasks.start_soon(self._run, job)
-            while len(self._jobs) > MOST_REMEMBERED and next(iter(self._jobs.values())).over.is_set():
+            while len(self._jobs) > MAX_REMEMBERED and next(iter(self._jobs.values())).over.is_set():
                 self._jobs.popitem(last=False)
         return job
 
     async def _run(self, job: _Job) -> None:
         try:
-            async with anyio.create_task_group() as pictures:
+            async with anyio.create_task_group() as encoded_images:
                 for number in range(len(job.known.images)):
-                    pictures.start_soon(self._save, job, number)
+                    encoded_images.start_soon(self._save, job, number)
         finally:
             job.over.set()
 
@@ -144,7 +144,7 @@ class Keeper:
                 async with self._places:
                     path = await self._save_once(job.known, number)
             except Exception as error:  # noqa: BLE001 - the edge of this task: no picture may end the server
-                if not (pauses and isinstance(error, PictureUnavailable)):
+                if not (pauses and isinstance(error, ImageUnavailable)):
                     self._failed(job, error)
                     return
                 await anyio.sleep(pauses.pop(0))
@@ -154,7 +154,7 @@ class Keeper:
                 return
 
     async def _save_once(self, known: Generation, number: int) -> Path | None:
-        kept = await anyio.to_thread.run_sync(_find, self.folder, known.handle, number)
+        kept = await anyio.to_thread.run_sync(_find, self.folder, known.public_id, number)
         url = known.images[number].url
         if kept is not None:
             if url is not None:  # saved by an earlier process, perhaps: its extension was chosen by its bytes
@@ -167,35 +167,35 @@ class Keeper:
         return await save(self._album, self.folder, known, number)
 
     def _failed(self, job: _Job, error: Exception) -> None:
-        job.spoiled = isinstance(error, NotAPicture)
+        job.spoiled = isinstance(error, NotAnImage)
         if isinstance(error, OSError):
             job.problem = f"{self.folder.path}: {error.strerror or type(error).__name__}"
             job.public_problem = "its folder cannot be written to"
-        elif isinstance(error, PictureError):
+        elif isinstance(error, ImageError):
             job.problem = job.public_problem = error.message
-        elif isinstance(error, NoSuchPicture):
+        elif isinstance(error, NoSuchImage):
             job.problem = job.public_problem = "its bytes are gone"
         else:
             job.problem = job.public_problem = type(error).__name__
-        logger.warning("a picture of task %s could not be saved: %s", job.known.handle, job.problem)
+        logger.warning("a picture of task %s could not be saved: %s", job.known.public_id, job.problem)
 
 
-async def save(album: Album, folder: PictureFolder, known: Generation, number: int) -> Path:
+async def save(album: ImageStore, folder: OutputFolder, known: Generation, number: int) -> Path:
     """Fetch one picture of a finished generation and save it. Returns where it is, also if it was saved before.
 
     Raises:
-        NoSuchPicture: its bytes are gone, or it never had so many.
-        PictureError: they cannot be had.
+        NoSuchImage: its bytes are gone, or it never had so many.
+        ImageError: they cannot be had.
         OSError: the folder cannot be written to.
     """
-    picture = await album.open(known, number)
-    return await anyio.to_thread.run_sync(folder.save, picture, facts_of(known, number))
+    image = await album.open(known, number)
+    return await anyio.to_thread.run_sync(folder.save, image, facts_of(known, number))
 
 
 def facts_of(known: Generation, number: int) -> Facts:
     """What there is to say of one picture."""
     return Facts(
-        task_id=known.handle,
+        task_id=known.public_id,
         number=number,
         created_at=known.created_at,
         prompt=known.prompt,
@@ -206,7 +206,7 @@ def facts_of(known: Generation, number: int) -> Facts:
     )
 
 
-def _find(folder: PictureFolder, task_id: str, number: int) -> Path | None:
+def _find(folder: OutputFolder, task_id: str, number: int) -> Path | None:
     try:
         return folder.find(task_id, number)
     except FileNotFoundError:

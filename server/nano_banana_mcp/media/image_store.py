@@ -13,27 +13,27 @@ import anyio
 
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.images.errors import PictureError
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.errors import ImageError
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import Ledger
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.images.cache import Library
+    from nano_banana_mcp.images.cache import CachedDownloads
     from nano_banana_mcp.images.resizing.resize import Shrunk
 
-MOST_DECODED_AT_ONCE = 2
+MAX_DECODED_AT_ONCE = 2
 """Each may take some 400 MB, for the worst picture that is decoded at all; 110 MB for one of 4096 x 4096."""
 
 
-MOST_TYPES = 5_000
+MAX_TYPES = 5_000
 """Of pictures whose bytes were seen."""
 
 
-class NoSuchPicture(LookupError):
+class NoSuchImage(LookupError):
     """This server handed out no such picture."""
 
 
-class Album:
+class ImageStore:
     """Opens the pictures that the ledger knows of, and no others.
 
     Args:
@@ -46,9 +46,9 @@ class Album:
         self._opened_at = opened_at
         self._trusted_origins = trusted_origins
         self._cache: tuple[Path | None, int] = (None, 0)
-        self._opened_library: Library | None = None
+        self._opened_library: CachedDownloads | None = None
         self._types: OrderedDict[str, str] = OrderedDict()
-        self._decoders = anyio.CapacityLimiter(MOST_DECODED_AT_ONCE)
+        self._decoders = anyio.CapacityLimiter(MAX_DECODED_AT_ONCE)
 
     def keep_fetched(self, folder: Path, most_bytes: int) -> None:
         """From now on, keep fetched pictures in ``folder``: the ones used last, up to ``most_bytes``."""
@@ -63,52 +63,52 @@ class Album:
         if self._opened_library is not None:
             await self._opened_library.aclose()
 
-    async def open(self, known: Generation, number: int) -> Picture:
+    async def open(self, known: Generation, number: int) -> EncodedImage:
         """The bytes of a picture, by its generation and its number in it.
 
         Raises:
-            NoSuchPicture: it has no picture of that number.
-            PictureError: the bytes cannot be had.
+            NoSuchImage: it has no picture of that number.
+            ImageError: the bytes cannot be had.
         """
         if not 0 <= number < len(known.images):
-            raise NoSuchPicture
+            raise NoSuchImage
         url = known.images[number].url
         if url is not None:
             return await self._fetch(url)
-        kept = await self._ledger.picture(known.intent_id, number)
+        kept = await self._ledger.encoded(known.generation_id, number)
         if kept is None:
-            raise NoSuchPicture
+            raise NoSuchImage
         return kept
 
     async def view(self, known: Generation, number: int, *, max_side: int, max_bytes: int) -> Shrunk:
         """A picture, small enough to be looked at (see :func:`~nano_banana_mcp.images.resizing.resize.shrink`).
 
         Raises:
-            NoSuchPicture: it has no picture of that number.
-            PictureError: the bytes cannot be had, or not be shrunk.
+            NoSuchImage: it has no picture of that number.
+            ImageError: the bytes cannot be had, or not be shrunk.
         """
         from nano_banana_mcp.images.resizing.worker import shrink_aside
 
-        picture = await self.open(known, number)
+        encoded = await self.open(known, number)
         async with self._decoders:
-            return await shrink_aside(picture, max_side=max_side, max_bytes=max_bytes)
+            return await shrink_aside(encoded, max_side=max_side, max_bytes=max_bytes)
 
-    async def by_url(self, url: str, principal: str = "") -> Picture:
+    async def by_url(self, url: str, principal: str = "") -> EncodedImage:
         """The bytes of a picture, by the URL that this server handed out to this caller for it.
 
         Raises:
-            NoSuchPicture: this server did not hand out that URL to them.
-            PictureError: the bytes cannot be had.
+            NoSuchImage: this server did not hand out that URL to them.
+            ImageError: the bytes cannot be had.
         """
         address = http_url(url)  # clients differ in how they spell a URL that they were handed
         if address is None or await self._ledger.find_image(address, principal) is None:
-            raise NoSuchPicture
+            raise NoSuchImage
         return await self._fetch(address)
 
     def learn_type(self, url: str, mime_type: str) -> None:
         """The bytes at a URL proved to be of this type."""
         self._types[url] = mime_type
-        if len(self._types) > MOST_TYPES:
+        if len(self._types) > MAX_TYPES:
             self._types.popitem(last=False)
 
     def typed(self, known: Generation) -> Generation:
@@ -126,33 +126,33 @@ class Album:
             if image.url is not None:
                 await self._library.forget(image.url)
 
-    async def _fetch(self, url: str) -> Picture:
-        picture = await self._library.get(url)
-        self.learn_type(url, picture.mime_type)
-        return picture
+    async def _fetch(self, url: str) -> EncodedImage:
+        encoded = await self._library.get(url)
+        self.learn_type(url, encoded.mime_type)
+        return encoded
 
     @property
-    def _library(self) -> Library:
+    def _library(self) -> CachedDownloads:
         if self._opened_library is None:
-            from nano_banana_mcp.images.cache import Library
+            from nano_banana_mcp.images.cache import CachedDownloads
 
-            self._opened_library = Library(self._trusted_origins, *self._cache)
+            self._opened_library = CachedDownloads(self._trusted_origins, *self._cache)
         return self._opened_library
 
 
-MOST_BYTES = 500_000
+MAX_BYTES = 500_000
 """Of one picture in an answer."""
 
 BUDGET_BYTES = 700_000
 """Of all pictures of one answer: hosts take 1 MB at most, and base64 makes 4 bytes of 3."""
 
-SMALLEST_SHARE_BYTES = 80_000
+MIN_SHARE_BYTES = 80_000
 """With less there is not much to be seen."""
 
-LONGEST_SECONDS = 45.0
+MAX_SECONDS = 45.0
 """For all pictures of one answer: many hosts cut a call at 60 s."""
 
-MOST_AT_ONCE = 4
+MAX_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,26 +170,26 @@ class View:
     trouble: str | None = None
 
 
-async def view(album: Album, known: Generation, numbers: Sequence[int], *, max_side: int) -> list[View]:
+async def view(album: ImageStore, known: Generation, numbers: Sequence[int], *, max_side: int) -> list[View]:
     """Look at pictures of a generation. One that cannot be shown says why, and keeps no other from being shown."""
-    fitting = numbers[: BUDGET_BYTES // SMALLEST_SHARE_BYTES]
-    share = min(MOST_BYTES, BUDGET_BYTES // max(1, len(fitting)))
+    fitting = numbers[: BUDGET_BYTES // MIN_SHARE_BYTES]
+    share = min(MAX_BYTES, BUDGET_BYTES // max(1, len(fitting)))
     views = {number: View(number, None, "the budget of 700 kB for one answer is used up") for number in numbers}
-    views |= {number: View(number, None, f"it was not there within {LONGEST_SECONDS:g} s") for number in fitting}
-    limiter = anyio.CapacityLimiter(MOST_AT_ONCE)
+    views |= {number: View(number, None, f"it was not there within {MAX_SECONDS:g} s") for number in fitting}
+    limiter = anyio.CapacityLimiter(MAX_AT_ONCE)
 
     async def one(number: int) -> None:
         async with limiter:
             try:
                 shown = await album.view(known, number, max_side=max_side, max_bytes=share)
-            except NoSuchPicture:
+            except NoSuchImage:
                 views[number] = View(number, None, "this server does not have it")
-            except PictureError as error:
+            except ImageError as error:
                 views[number] = View(number, None, str(error))
             else:
                 views[number] = View(number, shown)
 
-    with anyio.move_on_after(LONGEST_SECONDS):
+    with anyio.move_on_after(MAX_SECONDS):
         async with anyio.create_task_group() as tasks:
             for number in fitting:
                 tasks.start_soon(one, number)

@@ -13,29 +13,29 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
-from nano_banana_mcp.common.supervise import guarded
+from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import SubmitRequest
-from nano_banana_mcp.generations.instrumentation import UNTOLD, Audience, Telemetry
-from nano_banana_mcp.generations.models import Generation, new_intent_id
+from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Audience, Instrumentation
+from nano_banana_mcp.generations.models import Generation, new_generation_id
 from nano_banana_mcp.generations.quotas import Accounts
 from nano_banana_mcp.ledger.base import Ledger
-from nano_banana_mcp.media.image_store import Album
-from nano_banana_mcp.service.references import Desk, Places
-from nano_banana_mcp.service.submission import Maker, hash_of, in_words
-from nano_banana_mcp.tracking.callbacks import Callbacks, Paces
-from nano_banana_mcp.tracking.refresh import Inquiry
+from nano_banana_mcp.media.image_store import ImageStore
+from nano_banana_mcp.service.references import Desk, LocalFolders
+from nano_banana_mcp.service.submission import Submitter, hash_of, in_words
+from nano_banana_mcp.tracking.callbacks import CallbackTracker, Paces
+from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.schedule import Pace
-from nano_banana_mcp.tracking.sweeper import Caretaker, Replicas
-from nano_banana_mcp.tracking.waiter import Report, Waited, Waiting, waiting_room
+from nano_banana_mcp.tracking.sweeper import OpenTaskSweeper, Replicas
+from nano_banana_mcp.tracking.waiter import Report, TaskWaiter, WaitResult, waiting_room
 
 logger = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 2.0
 
 
-class Studio:
+class GenerationService:
     """Makes pictures through the API. Made by :meth:`open`.
 
     Attributes:
@@ -45,12 +45,12 @@ class Studio:
     """
 
     desk: Desk
-    inquiry: Inquiry
+    inquiry: TaskRefresher
 
-    _waiting: Waiting
+    _waiting: TaskWaiter
     _paces: Paces
     _tasks: TaskGroup
-    _maker: Maker
+    _maker: Submitter
 
     def __init__(
         self,
@@ -63,15 +63,15 @@ class Studio:
         callback_for: Callable[[str], str] | None,
         accounts: Accounts,
         now: Callable[[], float],
-        telemetry: Telemetry,
+        telemetry: Instrumentation,
     ) -> None:
         self._client = client
         self.accounts = accounts
-        self.album = Album(ledger, trusted_origins, now())
+        self.album = ImageStore(ledger, trusted_origins, now())
         self.ledger = ledger
         self.default_model = default_model
         self._api = api
-        self._callbacks = Callbacks(callback_for)
+        self._callbacks = CallbackTracker(callback_for)
         self.audience = Audience()
         self._replicas = Replicas(ledger, self._ask, self._changed_elsewhere, lambda: self.audience.listeners > 0)
         self.now = now
@@ -90,9 +90,9 @@ class Studio:
         callback_for: Callable[[str], str] | None = None,
         accounts: Accounts | None = None,
         care: bool = False,
-        places: Places | None = None,
+        places: LocalFolders | None = None,
         now: Callable[[], float] = time.time,
-        telemetry: Telemetry = UNTOLD,
+        telemetry: Instrumentation = NO_INSTRUMENTATION,
     ) -> AsyncIterator[Self]:
         """A studio that works within the block; leaving it closes the connections and the ledger.
 
@@ -106,7 +106,7 @@ class Studio:
             now: Wall-clock time, Unix seconds.
             telemetry: Told what happens.
         """
-        studio = cls(
+        service = cls(
             client,
             ledger,
             trusted_origins=trusted_origins,
@@ -119,39 +119,41 @@ class Studio:
         )
         try:
             async with (
-                anyio.create_task_group() as studio._tasks,
-                waiting_room(studio._replicas.ask, studio._pace, now, studio._callbacks.purse) as studio._waiting,
+                anyio.create_task_group() as service._tasks,
+                waiting_room(service._replicas.ask, service._pace, now, service._callbacks.purse) as service._waiting,
             ):
-                studio._paces = Paces(ledger, api, studio._callbacks, studio._waiting.opened)
-                studio._callbacks.on_change = studio._reconsider
-                studio.desk = Desk(studio.album, places or Places(), studio.look, studio._tasks, now)
-                studio.inquiry = Inquiry(
+                service._paces = Paces(ledger, api, service._callbacks, service._waiting.opened)
+                service._callbacks.on_change = service._reconsider
+                service.desk = Desk(service.album, places or LocalFolders(), service.look, service._tasks, now)
+                service.inquiry = TaskRefresher(
                     client,
                     ledger,
-                    studio.accounts,
-                    studio._callbacks,
+                    service.accounts,
+                    service._callbacks,
                     telemetry,
-                    studio._tasks,
-                    tell=studio._waiting.tell,
-                    changed=studio._changed,
-                    keep=studio.desk.keep,
-                    reconsider=studio._waiting.reconsider,
+                    service._tasks,
+                    tell=service._waiting.tell,
+                    changed=service._changed,
+                    keep=service.desk.keep,
+                    reconsider=service._waiting.reconsider,
                     now=now,
                 )
-                studio._tasks.start_soon(
-                    partial(guarded, "following other replicas", studio._replicas.follow, goes_on=True)
+                service._tasks.start_soon(
+                    partial(supervise, "following other replicas", service._replicas.follow, goes_on=True)
                 )
-                studio._maker = Maker(client, ledger, studio._tasks, studio.accounts, now, telemetry)
+                service._maker = Submitter(client, ledger, service._tasks, service.accounts, now, telemetry)
                 if care:
-                    studio._tasks.start_soon(partial(guarded, "the caretaker", studio._caretaker().run, goes_on=True))
-                yield studio
+                    service._tasks.start_soon(
+                        partial(supervise, "the caretaker", service._caretaker().run, goes_on=True)
+                    )
+                yield service
                 with anyio.move_on_after(CLOSING_SECONDS):
-                    await studio.desk.settled()
-                studio._tasks.cancel_scope.cancel()
+                    await service.desk.settled()
+                service._tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
                 await client.aclose()
-                await studio.album.aclose()
+                await service.album.aclose()
                 await ledger.aclose()
 
     async def generate(
@@ -162,7 +164,7 @@ class Studio:
         request_id: str | None = None,
         wait_seconds: float = 0.0,
         report: Report | None = None,
-    ) -> Waited:
+    ) -> WaitResult:
         """Submit once, and wait at most ``wait_seconds`` for the picture.
 
         The intent is written down before anything is sent, and what became of it after; from the moment the
@@ -173,14 +175,14 @@ class Studio:
 
         Raises:
             DefapiError: nothing was made.
-            PictureError: a reference picture cannot be used.
+            ImageError: a reference picture cannot be used.
             RequestIdTaken: ``request_id`` stands for another request.
             LimitReached: the caller may not make it now.
             LedgerError: it cannot be told whether ``request_id`` was used before, or nothing can be written for a
                 passing reason; nothing was sent.
         """
         intent = Generation(
-            new_intent_id(),
+            new_generation_id(),
             model=request.model,
             prompt=request.prompt,
             api=self._api,
@@ -190,14 +192,14 @@ class Studio:
             request_hash=hash_of(request),
             created_at=self.now(),
         )
-        if request.callback_url is None and (address := self._callbacks.address(intent.intent_id)):
+        if request.callback_url is None and (address := self._callbacks.address(intent.generation_id)):
             request = request.model_copy(update={"callback_url": address})
             intent = replace(intent, expects_callback=True)
-        generation = await self._maker.make_once(request, intent, lambda asked: self.desk.ready(asked, principal))
+        generation = await self._maker.submit_once(request, intent, lambda asked: self.desk.ready(asked, principal))
         self.audience.changed(generation)
         if wait_seconds <= 0 or generation.finished or generation.task_id is None:
             kept = await self.desk.kept(generation)
-            return Waited(self.album.typed(generation), note=self.ledger.problem, kept=kept)
+            return WaitResult(self.album.typed(generation), note=self.ledger.problem, kept=kept)
         return await self._wait(generation, wait_seconds, report)
 
     async def settled(self) -> None:
@@ -211,14 +213,14 @@ class Studio:
         self._waiting.drain()
         self.desk.drain()
 
-    async def look(self, handle: str, principal: str = "") -> Generation:
+    async def look(self, public_id: str, principal: str = "") -> Generation:
         """The state now: one query, none if the end is already known or the outcome of the submit is unknown.
 
         Raises:
             TaskNotFound: there is no such task, or it is somebody else's.
             DefapiError: the API could not be asked.
         """
-        known = await self.inquiry.known(handle, principal)
+        known = await self.inquiry.known(public_id, principal)
         if known.finished:
             return known
         latest = await self.inquiry.ask(known, "look")
@@ -230,13 +232,17 @@ class Studio:
 
     def _changed_elsewhere(self, latest: Generation) -> None:
         """Another replica has learned it."""
-        if latest.finished and self._callbacks.expected(latest.intent_id):  # we have its lease: they were called back
-            self._callbacks.came(latest.intent_id)
-            self._callbacks.ended(latest.intent_id)
+        if latest.finished and self._callbacks.expected(
+            latest.generation_id
+        ):  # we have its lease: they were called back
+            self._callbacks.came(latest.generation_id)
+            self._callbacks.ended(latest.generation_id)
         self._waiting.tell(latest)
         self.audience.changed(latest)
 
-    async def wait(self, handle: str, seconds: float, report: Report | None = None, principal: str = "") -> Waited:
+    async def wait(
+        self, public_id: str, seconds: float, report: Report | None = None, principal: str = ""
+    ) -> WaitResult:
         """Wait until the task ends, at most ``seconds``. One of our own that cannot be asked for any more (a refused
         key) is handed back with the trouble, given up.
 
@@ -244,33 +250,33 @@ class Studio:
             TaskNotFound: there is no such task, or it is somebody else's.
             DefapiError: a task made elsewhere cannot be asked for (a refused key, an unknown task).
         """
-        return await self._wait(await self.inquiry.known(handle, principal), seconds, report)
+        return await self._wait(await self.inquiry.known(public_id, principal), seconds, report)
 
-    async def _wait(self, known: Generation, seconds: float, report: Report | None) -> Waited:
+    async def _wait(self, known: Generation, seconds: float, report: Report | None) -> WaitResult:
         began = anyio.current_time()
         try:
             if known.expects_callback and not known.finished:
-                self._callbacks.adopt(known.intent_id)
+                self._callbacks.adopt(known.generation_id)
             async with self._replicas.waited_for(known) as latest:
                 with self._telemetry.waiting():
                     waited = await self._waiting.wait(latest, seconds, report)
         except DefapiError as trouble:
             if known.submitted_at is None:
                 raise
-            waited = Waited(await self.ledger.find(known.handle) or known, trouble, given_up=True)
+            waited = WaitResult(await self.ledger.find(known.public_id) or known, trouble, given_up=True)
         kept = await self.desk.kept(waited.generation, seconds - (anyio.current_time() - began))
         generation = self.album.typed(waited.generation)
         return replace(waited, generation=generation, note=self.ledger.problem, kept=kept)
 
-    def _caretaker(self) -> Caretaker:
+    def _caretaker(self) -> OpenTaskSweeper:
         def in_care(known: Generation) -> bool:
             elsewhere = known.api not in (self._api, None) or not self.album.still_serves(known)
             return elsewhere or self._waiting.watches(known)
 
         async def look(known: Generation) -> Generation:
-            return await self.look(known.intent_id, known.principal)
+            return await self.look(known.generation_id, known.principal)
 
-        return Caretaker(
+        return OpenTaskSweeper(
             self.ledger,
             look=partial(self._replicas.alone, look),
             in_care=in_care,

@@ -14,26 +14,26 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from nano_banana_mcp.common.urls import PICTURE_URI
+from nano_banana_mcp.common.urls import IMAGE_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.images.errors import PictureError, PictureUnavailable
-from nano_banana_mcp.images.image import Picture
-from nano_banana_mcp.media.image_store import Album, NoSuchPicture
+from nano_banana_mcp.images.errors import ImageError, ImageUnavailable
+from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.media.export import Keeper, Kept
+    from nano_banana_mcp.media.export import Exporter, Kept
 
 KEEPING_SECONDS = 10.0
 """How long a call that hands back a finished picture waits for it to be saved."""
 
-LEAST_KEEPING_SECONDS = 2.0
+MIN_KEEPING_SECONDS = 2.0
 """So long it waits even where its own time is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class LocalFolders:
     """Folders. By default there are none.
 
     Attributes:
@@ -59,17 +59,19 @@ class Desk:
         now: Wall-clock time, Unix seconds.
     """
 
-    def __init__(self, album: Album, places: Places, look: Look, tasks: TaskGroup, now: Callable[[], float]) -> None:
+    def __init__(
+        self, album: ImageStore, places: LocalFolders, look: Look, tasks: TaskGroup, now: Callable[[], float]
+    ) -> None:
         self._album = album
         self._places = places
         self._look = look
-        self._references: References | None = None
-        self._keeper: Keeper | None = None
+        self._references: ReferenceResolver | None = None
+        self._keeper: Exporter | None = None
         if places.output is not None:
-            from nano_banana_mcp.images.saving.output_folder import PictureFolder
-            from nano_banana_mcp.media.export import Keeper
+            from nano_banana_mcp.images.saving.output_folder import OutputFolder
+            from nano_banana_mcp.media.export import Exporter
 
-            self._keeper = Keeper(album, PictureFolder(places.output), tasks, now, shown=places.output_shown)
+            self._keeper = Exporter(album, OutputFolder(places.output), tasks, now, shown=places.output_shown)
 
     def keep(self, generation: Generation) -> None:
         """Begin to save its pictures, if they are to be saved."""
@@ -86,20 +88,20 @@ class Desk:
             return None
         longest = KEEPING_SECONDS
         return await self._keeper.kept(
-            generation, longest if seconds is None else min(longest, max(LEAST_KEEPING_SECONDS, seconds))
+            generation, longest if seconds is None else min(longest, max(MIN_KEEPING_SECONDS, seconds))
         )
 
     async def ready(self, request: SubmitRequest, principal: str) -> SubmitRequest:
         """``request`` with references that the API can read.
 
         Raises:
-            PictureError: one of them cannot be used.
+            ImageError: one of them cannot be used.
             DefapiError: the task that one was made by cannot be asked for.
         """
         if not request.images:
             return request
         if self._references is None:
-            self._references = References(self._look, self._album, self._keeper, self._places)
+            self._references = ReferenceResolver(self._look, self._album, self._keeper, self._places)
         return await self._references.ready(request, principal)
 
     async def settled(self) -> None:
@@ -119,16 +121,16 @@ Look = Callable[[str, str], Awaitable[Generation]]
 """The state of a task of a caller, by its id and whose call it is."""
 
 
-class ReferenceRefused(PictureError):
+class ReferenceRefused(ImageError):
     """A reference that cannot be used, and not because of its bytes."""
 
     hint = "Pass an http(s) URL, an image data URI, or the resource_uri of a picture of yours."
 
 
-class References:
+class ReferenceResolver:
     """Turns what callers name into URLs and data URIs."""
 
-    def __init__(self, look: Look, album: Album, keeper: Keeper | None, places: Places) -> None:
+    def __init__(self, look: Look, album: ImageStore, keeper: Exporter | None, places: LocalFolders) -> None:
         self._look = look
         self._album = album
         self._keeper = keeper
@@ -142,7 +144,7 @@ class References:
         return request if images == given else request.model_copy(update={"images": images})
 
     async def _ready(self, reference: str, principal: str) -> str:
-        if match := PICTURE_URI.fullmatch(reference):
+        if match := IMAGE_URI.fullmatch(reference):
             return await self._made_before(match[1], int(match[2]), principal)
         if reference[:5].lower() in ("data:", "http:", "https"):
             return reference
@@ -174,26 +176,26 @@ class References:
         if url is not None and not self._album.still_serves(known):
             raise ReferenceRefused("That picture was drawn by a sandbox that has ended, and was not saved.")
         try:
-            picture = await self._album.open(known, number)
-        except NoSuchPicture:
+            encoded = await self._album.open(known, number)
+        except NoSuchImage:
             raise ReferenceRefused("The bytes of that picture are gone.") from None
-        except PictureUnavailable as error:
+        except ImageUnavailable as error:
             if url is None or error.status in GONE:
                 raise
             return url  # its host refuses this server; it may not refuse the API
-        return await self._as_text(picture)
+        return await self._as_text(encoded)
 
-    async def _kept(self, known: Generation, number: int) -> Picture | None:
+    async def _kept(self, known: Generation, number: int) -> EncodedImage | None:
         if self._keeper is None:
             return None
         try:
-            return await anyio.to_thread.run_sync(self._keeper.folder.read, known.handle, number)
+            return await anyio.to_thread.run_sync(self._keeper.folder.read, known.public_id, number)
         except OSError:
             return None  # where it came from may still have it
 
-    async def _as_text(self, picture: Picture) -> str:
+    async def _as_text(self, encoded: EncodedImage) -> str:
         from nano_banana_mcp.images.resizing.reference import comfortable, data_uri
 
         async with self._drawing:
-            small = await comfortable(picture, max_side=self._places.reference_side)
+            small = await comfortable(encoded, max_side=self._places.reference_side)
         return await anyio.to_thread.run_sync(data_uri, small)

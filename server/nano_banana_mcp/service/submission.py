@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
 from nano_banana_mcp.defapi.schemas import SubmitRequest
-from nano_banana_mcp.generations.instrumentation import UNTOLD, Telemetry
+from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Accounts, Check
 from nano_banana_mcp.ledger.base import Ledger
@@ -27,7 +27,7 @@ class RequestIdTaken(ValueError):
     """A ``request_id`` that was used before, for another request."""
 
 
-class Maker:
+class Submitter:
     """Turns an intent into a task of the API, with the ledger as its memory.
 
     Args:
@@ -43,7 +43,7 @@ class Maker:
         tasks: TaskGroup,
         accounts: Accounts,
         now: Callable[[], float],
-        telemetry: Telemetry = UNTOLD,
+        telemetry: Instrumentation = NO_INSTRUMENTATION,
     ) -> None:
         self._client = client
         self._ledger = ledger
@@ -53,7 +53,7 @@ class Maker:
         self._telemetry = telemetry
         self._submitting: set[str] = set()
 
-    async def make_once(
+    async def submit_once(
         self, request: SubmitRequest, intent: Generation, ready: Callable[[SubmitRequest], Awaitable[SubmitRequest]]
     ) -> Generation:
         """What the same ``request_id`` led to before, or a new task; in state ``unknown`` where nobody can tell.
@@ -88,7 +88,7 @@ class Maker:
             return False
         # Whether another process still lives cannot be known: its submit gets the benefit of the doubt for a while.
         ago = abs(self._now() - known.created_at)  # the wall clock may have been put back
-        return known.intent_id in self._submitting or ago < OTHERS_SUBMIT_SECONDS
+        return known.generation_id in self._submitting or ago < OTHERS_SUBMIT_SECONDS
 
     async def _make_apart(self, request: SubmitRequest, intent: Generation) -> Generation:
         """Make it in a task of the studio's own: no way of ending the caller's task (a web server's plain
@@ -120,7 +120,7 @@ class Maker:
 
     async def _make(self, request: SubmitRequest, intent: Generation) -> Generation:
         journal = SubmitJournal(self._ledger, intent, self._now, self._accounts.quotas.check_for(intent.principal))
-        self._submitting.add(intent.intent_id)
+        self._submitting.add(intent.generation_id)
         try:
             with self._telemetry.submitting(intent):
                 await self._client.submit(request, journal, key=self._accounts.key_of(intent.principal))
@@ -129,7 +129,7 @@ class Maker:
         except MadeMeanwhile:
             return await self._made_before(intent) or await self._make(request, intent)
         finally:
-            self._submitting.discard(intent.intent_id)
+            self._submitting.discard(intent.generation_id)
         return journal.generation
 
 
@@ -166,23 +166,23 @@ class SubmitJournal:
     async def before(self) -> None:
         """Raise if somebody else has made this request meanwhile, or the caller may not make it."""
         written = await self._ledger.begin(self.generation, self._check)
-        if written.intent_id != self.generation.intent_id:
+        if written.generation_id != self.generation.generation_id:
             raise MadeMeanwhile
 
     async def after(self, outcome: str | DefapiError) -> None:
         """Keep the id, or the honest words for what is not known; forget what was not made."""
         if isinstance(outcome, Refused | NotSent):
-            await self._ledger.forget(self.generation.intent_id)
+            await self._ledger.forget(self.generation.generation_id)
             return
         if isinstance(outcome, str):
             self.generation = self.generation.accepted(outcome, self._now())
             logger.info("task %s submitted to %s", outcome, self.generation.model, extra={"task_id": outcome})
         else:
             self.generation = replace(self.generation, message=outcome.message)
-            logger.warning("the outcome of a submit is unknown; it is kept as %s", self.generation.intent_id)
+            logger.warning("the outcome of a submit is unknown; it is kept as %s", self.generation.generation_id)
         await self._ledger.save(self.generation)
         # A callback may have been faster than the answer, and may know what the answer does not.
-        self.generation = await self._ledger.find(self.generation.intent_id) or self.generation
+        self.generation = await self._ledger.find(self.generation.generation_id) or self.generation
 
 
 def honest(known: Generation) -> Generation:

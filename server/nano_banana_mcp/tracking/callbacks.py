@@ -23,15 +23,15 @@ GRACE_SECONDS = 0.15
 SPACING_SECONDS = 2.0
 """However many callbacks come for one intent, they lead to at most one query in so many seconds."""
 
-MOST_EXPECTED = 10_000
-MOST_MISSING = 1_000
+MAX_EXPECTED = 10_000
+MAX_MISSING = 1_000
 
 # Before anything was seen, few callbacks are expected to be lost; what was seen long ago counts less and less.
 _PRIOR_LOST, _PRIOR_SEEN = 0.06, 2.0
 _KEPT_EACH_TIME = 0.98
 
 
-class Callbacks:
+class CallbackTracker:
     """How far callbacks are relied on.
 
     Before the first has come nobody knows whether any will, since the address may not be reachable from outside:
@@ -60,22 +60,22 @@ class Callbacks:
         self.purse = Purse()
         self.on_change: Callable[[], None] = lambda: None
 
-    def address(self, intent_id: str) -> str | None:
+    def address(self, generation_id: str) -> str | None:
         """Where the API should tell of this intent's end, which is then awaited."""
         if self._address_for is None:
             return None
-        self._await(intent_id)
+        self._await(generation_id)
         self.purse.submitted(len(self._awaited))
-        return self._address_for(intent_id)
+        return self._address_for(generation_id)
 
-    def adopt(self, intent_id: str) -> None:
+    def adopt(self, generation_id: str) -> None:
         """Another process has given the API an address of ours for this intent: its callback may come here."""
-        if self._address_for is not None and intent_id not in self._awaited and intent_id not in self._spent:
-            self._await(intent_id)
+        if self._address_for is not None and generation_id not in self._awaited and generation_id not in self._spent:
+            self._await(generation_id)
 
-    def expected(self, intent_id: str) -> bool:
+    def expected(self, generation_id: str) -> bool:
         """Whether a callback will tell of this intent's end, so that polling is only for the lost ones."""
-        return intent_id in self._awaited and self._relied_on
+        return generation_id in self._awaited and self._relied_on
 
     @property
     def lost_share(self) -> float | None:
@@ -84,41 +84,41 @@ class Callbacks:
             return None
         return (self._lost + _PRIOR_LOST) / (self._told + self._lost + _PRIOR_SEEN)
 
-    def came(self, intent_id: str) -> float | None:
+    def came(self, generation_id: str) -> float | None:
         """A callback has come for an intent whose end is not known.
 
         Returns seconds until it is time to ask; None where a question is to be asked already.
         """
-        if intent_id in self._awaited and intent_id not in self._heard:
-            self._heard.add(intent_id)
+        if generation_id in self._awaited and generation_id not in self._heard:
+            self._heard.add(generation_id)
             self._saw(told=1)
         self._trust()
-        return self._spaced(intent_id)
+        return self._spaced(generation_id)
 
-    def came_late(self, intent_id: str) -> None:
+    def came_late(self, generation_id: str) -> None:
         """A callback has come for an end that is known: it counts if it is the first one."""
-        if intent_id in self._untold or intent_id in self._missing:
-            self._untold.pop(intent_id, None)
-            self._missing.pop(intent_id, None)
+        if generation_id in self._untold or generation_id in self._missing:
+            self._untold.pop(generation_id, None)
+            self._missing.pop(generation_id, None)
             self._saw(told=1)
             self._trust()
             self._tell_change()
 
-    def did_not_end(self, intent_id: str) -> None:
+    def did_not_end(self, generation_id: str) -> None:
         """A callback has come, and yet a query has found the task open: its end may not be told again."""
-        self._forget(intent_id)
-        self._spent[intent_id] = None
-        if len(self._spent) > MOST_MISSING:
+        self._forget(generation_id)
+        self._spent[generation_id] = None
+        if len(self._spent) > MAX_MISSING:
             del self._spent[next(iter(self._spent))]
         self._tell_change()
 
-    def ended(self, intent_id: str) -> bool:
+    def ended(self, generation_id: str) -> bool:
         """A query has found the end. Returns whether to call :meth:`settle` in :data:`GRACE_SECONDS`, when it is
         known whether its callback was lost."""
-        told = intent_id in self._heard or intent_id not in self._awaited
-        self._forget(intent_id)
+        told = generation_id in self._heard or generation_id not in self._awaited
+        self._forget(generation_id)
         if not told:
-            self._untold[intent_id] = None
+            self._untold[generation_id] = None
             self.purse.found()
             if not self._proven and len(self._untold) >= MISSED_IN_A_ROW:
                 for each in list(self._untold):
@@ -126,22 +126,22 @@ class Callbacks:
         self._tell_change()
         return not told
 
-    def settle(self, intent_id: str) -> None:
+    def settle(self, generation_id: str) -> None:
         """The callback for an end that a query has found had its time to come."""
-        if intent_id not in self._untold:
+        if generation_id not in self._untold:
             return
-        del self._untold[intent_id]
-        self._missing[intent_id] = None
-        if len(self._missing) > MOST_MISSING:
+        del self._untold[generation_id]
+        self._missing[generation_id] = None
+        if len(self._missing) > MAX_MISSING:
             del self._missing[next(iter(self._missing))]
         self._missed += 1
         self._saw(lost=1)
         self.purse.lost()
         self.on_change()
 
-    def _await(self, intent_id: str) -> None:
-        self._awaited[intent_id] = None
-        if len(self._awaited) > MOST_EXPECTED:
+    def _await(self, generation_id: str) -> None:
+        self._awaited[generation_id] = None
+        if len(self._awaited) > MAX_EXPECTED:
             self._forget(next(iter(self._awaited)))
 
     def _trust(self) -> None:
@@ -157,26 +157,26 @@ class Callbacks:
     def _relied_on(self) -> bool:
         return self._missed < (MISSED_IN_A_ROW if self._proven else 1)
 
-    def _forget(self, intent_id: str) -> None:
-        self._heard.discard(intent_id)
-        self._awaited.pop(intent_id, None)
+    def _forget(self, generation_id: str) -> None:
+        self._heard.discard(generation_id)
+        self._awaited.pop(generation_id, None)
 
     def _saw(self, *, told: int = 0, lost: int = 0) -> None:
         self._told = self._told * _KEPT_EACH_TIME + told
         self._lost = self._lost * _KEPT_EACH_TIME + lost
 
-    def _spaced(self, intent_id: str) -> float | None:
+    def _spaced(self, generation_id: str) -> float | None:
         moment = anyio.current_time()
         while self._free_from:  # in the order of their questions, near enough
             oldest = next(iter(self._free_from))
             if self._free_from[oldest] > moment:
                 break
             del self._free_from[oldest]
-        free_from = max(moment, self._free_from.pop(intent_id, moment))
+        free_from = max(moment, self._free_from.pop(generation_id, moment))
         if free_from > moment + SPACING_SECONDS:
-            self._free_from[intent_id] = free_from
+            self._free_from[generation_id] = free_from
             return None
-        self._free_from[intent_id] = free_from + SPACING_SECONDS
+        self._free_from[generation_id] = free_from + SPACING_SECONDS
         return free_from - moment
 
 
@@ -192,7 +192,7 @@ class Paces:
     """
 
     def __init__(
-        self, ledger: Ledger, api: str, callbacks: Callbacks, opened: Callable[[str | None], Sequence[float]]
+        self, ledger: Ledger, api: str, callbacks: CallbackTracker, opened: Callable[[str | None], Sequence[float]]
     ) -> None:
         self._ledger = ledger
         self._api = api
@@ -207,7 +207,7 @@ class Paces:
 
     async def of(self, known: Generation) -> Pace:
         """The pace at which to ask for a task."""
-        key = (known.model, self._callbacks.expected(known.intent_id))
+        key = (known.model, self._callbacks.expected(known.generation_id))
         if (pace := self._fresh(key)) is None:
             async with self._one_at_a_time:
                 if (pace := self._fresh(key)) is None:

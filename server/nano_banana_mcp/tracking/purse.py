@@ -8,16 +8,16 @@ import anyio
 
 from nano_banana_mcp.tracking.schedule import SafetyPace
 
-PROBES_PER_TASK, MOST_PROBES = 0.15, 8.0
-GUESSES_PER_TASK, GUESSES_PER_LOST, MOST_GUESSES = 0.06, 10.0, 30.0
+PROBES_PER_TASK, MAX_PROBES = 0.15, 8.0
+GUESSES_PER_TASK, GUESSES_PER_LOST, MAX_GUESSES = 0.06, 10.0, 30.0
 ONE = 1.0 - 1e-6  # what many fractions add up to
 
 # The pauses between probes are those for one task up to so many at once, and shorter beyond, down to a share of it.
 FEW = 20
-LEAST, LEAST_EMPTY = 0.2, 0.15
+LEAST, MIN_EMPTY = 0.2, 0.15
 
 # With none to spare.
-SHORTEST_EMPTY_SECONDS = 2.0
+MIN_EMPTY_SECONDS = 2.0
 EMPTY_SHARE_OF_ELAPSED = 0.7
 
 
@@ -36,8 +36,8 @@ class Purse:
 
     def submitted(self, awaited: int) -> None:
         """One more task leans on its callback; ``awaited`` do now."""
-        self._probes = _more(self._probes, PROBES_PER_TASK, min(MOST_PROBES, PROBES_PER_TASK * awaited))
-        self._guesses = _more(self._guesses, GUESSES_PER_TASK, min(MOST_GUESSES, GUESSES_PER_TASK * awaited))
+        self._probes = _more(self._probes, PROBES_PER_TASK, min(MAX_PROBES, PROBES_PER_TASK * awaited))
+        self._guesses = _more(self._guesses, GUESSES_PER_TASK, min(MAX_GUESSES, GUESSES_PER_TASK * awaited))
 
     def due_in(self, pace: SafetyPace, elapsed: float, queue: int) -> float:
         """Seconds until one of ``queue`` tasks that want to be asked for may be, ``elapsed`` seconds after its
@@ -48,8 +48,8 @@ class Purse:
         before = max(0.0, elapsed - since)
         crowd = min(1.0, FEW / queue)
         if self._probes < ONE:
-            spacing = max(SHORTEST_EMPTY_SECONDS, EMPTY_SHARE_OF_ELAPSED * before)
-            spacing *= max(LEAST_EMPTY, crowd)
+            spacing = max(MIN_EMPTY_SECONDS, EMPTY_SHARE_OF_ELAPSED * before)
+            spacing *= max(MIN_EMPTY, crowd)
         else:
             spacing = pace.interval(before) * max(LEAST, crowd**1.5)
         return max(0.0, spacing - since)
@@ -65,11 +65,11 @@ class Purse:
     def found(self) -> None:
         """A query has found an end that was not told; others may not be either."""
         self._last = -math.inf
-        self._guesses = min(MOST_GUESSES, self._guesses + 1.0)
+        self._guesses = min(MAX_GUESSES, self._guesses + 1.0)
 
     def lost(self) -> None:
         """Its callback has not come since."""
-        self._guesses = min(MOST_GUESSES, self._guesses + GUESSES_PER_LOST)
+        self._guesses = min(MAX_GUESSES, self._guesses + GUESSES_PER_LOST)
 
 
 def _more(spare: float, each: float, most: float) -> float:

@@ -22,15 +22,15 @@ FIRST_QUERY_SECONDS = 2.0
 """The first query of a model of which nothing is known yet."""
 
 SHARE_OF_ELAPSED = 0.2
-SHORTEST_INTERVAL_SECONDS = 1.0
-LONGEST_INTERVAL_SECONDS = 5.0
+MIN_INTERVAL_SECONDS = 1.0
+MAX_INTERVAL_SECONDS = 5.0
 
 FIRST_QUERY_CHANCE = 0.03
 """Of a model that is known, the first query comes when so large a share of its pictures is ready."""
 
-SHORTEST_LEARNED_INTERVAL_SECONDS = 0.5
-LONGEST_LEARNED_INTERVAL_SECONDS = 15.0
-LONGEST_BACKOFF_SECONDS = 15.0
+MIN_LEARNED_INTERVAL_SECONDS = 0.5
+MAX_LEARNED_INTERVAL_SECONDS = 15.0
+MAX_BACKOFF_SECONDS = 15.0
 
 FIRST_SAFETY_CHANCE = 0.7
 """When so large a share of pictures is ready, a callback that has not come is looked after if a query can be spared,"""
@@ -39,18 +39,18 @@ SAFETY_CHANCE = 0.95
 """and when so large a share is, in any case."""
 
 SAFETY_MARGIN_SECONDS = 0.5
-SHORTEST_SAFETY_INTERVAL_SECONDS = 2.0
-LONGEST_SAFETY_INTERVAL_SECONDS = 30.0
+MIN_SAFETY_INTERVAL_SECONDS = 2.0
+MAX_SAFETY_INTERVAL_SECONDS = 30.0
 
-LATEST_MEDIANS, SHORTEST_LATEST_SECONDS = 3.0, 8.0
+MAX_MEDIANS, MIN_LATEST_SECONDS = 3.0, 8.0
 
-FEWEST_LATENCIES = 3
+MIN_LATENCIES = 3
 
 # Of any picture: 30-60 s is what the API's other clients expect. It also guards what was learned against a day on
 # which everything is different.
 _PRIOR_MEDIAN, _PRIOR_SIGMA = 30.0, 0.9
 _PRIOR_SIGMA_WEIGHT, _TYPICAL_SIGMA = 3.0, 0.5
-_MOST_TRUST = 0.9
+_MAX_TRUST = 0.9
 _FIT_ROUNDS = 20
 
 _NORMAL = NormalDist()
@@ -99,25 +99,25 @@ class Pace:
     @property
     def learned(self) -> bool:
         """Whether enough was seen to go by it."""
-        return len(self.latencies) >= FEWEST_LATENCIES
+        return len(self.latencies) >= MIN_LATENCIES
 
     def first(self) -> float:
         """Seconds from the submit to the first query."""
         if not self.learned:
             return FIRST_QUERY_SECONDS
-        return max(SHORTEST_LEARNED_INTERVAL_SECONDS, self._quantile(FIRST_QUERY_CHANCE))
+        return max(MIN_LEARNED_INTERVAL_SECONDS, self._quantile(FIRST_QUERY_CHANCE))
 
     def interval(self, elapsed: float) -> float:
         """Seconds to the next query after one that found the task open, ``elapsed`` seconds after the submit."""
         if not self.learned:
-            return min(LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, SHARE_OF_ELAPSED * elapsed))
-        seconds = SHORTEST_INTERVAL_SECONDS
+            return min(MAX_INTERVAL_SECONDS, max(MIN_INTERVAL_SECONDS, SHARE_OF_ELAPSED * elapsed))
+        seconds = MIN_INTERVAL_SECONDS
         for _ in range(4):  # the hazard in the middle of the interval that it itself decides
             best = math.sqrt(2 * QUERY_COST_SECONDS / max(self._hazard(elapsed + seconds / 2), 1e-9))
-            seconds = min(LONGEST_LEARNED_INTERVAL_SECONDS, max(SHORTEST_LEARNED_INTERVAL_SECONDS, best))
+            seconds = min(MAX_LEARNED_INTERVAL_SECONDS, max(MIN_LEARNED_INTERVAL_SECONDS, best))
         # Whoever looks early, when the hazard is still next to nothing, puts nothing off.
         until_first = self.first() - elapsed
-        return min(seconds, max(SHORTEST_LEARNED_INTERVAL_SECONDS, until_first)) if until_first > 0 else seconds
+        return min(seconds, max(MIN_LEARNED_INTERVAL_SECONDS, until_first)) if until_first > 0 else seconds
 
     def due_in(self, elapsed: float, since_last_query: float | None) -> float:
         """Seconds until the next query is due; 0 where it is due now.
@@ -173,8 +173,8 @@ class SafetyPace(Pace):
         """As :meth:`Pace.interval`: at most a quarter of the time waited so far, once most would be ready."""
         if not self.informed:
             return super().interval(elapsed)
-        longest = min(LONGEST_SAFETY_INTERVAL_SECONDS, max(SHORTEST_SAFETY_INTERVAL_SECONDS, 0.25 * elapsed))
-        return max(SHORTEST_INTERVAL_SECONDS, self._reach(elapsed, max(longest, self._first - elapsed)))
+        longest = min(MAX_SAFETY_INTERVAL_SECONDS, max(MIN_SAFETY_INTERVAL_SECONDS, 0.25 * elapsed))
+        return max(MIN_INTERVAL_SECONDS, self._reach(elapsed, max(longest, self._first - elapsed)))
 
     @cached_property
     def latest(self) -> float:
@@ -186,7 +186,7 @@ class SafetyPace(Pace):
         likely = self._likely(SAFETY_CHANCE) + SAFETY_MARGIN_SECONDS
         if not self.learned:
             return likely
-        return min(likely, max(SHORTEST_LATEST_SECONDS, LATEST_MEDIANS * statistics.median(self.latencies)))
+        return min(likely, max(MIN_LATEST_SECONDS, MAX_MEDIANS * statistics.median(self.latencies)))
 
     @cached_property
     def _first(self) -> float:
@@ -215,7 +215,7 @@ def backoff(failures: int, retry_after: float | None) -> float:
     """Least seconds to the next query after ``failures`` failed ones in a row."""
     if failures == 0:
         return 0.0
-    return max(min(LONGEST_BACKOFF_SECONDS, 2.0 ** (failures - 1)), retry_after or 0.0)
+    return max(min(MAX_BACKOFF_SECONDS, 2.0 ** (failures - 1)), retry_after or 0.0)
 
 
 def _fit(latencies: Sequence[float], opened: Sequence[float] = (), lost: float = 0.0) -> tuple[_Lognormal, ...]:
@@ -240,7 +240,7 @@ def _fit(latencies: Sequence[float], opened: Sequence[float] = (), lost: float =
         squares = sum((each - mean) ** 2 for each in logs)
         squares += sum(share * ((likely - mean) ** 2 + spread) for share, likely, spread in guesses)
         sigma = math.sqrt((squares + known) / (total + weight))
-    trust = _MOST_TRUST * count / (count + 1)
+    trust = _MAX_TRUST * count / (count + 1)
     return (_Lognormal(trust, math.exp(mean), sigma), _Lognormal(1 - trust, _PRIOR_MEDIAN, _PRIOR_SIGMA))
 
 

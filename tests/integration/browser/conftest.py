@@ -34,4 +34,4 @@ def audit_source() -> str:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server in this process asks at once; what is tested here is what a person sees."""
     monkeypatch.setattr(schedule, "FIRST_QUERY_SECONDS", 0.0)
-    monkeypatch.setattr(schedule, "SHORTEST_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(schedule, "MIN_INTERVAL_SECONDS", 0.05)

@@ -192,7 +192,7 @@ class Host:
         await self.page.set_viewport_size({"width": width, "height": HEIGHT})
         await self.page.wait_for_function("width => innerWidth === width", arg=width)
 
-    async def picture_of(self, name: str) -> None:
+    async def image_from_bytes(self, name: str) -> None:
         """Keep a screenshot for a person to look at."""
         await self.still()
         await self.page.screenshot(path=place_for(name), full_page=True)

@@ -11,7 +11,7 @@ from playwright.async_api import Browser
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_tools.apps import PICTURE_URI
+from nano_banana_tools.apps import IMAGE_URI
 from tests.integration.browser.host import EVERYTHING, Host
 from tests.support.clients import client_at
 
@@ -134,7 +134,7 @@ async def in_state(state: State, browser: Browser, theme: str = "light", **optio
         client_at(sandbox.url, **state.settings) as client,
         Host.open(browser, client, **options) as host,
     ):
-        await host.show(PICTURE_URI, state.arguments, theme=theme, **state.shown)
+        await host.show(IMAGE_URI, state.arguments, theme=theme, **state.shown)
         if state.called:
             await host.call("generate_image", state.arguments)
         await state.then(host)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from playwright.async_api import Browser, Page, expect
 
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.views import page as page_of
@@ -30,15 +30,15 @@ MANY = drawn("Four studies of a heron", 20, url=None, count=4)
 FAILED = drawn(ATTACK, 10, status=Status.FAILED, images=(), message=f"refused {ATTACK}")
 LOST = Generation("in-lost", prompt="Nobody knows of this one", model="m", api=API, created_at=NOW)
 
-Kept = list[tuple[Generation, dict[int, Picture]]]
+Kept = list[tuple[Generation, dict[int, EncodedImage]]]
 
 
-def painted(number: int) -> Picture:
+def painted(number: int) -> EncodedImage:
     image = Image.new("RGB", (640, 480), f"hsl({number * 47 % 360}, 55%, 62%)")
     ImageDraw.Draw(image).ellipse((180, 90, 460, 370), fill=f"hsl({number * 47 % 360 + 40}, 70%, 80%)")
     file = io.BytesIO()
     image.save(file, "PNG")
-    return Picture(file.getvalue(), "image/png")
+    return EncodedImage(file.getvalue(), "image/png")
 
 
 def usual() -> Kept:
@@ -77,7 +77,7 @@ class Shown:
         await self.page.wait_for_function("() => document.querySelector('#large').naturalWidth === 640")
         await expect(self.page.locator("#gone")).to_be_hidden()
 
-    async def picture_of(self, name: str) -> None:
+    async def image_from_bytes(self, name: str) -> None:
         await self.still()
         await self.page.screenshot(path=place_for(f"gallery-{name}"))
 
@@ -87,7 +87,7 @@ class Shown:
 
     def in_ledger(self) -> set[str]:
         ledger = open_database(Settings(**self.settings))
-        found = {known.intent_id for known in ledger.history()}
+        found = {known.generation_id for known in ledger.history()}
         ledger.close()
         return found
 
@@ -97,11 +97,11 @@ async def shown(browser: Browser, folder: Path, kept: Kept, **options: Any) -> A
     """A browser that has opened the printed address; what it complains of but for dead pictures is kept."""
     settings: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(folder)}
     ledger = open_database(Settings(**settings))
-    for known, pictures in kept:
+    for known, encoded_images in kept:
         if known.task_id is None:
             ledger.begin(known)
         else:
-            ledger.save(known, pictures)
+            ledger.save(known, encoded_images)
     ledger.close()
     with gallery(settings) as opened:
         context = await browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
@@ -152,7 +152,7 @@ async def test_the_grid_shows_what_was_made_without_a_complaint_of_the_browser(
             for width in (360, 1100):
                 await it.page.set_viewport_size({"width": width, "height": 800})
                 await it.loaded()
-                await it.picture_of(f"grid-{theme}-{width}")
+                await it.image_from_bytes(f"grid-{theme}-{width}")
                 assert await it.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
         assert it.problems == []
 
@@ -202,7 +202,7 @@ async def test_search_and_filters_narrow_it_and_nothing_is_said_in_words(browser
 async def test_nothing_made_yet_is_said_so(browser: Browser, tmp_path: Path) -> None:
     async with shown(browser, tmp_path, []) as it:
         await expect(it.page.locator("#empty")).to_contain_text("Nothing yet.")
-        await it.picture_of("empty")
+        await it.image_from_bytes("empty")
         assert it.problems == []
 
 
@@ -228,7 +228,7 @@ async def test_the_details_are_all_there_and_the_keyboard_is_enough(browser: Bro
         detail = await it.page.locator("#detail").inner_text()
         for words in (MANY.prompt, "google/gempix2", "0.5", MANY.task_id, "30 s", "1 of 4"):
             assert str(words) in detail
-        await it.picture_of("many")
+        await it.image_from_bytes("many")
         first = await it.page.locator("#large").get_attribute("src")
         await it.page.keyboard.press("ArrowLeft")
         await expect(it.page.locator("#place")).to_have_text("4 of 4")
@@ -239,13 +239,13 @@ async def test_the_details_are_all_there_and_the_keyboard_is_enough(browser: Bro
         assert it.problems == []
 
 
-async def test_a_dead_picture_is_told_in_words_and_offers_no_saving(browser: Browser, tmp_path: Path) -> None:
+async def test_a_dead_image_is_told_in_words_and_offers_no_saving(browser: Browser, tmp_path: Path) -> None:
     async with shown(browser, tmp_path, usual()) as it:
         await it.cards.nth(3).click()
         await expect(it.page.locator("#gone")).to_contain_text("This picture cannot be shown.")
         await expect(it.page.locator("#gone")).to_contain_text("pictures.invalid")
         await expect(it.page.locator("#save")).to_be_hidden()
-        await it.picture_of("dead")
+        await it.image_from_bytes("dead")
 
 
 async def test_saving_downloads_the_very_bytes(browser: Browser, tmp_path: Path) -> None:
@@ -269,15 +269,15 @@ async def test_deleting_asks_first_and_says_what_stays(browser: Browser, tmp_pat
         await expect(it.page.locator("#means")).to_contain_text("saved files stay")
         await expect(it.page.locator("#means")).to_contain_text("image service keeps")
         await expect(it.page.locator("#danger")).to_be_hidden()
-        await it.picture_of("delete")
+        await it.image_from_bytes("delete")
         await it.page.keyboard.press("Escape")
         await expect(it.page.locator("#sure")).to_be_hidden()
-        assert MANY.intent_id in it.in_ledger()
+        assert MANY.generation_id in it.in_ledger()
         await it.page.locator("#delete").click()
         await it.page.locator("#yes").click()
         await expect(it.cards).to_have_count(11)
         await expect(it.page.locator("#sum")).to_contain_text("11 requests · 5 credits paid")
-        assert MANY.intent_id not in it.in_ledger()
+        assert MANY.generation_id not in it.in_ledger()
         await expect(it.cards.nth(2)).to_be_focused()
         assert it.problems == []
 
@@ -288,11 +288,11 @@ async def test_deleting_what_nobody_knows_the_outcome_of_comes_with_a_warning(br
         await expect(it.page.locator("#why")).to_contain_text("may have been charged")
         await it.page.locator("#delete").click()
         await expect(it.page.locator("#danger")).to_contain_text("the only trace of it here")
-        await it.picture_of("delete-unknown")
-        assert LOST.intent_id in it.in_ledger()
+        await it.image_from_bytes("delete-unknown")
+        assert LOST.generation_id in it.in_ledger()
         await it.page.get_by_role("button", name="Delete it all the same").click()
         await expect(it.cards).to_have_count(11)
-        assert LOST.intent_id not in it.in_ledger()
+        assert LOST.generation_id not in it.in_ledger()
 
 
 async def test_text_of_others_is_shown_as_text(browser: Browser, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ async def test_another_page_of_this_machine_gets_nothing(browser: Browser, tmp_p
         await send({"type": "http.response.body", "body": b"<!doctype html>"})
 
     async with shown(browser, tmp_path, usual()) as it:
-        own = f"{it.root}/pictures/{MANY.intent_id}/0"
+        own = f"{it.root}/pictures/{MANY.generation_id}/0"
         with listening() as (listener, url):
             async with serving(blank, listener):
                 other = await it.page.context.new_page()
@@ -343,5 +343,5 @@ async def test_another_page_of_this_machine_gets_nothing(browser: Browser, tmp_p
                     "address => fetch(address, { method: 'DELETE', credentials: 'include' })"
                     ".then(() => 'done', () => 'refused')"
                 )
-                assert await other.evaluate(delete, f"{it.root}/generations/{MANY.intent_id}") == "refused"
-        assert MANY.intent_id in it.in_ledger()
+                assert await other.evaluate(delete, f"{it.root}/generations/{MANY.generation_id}") == "refused"
+        assert MANY.generation_id in it.in_ledger()

@@ -11,7 +11,7 @@ from mcp.types import TextResourceContents
 
 from nano_banana_mcp.views import page as page_of
 from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_tools.apps import GALLERY_URI, PICTURE_URI
+from nano_banana_tools.apps import GALLERY_URI, IMAGE_URI
 from tests.integration.http.test_isolation import shared
 from tests.support.clients import client_at
 
@@ -26,7 +26,7 @@ def test_the_page_is_small_and_whole(name: Any) -> None:
         assert outside not in page
 
 
-@pytest.mark.parametrize(("uri", "name"), [(PICTURE_URI, "picture"), (GALLERY_URI, "gallery")])
+@pytest.mark.parametrize(("uri", "name"), [(IMAGE_URI, "picture"), (GALLERY_URI, "gallery")])
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, name: Any) -> None:
     async with client_at(NOWHERE, mode=mode) as client:
@@ -43,7 +43,7 @@ async def test_it_is_everybodys_where_callers_are_asked_who_they_are(tmp_path: P
     async with shared(tmp_path, SandboxConfig(seconds=3600)) as server:
         for name in ("alice", "bob"):
             async with server.caller(name) as caller:
-                [contents] = (await caller.read_resource(PICTURE_URI)).contents
+                [contents] = (await caller.read_resource(IMAGE_URI)).contents
                 assert isinstance(contents, TextResourceContents)
                 assert contents.text == page_of("picture")
 
@@ -60,13 +60,13 @@ async def test_attach_menus_are_spared_the_page() -> None:
         assert not [one.uri for one in (await client.list_resources()).resources if one.uri.startswith("ui:")]
 
 
-async def test_the_tools_that_bring_a_picture_show_it_and_the_page_has_a_tool_of_its_own() -> None:
+async def test_the_tools_that_bring_a_image_show_it_and_the_page_has_a_tool_of_its_own() -> None:
     async with client_at(NOWHERE) as client:
         ui = {tool.name: (tool.meta or {}).get("ui") for tool in (await client.list_tools()).tools}
         extensions = client.server_capabilities.extensions or {}
     assert ui == {
-        "generate_image": {"resourceUri": PICTURE_URI},
-        "wait_for_image": {"resourceUri": PICTURE_URI},
+        "generate_image": {"resourceUri": IMAGE_URI},
+        "wait_for_image": {"resourceUri": IMAGE_URI},
         "get_task": None,
         "view_image": None,
         "browse_images": {"resourceUri": GALLERY_URI},

@@ -13,7 +13,7 @@ from playwright.async_api import Browser
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_tools.apps import PICTURE_URI
+from nano_banana_tools.apps import IMAGE_URI
 from tests.integration.browser.host import EVERYTHING, Host
 from tests.integration.browser.states import PROMPT, WITHOUT_TOOLS, ended
 from tests.integration.http.test_serve import at, served
@@ -36,20 +36,20 @@ async def in_conversation(
         client_at(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
-        await host.show(PICTURE_URI, arguments, **shown)
+        await host.show(IMAGE_URI, arguments, **shown)
         await host.call("generate_image", arguments)
         await ended(host)
         yield host
 
 
-async def test_a_call_that_returned_at_once_turns_into_its_picture_in_place(browser: Browser) -> None:
+async def test_a_call_that_returned_at_once_turns_into_its_image_in_place(browser: Browser) -> None:
     """Over stdio to a real server process; neither the model nor the person does anything."""
     async with (
         serve_sandbox(SandboxConfig(seconds=1)) as sandbox,
         Client(stdio_client(child_at(sandbox.url))) as client,
         Host.open(browser, client) as host,
     ):
-        await host.show(PICTURE_URI, {"prompt": PROMPT})
+        await host.show(IMAGE_URI, {"prompt": PROMPT})
         made = facts(await host.call("generate_image", {"prompt": PROMPT}))
         assert made["finished"] is False
         assert await host.pixels() == (1024, 1024)
@@ -61,7 +61,7 @@ async def test_a_call_that_returned_at_once_turns_into_its_picture_in_place(brow
         assert await host.complaints() == []
 
 
-async def test_a_waiting_call_over_http_shows_its_picture_with_the_prompt_that_only_the_server_knows(
+async def test_a_waiting_call_over_http_shows_its_image_with_the_prompt_that_only_the_server_knows(
     browser: Browser,
 ) -> None:
     async with serve_sandbox(SandboxConfig(seconds=1)) as sandbox:
@@ -69,7 +69,7 @@ async def test_a_waiting_call_over_http_shows_its_picture_with_the_prompt_that_o
             async with Client(server.url) as client, Host.open(browser, client) as host:
                 made = await client.call_tool("generate_image", {"prompt": PROMPT})
                 arguments = {"task_id": facts(made)["task_id"]}
-                await host.show(PICTURE_URI, arguments)
+                await host.show(IMAGE_URI, arguments)
                 await host.call("wait_for_image", arguments)
                 assert await host.pixels() == (1024, 1024)
                 await host.find("#prompt:not([hidden])").wait_for()
@@ -86,7 +86,7 @@ async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser)
         Client(stdio_client(child_at(sandbox.url))) as client,
         Host.open(browser, client) as host,
     ):
-        await host.show(PICTURE_URI, arguments)
+        await host.show(IMAGE_URI, arguments)
         result = await host.call("generate_image", arguments)
         assert len(text(result).encode()) < 1_000
         assert len(str(facts(result)).encode()) < 1_000
@@ -99,13 +99,13 @@ async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser)
 
 
 @pytest.mark.parametrize("picture", ["png", "jpeg", "webp", "gif", "mislabelled"])
-async def test_every_kind_of_picture_is_seen(picture: str, browser: Browser) -> None:
-    async with in_conversation(browser, f"sandbox:picture={picture}") as host:
+async def test_every_kind_of_image_is_seen(image: str, browser: Browser) -> None:
+    async with in_conversation(browser, f"sandbox:picture={image}") as host:
         assert min(await host.pixels()) > 0
         assert await host.complaints() == []
 
 
-async def test_all_of_several_pictures_are_seen(browser: Browser) -> None:
+async def test_all_of_several_images_are_seen(browser: Browser) -> None:
     async with in_conversation(browser, "sandbox:result=many") as host:
         for number in range(1, 5):
             assert await host.pixels(f"#grid li:nth-child({number}) img") == (1024, 1024)
@@ -115,7 +115,7 @@ async def test_all_of_several_pictures_are_seen(browser: Browser) -> None:
         assert [one[-8:] for one in alternatives] == ["(1 of 4)", "(2 of 4)", "(3 of 4)", "(4 of 4)"]
 
 
-async def test_a_host_that_passes_no_resources_gets_the_picture_by_the_view_s_own_tool(browser: Browser) -> None:
+async def test_a_host_that_passes_no_resources_gets_the_image_by_the_view_s_own_tool(browser: Browser) -> None:
     async with in_conversation(browser, capabilities=WITHOUT_RESOURCES) as host:
         assert await host.pixels() == (1024, 1024)
         assert await host.heard("resources/read") == []

@@ -12,15 +12,15 @@ from playwright.async_api import Browser, expect
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_tools.apps import PICTURE_URI
+from nano_banana_tools.apps import IMAGE_URI
 from tests.integration.browser.host import EVERYTHING, NARROW, Host, place_for
 from tests.integration.browser.states import PROMPT, STATES, State, ended, in_state, nothing
 from tests.support.clients import client_at, facts, text
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PICTURE = State("picture", ())
-PICTURES = State("pictures", (), "sandbox:result=many")
+IMAGE = State("picture", ())
+IMAGES = State("pictures", (), "sandbox:result=many")
 WAITING = State("waiting", (), "sandbox:seconds=3600", then=nothing)
 
 
@@ -45,7 +45,7 @@ async def test_it_answers_a_ping_and_refuses_what_it_does_not_know(browser: Brow
 
 
 async def test_it_follows_the_host_s_theme_and_colours_at_once(browser: Browser) -> None:
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         paper = "getComputedStyle(document.getElementById('card')).backgroundColor"
         assert await host.frame.evaluate(paper) == "rgb(255, 255, 255)"
         await host.tell("ui/notifications/host-context-changed", {"theme": "dark"})
@@ -63,7 +63,7 @@ async def test_the_prompt_is_shown_while_the_model_still_writes_it(browser: Brow
 
 
 async def test_its_height_is_told_and_fits(browser: Browser) -> None:
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         await host.still()
         told = (await host.heard("ui/notifications/size-changed"))[-1]
         assert told["height"] == await host.frame.evaluate("Math.ceil(document.body.getBoundingClientRect().height)")
@@ -92,7 +92,7 @@ async def test_a_host_that_refuses_to_ask_on_is_asked_ever_less_and_then_no_more
         Host.open(browser, client) as host,
     ):
         await host.page.clock.install()
-        await host.show(PICTURE_URI, {"prompt": PROMPT}, refused=["tools/call"])
+        await host.show(IMAGE_URI, {"prompt": PROMPT}, refused=["tools/call"])
         await host.call("generate_image", {"prompt": PROMPT})
         for count in range(1, 5):
             await host.until_heard("tools/call", count)
@@ -111,9 +111,9 @@ async def test_the_elapsed_time_is_the_task_s_not_the_page_s(browser: Browser) -
 
 
 async def test_all_is_reached_with_the_keyboard_in_the_order_of_reading(browser: Browser) -> None:
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         assert await tabbed(host, 5) == ["Edit this", "Make another", "Download", "Copy URL", "Open"]
-    async with in_state(PICTURES, browser) as host:
+    async with in_state(IMAGES, browser) as host:
         cells = [f"{PROMPT} sandbox:result=many ({number} of 4)" for number in range(1, 5)]
         assert await tabbed(host, 5) == [*cells, "Make another"]
         await host.find("#grid li:nth-child(3) button").focus()
@@ -141,14 +141,14 @@ async def tabbed(host: Host, count: int) -> list[str]:
 
 
 async def test_open_hands_the_url_to_the_host(browser: Browser) -> None:
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         await host.button("Open").click()
         [asked] = await host.until_heard("ui/open-link")
         assert asked["url"].startswith("http://127.0.0.1:")
 
 
-async def test_edit_this_sends_the_wish_and_which_picture_is_meant(browser: Browser) -> None:
-    async with in_state(PICTURE, browser) as host:
+async def test_edit_this_sends_the_wish_and_which_image_is_meant(browser: Browser) -> None:
+    async with in_state(IMAGE, browser) as host:
         await host.button("Edit this").click()
         await expect(host.find("#words")).to_be_focused()
         await host.page.keyboard.type("Make it night")
@@ -164,11 +164,11 @@ async def test_edit_this_sends_the_wish_and_which_picture_is_meant(browser: Brow
 
 
 async def test_make_another_sends_the_prompt_and_a_deaf_host_is_said_to_be_so(browser: Browser) -> None:
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         await host.button("Make another").click()
         [sent] = await host.until_heard("ui/message")
         assert PROMPT in sent["content"][0]["text"]
-    async with in_state(with_host(PICTURE, refused=["ui/message"]), browser) as host:
+    async with in_state(with_host(IMAGE, refused=["ui/message"]), browser) as host:
         await host.button("Make another").click()
         await expect(host.find("#said")).to_contain_text("ask for it in the conversation")
         assert not await host.button("Make another").is_visible()
@@ -178,7 +178,7 @@ async def test_make_another_sends_the_prompt_and_a_deaf_host_is_said_to_be_so(br
 async def test_a_wish_that_the_host_does_not_take_can_be_copied_and_one_refusal_is_not_for_ever(
     browser: Browser,
 ) -> None:
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         await host.page.evaluate("OWN['ui/message'] = () => ({ isError: true })")
         await host.button("Edit this").click()
         await host.page.keyboard.type("Make it night")
@@ -200,17 +200,17 @@ async def test_a_submit_of_unknown_outcome_offers_no_button_that_repeats_it(brow
 
 async def test_what_the_host_cannot_do_has_no_button(browser: Browser) -> None:
     without = {name: value for name, value in EVERYTHING.items() if name != "openLinks"}
-    async with in_state(with_host(PICTURE, capabilities=without), browser) as host:
+    async with in_state(with_host(IMAGE, capabilities=without), browser) as host:
         assert not await host.button("Open").is_visible()
         assert not await host.button("Enlarge").is_visible(), "it has no full screen"
 
 
 async def test_the_url_is_copied_or_selected_for_copying(browser: Browser) -> None:
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         await host.button("Copy URL").click()
         await expect(host.find("#said")).to_have_text("Copied.")
         assert await host.complaints() == []
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         await host.frame.evaluate("document.execCommand = () => false")  # as browsers answer where it is forbidden
         await host.button("Copy URL").click()
         await expect(host.find("#said")).to_contain_text("selected")
@@ -218,8 +218,8 @@ async def test_the_url_is_copied_or_selected_for_copying(browser: Browser) -> No
         assert selected.startswith("http://127.0.0.1:")
 
 
-async def test_a_download_is_the_picture_whole(browser: Browser, tmp_path: Path) -> None:
-    async with in_state(with_host(PICTURE, sandbox="allow-scripts allow-downloads"), browser) as host:
+async def test_a_download_is_the_image_whole(browser: Browser, tmp_path: Path) -> None:
+    async with in_state(with_host(IMAGE, sandbox="allow-scripts allow-downloads"), browser) as host:
         async with host.page.expect_download() as download:
             await host.button("Download").click()
         saved = tmp_path / (await download.value).suggested_filename
@@ -228,8 +228,8 @@ async def test_a_download_is_the_picture_whole(browser: Browser, tmp_path: Path)
         assert saved.read_bytes() == await original(host)
 
 
-async def test_a_host_that_saves_files_is_handed_the_picture(browser: Browser) -> None:
-    async with in_state(with_host(PICTURE, capabilities={**EVERYTHING, "downloadFile": {}}), browser) as host:
+async def test_a_host_that_saves_files_is_handed_the_image(browser: Browser) -> None:
+    async with in_state(with_host(IMAGE, capabilities={**EVERYTHING, "downloadFile": {}}), browser) as host:
         await host.button("Download").click()
         [asked] = await host.until_heard("ui/download-file")
         [content] = asked["contents"]
@@ -246,7 +246,7 @@ async def original(host: Host) -> bytes:
 
 
 async def test_full_screen_is_asked_for_where_there_is_one(browser: Browser) -> None:
-    state = with_host(PICTURE, context={"availableDisplayModes": ["inline", "fullscreen"], "displayMode": "inline"})
+    state = with_host(IMAGE, context={"availableDisplayModes": ["inline", "fullscreen"], "displayMode": "inline"})
     async with in_state(state, browser) as host:
         await host.button("Enlarge").click()
         assert await host.until_heard("ui/request-display-mode") == [{"mode": "fullscreen"}]
@@ -258,7 +258,7 @@ async def test_full_screen_is_asked_for_where_there_is_one(browser: Browser) -> 
         await host.page.screenshot(path=place_for("fullscreen-wide"))
 
 
-async def test_a_host_that_passes_the_text_alone_gets_the_picture_all_the_same(browser: Browser) -> None:
+async def test_a_host_that_passes_the_text_alone_gets_the_image_all_the_same(browser: Browser) -> None:
     async with in_state(State("text", (), called=False, then=nothing), browser) as host:
         made = await host.client.call_tool("generate_image", {"prompt": PROMPT})
         content = [{"type": "text", "text": text(made)}]
@@ -267,7 +267,7 @@ async def test_a_host_that_passes_the_text_alone_gets_the_picture_all_the_same(b
 
 
 async def test_the_result_of_another_tool_changes_nothing(browser: Browser) -> None:
-    async with in_state(PICTURE, browser) as host:
+    async with in_state(IMAGE, browser) as host:
         before = await host.find("main").inner_html()
         await host.tell("ui/notifications/tool-result", {"content": [{"type": "text", "text": "something else"}]})
         await host.tell("ui/notifications/tool-input", {"arguments": {"prompt": "another"}})

@@ -40,12 +40,12 @@ async def test_a_state_says_what_it_is_without_a_complaint_of_the_browser(state:
         shown = await host.find("main").inner_text()
         for words in state.says:
             assert words in shown
-        await host.picture_of(f"{state}-light")
+        await host.image_from_bytes(f"{state}-light")
         await host.tell("ui/notifications/host-context-changed", {"theme": "dark"})
-        await host.picture_of(f"{state}-dark")
+        await host.image_from_bytes(f"{state}-dark")
         for width, name in ((NARROW, "narrow"), (WIDE, "wide")):
             await host.resize(width)
-            await host.picture_of(f"{state}-{name}")
+            await host.image_from_bytes(f"{state}-{name}")
             assert await host.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
         assert await host.complaints() == []
     assert (SCREENSHOTS / f"{state}-light.png").stat().st_size > 0
@@ -72,7 +72,7 @@ async def test_it_takes_on_the_look_of_its_host_and_stays_accessible(browser: Br
             await host.frame.evaluate(audit_source)
             for theme in ("light", "dark"):
                 await host.tell("ui/notifications/host-context-changed", {"theme": theme})
-                await host.picture_of(f"{state}-host-{theme}")
+                await host.image_from_bytes(f"{state}-host-{theme}")
                 assert await violations(host) == []
 
 
@@ -106,7 +106,7 @@ async def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
         assert await host.frame.evaluate(moving) > 0
     async with in_state(STATES[0], browser, reduced_motion="reduce") as host:
         assert await host.frame.evaluate(moving) == 0
-        await host.picture_of("waiting-without-motion")
+        await host.image_from_bytes("waiting-without-motion")
 
 
 async def test_the_first_paint_comes_at_once(browser: Browser) -> None:

@@ -68,7 +68,7 @@ def test_the_version_is_told() -> None:
     assert re.fullmatch(r"nano-banana-mcp \d+\.\d+\.\d+\n", run("--version").stdout)
 
 
-def test_the_demo_makes_a_picture_that_can_be_opened(tmp_path: Path) -> None:
+def test_the_demo_makes_a_image_that_can_be_opened(tmp_path: Path) -> None:
     ended = run("demo", "a", "lighthouse", "at", "dawn", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="1")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "sandbox" in ended.stdout
@@ -77,8 +77,8 @@ def test_the_demo_makes_a_picture_that_can_be_opened(tmp_path: Path) -> None:
     file = re.search(r"^File +(\S+\.png)", ended.stdout, re.MULTILINE)
     assert file
     assert Path(file[1]).parent == tmp_path / "pictures"
-    with Image.open(file[1]) as picture:
-        assert picture.size == (1024, 1024)
+    with Image.open(file[1]) as image:
+        assert image.size == (1024, 1024)
     assert "█" in ended.stdout
 
 
@@ -103,7 +103,7 @@ async def test_a_demo_that_fails_says_why_and_ends_with_an_error() -> None:
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_a_demo_whose_picture_cannot_be_fetched_says_so_and_still_prints_its_url(tmp_path: Path) -> None:
+def test_a_demo_whose_image_cannot_be_fetched_says_so_and_still_prints_its_url(tmp_path: Path) -> None:
     ended = run("demo", "a cat sandbox:file=404", "--sandbox", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="0")
     assert ended.returncode == 1
     assert "could not be saved" in ended.stdout

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
@@ -29,10 +29,10 @@ from tests.support.clients import KEY, child, client_at, facts
 from tests.support.gallery import NOW, Opened, drawn, gallery
 
 
-def png(side: int = 900) -> Picture:
+def png(side: int = 900) -> EncodedImage:
     file = io.BytesIO()
     Image.effect_noise((side, side), 60).save(file, "PNG")
-    return Picture(file.getvalue(), "image/png")
+    return EncodedImage(file.getvalue(), "image/png")
 
 
 BYTES = png()
@@ -89,14 +89,14 @@ def prompts(client: httpx.Client, **filters: Any) -> list[str]:
 
 def in_ledger(settings: dict[str, Any]) -> set[str]:
     ledger = open_database(Settings(**settings))
-    found = {known.intent_id for known in ledger.history()}
+    found = {known.generation_id for known in ledger.history()}
     ledger.close()
     return found
 
 
 def delete(client: httpx.Client, known: Generation, **more: Any) -> httpx.Response:
     return client.delete(
-        f"/generations/{known.intent_id}", headers={"Origin": str(client.base_url).rstrip("/")}, **more
+        f"/generations/{known.generation_id}", headers={"Origin": str(client.base_url).rstrip("/")}, **more
     )
 
 
@@ -105,7 +105,7 @@ def delete(client: httpx.Client, known: Generation, **more: Any) -> httpx.Respon
 
 def test_without_the_token_nothing_is_told(on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened:
-        for path in ("/", "/?token=", "/?token=wrong", "/generations", f"/pictures/{KEPT.intent_id}/0", "/other"):
+        for path in ("/", "/?token=", "/?token=wrong", "/generations", f"/pictures/{KEPT.generation_id}/0", "/other"):
             refused = httpx.get(f"{opened.root}{path}", trust_env=False)
             assert refused.status_code == 403
             assert "set-cookie" not in refused.headers
@@ -115,7 +115,7 @@ def test_without_the_token_nothing_is_told(on_disk: dict[str, Any]) -> None:
 def test_the_token_is_good_for_the_page_alone_and_brings_a_cookie_that_is_another(on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened:
         token = opened.url.partition("?")[2]
-        for path in ("/generations", f"/pictures/{KEPT.intent_id}/0"):
+        for path in ("/generations", f"/pictures/{KEPT.generation_id}/0"):
             assert httpx.get(f"{opened.root}{path}?{token}", trust_env=False).status_code == 403
         page = httpx.get(opened.url, trust_env=False)
         assert page.status_code == 200
@@ -147,12 +147,12 @@ def test_another_name_and_another_page_are_refused_even_with_the_cookie(
     headers: dict[str, Any], on_disk: dict[str, Any]
 ) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
-        for path in ("/", "/generations", f"/pictures/{KEPT.intent_id}/0"):
+        for path in ("/", "/generations", f"/pictures/{KEPT.generation_id}/0"):
             assert client.get(path, headers=headers).status_code == 403
         if "Sec-Fetch-Site" not in headers:
             assert client.get(opened.url, headers=headers).status_code == 403
-        assert client.delete(f"/generations/{KEPT.intent_id}", headers=headers).status_code == 403
-        assert client.delete(f"/generations/{KEPT.intent_id}").status_code == 403, "without an origin"
+        assert client.delete(f"/generations/{KEPT.generation_id}", headers=headers).status_code == 403
+        assert client.delete(f"/generations/{KEPT.generation_id}").status_code == 403, "without an origin"
         assert prompts(client) == [KEPT.prompt]
 
 
@@ -161,8 +161,8 @@ def test_what_there_is_not_is_not_found(on_disk: dict[str, Any]) -> None:
         for path in (
             "/other",
             "/pictures/in-none/0",
-            f"/pictures/{KEPT.intent_id}/7",
-            f"/pictures/{KEPT.intent_id}/-1",
+            f"/pictures/{KEPT.generation_id}/7",
+            f"/pictures/{KEPT.generation_id}/-1",
         ):
             assert client.get(path).status_code == 404
         assert client.get("/generations?offset=x").status_code == 400
@@ -172,7 +172,7 @@ def test_what_there_is_not_is_not_found(on_disk: dict[str, Any]) -> None:
 
 def test_every_answer_is_kept_from_other_pages(on_disk: dict[str, Any]) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
-        for path in ("/", "/generations", f"/pictures/{KEPT.intent_id}/0", "/other"):
+        for path in ("/", "/generations", f"/pictures/{KEPT.generation_id}/0", "/other"):
             headers = client.get(path).headers
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["cross-origin-resource-policy"] == "same-origin"
@@ -231,9 +231,9 @@ def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, Any]) -> N
     assert sorted(told) == sorted([str(number) for number in range(130)] + [str(KEPT.prompt)])
 
 
-def test_a_picture_is_shown_small_and_saved_whole_under_a_telling_name(shown: Opened) -> None:
+def test_a_image_is_shown_small_and_saved_whole_under_a_telling_name(shown: Opened) -> None:
     with browser(shown) as client:
-        path = f"/pictures/{KEPT.intent_id}/0"
+        path = f"/pictures/{KEPT.generation_id}/0"
         assert client.get(path).content == BYTES.data
         small = client.get(f"{path}?small")
         assert len(small.content) <= 80_000
@@ -245,31 +245,31 @@ def test_a_picture_is_shown_small_and_saved_whole_under_a_telling_name(shown: Op
         assert f"a-cat-on-a-roof-등대_{KEPT.task_id}_0.png" in unquote(saved.headers["content-disposition"])
 
 
-def test_a_picture_whose_url_is_dead_is_told_in_words(shown: Opened) -> None:
+def test_a_image_whose_url_is_dead_is_told_in_words(shown: Opened) -> None:
     with browser(shown) as client:
         for known, words in ((GONE, "pictures.invalid"), (PLAYED, "sandbox that has ended")):
-            refused = client.get(f"/pictures/{known.intent_id}/0?small")
+            refused = client.get(f"/pictures/{known.generation_id}/0?small")
             assert refused.status_code == 502
             assert words in refused.json()["message"]
 
 
-def test_a_saved_picture_is_shown_though_its_url_is_dead(on_disk: dict[str, Any], tmp_path: Path) -> None:
-    from nano_banana_mcp.images.saving.output_folder import PictureFolder
+def test_a_saved_image_is_shown_though_its_url_is_dead(on_disk: dict[str, Any], tmp_path: Path) -> None:
+    from nano_banana_mcp.images.saving.output_folder import OutputFolder
     from nano_banana_mcp.media.export import facts_of
 
     ledger = open_database(Settings(**on_disk))
     ledger.save(GONE)
     ledger.close()
-    folder = PictureFolder(tmp_path / "saved")
+    folder = OutputFolder(tmp_path / "saved")
     folder.make()
     path = folder.save(BYTES, facts_of(GONE, 0))
     with gallery({**on_disk, "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "saved")}) as opened, browser(opened) as client:
-        assert client.get(f"/pictures/{GONE.intent_id}/0").content == path.read_bytes()
+        assert client.get(f"/pictures/{GONE.generation_id}/0").content == path.read_bytes()
         assert delete(client, GONE).status_code == 204
     assert path.exists(), "what was saved is the person's own"
 
 
-async def test_a_fetched_picture_is_shown_and_its_copy_goes_with_its_entry(tmp_path: Path) -> None:
+async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_path: Path) -> None:
     from anyio.to_thread import run_sync as in_thread
 
     state = tmp_path / "state"
@@ -277,7 +277,7 @@ async def test_a_fetched_picture_is_shown_and_its_copy_goes_with_its_entry(tmp_p
 
     def look(url: str, known: Generation) -> tuple[bytes, int, list[Path]]:
         with gallery({**where, "DEFAPI_BASE_URL": url}) as opened, browser(opened) as client:
-            found = client.get(f"/pictures/{known.intent_id}/0").content
+            found = client.get(f"/pictures/{known.generation_id}/0").content
             assert list((state / "cache" / "pictures").iterdir())
             return found, delete(client, known).status_code, list((state / "cache").glob("*/*"))
 
@@ -297,15 +297,15 @@ async def test_a_fetched_picture_is_shown_and_its_copy_goes_with_its_entry(tmp_p
 # ---- deleting
 
 
-def test_what_is_deleted_is_gone_with_the_picture_that_was_kept(settings: dict[str, Any], shown: Opened) -> None:
+def test_what_is_deleted_is_gone_with_the_image_that_was_kept(settings: dict[str, Any], shown: Opened) -> None:
     with browser(shown) as client:
         assert delete(client, KEPT).status_code == 204
         assert delete(client, KEPT).status_code == 404
-        assert client.get(f"/pictures/{KEPT.intent_id}/0").status_code == 404
+        assert client.get(f"/pictures/{KEPT.generation_id}/0").status_code == 404
         assert KEPT.prompt not in prompts(client)
-    assert in_ledger(settings) == {known.intent_id for known in ALL} - {KEPT.intent_id}
+    assert in_ledger(settings) == {known.generation_id for known in ALL} - {KEPT.generation_id}
     ledger = open_database(Settings(**settings))
-    assert ledger.picture(KEPT.intent_id, 0) is None
+    assert ledger.encoded(KEPT.generation_id, 0) is None
     ledger.close()
 
 
@@ -317,9 +317,9 @@ def test_what_may_still_come_is_deleted_only_where_it_is_said_twice(
         refused = delete(client, known)
         assert refused.status_code == 409
         assert "not known" in refused.json()["message"]
-        assert known.intent_id in in_ledger(settings)
+        assert known.generation_id in in_ledger(settings)
         assert delete(client, known, params={"unfinished": "yes"}).status_code == 204
-    assert known.intent_id not in in_ledger(settings)
+    assert known.generation_id not in in_ledger(settings)
 
 
 def test_a_task_id_deletes_nothing(settings: dict[str, Any], shown: Opened) -> None:
@@ -327,7 +327,7 @@ def test_a_task_id_deletes_nothing(settings: dict[str, Any], shown: Opened) -> N
     with browser(shown) as client:
         gone = client.delete(f"/generations/{KEPT.task_id}", headers={"Origin": shown.root})
         assert gone.status_code == 404
-    assert KEPT.intent_id in in_ledger(settings)
+    assert KEPT.generation_id in in_ledger(settings)
 
 
 # ---- the process
@@ -389,6 +389,6 @@ def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk:
     ledger.close()
     with gallery(on_disk) as opened, browser(opened) as client:
         assert known.prompt in prompts(client)
-        saved = client.get(f"/pictures/{known.intent_id}/0?save")
+        saved = client.get(f"/pictures/{known.generation_id}/0?save")
         assert saved.content == BYTES.data
         assert "set-cookie" not in saved.headers

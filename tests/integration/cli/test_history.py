@@ -13,7 +13,7 @@ from mcp.client import Client
 
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.commands.history import parse_since, totals
-from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 from nano_banana_mcp.ledger.sqlite import FILE_NAME
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
@@ -29,7 +29,7 @@ NOW = 1_790_000_000.0
 
 def made(prompt: str, age: float, *, model: str = "m", spent: str = "0.500000", api: str = "a") -> Generation:
     begun = NOW - age
-    known = Generation(new_intent_id(), prompt=prompt, model=model, api=api, created_at=begun)
+    known = Generation(new_generation_id(), prompt=prompt, model=model, api=api, created_at=begun)
     done = replace(
         known.accepted(f"ta-{prompt.split(maxsplit=1)[0]}", begun), status=Status.SUCCESS, finished_at=begun + 30
     )

@@ -21,7 +21,7 @@ QUICK = SandboxConfig(seconds=0.0)
 
 @pytest.mark.parametrize("how", ["--output", "the setting"])
 @pytest.mark.parametrize("seen", [True, False])
-async def test_a_tasks_pictures_are_saved_and_their_paths_printed(how: str, seen: bool, tmp_path: Path) -> None:
+async def test_a_tasks_images_are_saved_and_their_paths_printed(how: str, seen: bool, tmp_path: Path) -> None:
     """Whether this machine has seen its end before or has yet to ask."""
     folder = tmp_path / "kept"
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url, state_dir=tmp_path / "state") as client:
@@ -43,9 +43,9 @@ async def test_a_tasks_pictures_are_saved_and_their_paths_printed(how: str, seen
         assert sorted(paths) == sorted(folder.glob("*.png"))
         assert len(paths) == 4
         for path in paths:
-            with Image.open(path) as picture:
-                assert isinstance(picture, PngImageFile)
-                assert picture.text["Task ID"] == task_id
+            with Image.open(path) as image:
+                assert isinstance(image, PngImageFile)
+                assert image.text["Task ID"] == task_id
         fetched = sandbox.stats.files
         again = await in_thread(lambda: run(*arguments, settings=settings))
         assert again.stdout == ended.stdout

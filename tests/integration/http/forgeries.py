@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from nano_banana_mcp.http.webhook import KeyRing
-from nano_banana_mcp.tracking.sweeper import FIRST_SECONDS, SHORTEST_INTERVAL_SECONDS
+from nano_banana_mcp.tracking.sweeper import FIRST_SECONDS, MIN_INTERVAL_SECONDS
 from nano_banana_sandbox.config import SandboxConfig
 from tests.integration.http.test_serve import Served
 from tests.integration.http.test_webhook import make, reachable
@@ -52,7 +52,7 @@ class Attacked:
     @property
     def most_queries(self) -> float:
         """For the task that is open: a callback's, and those of the caretaker, who looks after it without any."""
-        looked_after = max(0.0, 1 + (self.seconds - FIRST_SECONDS) / SHORTEST_INTERVAL_SECONDS)
+        looked_after = max(0.0, 1 + (self.seconds - FIRST_SECONDS) / MIN_INTERVAL_SECONDS)
         return 1 + self.seconds / QUERY_EVERY_SECONDS + looked_after * (self.seconds > FIRST_SECONDS)
 
     @property
@@ -88,7 +88,7 @@ async def answered(stream: SocketStream, answers: BufferedByteReceiveStream, sen
 def forgeries(opened: tuple[str, str], finished: tuple[str, str]) -> list[tuple[str, bytes, int]]:
     """Paths, bodies, and what the answer has to be; ``opened`` and ``finished`` are each an address and a task."""
     address, task_id = opened
-    root, intent_id, signature = address.rsplit("/", 2)
+    root, generation_id, signature = address.rsplit("/", 2)
     lie = json.dumps(
         {"task_id": task_id, "status": "success", "result": [{"image": "https://evil.example/x.png"}]}
     ).encode()
@@ -96,8 +96,8 @@ def forgeries(opened: tuple[str, str], finished: tuple[str, str]) -> list[tuple[
     stranger = KeyRing([b"another key"])
     flipped = signature[:-1] + ("1" if signature.endswith("0") else "0")
     return [
-        (f"{root}/{intent_id}/{flipped}", lie, 404),
-        (f"{root}/{intent_id}/{stranger.sign(intent_id)}", lie, 404),
+        (f"{root}/{generation_id}/{flipped}", lie, 404),
+        (f"{root}/{generation_id}/{stranger.sign(generation_id)}", lie, 404),
         (f"{root}/in-{{number}}/{signature}", lie, 404),
         (f"{root}/in-{{number}}/{{number:064x}}", lie, 404),
         (address, b"no json {number}", 404),

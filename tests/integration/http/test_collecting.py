@@ -1,14 +1,14 @@
 """When a server collects its garbage, which stops everything while it lasts."""
 
-from nano_banana_mcp.http.server import FEWEST_ROUNDS, Crowd
+from nano_banana_mcp.http.server import MIN_ROUNDS, Crowd
 
 TICKS_A_SECOND = 10
 
 
 def test_with_few_clients_it_is_collected_after_ten_rounds() -> None:
     crowd = Crowd()
-    assert not crowd.bears_collecting(5, 20, FEWEST_ROUNDS - 1)
-    assert crowd.bears_collecting(5, 20, FEWEST_ROUNDS)
+    assert not crowd.bears_collecting(5, 20, MIN_ROUNDS - 1)
+    assert crowd.bears_collecting(5, 20, MIN_ROUNDS)
 
 
 def test_a_thousand_waiting_calls_are_not_stopped_for_what_they_leave_in_half_a_minute() -> None:
@@ -37,5 +37,5 @@ def test_a_crowd_that_has_just_left_still_counts_since_the_last_answers_are_on_t
 def test_what_a_crowd_has_left_behind_is_collected_within_ten_seconds() -> None:
     crowd = Crowd()
     crowd.bears_collecting(1_000, 1_000, 0)
-    seconds = [crowd.bears_collecting(0, 0, FEWEST_ROUNDS) for _ in range(10 * TICKS_A_SECOND)]
+    seconds = [crowd.bears_collecting(0, 0, MIN_ROUNDS) for _ in range(10 * TICKS_A_SECOND)]
     assert seconds[-1]

@@ -117,12 +117,12 @@ async def test_an_unknown_outcome_is_its_callers_own(era: Any, tmp_path: Path) -
         server.caller("bob", era) as bob,
     ):
         lost = facts(await alice.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"}))
-        handle = lost["task_id"]
-        assert handle.startswith("in-")
+        public_id = lost["task_id"]
+        assert public_id.startswith("in-")
         missing = f"in-{uuid.uuid4()}"
         uri = "nanobanana://tasks/x"
-        assert await everything_said_of(bob, handle, uri) == await everything_said_of(bob, missing, uri)
-        assert facts(await alice.call_tool("get_task", {"task_id": handle}))["status"] == "unknown"
+        assert await everything_said_of(bob, public_id, uri) == await everything_said_of(bob, missing, uri)
+        assert facts(await alice.call_tool("get_task", {"task_id": public_id}))["status"] == "unknown"
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -18,7 +18,7 @@ from nano_banana_mcp.http.auth import jwks as issuer_module
 from nano_banana_mcp.http.auth.jwks import (
     AGAIN_SECONDS,
     BURST,
-    LARGEST_ANSWER_BYTES,
+    MAX_ANSWER_BYTES,
     REFILL_SECONDS,
     Issuer,
     Keys,
@@ -175,7 +175,7 @@ async def an_answer(request: Request) -> Response:
     answers: dict[str, Callable[[], Response]] = {
         "endless": lambda: StreamingResponse(endless()),
         "dripping": lambda: StreamingResponse(dripping()),
-        "large": lambda: Response(b'{"keys": ["' + b"x" * LARGEST_ANSWER_BYTES + b'"]}'),
+        "large": lambda: Response(b'{"keys": ["' + b"x" * MAX_ANSWER_BYTES + b'"]}'),
         "html": lambda: Response("<html>"),
         "deep": lambda: Response("[" * 100_000),
         "list": lambda: Response("[]"),

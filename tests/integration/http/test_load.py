@@ -22,14 +22,14 @@ from tests.integration.http.test_serve import at, served
 from tests.support.clients import facts
 
 CROWD = 200
-LONGEST_SECONDS = 120
+MAX_SECONDS = 120
 
 
 @asynccontextmanager
 async def connected(url: str, mode: Any = "auto") -> AsyncIterator[Client]:
     """A client whose every call may be under way at once."""
     limits = httpx2.Limits(max_connections=None)
-    timeout = httpx2.Timeout(LONGEST_SECONDS)
+    timeout = httpx2.Timeout(MAX_SECONDS)
     async with (
         httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as http,
         Client(streamable_http_client(url, http_client=http), mode=mode) as client,
@@ -42,7 +42,7 @@ async def submitted(client: Client, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_crowd_of_waits_for_as_many_pictures_all_end_with_them(mode: str) -> None:
+async def test_a_crowd_of_waits_for_as_many_images_all_end_with_them(mode: str) -> None:
     statuses: list[str] = []
     async with serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox:
         with served(**at(sandbox.url)) as server:
@@ -50,17 +50,17 @@ async def test_a_crowd_of_waits_for_as_many_pictures_all_end_with_them(mode: str
                 task_ids = await submitted(client, CROWD)
 
                 async def wait(task_id: str) -> None:
-                    arguments = {"task_id": task_id, "timeout_seconds": LONGEST_SECONDS}
+                    arguments = {"task_id": task_id, "timeout_seconds": MAX_SECONDS}
                     statuses.append(facts(await client.call_tool("wait_for_image", arguments))["status"])
 
-                with anyio.fail_after(LONGEST_SECONDS):
+                with anyio.fail_after(MAX_SECONDS):
                     async with anyio.create_task_group() as group:
                         for task_id in task_ids:
                             group.start_soon(wait, task_id)
     assert statuses == ["success"] * CROWD
 
 
-async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_picture_and_all_get_it() -> None:
+async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_image_and_all_get_it() -> None:
     statuses: list[str] = []
     async with serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox:
         with served(**at(sandbox.url)) as server:
@@ -68,10 +68,10 @@ async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_picture_and_a
                 [task_id] = await submitted(client, 1)
 
                 async def wait() -> None:
-                    arguments = {"task_id": task_id, "timeout_seconds": LONGEST_SECONDS}
+                    arguments = {"task_id": task_id, "timeout_seconds": MAX_SECONDS}
                     statuses.append(facts(await client.call_tool("wait_for_image", arguments))["status"])
 
-                with anyio.fail_after(LONGEST_SECONDS):
+                with anyio.fail_after(MAX_SECONDS):
                     async with anyio.create_task_group() as group:
                         for _ in range(CROWD):
                             group.start_soon(wait)
@@ -95,11 +95,11 @@ async def test_a_signal_in_the_middle_lets_a_crowd_of_waits_answer_with_their_ne
                         if len(waiting) == CROWD:
                             all_wait.set()
 
-                    arguments = {"task_id": task_id, "timeout_seconds": LONGEST_SECONDS}
+                    arguments = {"task_id": task_id, "timeout_seconds": MAX_SECONDS}
                     result = await client.call_tool("wait_for_image", arguments, progress_callback=on_progress)
                     answers.append(facts(result))
 
-                with anyio.fail_after(LONGEST_SECONDS):
+                with anyio.fail_after(MAX_SECONDS):
                     async with anyio.create_task_group() as group:
                         for task_id in task_ids:
                             group.start_soon(wait, task_id)

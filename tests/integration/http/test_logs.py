@@ -124,12 +124,12 @@ async def misuse(sandbox: Sandbox, server: Served, mode: Any) -> list[str]:
         addresses = [task.order.callback_url for task in sandbox.tasks if task.order.callback_url]
         assert addresses
         for address in addresses[:3]:
-            intent_id, signature = address.rsplit("/", 2)[1:]
+            generation_id, signature = address.rsplit("/", 2)[1:]
             secrets.append(signature)
             await http.post(address, json={"task_id": WORD})
             await http.post(address, content=WORD * 50_000)
             await http.post(f"{address}{WORD}", json={"task_id": "x"})
-            await http.post(f"{server.root}/webhooks/{intent_id}x/{signature}", json={"task_id": "x"})
+            await http.post(f"{server.root}/webhooks/{generation_id}x/{signature}", json={"task_id": "x"})
     # Bytes that are no HTTP at all, and a connection that ends in the middle of a request.
     host, port = server.root.removeprefix("http://").split(":")
     for raw in (f"{WORD}\r\n\r\n", f"POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Length: 900\r\n\r\n{WORD}"):

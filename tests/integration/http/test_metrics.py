@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from nano_banana_mcp.defapi.errors import Busy, OutcomeUnknown, TaskNotFound
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.http.app import create_app
-from nano_banana_mcp.http.metrics import FOLLOWED_SECONDS, MOST_FOLLOWED, MOST_MODELS, Metrics
+from nano_banana_mcp.http.metrics import FOLLOWED_SECONDS, MAX_FOLLOWED, MAX_MODELS, Metrics
 from nano_banana_mcp.ledger.base import LedgerBusy
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
@@ -54,48 +54,48 @@ async def read(server: Served) -> Counts:
     return Counts(answer.text)
 
 
-async def test_pictures_that_were_polled_for_are_counted() -> None:
-    pictures = 3
+async def test_images_that_were_polled_for_are_counted() -> None:
+    images = 3
     async with serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox:
         with served(**at(sandbox.url)) as server:
             async with Client(server.url) as client:
-                for number in range(pictures):
+                for number in range(images):
                     made = await client.call_tool("generate_image", {"prompt": f"cat {number}"})
                     await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
                 await client.call_tool("generate_image", {"prompt": "x sandbox:seconds=3600"})
             counts = await read(server)
         queries = sandbox.stats.queries
-    assert counts("submits_total", model=MODEL, outcome="accepted") == pictures + 1
-    assert counts("submit_seconds_count") == pictures + 1
-    assert counts("tasks_ended_total", model=MODEL, status="success") == pictures
-    assert counts("task_seconds_count") == pictures
-    assert pictures * 1.0 <= counts("task_seconds_sum") < pictures * 10
-    assert counts("detection_lag_seconds_count", how="poll") == pictures
+    assert counts("submits_total", model=MODEL, outcome="accepted") == images + 1
+    assert counts("submit_seconds_count") == images + 1
+    assert counts("tasks_ended_total", model=MODEL, status="success") == images
+    assert counts("task_seconds_count") == images
+    assert images * 1.0 <= counts("task_seconds_sum") < images * 10
+    assert counts("detection_lag_seconds_count", how="poll") == images
     assert counts("queries_total", outcome="answered") == queries
     assert counts("queries_per_task_sum") == queries
-    assert counts("queries_per_task_count") == pictures
-    assert counts("credits_total", model=MODEL) == pictures * 0.5
+    assert counts("queries_per_task_count") == images
+    assert counts("credits_total", model=MODEL) == images * 0.5
     assert counts("open_tasks") == 1
     assert counts("waits") == 0
     assert counts("ledger_ok") == 1
-    assert counts("tool_calls_total", tool="generate_image", outcome="ok") == pictures + 1
-    assert counts("tool_seconds_count", tool="wait_for_image") == pictures
+    assert counts("tool_calls_total", tool="generate_image", outcome="ok") == images + 1
+    assert counts("tool_seconds_count", tool="wait_for_image") == images
     assert {"process_resident_memory_bytes", "python_info", "python_gc_collections_total"} <= counts.names
 
 
 async def test_callbacks_are_counted_by_what_became_of_them_and_tell_the_lag() -> None:
-    pictures = 3
+    images = 3
     async with reachable(SandboxConfig(seconds=1.5)) as (sandbox, server, client):
         # The first callback is what makes this server rely on them.
         primer = facts(await client.call_tool("generate_image", {"prompt": "x sandbox:seconds=0.2"}))
         with anyio.fail_after(10):
             await sandbox.until(lambda stats: stats.callbacks_sent == 1)
         await client.call_tool("wait_for_image", {"task_id": primer["task_id"]})
-        for number in range(pictures):
+        for number in range(images):
             made = await client.call_tool("generate_image", {"prompt": f"cat {number}"})
             await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
         with anyio.fail_after(10):
-            await sandbox.until(lambda stats: stats.callbacks_sent == 1 + pictures)
+            await sandbox.until(lambda stats: stats.callbacks_sent == 1 + images)
         address = sandbox.tasks[-1].order.callback_url
         assert address is not None
         async with httpx.AsyncClient() as http:
@@ -103,13 +103,13 @@ async def test_callbacks_are_counted_by_what_became_of_them_and_tell_the_lag() -
                 assert (await http.post(url, json={"task_id": task_id})).status_code == 404
             assert (await http.post(address, json={"task_id": sandbox.tasks[-1].id})).status_code == 204
         counts = await read(server)
-    assert counts("callbacks_total", verdict="accepted") == 1 + pictures
+    assert counts("callbacks_total", verdict="accepted") == 1 + images
     assert counts("callbacks_total", verdict="late") == 1
     assert counts("callbacks_total", verdict="refused") == 3
-    assert counts("detection_lag_seconds_count", how="callback") == 1 + pictures
-    assert counts("detection_lag_seconds_sum", how="callback") < 1 + pictures
-    assert counts("queries_per_task_count") == 1 + pictures
-    assert counts("credits_total", model=MODEL) == (1 + pictures) * 0.5
+    assert counts("detection_lag_seconds_count", how="callback") == 1 + images
+    assert counts("detection_lag_seconds_sum", how="callback") < 1 + images
+    assert counts("queries_per_task_count") == 1 + images
+    assert counts("credits_total", model=MODEL) == (1 + images) * 0.5
 
 
 async def test_a_callback_soon_after_another_is_a_repeated_one() -> None:
@@ -222,7 +222,7 @@ def metrics() -> Metrics:
 
 
 def test_a_model_has_a_label_once_the_api_has_taken_it_and_only_so_many_do(metrics: Metrics) -> None:
-    for number in range(2 * MOST_MODELS):
+    for number in range(2 * MAX_MODELS):
         intent = made(number, model=f"of-a-caller-{number}")
         with pytest.raises(Busy), metrics.submitting(intent):
             raise Busy("", status=503)
@@ -235,8 +235,8 @@ def test_a_model_has_a_label_once_the_api_has_taken_it_and_only_so_many_do(metri
         for sample in family.samples
         if sample.name == "nano_banana_submits_total"
     }
-    assert len(models) == MOST_MODELS  # "other" is in the place of the server's own, which was not asked for
-    assert counted(metrics, "submits_total", model="other", outcome="refused") == 2 * MOST_MODELS
+    assert len(models) == MAX_MODELS  # "other" is in the place of the server's own, which was not asked for
+    assert counted(metrics, "submits_total", model="other", outcome="refused") == 2 * MAX_MODELS
 
 
 @pytest.mark.parametrize(
@@ -296,9 +296,9 @@ def test_a_task_that_nobody_looks_at_is_open_for_an_hour() -> None:
 
 
 def test_only_so_many_tasks_are_followed(metrics: Metrics) -> None:
-    for number in range(MOST_FOLLOWED + 10):
+    for number in range(MAX_FOLLOWED + 10):
         metrics.seen(made(number), "poll")
-    assert counted(metrics, "open_tasks") == MOST_FOLLOWED
+    assert counted(metrics, "open_tasks") == MAX_FOLLOWED
 
 
 @pytest.mark.parametrize("told", [None, "", "NaN", "Infinity", "-1", "much"])

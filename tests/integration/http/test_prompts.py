@@ -69,20 +69,20 @@ async def test_nothing_of_anothers_is_offered(era: Any, tmp_path: Path) -> None:
         hers = await made(alice, model="own/secret-model")
         lost = await alice.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"})
         assert lost.structured_content is not None
-        handle = str(lost.structured_content["task_id"])
+        public_id = str(lost.structured_content["task_id"])
         his = await made(bob)
         queries = server.sandbox.stats.queries
         for ref, name in ((TASK, "task_id"), (IMAGE, "task_id"), ("consistent_character", "task_id")):
             assert await offered(bob, ref, name) == [his]
             assert await offered(bob, ref, name, hers) == []
-            assert await offered(bob, ref, name, handle) == []
+            assert await offered(bob, ref, name, public_id) == []
         assert await offered(bob, "edit_picture", "images") == [f"nanobanana://tasks/{his}/images/0"]
         assert await offered(bob, "edit_picture", "images", hers) == []
         assert "own/secret-model" not in await offered(bob, "poster", "model")
         assert await offered(bob, "poster", "model", "own/") == []
         theirs = await completed(bob, IMAGE, "n", task_id=hers)
         assert theirs == await completed(bob, IMAGE, "n", task_id="ta-missing")
-        assert await offered(alice, TASK, "task_id") == [handle, hers]
+        assert await offered(alice, TASK, "task_id") == [public_id, hers]
         assert await offered(alice, "poster", "model", "own/") == ["own/secret-model"]
         assert await offered(alice, IMAGE, "n", task_id=hers) == ["0"]
         assert server.sandbox.stats.queries == queries

@@ -19,12 +19,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from nano_banana_mcp.generations.instrumentation import Telemetry
+from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.http.webhook import (
     KEY_FILE,
-    LARGEST_BODY_BYTES,
-    LONGEST_READ_SECONDS,
+    MAX_BODY_BYTES,
+    MAX_READ_SECONDS,
     PROBE_PREFIX,
     KeyRing,
     answer_to,
@@ -41,7 +41,7 @@ INTENT = "in-1"
 TASK = "ta12345678-0000"
 
 
-class Told(Telemetry):
+class Told(Instrumentation):
     def __init__(self) -> None:
         self.verdicts: list[tuple[Generation | None, str]] = []
 
@@ -56,11 +56,11 @@ class Server:
         self.busy = busy
         self.asked: list[tuple[str, str]] = []
 
-    async def called_back(self, intent_id: str, task_id: str) -> bool:
-        self.asked.append((intent_id, task_id))
+    async def called_back(self, generation_id: str, task_id: str) -> bool:
+        self.asked.append((generation_id, task_id))
         if self.busy:
             raise LedgerBusy("locked")
-        return (intent_id, task_id) == (INTENT, TASK)
+        return (generation_id, task_id) == (INTENT, TASK)
 
 
 def body_of(*chunks: bytes) -> list[Message]:
@@ -76,7 +76,7 @@ class Call:
         messages: list[Message],
         *,
         method: str = "POST",
-        intent_id: str = INTENT,
+        generation_id: str = INTENT,
         signature: str | None = None,
         busy: bool = False,
         every: float = 0.0,
@@ -84,8 +84,8 @@ class Call:
         self.server, self.told = Server(busy=busy), Told()
         self.read = 0
         self.seconds = 0.0
-        signed = KEYS.sign(intent_id) if signature is None else signature
-        path_params = {"intent_id": intent_id, "signature": signed}
+        signed = KEYS.sign(generation_id) if signature is None else signature
+        path_params = {"intent_id": generation_id, "signature": signed}
         scope = {"type": "http", "method": method, "path": "/", "headers": [], "path_params": path_params}
         coming = iter(messages)
 
@@ -141,7 +141,7 @@ def test_another_signature_is_refused_and_nothing_is_read(signature: str) -> Non
 
 def test_letters_that_no_encoding_has_are_refused_like_any_others() -> None:
     assert Call(body_of(GOOD), signature="\ud800").refused
-    call = Call(body_of(GOOD), intent_id="in-\ud800")
+    call = Call(body_of(GOOD), generation_id="in-\ud800")
     assert call.refused
     assert call.server.asked == [("in-\ud800", TASK)]
 
@@ -195,27 +195,27 @@ def padded(size: int) -> bytes:
 
 
 def test_a_body_may_be_64_kb_and_not_a_byte_more() -> None:
-    assert LARGEST_BODY_BYTES == 65_536
-    assert Call(body_of(padded(LARGEST_BODY_BYTES))).answer.status_code == 204
-    assert Call(body_of(padded(LARGEST_BODY_BYTES + 1))).refused
+    assert MAX_BODY_BYTES == 65_536
+    assert Call(body_of(padded(MAX_BODY_BYTES))).answer.status_code == 204
+    assert Call(body_of(padded(MAX_BODY_BYTES + 1))).refused
 
 
 def test_of_a_body_without_end_no_more_is_read_than_it_takes_to_refuse_it() -> None:
     call = Call(body_of(*[b"a" * 1_000] * 1_000))
     assert call.refused
-    assert LARGEST_BODY_BYTES < call.read <= LARGEST_BODY_BYTES + 1_000
+    assert MAX_BODY_BYTES < call.read <= MAX_BODY_BYTES + 1_000
 
 
 def test_a_caller_that_stops_sending_is_refused_after_the_time_to_read() -> None:
     call = Call(body_of(GOOD, b"")[:1])
     assert call.refused
-    assert call.seconds == pytest.approx(LONGEST_READ_SECONDS)
+    assert call.seconds == pytest.approx(MAX_READ_SECONDS)
 
 
 def test_a_slow_body_may_take_all_of_the_time_to_read() -> None:
-    call = Call(body_of(GOOD[:10], GOOD[10:]), every=LONGEST_READ_SECONDS / 2 - 0.1)
+    call = Call(body_of(GOOD[:10], GOOD[10:]), every=MAX_READ_SECONDS / 2 - 0.1)
     assert call.answer.status_code == 204
-    assert Call(body_of(GOOD[:10], GOOD[10:]), every=LONGEST_READ_SECONDS / 2 + 0.1).refused
+    assert Call(body_of(GOOD[:10], GOOD[10:]), every=MAX_READ_SECONDS / 2 + 0.1).refused
 
 
 def test_a_caller_that_goes_away_is_no_error() -> None:
@@ -226,7 +226,7 @@ def test_a_caller_that_goes_away_is_no_error() -> None:
 
 def test_a_probe_is_answered_by_its_own_signature_and_reads_nothing() -> None:
     probe = f"{PROBE_PREFIX}1"
-    call = Call(body_of(GOOD), intent_id=probe)
+    call = Call(body_of(GOOD), generation_id=probe)
     assert call.answer.status_code == 200
     assert bytes(call.answer.body).decode() == answer_to(probe, KEYS) == KEYS.sign(f"answer to {probe}")
     assert call.read == 0

@@ -60,7 +60,7 @@ def at(url: str, **settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_picture_arrives_over_http_in_either_era_with_progress(mode: Any) -> None:
+async def test_a_image_arrives_over_http_in_either_era_with_progress(mode: Any) -> None:
     reports: list[float] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
@@ -93,7 +93,7 @@ async def test_readiness_is_looked_at_before_anything_was_made_and_comes_back_by
     async with Client(server):
         assert str(state) in (await server.not_ready() or "")
         state.unlink()
-        ledger = server.studio.ledger
+        ledger = server.service.ledger
         assert isinstance(ledger, DurableLedger)
         ledger._tried_at -= PROBE_SECONDS
         assert await server.not_ready() is None

@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from mcp.types import ResourceUpdatedNotification, TextResourceContents
 
-from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.app import open_service
 from nano_banana_mcp.http.server import GRACE_SECONDS
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
@@ -35,7 +35,7 @@ async def status_of(client: Client, uri: str) -> str:
     return str(json.loads(contents.text)["status"])
 
 
-async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_picture_is_ready() -> None:
+async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_image_is_ready() -> None:
     async with reachable(SandboxConfig(seconds=2.0)) as (sandbox, _, client):
         task_id = await make(client)
         uri = f"nanobanana://tasks/{task_id}"
@@ -121,7 +121,7 @@ async def test_who_unsubscribes_is_told_no_more() -> None:
 
 async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
     bus = OwnedBus()
-    server = ImageServer(open_studio(load_settings(sandbox=True, sandbox_seconds=3600.0)), bus)
+    server = ImageServer(open_service(load_settings(sandbox=True, sandbox_seconds=3600.0)), bus)
     async with Client(server, mode="legacy") as client:
         await subscribe(client, f"nanobanana://tasks/{await make(client)}")
         assert bus.listeners == 1
@@ -131,12 +131,12 @@ async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
 @pytest.mark.parametrize("uri", ["x" * 5_000, "nanobanana://tasks/" + "x" * 129, "nanobanana://tasks/ta1/images/0"])
 async def test_what_never_changes_is_answered_but_not_kept(uri: str) -> None:
     bus = OwnedBus()
-    server = ImageServer(open_studio(load_settings(sandbox=True)), bus)
+    server = ImageServer(open_service(load_settings(sandbox=True)), bus)
     async with Client(server, mode="legacy") as client:
         await subscribe(client, uri)
         await subscribe(client, uri, leave=True)
         assert bus.listeners == 0
-    server = ImageServer(open_studio(load_settings(sandbox=True)), bus)
+    server = ImageServer(open_service(load_settings(sandbox=True)), bus)
     async with Client(server) as client, client.listen(resource_subscriptions=[uri, "nanobanana://tasks"]) as events:
         assert events.honored.resource_subscriptions == ["nanobanana://tasks"]
 

@@ -30,7 +30,7 @@ from tests.support.serving import listening, serving
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_with_a_token_a_picture_arrives_and_nothing_of_the_token_leaves(tmp_path: Path, mode: Any) -> None:
+async def test_with_a_token_a_image_arrives_and_nothing_of_the_token_leaves(tmp_path: Path, mode: Any) -> None:
     token = grant(file_in(tmp_path), "alice")
     async with watched_sandbox() as (sandbox, egress):
         with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path)))) as server:

@@ -18,7 +18,7 @@ from tests.support.clients import facts
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 @pytest.mark.parametrize("result", ["url", "data-uri"])
-async def test_a_picture_is_seen_over_http(era: Any, result: str) -> None:
+async def test_a_image_is_seen_over_http(era: Any, result: str) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
         with served(**at(sandbox.url)) as server:
             async with Client(server.url, mode=era) as client:
@@ -30,7 +30,7 @@ async def test_a_picture_is_seen_over_http(era: Any, result: str) -> None:
                 assert seen.structured_content is None
 
 
-async def test_a_picture_in_the_cache_is_still_its_callers_own(tmp_path: Path) -> None:
+async def test_a_image_in_the_cache_is_still_its_callers_own(tmp_path: Path) -> None:
     async with (
         shared(tmp_path, SandboxConfig(seconds=0)) as server,
         server.caller("alice") as alice,

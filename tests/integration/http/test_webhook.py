@@ -15,7 +15,7 @@ import pytest
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 
-from nano_banana_mcp.http.webhook import KEY_FILE, LONGEST_READ_SECONDS, KeyRing
+from nano_banana_mcp.http.webhook import KEY_FILE, MAX_READ_SECONDS, KeyRing
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
@@ -46,7 +46,7 @@ async def make(client: Client, prompt: str = "a cat") -> str:
     return task_id
 
 
-async def test_once_callbacks_have_come_a_picture_costs_one_query() -> None:
+async def test_once_callbacks_have_come_a_image_costs_one_query() -> None:
     async with reachable(SandboxConfig(seconds=2.5)) as (sandbox, _, client):
         first = await make(client)
         await client.call_tool("wait_for_image", {"task_id": first})
@@ -75,18 +75,18 @@ async def test_forged_and_malformed_callbacks_get_the_same_404_and_lead_to_no_qu
         task_id = await make(client)
         address = sandbox.tasks[0].order.callback_url
         assert address is not None
-        intent_id, signature = address.rsplit("/", 2)[1:]
+        generation_id, signature = address.rsplit("/", 2)[1:]
         good = {"task_id": task_id, "status": "success", "result": [{"image": "https://evil.example/x.png"}]}
         root = f"{server.root}/webhooks"
-        other = KeyRing([b"another key"]).sign(intent_id)
+        other = KeyRing([b"another key"]).sign(generation_id)
         wrong = signature[:-1] + ("1" if signature.endswith("0") else "0")
         tries: list[tuple[str, bytes]] = [
-            (f"{root}/{intent_id}/{wrong}", json.dumps(good).encode()),
-            (f"{root}/{intent_id}/{other}", b"{}"),
-            (f"{root}/{intent_id}/", b"{}"),
-            (f"{root}/{intent_id}/%E2%98%83", b"{}"),
+            (f"{root}/{generation_id}/{wrong}", json.dumps(good).encode()),
+            (f"{root}/{generation_id}/{other}", b"{}"),
+            (f"{root}/{generation_id}/", b"{}"),
+            (f"{root}/{generation_id}/%E2%98%83", b"{}"),
             (f"{root}/in-0/{signature}", b"{}"),
-            (f"{root}/..%2f{intent_id}/{signature}", b"{}"),
+            (f"{root}/..%2f{generation_id}/{signature}", b"{}"),
             (address, b""),
             (address, b"no json"),
             (address, b"[1]"),
@@ -125,9 +125,9 @@ async def test_a_callback_settles_an_outcome_that_nobody_knew() -> None:
     async with reachable(SandboxConfig(seconds=1.0)) as (sandbox, _, client):
         result = await client.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"})
         assert result.is_error
-        handle = facts(result)["task_id"]
+        public_id = facts(result)["task_id"]
         assert facts(result)["status"] == "unknown"
-        done = facts(await client.call_tool("wait_for_image", {"task_id": handle, "timeout_seconds": 20}))
+        done = facts(await client.call_tool("wait_for_image", {"task_id": public_id, "timeout_seconds": 20}))
         assert done["status"] == "success"
         assert done["task_id"] == sandbox.tasks[0].id
         assert done["images"]
@@ -143,7 +143,7 @@ async def test_lost_callbacks_only_cost_time_and_polling_takes_over() -> None:
             assert done["elapsed_seconds"] < 8
 
 
-async def test_a_callback_that_comes_too_early_does_not_end_the_picture() -> None:
+async def test_a_callback_that_comes_too_early_does_not_end_the_image() -> None:
     async with reachable(SandboxConfig(seconds=4.0)) as (sandbox, _, client):
         task_id = await make(client, "a cat sandbox:callback=early")
         with anyio.fail_after(10):
@@ -193,7 +193,7 @@ async def test_a_body_that_goes_on_and_on_is_not_read_to_its_end() -> None:
         head = f"POST {address} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 1000\r\n\r\n"
         async with await anyio.connect_tcp(host, int(port)) as stream:
             await stream.send(head.encode() + b"{")
-            with anyio.fail_after(LONGEST_READ_SECONDS + 5):
+            with anyio.fail_after(MAX_READ_SECONDS + 5):
                 assert (await stream.receive()).startswith(b"HTTP/1.1 404")
 
 
@@ -207,8 +207,8 @@ async def test_the_key_is_kept_private_and_outlives_the_server(tmp_path: Path) -
     async with reachable(SandboxConfig(seconds=3600), **state):
         assert (tmp_path / KEY_FILE).read_bytes() == key
     assert first is not None
-    intent_id, signature = first.rsplit("/", 2)[1:]
-    assert KeyRing([key]).accepts(intent_id, signature)
+    generation_id, signature = first.rsplit("/", 2)[1:]
+    assert KeyRing([key]).accepts(generation_id, signature)
 
 
 def test_a_key_can_be_replaced_while_callbacks_are_out() -> None:

@@ -17,7 +17,7 @@ from tests.support.clients import child, child_at, facts, text
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_picture_arrives_in_either_protocol_era(mode: Any) -> None:
+async def test_a_image_arrives_in_either_protocol_era(mode: Any) -> None:
     reports: list[tuple[float, float | None, str | None]] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
@@ -39,7 +39,7 @@ async def test_a_picture_arrives_in_either_protocol_era(mode: Any) -> None:
     assert reports[0][2] == "pending, 0 s"
 
 
-async def test_the_fastmcp_client_gets_its_picture() -> None:
+async def test_the_fastmcp_client_gets_its_image() -> None:
     parameters = child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0.5")
     async with FastMCPClient(StdioTransport(parameters.command, parameters.args, env=parameters.env)) as client:
         names = {tool.name for tool in await client.list_tools()}
@@ -133,7 +133,7 @@ async def test_a_submit_whose_caller_has_gone_is_still_recorded() -> None:
         assert sandbox.stats.submits == 1
 
 
-async def test_resources_list_the_recent_pictures_and_templates() -> None:
+async def test_resources_list_the_recent_images_and_templates() -> None:
     async with Client(child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0")) as client:
         assert [str(resource.uri) for resource in (await client.list_resources()).resources] == ["nanobanana://tasks"]
         result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})

@@ -17,17 +17,17 @@ from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import child, child_at, facts, text
 
 
-async def test_a_picture_is_saved_and_the_next_is_made_from_it_in_one_call(tmp_path: Path) -> None:
+async def test_a_image_is_saved_and_the_next_is_made_from_it_in_one_call(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     settings = {"NANO_BANANA_OUTPUT_DIR": folder, "NANO_BANANA_INPUT_DIRS": folder, "NANO_BANANA_SANDBOX_SECONDS": "0"}
     async with Client(child("--sandbox", **settings)) as client:
         made = await client.call_tool("generate_image", {"prompt": "a lighthouse at dawn", "wait_seconds": 30})
         [path] = folder.glob("*.png")
         assert facts(made)["message"] == f"Saved as {path}."
-        with Image.open(path) as picture:
-            assert isinstance(picture, PngImageFile)
-            assert picture.text["Description"] == "a lighthouse at dawn"
-            assert picture.text["Software"] == "nano-banana-mcp (sandbox)"
+        with Image.open(path) as image:
+            assert isinstance(image, PngImageFile)
+            assert image.text["Description"] == "a lighthouse at dawn"
+            assert image.text["Software"] == "nano-banana-mcp (sandbox)"
         for reference in (facts(made)["images"][0]["resource_uri"], str(path), path.as_uri()):
             arguments = {"prompt": "now make it night", "images": [reference], "wait_seconds": 30}
             result = await client.call_tool("generate_image", arguments)

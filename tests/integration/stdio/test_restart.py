@@ -53,7 +53,7 @@ async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: P
         assert sandbox.stats.submits == 4
 
 
-async def test_two_servers_of_one_user_know_each_others_pictures(tmp_path: Path) -> None:
+async def test_two_servers_of_one_user_know_each_others_images(tmp_path: Path) -> None:
     state = {"NANO_BANANA_STATE_DIR": tmp_path}
     async with (
         serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
@@ -66,7 +66,7 @@ async def test_two_servers_of_one_user_know_each_others_pictures(tmp_path: Path)
         assert isinstance(contents, BlobResourceContents)
 
 
-async def test_pictures_of_a_sandbox_that_has_ended_are_remembered_but_not_offered(tmp_path: Path) -> None:
+async def test_images_of_a_sandbox_that_has_ended_are_remembered_but_not_offered(tmp_path: Path) -> None:
     settings = {"NANO_BANANA_STATE_DIR": tmp_path, "NANO_BANANA_SANDBOX_SECONDS": 0}
     for made_before in (0, 1):
         async with Client(child("--sandbox", **settings)) as client:
@@ -135,7 +135,7 @@ async def test_twenty_calls_at_once_with_one_request_id_pay_once(tmp_path: Path)
         assert sandbox.stats.submits == 1
 
 
-async def test_without_a_request_id_every_call_is_a_new_picture() -> None:
+async def test_without_a_request_id_every_call_is_a_new_image() -> None:
     async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
         ids = {facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"] for _ in range(3)}
         assert len(ids) == 3
@@ -168,7 +168,7 @@ async def test_a_request_id_of_an_unknown_form_is_refused_in_words(request_id: A
         assert sandbox.stats.submits == (1 if request_id == "a\n" else 0)
 
 
-async def test_a_state_folder_that_cannot_be_used_is_told_with_the_picture(tmp_path: Path) -> None:
+async def test_a_state_folder_that_cannot_be_used_is_told_with_the_image(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("in the way")
     async with serve_sandbox() as sandbox, client_at(sandbox.url, state_dir=tmp_path / "state") as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat"})

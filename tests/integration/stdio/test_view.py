@@ -24,9 +24,9 @@ def large() -> bytes:
     """A PNG of some 16 MB: grain over shades, as pictures have it."""
     shades = Image.linear_gradient("L").resize((SIDE, SIDE))
     grain = Image.effect_noise((SIDE, SIDE), 3)
-    picture = Image.merge("RGB", (Image.blend(shades, grain, 0.2), shades.rotate(90), grain))
+    image = Image.merge("RGB", (Image.blend(shades, grain, 0.2), shades.rotate(90), grain))
     file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=1)
+    image.save(file, "PNG", compress_level=1)
     assert 12_000_000 < file.tell() < 20_000_000
     return file.getvalue()
 
@@ -49,7 +49,7 @@ def _read(server: Raw, name: str) -> str:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("where", ["url", "data-uri"])
 @pytest.mark.parametrize("megabytes", ["200", "0"])
-async def test_a_picture_of_4096_by_4096_is_small_on_the_wire_and_leaves_no_memory_behind(
+async def test_a_image_of_4096_by_4096_is_small_on_the_wire_and_leaves_no_memory_behind(
     where: str, megabytes: str, tmp_path: Path
 ) -> None:
     def rounds() -> None:
@@ -77,5 +77,5 @@ async def test_a_picture_of_4096_by_4096_is_small_on_the_wire_and_leaves_no_memo
             assert (processor_seconds(server) - used) / ROUNDS < 1.5
 
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
-        sandbox.pictures = Given(large())
+        sandbox.images = Given(large())
         await to_thread.run_sync(rounds)

@@ -25,7 +25,7 @@ from tests.support.paths import ROOT
 LOG = ROOT / "build" / "bench.log"
 """What the measured processes say."""
 
-LONGEST_REASON = 200
+MAX_REASON = 200
 
 PACKAGES = ("nano-banana-mcp", "mcp", "pydantic", "anyio", "httpx", "starlette", "uvicorn", "pillow")
 
@@ -75,7 +75,7 @@ def reason(error: BaseException) -> str:
     """Why, in one line; of a group of errors, the first that is none."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
+    return " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tests.lab.benchmarks.figures import BOUND, LEARNED, Row, Trade
 MEDIANS = (12.0, 45.0, 180.0)
 SIGMA = 0.5
 ROUND_TRIP = 0.25
-PICTURES = 5_000
+IMAGES = 5_000
 FIXED_SECONDS = (2, 5, 10)
 
 NextQuery = Callable[[float, int], float]
@@ -58,7 +58,7 @@ def ours(history: list[float]) -> NextQuery:
 def simulate(next_query: NextQuery, median: float) -> Detection:
     """Wait for many pictures."""
     lags, total = [], 0
-    for latency in latencies(median, PICTURES, seed=1):
+    for latency in latencies(median, IMAGES, seed=1):
         at, queries = next_query(0.0, 0), 1
         while at + ROUND_TRIP / 2 < latency:
             answered = at + ROUND_TRIP
@@ -66,7 +66,7 @@ def simulate(next_query: NextQuery, median: float) -> Detection:
             queries += 1
         lags.append(at + ROUND_TRIP - latency)
         total += queries
-    return Detection(statistics.fmean(lags), sorted(lags)[int(0.95 * len(lags))], total / PICTURES)
+    return Detection(statistics.fmean(lags), sorted(lags)[int(0.95 * len(lags))], total / IMAGES)
 
 
 def optimum(median: float, cost: float) -> tuple[float, float]:

@@ -9,11 +9,11 @@ from tests.lab.benchmarks import (
     cold_start,
     crowds,
     detection,
+    images,
     load,
     memory,
     never,
     per_call,
-    pictures,
     replicas,
     sharing,
     sizes,
@@ -134,7 +134,7 @@ GROUPS = {
             "Pictures",
             """A PNG of some 16 MB through a stdio server with its cache off, several times; the picture's view in
             headless Chromium, in a host page under the strict default policy. Times are medians.""",
-            pictures.rows,
+            images.rows,
         ),
     )
 }

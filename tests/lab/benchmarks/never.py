@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 
 IN_TURN = "cases"
 """What a test that tries many cases calls their number."""
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -215,8 +215,8 @@ def row(what: str, outcome: Outcome) -> Row:
     """The figure: how many tests found what must not be."""
     if not outcome.tried:
         return Row(what, None, "", "", "=", 0, outcome.skipped[0] if outcome.skipped else "left to the whole run")
-    named = ", ".join(outcome.failed[:MOST_NAMED])
-    more = f" and {len(outcome.failed) - MOST_NAMED} more" if len(outcome.failed) > MOST_NAMED else ""
+    named = ", ".join(outcome.failed[:MAX_NAMED])
+    more = f" and {len(outcome.failed) - MAX_NAMED} more" if len(outcome.failed) > MAX_NAMED else ""
     return Row(what, len(outcome.failed), "", f"of {outcome.tried:,}", "=", 0, named + more)
 
 

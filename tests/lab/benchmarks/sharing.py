@@ -18,11 +18,11 @@ import trio.testing
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.schemas import SubmitRequest, TaskSnapshot
 from nano_banana_mcp.ledger.base import MemoryLedger
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.generation_service import GenerationService
 from tests.lab.benchmarks.detection import MEDIANS, latencies
 from tests.lab.benchmarks.figures import Row, Trade
 
-PICTURES = 100
+IMAGES = 100
 ROUND_TRIP = 0.25
 SUBMIT_SECONDS = 0.02
 LOST = {0: "webhook", 100: "1 % lost", 10: "10 % lost", 1: "all lost"}
@@ -63,7 +63,7 @@ class _Api:
         self._one_at_a_time = anyio.Lock()
         self.ends: dict[str, float] = {}
         self.queries = 0
-        self.studio: Studio
+        self.service: GenerationService
         self.tasks: Any = None
 
     async def submit(self, request: SubmitRequest, journal: Any, *, key: Any = None) -> str:
@@ -84,12 +84,12 @@ class _Api:
         await anyio.sleep(self._trip / 2)
         done = anyio.current_time() >= self.ends[task_id]
         await anyio.sleep(self._trip / 2)
-        pictures = ("https://e.org/x.png",) if done else ()
-        return TaskSnapshot(task_id=task_id, status="success" if done else "in_progress", pictures=pictures)
+        images = ("https://e.org/x.png",) if done else ()
+        return TaskSnapshot(task_id=task_id, status="success" if done else "in_progress", image_sources=images)
 
     async def _call_back(self, address: str, task_id: str, seconds: float) -> None:
         await anyio.sleep(seconds + 0.02)
-        assert await self.studio.inquiry.called_back(address, task_id)
+        assert await self.service.inquiry.called_back(address, task_id)
 
     async def settled(self) -> None:
         """As the client's."""
@@ -110,20 +110,20 @@ def simulate(latencies: list[float], lost: list[bool] | None, *, at_once: bool, 
         api = _Api(latencies, lost or [True] * len(latencies), trip)
         lags: list[float] = []
         async with anyio.create_task_group() as api.tasks:
-            async with Studio.open(
+            async with GenerationService.open(
                 cast(DefapiClient, api),
                 MemoryLedger(),
                 default_model="m",
                 api="a",
-                callback_for=None if lost is None else lambda intent_id: intent_id,
+                callback_for=None if lost is None else lambda generation_id: generation_id,
                 now=anyio.current_time,
-            ) as api.studio:
+            ) as api.service:
 
                 async def one() -> None:
-                    made = await api.studio.generate(SubmitRequest(model="m", prompt="p"))
+                    made = await api.service.generate(SubmitRequest(model="m", prompt="p"))
                     task_id = made.generation.task_id
                     assert task_id is not None
-                    waited = await api.studio.wait(task_id, 3_600.0)
+                    waited = await api.service.wait(task_id, 3_600.0)
                     assert waited.generation.finished
                     lags.append(anyio.current_time() - api.ends[task_id])
 
@@ -145,10 +145,10 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
     """One hundred pictures of a fresh server, at once and one by one."""
     for at_once in (True,) if quick else (True, False):
         for median in MEDIANS[:1] if quick else MEDIANS:
-            seconds = latencies(median, PICTURES, seed=3)
+            seconds = latencies(median, IMAGES, seed=3)
             found = {"polling alone": simulate(seconds, None, at_once=at_once)}
             for each, name in LOST.items():
-                lost = [each > 0 and number % each == each // 2 for number in range(PICTURES)]
+                lost = [each > 0 and number % each == each // 2 for number in range(IMAGES)]
                 found[name] = simulate(seconds, lost, at_once=at_once)
             yield from (
                 Trade(median, name, at_once, False, one.lag, one.p95, one.queries) for name, one in found.items()

@@ -32,11 +32,11 @@ SIGMA = 0.4
 AT_ONCE = 60
 ONE_BY_ONE = 20
 
-Pictures = list[tuple[float, bool]]
+Drawings = list[tuple[float, bool]]
 """How many seconds each takes, and whether its callback is lost."""
 
 
-def pictures(count: int, *, lost: int = 0) -> Pictures:
+def images(count: int, *, lost: int = 0) -> Drawings:
     """So many, of which one in ``lost`` loses its callback: the same ones each time."""
     dice = random.Random(count)
     return [
@@ -45,7 +45,7 @@ def pictures(count: int, *, lost: int = 0) -> Pictures:
     ]
 
 
-async def measure(wanted: Pictures, *, webhook: bool, at_once: bool) -> Noticed:
+async def measure(wanted: Drawings, *, webhook: bool, at_once: bool) -> Noticed:
     """Make them on a fresh server, each waited for by a call."""
     lags: list[float] = []
     async with _running(webhook) as (sandbox, client):
@@ -78,7 +78,7 @@ async def _running(webhook: bool) -> AsyncIterator[tuple[Sandbox, Client]]:
                     yield sandbox, client
 
 
-async def ask_every(interval: float, wanted: Pictures) -> Noticed:
+async def ask_every(interval: float, wanted: Drawings) -> Noticed:
     """Make them at once, and ask for each at a fixed interval, without any server between: a bare client."""
     lags: list[float] = []
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -120,9 +120,9 @@ async def side_by_side(running: Mapping[str, Callable[[], Awaitable[Noticed]]]) 
 
 def scenarios(count: int, *, at_once: bool) -> Mapping[str, Callable[[], Awaitable[Noticed]]]:
     """Polling alone, and a webhook of whose callbacks none, some and all are lost."""
-    alone = {"polling alone": partial(measure, pictures(count), webhook=False, at_once=at_once)}
+    alone = {"polling alone": partial(measure, images(count), webhook=False, at_once=at_once)}
     return alone | {
-        name: partial(measure, pictures(count, lost=lost), webhook=True, at_once=at_once)
+        name: partial(measure, images(count, lost=lost), webhook=True, at_once=at_once)
         for lost, name in LOST.items()
         if lost <= 10
     }
@@ -134,7 +134,7 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
     count = 20 if quick else AT_ONCE
     running = scenarios(count, at_once=True)
     found = anyio.run(side_by_side, running) if quick else {name: anyio.run(run) for name, run in running.items()}
-    intervals = {f"fixed {seconds} s": partial(ask_every, seconds, pictures(count)) for seconds in FIXED_SECONDS}
+    intervals = {f"fixed {seconds} s": partial(ask_every, seconds, images(count)) for seconds in FIXED_SECONDS}
     fixed = anyio.run(side_by_side, intervals)
     yield from (_trade(name, None, one) for name, one in fixed.items())
     yield from (_trade(name, True, one) for name, one in found.items())

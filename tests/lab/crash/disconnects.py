@@ -21,7 +21,7 @@ from tests.lab.crash.rounds import check
 from tests.support.handshake import INITIALIZE
 
 WAYS = ("stdin ends", "the call is cancelled", "the call is cancelled, then stdin ends")
-LONGEST_PATIENCE_SECONDS = 0.08
+MAX_PATIENCE_SECONDS = 0.08
 
 
 def serve(url: str, state: Path, read: int, write: int) -> None:
@@ -71,7 +71,7 @@ def main(url: str, state: Path, rounds: int) -> None:
     for way in WAYS:
         for number in range(rounds):
             prompt = f"{way} {number} sandbox:submit=drip"
-            one_round(url, state, way, prompt, dice.uniform(0, LONGEST_PATIENCE_SECONDS))
+            one_round(url, state, way, prompt, dice.uniform(0, MAX_PATIENCE_SECONDS))
         sys.stdout.write(json.dumps(check(url, state, way, rounds)) + "\n")
         sys.stdout.flush()
 

@@ -23,7 +23,7 @@ from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.defapi.transport import Connection, _Sent
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.generation_service import GenerationService
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -92,8 +92,8 @@ POINTS: dict[str, Callable[[], None]] = {
 async def submit(url: str, state: Path, prompt: str) -> None:
     """One picture, as the server makes it."""
     api = client.DefapiClient(url, SecretStr("dk-crash"), timeout_seconds=10)
-    async with Studio.open(api, DurableLedger(state), default_model="m", api=url) as studio:
-        await studio.generate(SubmitRequest(model="m", prompt=prompt))
+    async with GenerationService.open(api, DurableLedger(state), default_model="m", api=url) as service:
+        await service.generate(SubmitRequest(model="m", prompt=prompt))
 
 
 def one_round(url: str, state: Path, point: str, prompt: str) -> None:

@@ -24,10 +24,10 @@ from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import Check
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.submission import RequestIdTaken
 from tests.support.clients import clean_environment
 
@@ -52,10 +52,10 @@ class DyingLedger(DurableLedger):
         self._die("after the intent")
         return written
 
-    async def save(self, generation: Generation, pictures: dict[int, Picture] | None = None) -> None:
+    async def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> None:
         if self._point is not None:
             self._die("before the id")
-        await super().save(generation, pictures)
+        await super().save(generation, encoded_images)
         self._die("after the id")
 
     def _die(self, point: str) -> None:
@@ -75,11 +75,13 @@ class Machine(RuleBasedStateMachine):
         self.prompts: set[str] = set()
         self.ends: dict[str, Status] = {}
 
-    def serve(self, use: Callable[[Studio], Awaitable[Any]], point: str | None = None) -> Any:
+    def serve(self, use: Callable[[GenerationService], Awaitable[Any]], point: str | None = None) -> Any:
         async def main() -> Any:
             client = DefapiClient(self.url, SecretStr("dk-state"), timeout_seconds=5)
-            async with Studio.open(client, DyingLedger(self.folder, point), default_model="m", api=self.url) as studio:
-                return await use(studio)
+            async with GenerationService.open(
+                client, DyingLedger(self.folder, point), default_model="m", api=self.url
+            ) as service:
+                return await use(service)
 
         try:
             return anyio.run(main)
@@ -99,7 +101,7 @@ class Machine(RuleBasedStateMachine):
     @rule(fault=st.sampled_from(FAULTS))
     def submit(self, fault: str) -> None:
         request = SubmitRequest(model="m", prompt=self.new_prompt(fault))
-        self.serve(lambda studio: studio.generate(request))
+        self.serve(lambda service: service.generate(request))
 
     @rule(request_id=st.sampled_from(["one", "two"]), fault=st.sampled_from(["", "reset-after"]))
     def submit_again_under_a_request_id(self, request_id: str, fault: str) -> None:
@@ -107,20 +109,20 @@ class Machine(RuleBasedStateMachine):
         prompt = f"{self.folder.name} {request_id} sandbox:seconds=0{words}"
         self.prompts.add(prompt)
         request = SubmitRequest(model="m", prompt=prompt)
-        self.serve(lambda studio: studio.generate(request, request_id=request_id))
+        self.serve(lambda service: service.generate(request, request_id=request_id))
 
     @rule(point=st.sampled_from(POINTS))
     def submit_and_die(self, point: str) -> None:
         request = SubmitRequest(model="m", prompt=self.new_prompt(""))
-        self.serve(lambda studio: studio.generate(request), point)
+        self.serve(lambda service: service.generate(request), point)
 
     @rule(patience=st.floats(0, 0.02))
     def submit_and_leave(self, patience: float) -> None:
         request = SubmitRequest(model="m", prompt=self.new_prompt(""))
 
-        async def leave(studio: Studio) -> None:
+        async def leave(service: GenerationService) -> None:
             with anyio.move_on_after(patience):
-                await studio.generate(request)
+                await service.generate(request)
 
         self.serve(leave)
 
@@ -128,8 +130,8 @@ class Machine(RuleBasedStateMachine):
     def look(self, data: st.DataObject) -> None:
         known = self.ledger()
         if known:
-            handle = data.draw(st.sampled_from([each.handle for each in known]))
-            self.serve(lambda studio: studio.look(handle))
+            public_id = data.draw(st.sampled_from([each.public_id for each in known]))
+            self.serve(lambda service: service.look(public_id))
 
     @rule(data=st.data())
     def a_callback_comes_perhaps_again(self, data: st.DataObject) -> None:
@@ -138,7 +140,7 @@ class Machine(RuleBasedStateMachine):
         if known:
             each = data.draw(st.sampled_from(known))
             task_id = charged[each.prompt or ""]
-            found = self.serve(lambda studio: studio.inquiry.claim(each.intent_id, task_id))
+            found = self.serve(lambda service: service.inquiry.claim(each.generation_id, task_id))
             assert found.task_id == task_id
 
     @invariant()
@@ -166,7 +168,7 @@ class Machine(RuleBasedStateMachine):
             return
         for each in self.ledger():
             if each.finished:
-                assert self.ends.setdefault(each.intent_id, each.status) is each.status
+                assert self.ends.setdefault(each.generation_id, each.status) is each.status
 
     def ledger(self) -> list[Generation]:
         ledger = SqliteLedger(self.folder)

@@ -41,7 +41,7 @@ class Answer:
     error: bool = False
     structured: dict[str, Any] | None = None
     links: list[str] = field(default_factory=list)
-    pictures: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     """Their MIME types."""
 
 
@@ -101,7 +101,7 @@ async def walk(client: Client, seen: Seen) -> None:
 
     _note(seen, "structured", any("status" in (answer.structured or {}) for answer in (made, waited)))
     _note(seen, "link", bool(waited.links))
-    _note(seen, "picture", viewed.pictures[:1] in (["image/jpeg"], ["image/png"], ["image/webp"]))
+    _note(seen, "picture", viewed.images[:1] in (["image/jpeg"], ["image/png"], ["image/webp"]))
     _note(seen, "progress", client.progress > 0)
     missing = await client.call("get_task", {"task_id": NO_SUCH_TASK})
     _note(seen, "error", missing.error and "no such task" in missing.text)

@@ -21,7 +21,7 @@ from tests.lab.torture.processes import Gone, Http, Server, api, sandbox
 from tests.lab.torture.tally import Tally
 from tests.support.clients import clean_environment
 
-LONGEST_PATIENCE_SECONDS = 0.12
+MAX_PATIENCE_SECONDS = 0.12
 RECORDED_SECONDS = 30.0
 AT_ONCE = 12
 
@@ -67,7 +67,7 @@ def leaving(folder: Path, rounds: int, seed: int) -> Tally:
             sent = server.call("generate_image", {"prompt": f"leaving {number} sandbox:submit=drip"})
             with server.socket() as sock:
                 sock.sendall(sent)
-                time.sleep(dice.uniform(0, LONGEST_PATIENCE_SECONDS))  # a person's patience
+                time.sleep(dice.uniform(0, MAX_PATIENCE_SECONDS))  # a person's patience
                 if number % 2:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         until = time.monotonic() + RECORDED_SECONDS

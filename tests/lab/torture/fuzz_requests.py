@@ -28,7 +28,7 @@ _BARE = re.compile(r"Error executing tool|Traceback|Error: |Exception")
 _ABOUT_MONEY = re.compile(
     r"[Nn]othing was (sent|charged)|may have been charged|charged twice|was charged|costs nothing"
 )
-LARGEST_TEXT_CHARACTERS = 5_000
+MAX_TEXT_CHARACTERS = 5_000
 
 
 def tool_calls(schemas: dict[str, dict[str, Any]], task_ids: list[str]) -> SearchStrategy[Request]:
@@ -156,7 +156,7 @@ def bad_answer(request: Request, answer: dict[str, Any]) -> str | None:
     if method != "tools/call":
         return None
     result, text = answer["result"], text_of(answer["result"])
-    if len(text) > LARGEST_TEXT_CHARACTERS:
+    if len(text) > MAX_TEXT_CHARACTERS:
         return f"a text of {len(text)} characters"
     if result.get("isError"):
         if not text or _BARE.search(text):

@@ -19,7 +19,7 @@ from tests.support.broken_tls import finished, taken
 from tests.support.fault_server import unused_port
 
 DRIP_SECONDS = 1.0
-MOST_MEGABYTES = 1
+MAX_MEGABYTES = 1
 RECORDED_SECONDS = 20.0
 
 Fault = Callable[[socket.socket, bytes, bytes], None]
@@ -114,7 +114,7 @@ def incoming(folder: Path) -> Iterator[Tally]:
         environment = api(
             upstream.url,
             NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}",
-            NANO_BANANA_MAX_REQUEST_MEGABYTES=MOST_MEGABYTES,
+            NANO_BANANA_MAX_REQUEST_MEGABYTES=MAX_MEGABYTES,
         )
         with Http(folder=folder, port=port, **environment) as server:
             numbers = iter(range(1_000_000))

@@ -125,12 +125,12 @@ class Cells:
             known = next((each for each in ("lost", "double") if why.startswith(f"{each}:")), kind)
             self.tally.failed(f"{name}: {why}", known)
 
-    def behave(self, task_id: str, picture: bytes = PNG) -> None:
+    def behave(self, task_id: str, image: bytes = PNG) -> None:
         """From now on everything is answered as it should be."""
         self.board.routes = {
             b"POST /api/image/gen": faults.reply(200, taken(task_id)),
             b"GET /api/task/query": faults.reply(200, finished(task_id, f"{self.server.url}/files/{task_id}.png")),
-            b"GET /files/": faults.reply(200, picture, {"Content-Type": "image/png"}),
+            b"GET /files/": faults.reply(200, image, {"Content-Type": "image/png"}),
         }
 
     def new_id(self) -> str:
@@ -160,7 +160,7 @@ class Cells:
             return f"it does not say that it may have been charged: {text}"
         if not (_UNSURE.search(text) or _NOT_SENT.search(text)):
             return f"it does not say whether credits may be gone: {text}"
-        if _UNSURE.search(text) and (not rows or rows[0].handle not in text):
+        if _UNSURE.search(text) and (not rows or rows[0].public_id not in text):
             return f"it does not name the handle of what may have been charged: {text}"
         return self._goes_on()
 

@@ -19,7 +19,7 @@ AT_ONCE = 24
 ROUNDS = 100
 """Lists of one search; each begins with a new seed."""
 
-MOST_FAILURES = 5
+MAX_FAILURES = 5
 """After so many the part ends: each costs a shrinking."""
 
 Case = TypeVar("Case")
@@ -35,7 +35,7 @@ def search(tally: Tally, cases: SearchStrategy[Any], count: int, seed: int, chec
     """Try ``count`` cases, and write down what they led to."""
     number, failures = seed, 0
     wanted = tally.tried + count
-    while tally.tried < wanted and failures < MOST_FAILURES:
+    while tally.tried < wanted and failures < MAX_FAILURES:
         failed: list[tuple[int, str]] = []
 
         @seeded(number)

@@ -19,17 +19,17 @@ from tests.support.fault_server import unused_port
 
 CALLERS = 4
 PAUSE_SECONDS = 0.05
-PICTURE_SECONDS = 1.0
+IMAGE_SECONDS = 1.0
 SAMPLE_SECONDS = 0.5
 WARM_UP_SHARE = 1 / 3
 WAIT_SECONDS = 60
 
-MOST_GROWTH_MEGABYTES_AN_HOUR = 60.0
-MOST_GROWTH_MEGABYTES = 12.0
+MAX_GROWTH_MEGABYTES_AN_HOUR = 60.0
+MAX_GROWTH_MEGABYTES = 12.0
 """After warm-up, between the first and the last quarter of what is left. A short run cannot tell more."""
-MOST_MORE_FILES = 8
+MAX_MORE_FILES = 8
 """Beyond the most that were open during warm-up: connections come and go."""
-MOST_MORE_THREADS = 10
+MAX_MORE_THREADS = 10
 """The pool that writes and waits grows with what happens to come together; anyio bounds it at 40."""
 
 
@@ -69,7 +69,7 @@ def soak(folder: Path, seconds: float) -> Tally:
     over = threading.Event()
     lock = threading.Lock()
 
-    with sandbox(seconds=PICTURE_SECONDS) as served:
+    with sandbox(seconds=IMAGE_SECONDS) as served:
         environment = api(served.url, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}", NANO_BANANA_CACHE_MEGABYTES=20)
         with Http(folder=folder, port=port, **environment) as server:
 
@@ -142,11 +142,11 @@ def _judge(tally: Tally, samples: list[Sample], done: Counter[str]) -> None:
         "threads, warm-up and after": list(threads),
     }
     long = samples[-1].at - samples[0].at > 300
-    if growth > MOST_GROWTH_MEGABYTES or (long and an_hour > MOST_GROWTH_MEGABYTES_AN_HOUR):
+    if growth > MAX_GROWTH_MEGABYTES or (long and an_hour > MAX_GROWTH_MEGABYTES_AN_HOUR):
         tally.failed(f"memory grows: {growth:.1f} MB, {an_hour:.0f} MB an hour", "wrong")
-    if files[1] > files[0] + MOST_MORE_FILES:
+    if files[1] > files[0] + MAX_MORE_FILES:
         tally.failed(f"open files grow: {files}", "wrong")
-    if threads[1] > threads[0] + MOST_MORE_THREADS:
+    if threads[1] > threads[0] + MAX_MORE_THREADS:
         tally.failed(f"threads grow: {threads}", "wrong")
     if set(done) - {"success"}:
         tally.failed(f"not all pictures arrived: {dict(done)}", "wrong")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-MOST_TOLD = 20
-LONGEST_TOLD = 2_000
+MAX_TOLD = 20
+MAX_TOLD = 2_000
 
 
 @dataclass
@@ -54,8 +54,8 @@ class Tally:
 
     def note(self, why: str) -> None:
         """Keep the words, if there are not too many by now."""
-        if len(self.failures) < MOST_TOLD:
-            self.failures.append(why if len(why) <= LONGEST_TOLD else f"{why[:LONGEST_TOLD]}… ({len(why)} characters)")
+        if len(self.failures) < MAX_TOLD:
+            self.failures.append(why if len(why) <= MAX_TOLD else f"{why[:MAX_TOLD]}… ({len(why)} characters)")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -22,7 +22,7 @@ NOWHERE = "nowhere.invalid"
 class TlsCells(Cells):
     """The same questions as on plain sockets, with modes of a :class:`TlsApi` instead of steps."""
 
-    def behave(self, task_id: str, picture: bytes = PNG) -> None:
+    def behave(self, task_id: str, image: bytes = PNG) -> None:
         """Nothing goes wrong."""
         self.server.mode = None
         self.server.task_id = task_id

@@ -18,7 +18,7 @@ def test_there_are_the_examples_that_the_readme_names() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_the_example_makes_its_pictures(script: str) -> None:
+def test_the_example_makes_its_images(script: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / script],
         env={**clean_environment(), "NANO_BANANA_SANDBOX_SECONDS": "0.5"},

@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from nano_banana_mcp.app import open_studio
-from nano_banana_mcp.common.supervise import PAUSE_SECONDS, guarded
+from nano_banana_mcp.app import open_service
+from nano_banana_mcp.common.supervise import PAUSE_SECONDS, supervise
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.leases import HEARTBEAT_SECONDS
@@ -41,7 +41,7 @@ def test_what_goes_on_is_begun_again_after_a_pause_until_it_is_cancelled() -> No
 
     async def run() -> bool:
         with anyio.move_on_after(3.5 * PAUSE_SECONDS) as scope:
-            await guarded("the work", work, goes_on=True)
+            await supervise("the work", work, goes_on=True)
         return scope.cancelled_caught
 
     assert virtually(run)
@@ -55,7 +55,7 @@ async def test_the_log_has_the_kind_and_the_place_of_an_error_and_never_its_word
         raise ExceptionGroup(PROMPT, [ValueError(PROMPT), KeyError(PROMPT)])
 
     with caplog.at_level(logging.DEBUG):
-        await guarded("the work", work)
+        await supervise("the work", work)
     assert "the work went wrong: ValueError, KeyError" in caplog.text
     assert PROMPT not in caplog.text
 
@@ -63,7 +63,7 @@ async def test_the_log_has_the_kind_and_the_place_of_an_error_and_never_its_word
         raise OSError(PROMPT)
 
     with caplog.at_level(logging.DEBUG):
-        await guarded("the work", odd)
+        await supervise("the work", odd)
     assert "OSError at test_guard.py:" in caplog.text
     assert PROMPT not in caplog.text
 
@@ -84,9 +84,9 @@ async def test_a_listener_that_fails_keeps_neither_the_others_nor_the_change_fro
 async def test_an_odd_row_met_after_a_callback_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         serve_sandbox(SandboxConfig(seconds=3_600.0)) as sandbox,
-        open_studio(load_settings(base_url=sandbox.url, api_key=KEY)) as studio,
+        open_service(load_settings(base_url=sandbox.url, api_key=KEY)) as service,
     ):
-        made = (await studio.generate(SubmitRequest(model="m", prompt=PROMPT))).generation
+        made = (await service.generate(SubmitRequest(model="m", prompt=PROMPT))).generation
         assert made.task_id is not None
         seen = anyio.Event()
 
@@ -95,12 +95,12 @@ async def test_an_odd_row_met_after_a_callback_ends_no_call(monkeypatch: pytest.
             raise ValueError(PROMPT)
 
         with monkeypatch.context() as broken:
-            broken.setattr(studio.inquiry, "ask", odd)
-            assert await studio.inquiry.called_back(made.intent_id, made.task_id)
+            broken.setattr(service.inquiry, "ask", odd)
+            assert await service.inquiry.called_back(made.generation_id, made.task_id)
             with anyio.fail_after(5):
                 await seen.wait()
             await anyio.wait_all_tasks_blocked()
-        assert (await studio.look(made.handle)).task_id == made.task_id
+        assert (await service.look(made.public_id)).task_id == made.task_id
 
 
 def test_who_listens_for_other_replicas_tries_again_whatever_went_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,14 +117,14 @@ async def test_each_attempt_has_a_span_of_its_own(spans: Spans) -> None:
     assert [attributes(span)["http.response.status_code"] for span in spans.named("defapi.submit")] == [503, 200]
 
 
-async def test_a_picture_that_cannot_be_had_says_how_without_its_address(spans: Spans) -> None:
+async def test_a_image_that_cannot_be_had_says_how_without_its_address(spans: Spans) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
         prompt = "x sandbox:file=404"
         done = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
         with pytest.raises(Exception, match="404"):
             await client.read_resource(done["images"][0]["resource_uri"])
     [fetch] = spans.named("picture.fetch")
-    assert attributes(fetch)["error.type"] == "PictureUnavailable"
+    assert attributes(fetch)["error.type"] == "ImageUnavailable"
     assert attributes(fetch)["http.response.status_code"] == 404
     assert sandbox.url not in fetch.to_json()
 

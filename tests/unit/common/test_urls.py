@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nano_banana_mcp.common.urls import LONGEST_URL, http_url
+from nano_banana_mcp.common.urls import MAX_URL, http_url
 
 SAME = [
     "https://google.datas.systems/fileSystem/response_images/287/2025/08/29/1756432513771985292_2989.png",
@@ -12,7 +12,7 @@ SAME = [
     "https://user:pass@example.com/a",
     "https://example.com/a~b/c+d@e=f$g/",
     "https://example.com/X",
-    "https://example.com/" + "a" * (LONGEST_URL - 20),
+    "https://example.com/" + "a" * (MAX_URL - 20),
 ]
 
 
@@ -59,7 +59,7 @@ def test_odd_spellings_become_plain(given_url: str, expected: str) -> None:
         "https://example.com/<b>",
         "https://example.com\\@evil.com/",
         "https://example.com/\ud800",
-        "https://example.com/" + "a" * (LONGEST_URL - 19),
+        "https://example.com/" + "a" * (MAX_URL - 19),
     ],
 )
 def test_what_is_no_url_or_hides_something_is_none(text: str) -> None:

@@ -22,7 +22,7 @@ KEY = "dk-canary-0f1e2d3c4b5a"
 TASK = "ta823dfb-eb73-4bb0-a4c6-7cf2f14e2e4e"
 REQUEST = SubmitRequest(model="google/gempix2", prompt="a hill")
 TAKEN = {"code": 0, "message": "ok", "data": {"task_id": TASK}}
-LONGEST_TEST_SECONDS = 5.0
+MAX_TEST_SECONDS = 5.0
 
 
 class Told:
@@ -71,7 +71,7 @@ class Tried:
 
 
 @asynccontextmanager
-async def client_of(url: str, timeout: float = LONGEST_TEST_SECONDS) -> AsyncIterator[DefapiClient]:
+async def client_of(url: str, timeout: float = MAX_TEST_SECONDS) -> AsyncIterator[DefapiClient]:
     client = DefapiClient(url, SecretStr(KEY), timeout_seconds=timeout)
     try:
         yield client
@@ -80,7 +80,7 @@ async def client_of(url: str, timeout: float = LONGEST_TEST_SECONDS) -> AsyncIte
 
 
 async def submit_to(
-    script: Step | Sequence[Step], timeout: float = LONGEST_TEST_SECONDS, request: SubmitRequest = REQUEST
+    script: Step | Sequence[Step], timeout: float = MAX_TEST_SECONDS, request: SubmitRequest = REQUEST
 ) -> Tried:
     """Submit once. Whatever happens, ``settle`` hears of every attempt."""
     async with fault_server(script) as server, client_of(server.url, timeout) as client:
@@ -94,7 +94,7 @@ async def submit_to(
     return _without_key(tried)
 
 
-async def query_to(script: Step | Sequence[Step], task_id: str = TASK, timeout: float = LONGEST_TEST_SECONDS) -> Tried:
+async def query_to(script: Step | Sequence[Step], task_id: str = TASK, timeout: float = MAX_TEST_SECONDS) -> Tried:
     """Query once."""
     async with fault_server(script) as server, client_of(server.url, timeout) as client:
         tried = Tried(server)

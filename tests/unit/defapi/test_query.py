@@ -185,7 +185,7 @@ def test_a_query_that_hangs_is_given_up_sooner_than_a_submit(step: Step, seconds
 
 
 async def test_an_endless_answer_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "LARGEST_ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(connection_module, "MAX_ANSWER_BYTES", 20_000)
     tried = await query_to(endless_body())
     assert type(tried.error) is NoAnswer
     assert "larger than any picture" in tried.error.message

@@ -63,27 +63,25 @@ async def test_both_shapes_of_ids_are_read_back(task_id: str) -> None:
         pytest.param([{"image": {"url": URL}}], (), (), id="an image that is an object"),
     ],
 )
-async def test_the_result_is_read_in_every_shape(
-    result: Any, pictures: tuple[str, ...], texts: tuple[str, ...]
-) -> None:
+async def test_the_result_is_read_in_every_shape(result: Any, images: tuple[str, ...], texts: tuple[str, ...]) -> None:
     snapshot = (await query_to(reply(200, body(result=result)))).snapshot
-    assert (snapshot.pictures, snapshot.texts) == (pictures, texts)
+    assert (snapshot.image_sources, snapshot.texts) == (images, texts)
 
 
 @pytest.mark.parametrize("character", ["\n", "\x00", "\x1b", "\u202e", "\u2028", "\ud800"])
-async def test_an_address_with_control_or_direction_characters_in_it_is_no_picture(character: str) -> None:
+async def test_an_address_with_control_or_direction_characters_in_it_is_no_image(character: str) -> None:
     result = [{"image": f"https://x.example/a.png{character}b"}, {"image": URL}]
-    assert (await query_to(reply(200, body(result=result)))).snapshot.pictures == (URL,)
+    assert (await query_to(reply(200, body(result=result)))).snapshot.image_sources == (URL,)
 
 
-async def test_an_absent_result_is_no_picture() -> None:
-    assert (await query_to(reply(200, body()))).snapshot.pictures == ()
+async def test_an_absent_result_is_no_image() -> None:
+    assert (await query_to(reply(200, body()))).snapshot.image_sources == ()
 
 
 async def test_a_flat_body_is_read() -> None:
     flat = {"task_id": TASK, "status": "success", "result": [{"image": URL}], "consumed": "1"}
     snapshot = (await query_to(reply(200, flat))).snapshot
-    assert (snapshot.task_id, snapshot.pictures, snapshot.consumed) == (TASK, (URL,), "1")
+    assert (snapshot.task_id, snapshot.image_sources, snapshot.consumed) == (TASK, (URL,), "1")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +154,7 @@ async def test_a_status_word_that_is_not_known_means_still_working(word: str, st
         pytest.param({"result": None}, "without a picture", id="nothing at all"),
     ],
 )
-async def test_a_success_without_a_picture_is_a_failure_that_may_have_cost(data: dict[str, Any], words: str) -> None:
+async def test_a_success_without_a_image_is_a_failure_that_may_have_cost(data: dict[str, Any], words: str) -> None:
     snapshot = (await query_to(reply(200, body(consumed="0.5", **data)))).snapshot
     generation = read(Generation("in-1", TASK), snapshot, now=1.0).generation
     assert generation.status is Status.FAILED

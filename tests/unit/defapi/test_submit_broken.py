@@ -115,20 +115,20 @@ async def test_a_gzipped_answer_without_its_end_still_gives_the_id() -> None:
 
 
 async def test_an_endless_answer_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "LARGEST_ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(connection_module, "MAX_ANSWER_BYTES", 20_000)
     error = await assert_unknown(endless_body())
     assert "larger than any picture" in error.message
 
 
 async def test_an_endless_answer_that_began_with_the_id_gives_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "LARGEST_ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(connection_module, "MAX_ANSWER_BYTES", 20_000)
     tried = await submit_to(endless_body(TAKEN_BYTES))
     assert tried.task_id == TASK
     assert tried.server.posts == 1
 
 
 async def test_a_gzip_bomb_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "LARGEST_ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(connection_module, "MAX_ANSWER_BYTES", 20_000)
     error = await assert_unknown(reply(200, gzip.compress(b" " * 1_000_000), GZIPPED))
     assert "larger than any picture" in error.message
 

@@ -103,7 +103,7 @@ def assert_clean(text: str) -> bool:
 @example("!![a](https://x.example/a.png)")
 @example("!\u200b[a](https://x.example/a.png)")
 @example("! ! [a](b)")
-def test_cleaned_text_is_short_plain_and_shows_no_picture(text: str) -> None:
+def test_cleaned_text_is_short_plain_and_shows_no_image(text: str) -> None:
     assert_clean(wire.clean(text))
 
 

@@ -36,7 +36,7 @@ async def begin(ledger: Ledger, quotas: Quotas, principal: str = "alice", at: fl
 
 
 async def end(ledger: Ledger, known: Generation, consumed: str | None, status: Status = Status.SUCCESS) -> None:
-    accepted = known.accepted(f"ta-{known.intent_id}", known.created_at)
+    accepted = known.accepted(f"ta-{known.generation_id}", known.created_at)
     await ledger.save(replace(accepted, status=status, credits_consumed=consumed, finished_at=known.created_at + 9.0))
 
 
@@ -95,13 +95,13 @@ async def test_a_repeated_request_id_is_never_one_too_many(ledger: Ledger) -> No
     quotas = limited(open_tasks=1)
     first = await ledger.begin(intent(principal="alice", request_id="r-1"), quotas.check_for("alice"))
     again = await ledger.begin(intent(principal="alice", request_id="r-1"), quotas.check_for("alice"))
-    assert again.intent_id == first.intent_id
+    assert again.generation_id == first.generation_id
 
 
 async def test_a_request_id_belongs_to_its_caller(ledger: Ledger) -> None:
     first = await ledger.begin(intent(principal="alice", request_id="r-1"))
     second = await ledger.begin(intent(principal="bob", request_id="r-1"))
-    assert first.intent_id != second.intent_id
+    assert first.generation_id != second.generation_id
     assert await ledger.find_request("r-1", "sandbox", "alice") == first
     assert await ledger.find_request("r-1", "sandbox", "bob") == second
     assert await ledger.find_request("r-1", "sandbox") is None

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from nano_banana_mcp.images.download.fetch import PictureFetcher
+from nano_banana_mcp.images.download.fetch import ImageFetcher
 from nano_banana_mcp.images.local.local_files import LocalFiles
 from tests.unit.images.certificates import Authority
 from tests.unit.images.internet import PUBLIC, Host, Internet, Trap, listening
 from tests.unit.images.samples import INSIDE, OUTSIDE
 
-NewFetcher = Callable[..., PictureFetcher]
+NewFetcher = Callable[..., ImageFetcher]
 
 NAMES = ["pictures.example", "cdn.example", "xn--bcher-kva.example", "under_score.example"]
 
@@ -50,15 +50,15 @@ def internet(host: Host) -> Internet:
 
 @pytest.fixture
 async def new_fetcher(internet: Internet, authority: Authority) -> AsyncIterator[NewFetcher]:
-    fetchers: list[PictureFetcher] = []
+    fetchers: list[ImageFetcher] = []
 
-    def new(**options: Any) -> PictureFetcher:
+    def new(**options: Any) -> ImageFetcher:
         seams: dict[str, Any] = {
             "resolve": internet.resolve,
             "connect_to": internet.connect_to,
             "ssl_context": authority.client_context(),
         }
-        fetchers.append(PictureFetcher(**(seams | options)))
+        fetchers.append(ImageFetcher(**(seams | options)))
         return fetchers[-1]
 
     yield new
@@ -67,7 +67,7 @@ async def new_fetcher(internet: Internet, authority: Authority) -> AsyncIterator
 
 
 @pytest.fixture
-def fetcher(new_fetcher: NewFetcher) -> PictureFetcher:
+def fetcher(new_fetcher: NewFetcher) -> ImageFetcher:
     return new_fetcher()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving.metadata import Facts
 from nano_banana_mcp.images.saving.output_folder import LINES
 from tests.unit.images.samples import drawn
@@ -19,12 +19,12 @@ FACTS = Facts(
     url="https://example.com/a.png",
     credits="0.500000",
 )
-PNG = Picture(drawn("PNG"), "image/png")
+PNG = EncodedImage(drawn("PNG"), "image/png")
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / LINES).read_text(encoding="utf-8").splitlines()]
 
 
-def pictures(folder: Path) -> list[Path]:
+def encoded_images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name != LINES)

@@ -4,8 +4,8 @@ from urllib.parse import quote
 
 import pytest
 
-from nano_banana_mcp.images.errors import BadDataUri, NotAPicture, PictureTooLarge
-from nano_banana_mcp.images.image import MAX_BYTES, Picture, decode_data_uri, is_image_data_uri
+from nano_banana_mcp.images.errors import BadDataUri, ImageTooLarge, NotAnImage
+from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage, decode_data_uri, is_image_data_uri
 from tests.unit.images.samples import PNG, data_uri, drawn, large_png, png
 
 BASE64 = base64.b64encode(PNG).decode()
@@ -26,7 +26,7 @@ URL_SAFE = base64.urlsafe_b64encode(drawn("png", (64, 64), mode="RGBA") + b"\xfb
     ],
 )
 def test_a_data_uri_is_decoded_even_if_it_is_written_carelessly(uri: str) -> None:
-    assert decode_data_uri(uri) == Picture(PNG, "image/png")
+    assert decode_data_uri(uri) == EncodedImage(PNG, "image/png")
 
 
 def test_the_url_safe_alphabet_is_understood() -> None:
@@ -75,14 +75,14 @@ def test_what_is_no_base64_data_uri_is_refused(uri: str) -> None:
     ],
 )
 def test_a_data_uri_of_something_else_is_refused_in_words(data: bytes, words: str) -> None:
-    with pytest.raises(NotAPicture, match=words):
+    with pytest.raises(NotAnImage, match=words):
         decode_data_uri(data_uri(data))
 
 
 def test_a_data_uri_at_the_cap_is_taken_and_one_byte_more_is_not() -> None:
     for size in range(300, 306):
         assert len(decode_data_uri(data_uri(large_png(size)), max_bytes=size).data) == size
-        with pytest.raises(PictureTooLarge):
+        with pytest.raises(ImageTooLarge):
             decode_data_uri(data_uri(large_png(size)), max_bytes=size - 1)
 
 
@@ -90,18 +90,18 @@ def test_a_huge_data_uri_is_refused_without_decoding_it(monkeypatch: pytest.Monk
     uri = "data:image/png;base64," + "A" * (MAX_BYTES * 2)
     monkeypatch.setattr("binascii.a2b_base64", pytest.fail)
     started = time.perf_counter()
-    with pytest.raises(PictureTooLarge, match="20 MB"):
+    with pytest.raises(ImageTooLarge, match="20 MB"):
         decode_data_uri(uri)
     assert time.perf_counter() - started < 0.5
 
 
 def test_a_data_uri_of_mere_white_space_is_refused_for_its_length() -> None:
-    with pytest.raises(PictureTooLarge):
+    with pytest.raises(ImageTooLarge):
         decode_data_uri("data:image/png;base64," + " " * (MAX_BYTES * 2))
 
 
 def test_a_pixel_bomb_in_a_data_uri_is_refused() -> None:
-    with pytest.raises(PictureTooLarge, match="50000 x 50000"):
+    with pytest.raises(ImageTooLarge, match="50000 x 50000"):
         decode_data_uri(data_uri(png(50_000, 50_000)))
 
 

@@ -6,8 +6,8 @@ import os
 import anyio
 import pytest
 
-from nano_banana_mcp.images.download.fetch import PictureFetcher
-from nano_banana_mcp.images.errors import PictureUnavailable
+from nano_banana_mcp.images.download.fetch import ImageFetcher
+from nano_banana_mcp.images.errors import ImageUnavailable
 from tests.unit.images.conftest import NewFetcher
 from tests.unit.images.internet import PUBLIC, Answer, Host, Internet, Trap, answer, redirect
 from tests.unit.images.samples import PNG
@@ -46,7 +46,7 @@ async def keep_silent(writer: asyncio.StreamWriter) -> None:
 async def test_a_slow_host_is_cut_off_at_the_deadline(slow: Answer, new_fetcher: NewFetcher, host: Host) -> None:
     host.answers["/a.png"] = slow
     started = anyio.current_time()
-    with pytest.raises(PictureUnavailable, match=r"did not deliver the picture within 0\.3 s"):
+    with pytest.raises(ImageUnavailable, match=r"did not deliver the picture within 0\.3 s"):
         await new_fetcher(deadline_seconds=0.3).fetch(URL)
     assert anyio.current_time() - started < 2
 
@@ -58,7 +58,7 @@ async def test_the_deadline_covers_a_slow_name_and_all_redirects_together(new_fe
 
     host.answers["/a.png"] = redirect("/a.png")
     started = anyio.current_time()
-    with pytest.raises(PictureUnavailable, match="did not deliver"):
+    with pytest.raises(ImageUnavailable, match="did not deliver"):
         await new_fetcher(deadline_seconds=0.3, resolve=slow).fetch(URL)
     assert anyio.current_time() - started < 2
 
@@ -67,13 +67,13 @@ async def test_the_deadline_covers_a_handshake_that_never_ends_and_leaves_no_soc
     new_fetcher: NewFetcher, internet: Internet, trap: Trap
 ) -> None:
     internet.lands_at = ("127.0.0.1", trap.port)
-    with pytest.raises(PictureUnavailable, match="did not deliver"):
+    with pytest.raises(ImageUnavailable, match="did not deliver"):
         await new_fetcher(deadline_seconds=0.3).fetch(URL)
     assert trap.was_left()
 
 
 async def test_whoever_cancels_in_a_handshake_leaves_no_socket_open(
-    fetcher: PictureFetcher, internet: Internet, trap: Trap
+    fetcher: ImageFetcher, internet: Internet, trap: Trap
 ) -> None:
     internet.lands_at = ("127.0.0.1", trap.port)
     with anyio.move_on_after(0.2) as scope:
@@ -82,7 +82,7 @@ async def test_whoever_cancels_in_a_handshake_leaves_no_socket_open(
     assert trap.was_left()
 
 
-async def test_whoever_cancels_gets_a_cancellation(fetcher: PictureFetcher, host: Host) -> None:
+async def test_whoever_cancels_gets_a_cancellation(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/a.png"] = drip_the_body
     task = asyncio.ensure_future(fetcher.fetch(URL))
     while not host.requests:
@@ -112,11 +112,11 @@ async def test_a_host_that_breaks_the_protocol_is_unavailable(
     reply: bytes, new_fetcher: NewFetcher, host: Host
 ) -> None:
     host.answers["/a.png"] = reply
-    with pytest.raises(PictureUnavailable, match=r"pictures\.example"):
+    with pytest.raises(ImageUnavailable, match=r"pictures\.example"):
         await new_fetcher(deadline_seconds=3).fetch(URL)
 
 
-async def test_a_tls_stream_that_breaks_is_unavailable(fetcher: PictureFetcher, host: Host) -> None:
+async def test_a_tls_stream_that_breaks_is_unavailable(fetcher: ImageFetcher, host: Host) -> None:
     async def rubbish(writer: asyncio.StreamWriter) -> None:
         writer.write(answer(PNG, length=5000))
         await writer.drain()
@@ -124,5 +124,5 @@ async def test_a_tls_stream_that_breaks_is_unavailable(fetcher: PictureFetcher, 
         await asyncio.sleep(1)
 
     host.answers["/a.png"] = rubbish
-    with pytest.raises(PictureUnavailable, match="does not speak TLS properly"):
+    with pytest.raises(ImageUnavailable, match="does not speak TLS properly"):
         await fetcher.fetch(URL)

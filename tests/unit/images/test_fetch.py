@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nano_banana_mcp.images.download.fetch import USER_AGENT, PictureFetcher
-from nano_banana_mcp.images.errors import NotAPicture, PictureTooLarge, PictureUnavailable
+from nano_banana_mcp.images.download.fetch import USER_AGENT, ImageFetcher
+from nano_banana_mcp.images.errors import ImageTooLarge, ImageUnavailable, NotAnImage
 from tests.unit.images.conftest import NewFetcher
 from tests.unit.images.internet import PUBLIC, Host, Internet, Trap, answer
 from tests.unit.images.samples import PNG, drawn, large_png, png
@@ -18,15 +18,15 @@ from tests.unit.images.samples import PNG, drawn, large_png, png
 URL = "https://pictures.example/a.png"
 
 
-async def test_a_picture_is_fetched(fetcher: PictureFetcher, host: Host, internet: Internet) -> None:
+async def test_a_image_is_fetched(fetcher: ImageFetcher, host: Host, internet: Internet) -> None:
     host.answers["/a.png"] = answer(PNG, "Content-Type: image/png")
-    picture = await fetcher.fetch(URL)
-    assert (picture.data, picture.mime_type) == (PNG, "image/png")
+    image = await fetcher.fetch(URL)
+    assert (image.data, image.mime_type) == (PNG, "image/png")
     assert internet.connections == [(PUBLIC, 443)]
 
 
 async def test_the_name_is_resolved_once_and_the_checked_address_is_connected_to(
-    fetcher: PictureFetcher, host: Host, internet: Internet
+    fetcher: ImageFetcher, host: Host, internet: Internet
 ) -> None:
     internet.names["pictures.example"] = [[PUBLIC], ["127.0.0.1"], ["127.0.0.1"]]
     host.answers["/a.png"] = answer(PNG)
@@ -38,7 +38,7 @@ async def test_the_name_is_resolved_once_and_the_checked_address_is_connected_to
 
 
 async def test_the_system_is_not_asked_for_the_name_again(
-    fetcher: PictureFetcher, host: Host, monkeypatch: pytest.MonkeyPatch
+    fetcher: ImageFetcher, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.answers["/a.png"] = answer(PNG)
     monkeypatch.setattr(socket, "getaddrinfo", pytest.fail)
@@ -58,7 +58,7 @@ async def test_the_system_is_not_asked_for_the_name_again(
     ],
 )
 async def test_a_host_is_asked_by_its_usual_name(
-    url: str, name: str | None, path: str, fetcher: PictureFetcher, host: Host
+    url: str, name: str | None, path: str, fetcher: ImageFetcher, host: Host
 ) -> None:
     host.answers[path] = answer(PNG)
     assert (await fetcher.fetch(url)).data == PNG
@@ -90,25 +90,25 @@ async def test_a_request_carries_no_more_than_it_must(
     assert not trap.was_reached()
 
 
-async def test_a_certificate_for_another_name_is_refused(fetcher: PictureFetcher, host: Host) -> None:
+async def test_a_certificate_for_another_name_is_refused(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/a.png"] = answer(PNG)
-    with pytest.raises(PictureUnavailable, match=r"wrong\.example has no valid certificate"):
+    with pytest.raises(ImageUnavailable, match=r"wrong\.example has no valid certificate"):
         await fetcher.fetch("https://wrong.example/a.png")
-    with pytest.raises(PictureUnavailable, match="no valid certificate"):
+    with pytest.raises(ImageUnavailable, match="no valid certificate"):
         await fetcher.fetch("https://1.1.1.1/a.png")
     assert not host.requests
 
 
-async def test_a_connection_verified_for_one_name_serves_no_other_name(fetcher: PictureFetcher, host: Host) -> None:
+async def test_a_connection_verified_for_one_name_serves_no_other_name(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/a.png"] = answer(PNG, "Connection: keep-alive")
     await fetcher.fetch(URL)
-    with pytest.raises(PictureUnavailable, match="no valid certificate"):
+    with pytest.raises(ImageUnavailable, match="no valid certificate"):
         await fetcher.fetch("https://wrong.example/a.png")
     assert len(host.requests) == 1
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(new_fetcher: NewFetcher, host: Host) -> None:
-    with pytest.raises(PictureUnavailable, match="no valid certificate"):
+    with pytest.raises(ImageUnavailable, match="no valid certificate"):
         await new_fetcher(ssl_context=None).fetch(URL)
     assert not host.requests
 
@@ -118,7 +118,7 @@ async def test_a_host_that_speaks_no_tls_is_unavailable(
 ) -> None:
     internet.lands_at = ("127.0.0.1", sandbox.port)
     sandbox.answers["/a.png"] = answer(PNG)
-    with pytest.raises(PictureUnavailable, match=r"pictures\.example"):
+    with pytest.raises(ImageUnavailable, match=r"pictures\.example"):
         await new_fetcher(deadline_seconds=0.5).fetch(URL)
     assert not sandbox.requests
 
@@ -141,7 +141,7 @@ async def test_the_next_address_is_tried_when_one_takes_no_connection(
     assert (await fetcher.fetch(URL)).data == PNG
     assert tried == ["2606:4700::1", PUBLIC]
     internet.names["down.example"] = [["1.1.1.1", "1.0.0.1"]]
-    with pytest.raises(PictureUnavailable, match=r"down\.example cannot be connected to"):
+    with pytest.raises(ImageUnavailable, match=r"down\.example cannot be connected to"):
         await fetcher.fetch("https://down.example/")
 
 
@@ -161,10 +161,10 @@ async def test_the_next_address_is_tried_when_one_takes_no_connection(
     ],
 )
 async def test_a_status_other_than_200_is_unavailable_and_says_what_to_do(
-    status: int, words: str, fetcher: PictureFetcher, host: Host
+    status: int, words: str, fetcher: ImageFetcher, host: Host
 ) -> None:
     host.answers["/a.png?signature=abc"] = answer(PNG if status == 206 else b"", status=f"{status} Whatever")
-    with pytest.raises(PictureUnavailable, match=words) as unavailable:
+    with pytest.raises(ImageUnavailable, match=words) as unavailable:
         await fetcher.fetch(f"{URL}?signature=abc")
     assert unavailable.value.status == status
     assert f"pictures.example answered {status}" in str(unavailable.value)
@@ -173,7 +173,7 @@ async def test_a_status_other_than_200_is_unavailable_and_says_what_to_do(
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "avif", "bmp"])
 async def test_the_bytes_decide_the_type_not_the_header_and_not_the_url(
-    kind: str, fetcher: PictureFetcher, host: Host
+    kind: str, fetcher: ImageFetcher, host: Host
 ) -> None:
     host.answers["/a.png"] = answer(drawn(kind), "Content-Type: text/html")
     assert (await fetcher.fetch(URL)).mime_type == f"image/{kind}"
@@ -190,27 +190,25 @@ async def test_the_bytes_decide_the_type_not_the_header_and_not_the_url(
         (b"", "nothing"),
     ],
 )
-async def test_what_is_no_picture_is_refused_in_words(
-    body: bytes, words: str, fetcher: PictureFetcher, host: Host
-) -> None:
+async def test_what_is_no_image_is_refused_in_words(body: bytes, words: str, fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/a.png"] = answer(body, "Content-Type: image/png")
-    with pytest.raises(NotAPicture, match=words):
+    with pytest.raises(NotAnImage, match=words):
         await fetcher.fetch(URL)
 
 
-async def test_a_pixel_bomb_is_refused(fetcher: PictureFetcher, host: Host) -> None:
+async def test_a_pixel_bomb_is_refused(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/a.png"] = answer(png(50_000, 50_000))
-    with pytest.raises(PictureTooLarge, match="50000 x 50000 pixels"):
+    with pytest.raises(ImageTooLarge, match="50000 x 50000 pixels"):
         await fetcher.fetch(URL)
 
 
-async def test_many_pictures_are_fetched_at_once(fetcher: PictureFetcher, host: Host) -> None:
+async def test_many_images_are_fetched_at_once(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/a.png"] = answer(PNG)
-    pictures = await asyncio.gather(*(fetcher.fetch(URL) for _ in range(20)))
-    assert {picture.data for picture in pictures} == {PNG}
+    encoded_images = await asyncio.gather(*(fetcher.fetch(URL) for _ in range(20)))
+    assert {image.data for image in encoded_images} == {PNG}
 
 
-async def test_a_fetcher_that_was_closed_opens_again(fetcher: PictureFetcher, host: Host) -> None:
+async def test_a_fetcher_that_was_closed_opens_again(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/a.png"] = answer(PNG)
     await fetcher.aclose()
     await fetcher.fetch(URL)
@@ -223,7 +221,7 @@ async def test_a_trusted_origin_is_fetched_from_over_plain_http(sandbox: Host) -
     origin = f"http://127.0.0.1:{sandbox.port}"
     sandbox.answers["/a.png"] = answer(PNG)
     for trusted in ([origin], (f"{origin}/",), lambda: [origin]):
-        fetcher = PictureFetcher(trusted_origins=trusted)
+        fetcher = ImageFetcher(trusted_origins=trusted)
         assert (await fetcher.fetch(f"{origin}/a.png")).data == PNG
         await fetcher.aclose()
     assert sandbox.requests[0].headers["host"] == f"127.0.0.1:{sandbox.port}"
@@ -236,16 +234,16 @@ async def test_a_trusted_origin_is_still_held_to_bytes_and_types(sandbox: Host) 
         "/large": answer(large_png(2000)),
         "/bomb": answer(png(50_000, 50_000)),
     }
-    fetcher = PictureFetcher(trusted_origins=[origin], max_bytes=1000)
-    with pytest.raises(NotAPicture):
+    fetcher = ImageFetcher(trusted_origins=[origin], max_bytes=1000)
+    with pytest.raises(NotAnImage):
         await fetcher.fetch(f"{origin}/page")
     for path in ("/large", "/bomb"):
-        with pytest.raises(PictureTooLarge):
+        with pytest.raises(ImageTooLarge):
             await fetcher.fetch(origin + path)
     await fetcher.aclose()
 
 
-async def test_a_picture_takes_no_more_memory_than_twice_the_cap(new_fetcher: NewFetcher, host: Host) -> None:
+async def test_a_image_takes_no_more_memory_than_twice_the_cap(new_fetcher: NewFetcher, host: Host) -> None:
     cap = 4 * 1024 * 1024
     part = bytes(65536)
 
@@ -259,11 +257,11 @@ async def test_a_picture_takes_no_more_memory_than_twice_the_cap(new_fetcher: Ne
     fetcher = new_fetcher(max_bytes=cap)
     tracemalloc.start()
     try:
-        picture = await fetcher.fetch(URL)
+        image = await fetcher.fetch(URL)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(picture.data) == cap
+    assert len(image.data) == cap
     assert peak < 2 * cap
 
 
@@ -287,7 +285,7 @@ def plain_http(reply: bytes) -> Iterator[str]:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_it_runs_on_either_backend(backend: str) -> None:
     async def main(origin: str) -> None:
-        fetcher = PictureFetcher(trusted_origins=[origin], deadline_seconds=5)
+        fetcher = ImageFetcher(trusted_origins=[origin], deadline_seconds=5)
         assert (await fetcher.fetch(f"{origin}/a.png")).data == PNG
         await fetcher.aclose()
 

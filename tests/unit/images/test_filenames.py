@@ -132,5 +132,5 @@ def test_a_name_is_of_one_task_and_one_number_only(task_id: str, number: int) ->
 
 
 @pytest.mark.parametrize("name", ["", "cat.png", ".nano-banana-1", "pictures.jsonl", "2026-11-24_ta1_0.png"])
-def test_foreign_files_are_nobodys_pictures(name: str) -> None:
+def test_foreign_files_are_nobodys_images(name: str) -> None:
     assert not is_name_of(name, "ta1", 0)

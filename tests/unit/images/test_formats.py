@@ -7,7 +7,7 @@ SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "avif", "bmp"])
-def test_a_picture_is_recognised_by_its_bytes(kind: str) -> None:
+def test_a_image_is_recognised_by_its_bytes(kind: str) -> None:
     assert sniff(drawn(kind)) == f"image/{kind}"
 
 
@@ -30,7 +30,7 @@ def test_avif_is_recognised_by_a_compatible_brand() -> None:
         b"II*\x00\x08\x00\x00\x00",
     ],
 )
-def test_what_is_no_known_picture_has_no_type(data: bytes) -> None:
+def test_what_is_no_known_image_has_no_type(data: bytes) -> None:
     assert sniff(data) is None
 
 
@@ -49,7 +49,7 @@ def test_what_is_no_known_picture_has_no_type(data: bytes) -> None:
         (b"\x00\x01\x02", "unknown data"),
     ],
 )
-def test_what_is_no_picture_is_named_in_words(data: bytes, words: str) -> None:
+def test_what_is_no_image_is_named_in_words(data: bytes, words: str) -> None:
     assert describe(data) == words
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from nano_banana_mcp.images.errors import NotAPicture, PictureError, PictureTooLarge
+from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, NotAnImage
 from nano_banana_mcp.images.local import local_files
 from nano_banana_mcp.images.local.local_files import FileRefused, LocalFiles
 from tests.support.posix import posix_only
@@ -40,7 +40,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 @posix_only
-def test_a_picture_inside_is_read_however_its_path_is_spelt(files: LocalFiles, allowed: Path, spelling: str) -> None:
+def test_a_image_inside_is_read_however_its_path_is_spelt(files: LocalFiles, allowed: Path, spelling: str) -> None:
     reference = spelling.format(allowed=allowed, quoted=quote("새벽 등대.png"))
     found = files.read(reference)
     assert (found.data, found.mime_type) == (INSIDE, "image/png")
@@ -217,17 +217,17 @@ def test_what_is_no_plain_file_inside_is_refused_at_once(
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"", NotAPicture),
-        (b"dear diary", NotAPicture),
-        (b"<html></html>", NotAPicture),
-        (b"\x00" * 600, NotAPicture),
-        (png(30_000, 30_000), PictureTooLarge),
-        (large_png(20 * 1024 * 1024 + 1), PictureTooLarge),
+        (b"", NotAnImage),
+        (b"dear diary", NotAnImage),
+        (b"<html></html>", NotAnImage),
+        (b"\x00" * 600, NotAnImage),
+        (png(30_000, 30_000), ImageTooLarge),
+        (large_png(20 * 1024 * 1024 + 1), ImageTooLarge),
     ],
     ids=["empty", "text", "html", "zeros", "pixels", "bytes"],
 )
-def test_what_is_no_picture_is_refused_whatever_its_name_says(
-    files: LocalFiles, allowed: Path, data: bytes, error: type[PictureError]
+def test_what_is_no_image_is_refused_whatever_its_name_says(
+    files: LocalFiles, allowed: Path, data: bytes, error: type[ImageError]
 ) -> None:
     (allowed / "x.png").write_bytes(data)
     with pytest.raises(error, match=r"x\.png"):
@@ -238,13 +238,13 @@ def test_a_huge_file_is_refused_at_once(files: LocalFiles, allowed: Path) -> Non
     with (allowed / "x.png").open("wb") as file:
         file.write(INSIDE)
         file.truncate(10**12)
-    with pytest.raises(PictureTooLarge, match=r"^The file x\.png is larger than 20 MB\."):
+    with pytest.raises(ImageTooLarge, match=r"^The file x\.png is larger than 20 MB\."):
         files.read(str(allowed / "x.png"))
 
 
 def test_a_file_may_have_as_many_bytes_as_are_allowed_and_not_one_more(allowed: Path) -> None:
     assert LocalFiles([allowed], max_bytes=len(INSIDE)).read(str(allowed / "cat.png")).data == INSIDE
-    with pytest.raises(PictureTooLarge, match=r"^The file cat\.png is larger than"):
+    with pytest.raises(ImageTooLarge, match=r"^The file cat\.png is larger than"):
         LocalFiles([allowed], max_bytes=len(INSIDE) - 1).read(str(allowed / "cat.png"))
 
 
@@ -252,7 +252,7 @@ def test_a_file_may_claim_as_many_pixels_as_can_be_made_smaller(files: LocalFile
     (allowed / "fits.png").write_bytes(png(10_000, 8_000))
     (allowed / "x.png").write_bytes(png(10_000, 8_001))
     assert files.read(str(allowed / "fits.png")).mime_type == "image/png"
-    with pytest.raises(PictureTooLarge, match=r"^The file x\.png claims 10000 x 8001 pixels; at most 80 million"):
+    with pytest.raises(ImageTooLarge, match=r"^The file x\.png claims 10000 x 8001 pixels; at most 80 million"):
         files.read(str(allowed / "x.png"))
 
 

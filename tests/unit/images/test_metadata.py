@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from nano_banana_mcp.images.formats import sniff
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving.metadata import Facts, with_facts
 
 FACTS = Facts(
@@ -50,7 +50,7 @@ def exif() -> bytes:
     return tags.tobytes()
 
 
-PICTURES = {
+IMAGES = {
     "png": encoded("PNG"),
     "png with alpha": encoded("PNG", "RGBA"),
     "png with palette": encoded("PNG", "P"),
@@ -70,8 +70,8 @@ PICTURES = {
 }
 
 
-def picture(data: bytes) -> Picture:
-    return Picture(data, sniff(data) or "application/octet-stream")
+def encoded_image(data: bytes) -> EncodedImage:
+    return EncodedImage(data, sniff(data) or "application/octet-stream")
 
 
 def frames(data: bytes) -> list[tuple[str, bytes]]:
@@ -90,10 +90,10 @@ def xmp_of(data: bytes) -> ElementTree.Element:
     return ElementTree.fromstring(packet if isinstance(packet, str) else packet.decode())
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_the_facts_are_in_the_file_and_the_pixels_are_the_same(name: str) -> None:
-    before = PICTURES[name]
-    after = with_facts(picture(before), FACTS)
+    before = IMAGES[name]
+    after = with_facts(encoded_image(before), FACTS)
     assert after != before
     assert sniff(after) == sniff(before)
     assert frames(after) == frames(before)
@@ -113,7 +113,7 @@ def test_the_facts_are_in_the_file_and_the_pixels_are_the_same(name: str) -> Non
 
 
 def test_a_png_has_the_facts_as_plain_text_too() -> None:
-    with Image.open(io.BytesIO(with_facts(picture(PICTURES["png"]), FACTS))) as opened:
+    with Image.open(io.BytesIO(with_facts(encoded_image(IMAGES["png"]), FACTS))) as opened:
         assert isinstance(opened, PngImageFile)
         texts = opened.text
     assert texts["Description"] == FACTS.prompt
@@ -124,7 +124,7 @@ def test_a_png_has_the_facts_as_plain_text_too() -> None:
 
 
 def test_what_the_sandbox_drew_says_so() -> None:
-    drawn = with_facts(picture(PICTURES["png"]), replace(FACTS, drawn=True))
+    drawn = with_facts(encoded_image(IMAGES["png"]), replace(FACTS, drawn=True))
     with Image.open(io.BytesIO(drawn)) as opened:
         assert isinstance(opened, PngImageFile)
         assert opened.text["Software"] == "nano-banana-mcp (sandbox)"
@@ -135,22 +135,22 @@ def test_what_the_sandbox_drew_says_so() -> None:
 
 def test_the_jpeg_keeps_its_jfif_header_first_and_its_exif_second() -> None:
     before = encoded("JPEG", exif=exif())
-    after = with_facts(picture(before), FACTS)
+    after = with_facts(encoded_image(before), FACTS)
     assert after[:4] == before[:4]
     assert after.index(b"Exif\0\0") < after.index(b"http://ns.adobe.com/xap/1.0/\0")
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "lossless webp"])
-def test_facts_are_not_added_twice_where_a_picture_has_some(name: str) -> None:
-    once = with_facts(picture(PICTURES[name]), FACTS)
-    twice = with_facts(picture(once), replace(FACTS, prompt="another"))
+def test_facts_are_not_added_twice_where_a_image_has_some(name: str) -> None:
+    once = with_facts(encoded_image(IMAGES[name]), FACTS)
+    twice = with_facts(encoded_image(once), replace(FACTS, prompt="another"))
     assert xmp_of(twice).findtext(".//ext:AIPromptInformation", namespaces=NAMESPACES) == FACTS.prompt
     assert twice.count(b"<x:xmpmeta") == 1
 
 
 def signed(kind: str) -> bytes:
     """A picture with a (pretended) C2PA manifest, which signs every byte around it."""
-    data = PICTURES[kind]
+    data = IMAGES[kind]
     if kind == "png":
         return data[:33] + struct.pack(">I4sI", 0, b"caBX", 0) + data[33:]
     if kind == "jpeg":
@@ -160,38 +160,38 @@ def signed(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_a_signed_picture_is_left_alone_so_that_its_signature_stays_good(kind: str) -> None:
-    assert with_facts(picture(signed(kind)), FACTS) == signed(kind)
+def test_a_signed_image_is_left_alone_so_that_its_signature_stays_good(kind: str) -> None:
+    assert with_facts(encoded_image(signed(kind)), FACTS) == signed(kind)
 
 
 def test_a_gif_is_left_alone() -> None:
     gif = encoded("GIF", "P")
-    assert with_facts(picture(gif), FACTS) == gif
+    assert with_facts(encoded_image(gif), FACTS) == gif
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_that_is_cut_off_anywhere_is_kept_as_it_is_or_whole_with_its_facts(name: str) -> None:
-    data = PICTURES[name]
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_image_that_is_cut_off_anywhere_is_kept_as_it_is_or_whole_with_its_facts(name: str) -> None:
+    data = IMAGES[name]
     for end in range(12, len(data)):
         cut = data[:end]
-        after = with_facts(picture(cut), FACTS)
+        after = with_facts(encoded_image(cut), FACTS)
         # What is there of the picture is still there, in its order, around what was put in.
         assert after == cut or (after[:2] == cut[:2] and after.endswith(cut[-8:])) or b"XMP " in after
 
 
-@given(st.sampled_from(sorted(PICTURES)), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6))
+@given(st.sampled_from(sorted(IMAGES)), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6))
 @settings(max_examples=400, deadline=None)
-def test_no_spoiled_picture_raises_or_loses_bytes(name: str, changes: list[tuple[int, int]]) -> None:
-    data = bytearray(PICTURES[name])
+def test_no_spoiled_image_raises_or_loses_bytes(name: str, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(IMAGES[name])
     for place, value in changes:
         data[place % len(data)] = value
-    assert len(with_facts(Picture(bytes(data), sniff(PICTURES[name]) or ""), FACTS)) >= len(data)
+    assert len(with_facts(EncodedImage(bytes(data), sniff(IMAGES[name]) or ""), FACTS)) >= len(data)
 
 
 @pytest.mark.parametrize("prompt", [None, "", "x" * 40_000, "등" * 40_000, "&" * 40_000, "\0\x1b\ud800\ufffe\u202e"])
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp"])
-def test_no_prompt_spoils_a_picture(name: str, prompt: str | None) -> None:
-    after = with_facts(picture(PICTURES[name]), replace(FACTS, prompt=prompt))
-    assert frames(after) == frames(PICTURES[name])
-    if after != PICTURES[name]:  # a JPEG has no room for 40,000 escaped letters
+def test_no_prompt_spoils_a_image(name: str, prompt: str | None) -> None:
+    after = with_facts(encoded_image(IMAGES[name]), replace(FACTS, prompt=prompt))
+    assert frames(after) == frames(IMAGES[name])
+    if after != IMAGES[name]:  # a JPEG has no room for 40,000 escaped letters
         assert xmp_of(after).findtext(".//dc:identifier", namespaces=NAMESPACES) == "ta823dfb"

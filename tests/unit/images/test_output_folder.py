@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving import output_folder as folder
-from nano_banana_mcp.images.saving.output_folder import LINES, PictureFolder
+from nano_banana_mcp.images.saving.output_folder import LINES, OutputFolder
 from tests.support.posix import posix_only
-from tests.unit.images.kept import FACTS, PNG, lines, pictures
+from tests.unit.images.kept import FACTS, PNG, encoded_images, lines
 from tests.unit.images.samples import drawn
 
 
-def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
-    path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
+def test_a_image_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
+    path = OutputFolder(tmp_path / "kept").save(PNG, FACTS)
     assert path == tmp_path / "kept" / "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
-    assert pictures(tmp_path / "kept") == [path]
+    assert encoded_images(tmp_path / "kept") == [path]
     assert lines(tmp_path / "kept") == [
         {
             "file": path.name,
@@ -45,7 +45,7 @@ def test_a_picture_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
 def test_a_new_folder_is_its_owners_alone_and_its_files_are_not_executable(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        path = PictureFolder(tmp_path / "kept").save(PNG, FACTS)
+        path = OutputFolder(tmp_path / "kept").save(PNG, FACTS)
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -54,10 +54,10 @@ def test_a_new_folder_is_its_owners_alone_and_its_files_are_not_executable(tmp_p
 
 @pytest.mark.parametrize(("kind", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("GIF", "gif")])
 def test_the_extension_is_that_of_the_bytes(tmp_path: Path, kind: str, extension: str) -> None:
-    picture = Picture(drawn(kind), f"image/{kind.lower()}")
-    path = PictureFolder(tmp_path).save(picture, FACTS)
+    encoded = EncodedImage(drawn(kind), f"image/{kind.lower()}")
+    path = OutputFolder(tmp_path).save(encoded, FACTS)
     assert path.suffix == f".{extension}"
-    with Image.open(path) as opened, Image.open(io.BytesIO(picture.data)) as before:
+    with Image.open(path) as opened, Image.open(io.BytesIO(encoded.data)) as before:
         assert opened.format == kind
         assert opened.tobytes() == before.tobytes()
 
@@ -65,12 +65,12 @@ def test_the_extension_is_that_of_the_bytes(tmp_path: Path, kind: str, extension
 def test_malformed_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
     for number, data in enumerate((b"\x89PNG\r\n\x1a\n" + b"rubbish" * 9, b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP")):
         kind = ("image/png", "image/jpeg", "image/webp")[number]
-        path = PictureFolder(tmp_path).save(Picture(data, kind), replace(FACTS, number=number))
+        path = OutputFolder(tmp_path).save(EncodedImage(data, kind), replace(FACTS, number=number))
         assert path.read_bytes() == data
 
 
-def test_a_picture_is_saved_once_under_whatever_time_and_words(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path)
+def test_a_image_is_saved_once_under_whatever_time_and_words(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
     first = folder.save(PNG, FACTS)
     again = folder.save(PNG, replace(FACTS, created_at=0.0, prompt="others"))
     assert again == first
@@ -78,8 +78,8 @@ def test_a_picture_is_saved_once_under_whatever_time_and_words(tmp_path: Path) -
     assert folder.save(PNG, replace(FACTS, number=1)) != first
 
 
-def test_a_picture_that_its_owner_has_changed_is_not_written_to(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path)
+def test_a_image_that_its_owner_has_changed_is_not_written_to(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
     path = folder.save(PNG, FACTS)
     path.write_bytes(b"painted over")
     assert folder.save(PNG, FACTS) == path
@@ -87,43 +87,43 @@ def test_a_picture_that_its_owner_has_changed_is_not_written_to(tmp_path: Path) 
 
 
 def save_in_another_process(folder: str, number: int) -> str:
-    return str(PictureFolder(Path(folder)).save(PNG, replace(FACTS, number=number)))
+    return str(OutputFolder(Path(folder)).save(PNG, replace(FACTS, number=number)))
 
 
-def test_many_processes_save_each_picture_once_and_their_lines_do_not_mix(tmp_path: Path) -> None:
+def test_many_processes_save_each_image_once_and_their_lines_do_not_mix(tmp_path: Path) -> None:
     with concurrent.futures.ProcessPoolExecutor(6, mp_context=multiprocessing.get_context("spawn")) as pool:
         paths = list(pool.map(save_in_another_process, [str(tmp_path)] * 120, sorted([*range(20)] * 6)))
     assert len(set(paths)) == 20
-    assert {str(path) for path in pictures(tmp_path)} == set(paths)
+    assert {str(path) for path in encoded_images(tmp_path)} == set(paths)
     assert sorted(str(line["number"]) for line in lines(tmp_path)) == sorted(map(str, range(20)))
 
 
 def test_a_line_stays_short_whatever_the_prompt_is(tmp_path: Path) -> None:
-    PictureFolder(tmp_path).save(PNG, replace(FACTS, prompt="\0\x1b" + "등" * 30_000))
+    OutputFolder(tmp_path).save(PNG, replace(FACTS, prompt="\0\x1b" + "등" * 30_000))
     assert len((tmp_path / LINES).read_bytes()) < 4_000
     assert str(lines(tmp_path)[0]["prompt"]).endswith("…")
 
 
 def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path / "kept")
+    folder = OutputFolder(tmp_path / "kept")
     folder.save(PNG, FACTS).unlink()
     (tmp_path / "kept" / LINES).unlink()
     (tmp_path / "kept").rmdir()
     assert folder.save(PNG, FACTS).exists()
 
 
-def test_a_picture_that_is_kept_can_be_read_again(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path)
+def test_a_image_that_is_kept_can_be_read_again(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
     assert folder.read("ta1", 0) is None
     folder.save(PNG, FACTS)
     kept = folder.read("ta1", 0)
     assert kept is not None
     assert kept.mime_type == "image/png"
-    assert PictureFolder(tmp_path / "none").read("ta1", 0) is None
+    assert OutputFolder(tmp_path / "none").read("ta1", 0) is None
 
 
 def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path / "kept")
+    folder = OutputFolder(tmp_path / "kept")
     folder.check()
     assert list(folder.path.iterdir()) == []
     (folder.path / LINES).write_text("a line\n")
@@ -132,15 +132,13 @@ def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path)
     assert [file.name for file in folder.path.iterdir()] == [LINES]
 
 
-def test_a_file_that_has_grown_beyond_what_is_read_is_no_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = PictureFolder(tmp_path)
+def test_a_file_that_has_grown_beyond_what_is_read_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = OutputFolder(tmp_path)
     path = kept.save(PNG, FACTS)
     data = path.read_bytes()
     with monkeypatch.context() as smaller:
         smaller.setattr(folder, "MAX_BYTES", len(data))
-        assert kept.read("ta1", 0) == Picture(data, "image/png")
+        assert kept.read("ta1", 0) == EncodedImage(data, "image/png")
         smaller.setattr(folder, "MAX_BYTES", len(data) - 1)
         assert kept.read("ta1", 0) is None
     os.truncate(path, 10**12)
@@ -148,6 +146,6 @@ def test_a_file_that_has_grown_beyond_what_is_read_is_no_picture(
 
 
 def test_a_line_says_null_where_nothing_is_known_and_holds_no_half_letters(tmp_path: Path) -> None:
-    PictureFolder(tmp_path).save(PNG, replace(FACTS, prompt=None, model="a\ud800", url=None, credits=None))
+    OutputFolder(tmp_path).save(PNG, replace(FACTS, prompt=None, model="a\ud800", url=None, credits=None))
     [line] = lines(tmp_path)
     assert (line["prompt"], line["model"], line["url"], line["credits"]) == (None, "a?", None, None)

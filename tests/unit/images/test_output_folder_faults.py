@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving import output_folder as folder
-from nano_banana_mcp.images.saving.output_folder import LINES, PictureFolder
+from nano_banana_mcp.images.saving.output_folder import LINES, OutputFolder
 from tests.support.posix import posix_only
-from tests.unit.images.kept import FACTS, PNG, lines, pictures
+from tests.unit.images.kept import FACTS, PNG, encoded_images, lines
 
 pytestmark = posix_only  # links, pipes, flags of open
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     (tmp_path / LINES).write_text('{"file": "half a li', encoding="utf-8")
-    PictureFolder(tmp_path).save(PNG, FACTS)
-    PictureFolder(tmp_path).save(PNG, replace(FACTS, number=1))
+    OutputFolder(tmp_path).save(PNG, FACTS)
+    OutputFolder(tmp_path).save(PNG, replace(FACTS, number=1))
     half, *whole = (tmp_path / LINES).read_text(encoding="utf-8").splitlines()
     assert half == '{"file": "half a li'
     assert [json.loads(line)["number"] for line in whole] == [0, 1]
@@ -58,7 +58,7 @@ def a_folder(folder: Path) -> None:
 def test_what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waited_for_and_the_log_says_so(
     make: Callable[[Path], None], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = PictureFolder(tmp_path / "kept")
+    kept = OutputFolder(tmp_path / "kept")
     kept.make()
     make(kept.path)
     assert kept.save(PNG, FACTS).exists()
@@ -74,12 +74,12 @@ def test_a_line_of_which_only_a_part_is_written_is_told_in_the_log_and_spoils_no
     written = os.write
     with monkeypatch.context() as disk:
         disk.setattr(os, "write", lambda descriptor, data: written(descriptor, data[:9]))
-        PictureFolder(tmp_path).save(PNG, FACTS)
+        OutputFolder(tmp_path).save(PNG, FACTS)
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
         "only a part of it could be written"
     ]
-    PictureFolder(tmp_path).save(PNG, replace(FACTS, number=1))
-    PictureFolder(tmp_path).save(PNG, replace(FACTS, number=2))
+    OutputFolder(tmp_path).save(PNG, replace(FACTS, number=1))
+    OutputFolder(tmp_path).save(PNG, replace(FACTS, number=2))
     half, *whole = (tmp_path / LINES).read_text(encoding="utf-8").splitlines()
     assert half == '{"file": '
     assert [json.loads(line)["number"] for line in whole] == [1, 2]
@@ -88,25 +88,25 @@ def test_a_line_of_which_only_a_part_is_written_is_told_in_the_log_and_spoils_no
 NAME = "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
 
 
-def test_a_picture_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_a_image_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "outside.png").write_bytes(PNG.data)
-    kept = PictureFolder(tmp_path / "kept")
+    kept = OutputFolder(tmp_path / "kept")
     kept.make()
     (kept.path / NAME).symlink_to(tmp_path / "outside.png")
     with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
         kept.read("ta1", 0)
 
 
-def test_a_pipe_is_no_picture_and_not_waited_for_even_if_it_offers_one(tmp_path: Path) -> None:
+def test_a_pipe_is_no_image_and_not_waited_for_even_if_it_offers_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / NAME)
-    assert PictureFolder(tmp_path).read("ta1", 0) is None
+    assert OutputFolder(tmp_path).read("ta1", 0) is None
     offering = os.open(tmp_path / NAME, os.O_RDWR | os.O_NONBLOCK)
     os.write(offering, PNG.data)
-    assert PictureFolder(tmp_path).read("ta1", 0) is None
+    assert OutputFolder(tmp_path).read("ta1", 0) is None
     os.close(offering)
 
 
-def test_a_folder_with_a_pictures_name_is_an_error_and_does_not_stay_open(
+def test_a_folder_with_a_images_name_is_an_error_and_does_not_stay_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / NAME).mkdir()
@@ -119,7 +119,7 @@ def test_a_folder_with_a_pictures_name_is_an_error_and_does_not_stay_open(
     with monkeypatch.context() as calls:
         calls.setattr(os, "open", opening)
         with pytest.raises(IsADirectoryError):
-            PictureFolder(tmp_path).read("ta1", 0)
+            OutputFolder(tmp_path).read("ta1", 0)
     [descriptor] = descriptors
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
@@ -130,7 +130,7 @@ def test_where_no_flag_refuses_links_the_name_is_looked_at(tmp_path: Path, monke
     monkeypatch.delattr(os, "O_NOFOLLOW")
     monkeypatch.setattr(folder, "_NO_LINK", 0)
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
-    kept = PictureFolder(tmp_path)
+    kept = OutputFolder(tmp_path)
     path = kept.save(PNG, FACTS)
     assert kept.read("ta1", 0) is not None
     path.rename(tmp_path / "real.png")
@@ -150,8 +150,8 @@ def test_what_a_killed_process_left_is_swept_away_later(tmp_path: Path) -> None:
     (tmp_path / ".nano-banana-link").symlink_to("nothing")
     for name, age in ((".nano-banana-old", 7_200), (".nano-banana-new", 60), (".nano-banana-link", 7_200)):
         os.utime(tmp_path / name, (time.time() - age,) * 2, follow_symlinks=False)
-    PictureFolder(tmp_path).save(PNG, FACTS)
-    assert [path.name for path in pictures(tmp_path) if path.name.startswith(".")] == [".nano-banana-new"]
+    OutputFolder(tmp_path).save(PNG, FACTS)
+    assert [path.name for path in encoded_images(tmp_path) if path.name.startswith(".")] == [".nano-banana-new"]
 
 
 def test_what_cannot_be_swept_away_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_what_cannot_be_swept_away_is_in_nobodys_way(tmp_path: Path, monkeypatch
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlinking)
-    assert PictureFolder(tmp_path).save(PNG, FACTS).exists()
+    assert OutputFolder(tmp_path).save(PNG, FACTS).exists()
 
 
 def no_hard_links(*_: object) -> None:
@@ -175,12 +175,12 @@ def no_hard_links(*_: object) -> None:
 
 def test_a_file_system_without_hard_links_serves_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", no_hard_links)
-    folder = PictureFolder(tmp_path)
+    folder = OutputFolder(tmp_path)
     path = folder.save(PNG, FACTS)
     with Image.open(path) as opened:
         assert opened.size == (37, 21)
     assert folder.save(PNG, FACTS) == path
-    assert len(pictures(tmp_path)) == 1
+    assert len(encoded_images(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("link", [os.link, no_hard_links], ids=["links", "no links"])
@@ -192,7 +192,7 @@ def test_another_process_that_was_faster_is_not_written_over(
         link(part, path)
 
     monkeypatch.setattr(os, "link", linking)
-    path = PictureFolder(tmp_path).save(PNG, FACTS)
+    path = OutputFolder(tmp_path).save(PNG, FACTS)
     assert path.read_bytes() == b"its own"
     assert list(tmp_path.iterdir()) == [path]  # and the line is for the other to add
 
@@ -207,16 +207,16 @@ def is_interrupted(*_: object, **__: object) -> int:
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 @pytest.mark.parametrize("fault", [fails, is_interrupted])
-def test_a_picture_that_cannot_be_given_its_name_is_not_there(
+def test_a_image_that_cannot_be_given_its_name_is_not_there(
     links: bool, fault: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as disk:
         disk.setattr(os, "link", fault if links else no_hard_links)
         disk.setattr(Path, "replace", fault)
         with pytest.raises((OSError, KeyboardInterrupt), match=r"Input/output error|^$"):
-            PictureFolder(tmp_path).save(PNG, FACTS)
+            OutputFolder(tmp_path).save(PNG, FACTS)
     assert list(tmp_path.iterdir()) == []
-    assert PictureFolder(tmp_path).save(PNG, FACTS).exists()
+    assert OutputFolder(tmp_path).save(PNG, FACTS).exists()
 
 
 @pytest.mark.parametrize("call", ["open", "fsync"])
@@ -226,11 +226,11 @@ def test_what_the_disk_says_when_looking_is_what_is_raised(
     with monkeypatch.context() as disk:
         disk.setattr(os, call, fails)
         with pytest.raises(OSError, match="Input/output error"):
-            PictureFolder(tmp_path).check()
+            OutputFolder(tmp_path).check()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_is_durable_before_it_has_its_name_and_its_name_before_its_line(
+def test_a_image_is_durable_before_it_has_its_name_and_its_name_before_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash of the machine leaves a whole picture, or none: an empty file of that name would never be made good."""
@@ -248,7 +248,7 @@ def test_a_picture_is_durable_before_it_has_its_name_and_its_name_before_its_lin
 
     monkeypatch.setattr(os, "fsync", syncing)
     monkeypatch.setattr(os, "link", linking)
-    path = PictureFolder(tmp_path).save(PNG, FACTS)
+    path = OutputFolder(tmp_path).save(PNG, FACTS)
     assert steps == [path.stat().st_ino, "named", tmp_path.stat().st_ino, (tmp_path / LINES).stat().st_ino]
 
 
@@ -261,7 +261,7 @@ def test_a_file_system_that_cannot_sync_a_folder_serves_as_well(
         return fails() if Path(path) == tmp_path else opened(path, *arguments)
 
     monkeypatch.setattr(os, "open", opening)
-    assert PictureFolder(tmp_path).save(PNG, FACTS).exists()
+    assert OutputFolder(tmp_path).save(PNG, FACTS).exists()
     assert len(lines(tmp_path)) == 1
 
 
@@ -278,7 +278,7 @@ def test_a_line_that_another_process_adds_at_that_moment_is_not_written_over(
         return call(descriptor, what)
 
     monkeypatch.setattr(os, moment, calling)
-    PictureFolder(tmp_path).save(PNG, FACTS)
+    OutputFolder(tmp_path).save(PNG, FACTS)
     assert [line["number"] for line in lines(tmp_path)] == [7, 8, 0]
 
 
@@ -298,25 +298,25 @@ def small_disk() -> Iterator[Path]:
     mount.rmdir()
 
 
-def test_a_full_disk_is_an_error_and_leaves_no_half_picture(small_disk: Path) -> None:
-    big = Picture(PNG.data.ljust(200_000, b"\0"), "image/png")
+def test_a_full_disk_is_an_error_and_leaves_no_half_image(small_disk: Path) -> None:
+    big = EncodedImage(PNG.data.ljust(200_000, b"\0"), "image/png")
     with pytest.raises(OSError, match="No space left"):
-        PictureFolder(small_disk).save(big, FACTS)
+        OutputFolder(small_disk).save(big, FACTS)
     assert list(small_disk.iterdir()) == []
-    assert PictureFolder(small_disk).save(PNG, FACTS).exists()
+    assert OutputFolder(small_disk).save(PNG, FACTS).exists()
 
 
 def test_a_read_only_disk_is_an_error(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(OSError, match="Read-only"):
-        PictureFolder(small_disk).save(PNG, FACTS)
+        OutputFolder(small_disk).save(PNG, FACTS)
     with pytest.raises(OSError, match="Read-only"):
-        PictureFolder(small_disk).check()
+        OutputFolder(small_disk).check()
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("")
-    for use in (PictureFolder(tmp_path / "kept").check, lambda: PictureFolder(tmp_path / "kept").save(PNG, FACTS)):
+    for use in (OutputFolder(tmp_path / "kept").check, lambda: OutputFolder(tmp_path / "kept").save(PNG, FACTS)):
         with pytest.raises(OSError, match="Not a directory"):
             use()
 
@@ -324,12 +324,12 @@ def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
 def test_a_folder_whose_own_place_is_missing_is_an_error(tmp_path: Path) -> None:
     """A disk may not be mounted: what is made in its stead would be lost under it."""
     with pytest.raises(FileNotFoundError):
-        PictureFolder(tmp_path / "disk" / "kept").save(PNG, FACTS)
+        OutputFolder(tmp_path / "disk" / "kept").save(PNG, FACTS)
     assert not (tmp_path / "disk").exists()
 
 
 def test_lines_that_cannot_be_written_are_found_when_looking(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path)
+    folder = OutputFolder(tmp_path)
     (tmp_path / LINES).symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").touch()
     with pytest.raises(OSError, match=LINES):

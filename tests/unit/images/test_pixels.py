@@ -5,9 +5,9 @@ import time
 import pytest
 from PIL import Image
 
-from nano_banana_mcp.images.errors import PictureTooLarge
+from nano_banana_mcp.images.errors import ImageTooLarge
 from nano_banana_mcp.images.formats import dimensions
-from nano_banana_mcp.images.image import picture_of
+from nano_banana_mcp.images.image import image_from_bytes
 from tests.unit.images.samples import PNG, drawn, png
 
 SAMPLES = {
@@ -93,16 +93,16 @@ def test_a_header_without_end_takes_no_time(data: bytes) -> None:
 )
 def test_a_pixel_bomb_is_refused_before_anything_decodes_it(bomb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", pytest.fail)
-    with pytest.raises(PictureTooLarge, match="pixels"):
-        picture_of(bomb, source="The file")
+    with pytest.raises(ImageTooLarge, match="pixels"):
+        image_from_bytes(bomb, source="The file")
 
 
 def test_the_pixel_cap_is_inclusive() -> None:
-    assert picture_of(png(100, 10), source="The file", max_pixels=1000).mime_type == "image/png"
-    with pytest.raises(PictureTooLarge):
-        picture_of(png(1001, 1), source="The file", max_pixels=1000)
+    assert image_from_bytes(png(100, 10), source="The file", max_pixels=1000).mime_type == "image/png"
+    with pytest.raises(ImageTooLarge):
+        image_from_bytes(png(1001, 1), source="The file", max_pixels=1000)
 
 
-def test_a_picture_whose_header_is_not_understood_is_still_a_picture() -> None:
+def test_a_image_whose_header_is_not_understood_is_still_a_image() -> None:
     """It was paid for, and whoever shows it may understand it."""
-    assert picture_of(PNG[:20], source="The file").mime_type == "image/png"
+    assert image_from_bytes(PNG[:20], source="The file").mime_type == "image/png"

@@ -1,7 +1,7 @@
 import pytest
 
-from nano_banana_mcp.images.download.fetch import PictureFetcher
-from nano_banana_mcp.images.errors import AddressRefused, PictureUnavailable
+from nano_banana_mcp.images.download.fetch import ImageFetcher
+from nano_banana_mcp.images.errors import AddressRefused, ImageUnavailable
 from tests.unit.images.conftest import NewFetcher
 from tests.unit.images.internet import PUBLIC, Host, Internet, Trap, answer, redirect
 from tests.unit.images.samples import PNG
@@ -10,7 +10,7 @@ START = "https://pictures.example/start"
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-async def test_a_redirect_is_followed(status: str, fetcher: PictureFetcher, host: Host, internet: Internet) -> None:
+async def test_a_redirect_is_followed(status: str, fetcher: ImageFetcher, host: Host, internet: Internet) -> None:
     host.answers |= {"/start": redirect("https://cdn.example/b?c=d", status), "/b?c=d": answer(PNG)}
     assert (await fetcher.fetch(START)).data == PNG
     assert host.paths() == ["/start", "/b?c=d"]
@@ -22,12 +22,12 @@ async def test_a_redirect_is_followed(status: str, fetcher: PictureFetcher, host
     ("location", "path"),
     [("/b", "/b"), ("b?x=1#part", "/b?x=1"), ("?x", "/start?x"), ("//cdn.example/b", "/b"), ("./ü", "/%C3%BC")],
 )
-async def test_a_relative_redirect_is_followed(location: str, path: str, fetcher: PictureFetcher, host: Host) -> None:
+async def test_a_relative_redirect_is_followed(location: str, path: str, fetcher: ImageFetcher, host: Host) -> None:
     host.answers |= {"/start": redirect(location), path: answer(PNG)}
     assert (await fetcher.fetch(START)).data == PNG
 
 
-async def test_three_redirects_are_followed_and_the_fourth_is_not(fetcher: PictureFetcher, host: Host) -> None:
+async def test_three_redirects_are_followed_and_the_fourth_is_not(fetcher: ImageFetcher, host: Host) -> None:
     host.answers |= {
         "/start": redirect("/1"),
         "/1": redirect("/2"),
@@ -37,14 +37,14 @@ async def test_three_redirects_are_followed_and_the_fourth_is_not(fetcher: Pictu
     }
     assert (await fetcher.fetch("https://pictures.example/1")).data == PNG
     host.requests.clear()
-    with pytest.raises(PictureUnavailable, match="more than 3 redirects"):
+    with pytest.raises(ImageUnavailable, match="more than 3 redirects"):
         await fetcher.fetch(START)
     assert host.paths() == ["/start", "/1", "/2", "/3"]
 
 
-async def test_a_loop_of_redirects_ends(fetcher: PictureFetcher, host: Host) -> None:
+async def test_a_loop_of_redirects_ends(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/start"] = redirect(START)
-    with pytest.raises(PictureUnavailable, match="redirects"):
+    with pytest.raises(ImageUnavailable, match="redirects"):
         await fetcher.fetch(START)
     assert len(host.requests) == 4
 
@@ -71,7 +71,7 @@ async def test_a_loop_of_redirects_ends(fetcher: PictureFetcher, host: Host) -> 
     ],
 )
 async def test_a_redirect_to_where_nobody_may_go_is_refused(
-    location: str, fetcher: PictureFetcher, host: Host, internet: Internet
+    location: str, fetcher: ImageFetcher, host: Host, internet: Internet
 ) -> None:
     internet.names["inside.example"] = [["10.0.0.7"]]
     host.answers["/start"] = redirect(location)
@@ -81,7 +81,7 @@ async def test_a_redirect_to_where_nobody_may_go_is_refused(
 
 
 async def test_each_hop_resolves_once_and_a_rebound_name_is_refused(
-    fetcher: PictureFetcher, host: Host, internet: Internet
+    fetcher: ImageFetcher, host: Host, internet: Internet
 ) -> None:
     internet.names["pictures.example"] = [[PUBLIC], ["127.0.0.1"]]
     host.answers |= {"/start": redirect("/b"), "/b": answer(PNG)}
@@ -119,7 +119,7 @@ async def test_trust_does_not_survive_a_detour_through_the_outside(
 
 async def test_a_redirect_away_from_a_trusted_origin_follows_the_full_rules(sandbox: Host, trap: Trap) -> None:
     origin = f"http://127.0.0.1:{sandbox.port}"
-    fetcher = PictureFetcher(trusted_origins=[origin])
+    fetcher = ImageFetcher(trusted_origins=[origin])
     for location in (f"http://127.0.0.1:{trap.port}/", f"https://127.0.0.1:{trap.port}/", "https://10.0.0.1/"):
         sandbox.answers["/start"] = redirect(location)
         with pytest.raises(AddressRefused):
@@ -131,12 +131,12 @@ async def test_a_redirect_away_from_a_trusted_origin_follows_the_full_rules(sand
 async def test_a_redirect_inside_a_trusted_origin_is_followed(sandbox: Host) -> None:
     origin = f"http://127.0.0.1:{sandbox.port}"
     sandbox.answers |= {"/start": redirect("/b"), "/b": answer(PNG)}
-    fetcher = PictureFetcher(trusted_origins=[origin])
+    fetcher = ImageFetcher(trusted_origins=[origin])
     assert (await fetcher.fetch(f"{origin}/start")).data == PNG
     await fetcher.aclose()
 
 
-async def test_a_redirect_that_leads_nowhere_is_unavailable(fetcher: PictureFetcher, host: Host) -> None:
+async def test_a_redirect_that_leads_nowhere_is_unavailable(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/start"] = answer(status="302 Found")
-    with pytest.raises(PictureUnavailable, match="answered 302"):
+    with pytest.raises(ImageUnavailable, match="answered 302"):
         await fetcher.fetch(START)

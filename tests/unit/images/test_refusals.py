@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from nano_banana_mcp.images.download.fetch import PictureFetcher, resolve_host
-from nano_banana_mcp.images.errors import AddressRefused, PictureUnavailable
+from nano_banana_mcp.images.download.fetch import ImageFetcher, resolve_host
+from nano_banana_mcp.images.errors import AddressRefused, ImageUnavailable
 from tests.unit.images.corpus import CLOSED, URLS
 from tests.unit.images.internet import PUBLIC, Internet, Trap
 
@@ -16,14 +16,14 @@ def internet(trap: Trap) -> Internet:
 
 
 @pytest.fixture
-async def fetcher(internet: Internet) -> AsyncIterator[PictureFetcher]:
-    fetcher = PictureFetcher(resolve=internet.resolve, connect_to=internet.connect_to, deadline_seconds=0.3)
+async def fetcher(internet: Internet) -> AsyncIterator[ImageFetcher]:
+    fetcher = ImageFetcher(resolve=internet.resolve, connect_to=internet.connect_to, deadline_seconds=0.3)
     yield fetcher
     await fetcher.aclose()
 
 
-async def test_the_trap_catches_what_is_allowed(fetcher: PictureFetcher, internet: Internet, trap: Trap) -> None:
-    with pytest.raises(PictureUnavailable):
+async def test_the_trap_catches_what_is_allowed(fetcher: ImageFetcher, internet: Internet, trap: Trap) -> None:
+    with pytest.raises(ImageUnavailable):
         await fetcher.fetch("https://pictures.example/a.png")
     assert internet.connections == [(PUBLIC, 443)]
     assert trap.was_reached()
@@ -31,7 +31,7 @@ async def test_the_trap_catches_what_is_allowed(fetcher: PictureFetcher, interne
 
 @pytest.mark.parametrize("url", URLS)
 async def test_a_forbidden_url_is_refused_without_a_connection(
-    url: str, fetcher: PictureFetcher, internet: Internet, trap: Trap
+    url: str, fetcher: ImageFetcher, internet: Internet, trap: Trap
 ) -> None:
     with pytest.raises(AddressRefused) as refused:
         await fetcher.fetch(url)
@@ -52,7 +52,7 @@ async def test_a_forbidden_url_is_refused_without_a_connection(
         ("https://a.localhost/?signature=secret", r"a\.localhost is a name for inside a network"),
     ],
 )
-async def test_a_refusal_says_why_and_what_to_do(url: str, words: str, fetcher: PictureFetcher) -> None:
+async def test_a_refusal_says_why_and_what_to_do(url: str, words: str, fetcher: ImageFetcher) -> None:
     with pytest.raises(
         AddressRefused, match=rf"{words}.* Use the https:// URL of a picture on a public host\."
     ) as refused:
@@ -62,7 +62,7 @@ async def test_a_refusal_says_why_and_what_to_do(url: str, words: str, fetcher: 
 
 @pytest.mark.parametrize("ip", CLOSED)
 async def test_a_name_of_a_closed_address_is_refused_without_a_connection(
-    ip: str, fetcher: PictureFetcher, internet: Internet, trap: Trap
+    ip: str, fetcher: ImageFetcher, internet: Internet, trap: Trap
 ) -> None:
     internet.names["pictures.example"] = [[ip]]
     with pytest.raises(AddressRefused, match=r"pictures\.example is not on the public internet"):
@@ -72,7 +72,7 @@ async def test_a_name_of_a_closed_address_is_refused_without_a_connection(
 
 @pytest.mark.parametrize("answers", [[PUBLIC, "10.0.0.1"], ["::1", PUBLIC], [PUBLIC, "rubbish"], [PUBLIC] * 9 + ["::"]])
 async def test_one_closed_address_among_public_ones_is_enough_to_refuse(
-    answers: list[str], fetcher: PictureFetcher, internet: Internet, trap: Trap
+    answers: list[str], fetcher: ImageFetcher, internet: Internet, trap: Trap
 ) -> None:
     internet.names["pictures.example"] = [answers]
     with pytest.raises(AddressRefused):
@@ -81,7 +81,7 @@ async def test_one_closed_address_among_public_ones_is_enough_to_refuse(
 
 
 async def test_loopback_over_plain_http_is_refused_at_its_real_port(trap: Trap) -> None:
-    fetcher = PictureFetcher()
+    fetcher = ImageFetcher()
     for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"):
         for scheme in ("http", "https"):
             with pytest.raises(AddressRefused):
@@ -105,7 +105,7 @@ async def test_loopback_over_plain_http_is_refused_at_its_real_port(trap: Trap) 
 )
 async def test_an_origin_that_is_not_exactly_the_trusted_one_is_not_trusted(trusted: str, trap: Trap) -> None:
     origin = trusted.format(port=trap.port, other=trap.port - 1)
-    fetcher = PictureFetcher(trusted_origins=[origin], deadline_seconds=0.3)
+    fetcher = ImageFetcher(trusted_origins=[origin], deadline_seconds=0.3)
     with pytest.raises(AddressRefused):
         await fetcher.fetch(f"http://127.0.0.1:{trap.port}/a.png")
     assert not trap.was_reached()
@@ -123,7 +123,7 @@ async def test_an_origin_that_is_not_exactly_the_trusted_one_is_not_trusted(trus
     ],
 )
 async def test_another_spelling_of_the_trusted_origin_is_not_trusted(url: str, trap: Trap) -> None:
-    fetcher = PictureFetcher(trusted_origins=[f"http://127.0.0.1:{trap.port}"], deadline_seconds=0.3)
+    fetcher = ImageFetcher(trusted_origins=[f"http://127.0.0.1:{trap.port}"], deadline_seconds=0.3)
     with pytest.raises(AddressRefused):
         await fetcher.fetch(url.format(port=trap.port))
     assert not trap.was_reached()
@@ -134,11 +134,9 @@ async def test_the_real_resolver_gives_every_address() -> None:
     assert {"127.0.0.1", "::1"} & set(await resolve_host("localhost", 443))
 
 
-async def test_a_name_without_an_address_is_unavailable_and_says_so(
-    fetcher: PictureFetcher, internet: Internet
-) -> None:
+async def test_a_name_without_an_address_is_unavailable_and_says_so(fetcher: ImageFetcher, internet: Internet) -> None:
     internet.names["nowhere.example"] = [[]]
-    with pytest.raises(PictureUnavailable, match=r"nowhere\.example cannot be found"):
+    with pytest.raises(ImageUnavailable, match=r"nowhere\.example cannot be found"):
         await fetcher.fetch("https://nowhere.example/a.png?signature=abc")
 
 
@@ -147,5 +145,5 @@ async def test_a_resolver_that_fails_is_unavailable(failure: Exception) -> None:
     async def resolve(host: str, port: int) -> list[str]:
         raise failure
 
-    with pytest.raises(PictureUnavailable, match="cannot be found"):
-        await PictureFetcher(resolve=resolve).fetch("https://pictures.example/a.png")
+    with pytest.raises(ImageUnavailable, match="cannot be found"):
+        await ImageFetcher(resolve=resolve).fetch("https://pictures.example/a.png")

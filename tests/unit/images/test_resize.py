@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nano_banana_mcp.images.errors import NotAPicture, PictureError, PictureTooLarge
+from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, NotAnImage
 from nano_banana_mcp.images.formats import sniff
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing import resize as module
 from nano_banana_mcp.images.resizing.resize import Shrunk, shrink
 from tests.unit.images.samples import drawn, png
@@ -24,15 +24,15 @@ from tests.unit.images.samples import drawn, png
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (255, 255, 255)
 
 
-def picture(data: bytes) -> Picture:
+def encoded(data: bytes) -> EncodedImage:
     mime_type = sniff(data)
     assert mime_type is not None
-    return Picture(data, mime_type)
+    return EncodedImage(data, mime_type)
 
 
 def shrunk(data: bytes, *, max_side: int = 256, max_bytes: int = 500_000) -> Shrunk:
     """Made small, and held to what is promised of every one."""
-    small = shrink(picture(data), max_side=max_side, max_bytes=max_bytes)
+    small = shrink(encoded(data), max_side=max_side, max_bytes=max_bytes)
     assert len(small.data) <= max_bytes
     assert max(small.size) <= max_side
     assert sniff(small.data) == small.mime_type
@@ -40,7 +40,7 @@ def shrunk(data: bytes, *, max_side: int = 256, max_bytes: int = 500_000) -> Shr
     return small
 
 
-def opened(small: Picture) -> Image.Image:
+def opened(small: EncodedImage) -> Image.Image:
     image = Image.open(io.BytesIO(small.data))
     image.load()
     return image
@@ -143,7 +143,7 @@ UPRIGHT = {
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("max_side", [256, 1024])
 @pytest.mark.parametrize("orientation", list(UPRIGHT))
-def test_a_picture_stands_upright_whatever_its_exif_data_say(orientation: int, max_side: int, kind: str) -> None:
+def test_a_image_stands_upright_whatever_its_exif_data_say(orientation: int, max_side: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     small = shrunk(saved(UPRIGHT[orientation](flag()), kind, exif=exif), max_side=max_side)
@@ -157,7 +157,7 @@ def test_a_picture_stands_upright_whatever_its_exif_data_say(orientation: int, m
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_spoiled_exif_data_spoil_no_picture() -> None:
+def test_spoiled_exif_data_spoil_no_image() -> None:
     assert shrunk(saved(flag(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")).size == (256, 128)
 
 
@@ -235,12 +235,12 @@ def test_transparent_noise_is_made_small_enough_too() -> None:
 
 
 def test_what_cannot_be_made_so_small_is_refused() -> None:
-    with pytest.raises(PictureTooLarge, match="10 bytes"):
-        shrink(picture(drawn("PNG")), max_side=64, max_bytes=10)
+    with pytest.raises(ImageTooLarge, match="10 bytes"):
+        shrink(encoded(drawn("PNG")), max_side=64, max_bytes=10)
 
 
 @pytest.mark.parametrize("size", [(4_000, 1), (1, 4_000), (1, 1)])
-def test_the_odd_shapes_are_pictures_too(size: tuple[int, int]) -> None:
+def test_the_odd_shapes_are_images_too(size: tuple[int, int]) -> None:
     small = shrunk(saved(Image.new("RGB", size), "BMP"))
     assert min(small.size) == 1
 
@@ -264,22 +264,22 @@ def test_nothing_but_pixels_is_handed_on() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP"])
 @pytest.mark.parametrize("side", [128, 600])
 @pytest.mark.parametrize("left", [0.1, 0.5, 0.9])
-def test_a_picture_that_was_cut_off_is_refused_in_words(kind: str, side: int, left: float) -> None:
+def test_a_image_that_was_cut_off_is_refused_in_words(kind: str, side: int, left: float) -> None:
     data = saved(noise("RGB", side), kind)
     cut = data[: round(len(data) * left)]
-    with pytest.raises(NotAPicture, match="broken or cut off"):
-        shrink(picture(cut), max_side=256, max_bytes=500_000)
+    with pytest.raises(NotAnImage, match="broken or cut off"):
+        shrink(encoded(cut), max_side=256, max_bytes=500_000)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP"])
-def test_spoiled_bytes_are_a_picture_or_refused_and_nothing_else(kind: str) -> None:
+def test_spoiled_bytes_are_a_image_or_refused_and_nothing_else(kind: str) -> None:
     data = saved(flag(size=(64, 32)), kind)
     refused = 0
     for place in range(16, len(data), max(1, len(data) // 150)):
         spoiled = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
         try:
-            shrink(Picture(spoiled, f"image/{kind.lower()}"), max_side=16, max_bytes=500_000)
-        except PictureError:
+            shrink(EncodedImage(spoiled, f"image/{kind.lower()}"), max_side=16, max_bytes=500_000)
+        except ImageError:
             refused += 1
     assert refused > 0
 
@@ -287,8 +287,8 @@ def test_spoiled_bytes_are_a_picture_or_refused_and_nothing_else(kind: str) -> N
 @pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (50_000_001, 1)])
 def test_a_pixel_bomb_is_refused_before_it_is_decoded(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", None)
-    with pytest.raises(PictureTooLarge, match="million"):
-        shrink(picture(png(*size)), max_side=256, max_bytes=500_000)
+    with pytest.raises(ImageTooLarge, match="million"):
+        shrink(encoded(png(*size)), max_side=256, max_bytes=500_000)
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_fewer_pixels_are_decoded_where_that_takes_copies(
 ) -> None:
     data = saved(Image.new(mode, size), kind)
     monkeypatch.setattr(Image.Image, "thumbnail", None)
-    with pytest.raises(PictureTooLarge, match=f"at most {most} million"):
-        shrink(picture(data), max_side=256, max_bytes=500_000)
+    with pytest.raises(ImageTooLarge, match=f"at most {most} million"):
+        shrink(encoded(data), max_side=256, max_bytes=500_000)
 
 
 @pytest.mark.parametrize(("kind", "mode", "size"), [("PNG", "RGBA", (5_000, 5_000)), ("JPEG", "RGB", (8_000, 6_250))])
@@ -319,8 +319,8 @@ def test_a_bomb_whose_header_is_not_understood_here_is_refused_by_what_the_decod
 ) -> None:
     monkeypatch.setattr(module, "dimensions", lambda data: None)
     for size in ((9_000, 9_000), (12_000, 12_000), (20_000, 20_000)):
-        with pytest.raises(PictureTooLarge, match="pixels"):
-            shrink(picture(png(*size)), max_side=256, max_bytes=500_000)
+        with pytest.raises(ImageTooLarge, match="pixels"):
+            shrink(encoded(png(*size)), max_side=256, max_bytes=500_000)
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
@@ -332,15 +332,15 @@ def test_what_explodes_beside_the_pixels_takes_no_memory(kind: bytes) -> None:
     data = saved(flag(), "PNG")
     tracemalloc.start()
     try:
-        with contextlib.suppress(PictureError):
-            shrink(picture(data[:33] + chunk + data[33:]), max_side=256, max_bytes=500_000)
+        with contextlib.suppress(ImageError):
+            shrink(encoded(data[:33] + chunk + data[33:]), max_side=256, max_bytes=500_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 20_000_000
 
 
-def test_pillow_is_imported_only_when_a_picture_is_shrunk() -> None:
+def test_pillow_is_imported_only_when_a_image_is_shrunk() -> None:
     script = (
         "import sys\n"
         "import nano_banana_mcp.images.resizing.resize, nano_banana_mcp.images.resizing.worker, nano_banana_mcp.images.cache\n"

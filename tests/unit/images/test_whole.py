@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from nano_banana_mcp.images.errors import PictureUnavailable
+from nano_banana_mcp.images.errors import ImageUnavailable
 from nano_banana_mcp.images.image import breaks_off
 from tests.unit.images.conftest import NewFetcher
 from tests.unit.images.internet import Host
@@ -39,12 +39,12 @@ def test_formats_that_do_not_say_are_taken_as_they_are(mime_type: str) -> None:
     assert not breaks_off(b"anything", mime_type)
 
 
-async def test_an_answer_without_a_length_that_breaks_off_is_no_picture_and_can_be_asked_for_again(
+async def test_an_answer_without_a_length_that_breaks_off_is_no_image_and_can_be_asked_for_again(
     new_fetcher: NewFetcher, host: Host
 ) -> None:
     fetcher = new_fetcher()
     host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PNG[:-20]
-    with pytest.raises(PictureUnavailable, match="breaks off") as caught:
+    with pytest.raises(ImageUnavailable, match="breaks off") as caught:
         await fetcher.fetch(URL)
     assert "again" in caught.value.hint
     host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PNG

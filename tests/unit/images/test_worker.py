@@ -9,35 +9,35 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nano_banana_mcp.images.errors import NotAPicture, PictureError, PictureTooLarge, PictureUnavailable
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, ImageUnavailable, NotAnImage
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing import worker as aside
 from nano_banana_mcp.images.resizing.resize import shrink
 from nano_banana_mcp.images.resizing.worker import shrink_aside
 from tests.unit.images.samples import drawn, png
 
-LARGE = Picture(drawn("PNG", (1200, 800)), "image/png")
+LARGE = EncodedImage(drawn("PNG", (1200, 800)), "image/png")
 
 
 async def test_the_child_makes_what_is_made_here() -> None:
-    for picture in (LARGE, Picture(drawn("GIF"), "image/gif")):
-        here = shrink(picture, max_side=300, max_bytes=100_000)
-        assert await shrink_aside(picture, max_side=300, max_bytes=100_000) == here
+    for encoded in (LARGE, EncodedImage(drawn("GIF"), "image/gif")):
+        here = shrink(encoded, max_side=300, max_bytes=100_000)
+        assert await shrink_aside(encoded, max_side=300, max_bytes=100_000) == here
 
 
 @pytest.mark.parametrize(
     ("picture", "kind"),
     [
-        (Picture(LARGE.data[:200], "image/png"), NotAPicture),
-        (Picture(png(20_000, 20_000), "image/png"), PictureTooLarge),
-        (Picture(b"", "image/png"), NotAPicture),
+        (EncodedImage(LARGE.data[:200], "image/png"), NotAnImage),
+        (EncodedImage(png(20_000, 20_000), "image/png"), ImageTooLarge),
+        (EncodedImage(b"", "image/png"), NotAnImage),
     ],
 )
-async def test_the_child_refuses_in_the_words_that_are_used_here(picture: Picture, kind: type[PictureError]) -> None:
+async def test_the_child_refuses_in_the_words_that_are_used_here(encoded: EncodedImage, kind: type[ImageError]) -> None:
     with pytest.raises(kind) as here:
-        shrink(picture, max_side=300, max_bytes=100_000)
+        shrink(encoded, max_side=300, max_bytes=100_000)
     with pytest.raises(kind) as there:
-        await shrink_aside(picture, max_side=300, max_bytes=100_000)
+        await shrink_aside(encoded, max_side=300, max_bytes=100_000)
     assert str(there.value) == str(here.value)
 
 
@@ -56,7 +56,7 @@ async def test_the_child_takes_nothing_from_the_folder_it_is_started_in_and_has_
     assert not seen.exists()
     script = f"import os; open({str(seen)!r}, 'w').write(repr(dict(os.environ)))"
     monkeypatch.setattr(sys, "path", _SysPath(script))
-    with pytest.raises(NotAPicture):
+    with pytest.raises(NotAnImage):
         await shrink_aside(LARGE, max_side=300, max_bytes=100_000)
     assert "PATH" in seen.read_text()
     assert "canary" not in seen.read_text()
@@ -82,12 +82,12 @@ class _SysPath(list[str]):
 
 
 @pytest.mark.parametrize("code", ["import os; os._exit(9)", "import os, signal; os.kill(os.getpid(), 9)", "print()"])
-async def test_a_child_that_crashes_is_a_picture_that_cannot_be_decoded(
+async def test_a_child_that_crashes_is_a_image_that_cannot_be_decoded(
     code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", _SysPath(code))
-    large = Picture(LARGE.data.ljust(3_000_000, b"\0"), "image/png")  # more than a pipe holds
-    with pytest.raises(NotAPicture, match="could not be decoded"):
+    large = EncodedImage(LARGE.data.ljust(3_000_000, b"\0"), "image/png")  # more than a pipe holds
+    with pytest.raises(NotAnImage, match="could not be decoded"):
         await shrink_aside(large, max_side=300, max_bytes=100_000)
 
 
@@ -96,7 +96,7 @@ async def test_a_child_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         sys, "path", _SysPath(f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
     )
-    with pytest.raises(NotAPicture, match="within 2 s"):
+    with pytest.raises(NotAnImage, match="within 2 s"):
         await shrink_aside(LARGE, max_side=300, max_bytes=100_000, longest_seconds=2)
     assert not running(file.read_text())
 
@@ -115,9 +115,9 @@ async def test_whoever_cancels_ends_the_child(monkeypatch: pytest.MonkeyPatch, t
     assert not running(pid)
 
 
-async def test_a_machine_that_starts_no_process_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_machine_that_starts_no_process_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(PictureUnavailable, match="starts no process"):
+    with pytest.raises(ImageUnavailable, match="starts no process"):
         await shrink_aside(LARGE, max_side=300, max_bytes=100_000)
 
 

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from nano_banana_mcp.generations.models import Status
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger import sqlite
 from nano_banana_mcp.ledger import sqlite_schema as schema
 from nano_banana_mcp.ledger.async_ledger import PROBE_SECONDS, DurableLedger
@@ -29,7 +29,7 @@ from nano_banana_mcp.storage import open_ledger
 from tests.support.crowd import Shared, share_one_ledger
 from tests.unit.ledger.test_ledger import intent, succeeded
 
-PNG = Picture(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
+PNG = EncodedImage(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
 
 
 def test_files_and_folders_are_readable_by_the_user_only(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_a_disk_that_fails_is_told_once_and_memory_serves(
         await ledger.save(done, {1: PNG})
     assert await ledger.find("ta1") == done
     assert await ledger.recent(10) == [done]
-    assert await ledger.picture(done.intent_id, 1) == PNG
+    assert await ledger.encoded(done.generation_id, 1) == PNG
     assert ledger.problem is not None
     assert str(tmp_path) in ledger.problem
     assert len([record for record in caplog.records if "ledger" in record.getMessage()]) == 1
@@ -126,7 +126,7 @@ async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(tmp_pat
     await ledger.aclose()
     disk = SqliteLedger(folder)
     assert disk.recent(10) == [second, first]
-    assert disk.picture(first.intent_id, 1) == PNG
+    assert disk.encoded(first.generation_id, 1) == PNG
     disk.close()
 
 
@@ -183,15 +183,15 @@ async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path, monkeypat
     await ledger.begin(intent())
     await ledger.aclose()
     full = True
-    kept = [(await ledger.begin(intent(prompt="x" * 5_000, created_at=float(n)))).intent_id for n in range(5)]
+    kept = [(await ledger.begin(intent(prompt="x" * 5_000, created_at=float(n)))).generation_id for n in range(5)]
     assert "full" in (ledger.problem or "")
-    assert {known.intent_id for known in await ledger.recent(10)} >= set(kept)
+    assert {known.generation_id for known in await ledger.recent(10)} >= set(kept)
     full = False
     if isinstance(ledger._disk, SqliteLedger):
         ledger._disk._db.execute("PRAGMA max_page_count = 1000000")
     await ledger.aclose()
     disk = SqliteLedger(tmp_path)
-    assert {known.intent_id for known in disk.recent(10)} >= set(kept)
+    assert {known.generation_id for known in disk.recent(10)} >= set(kept)
     disk.close()
 
 
@@ -199,7 +199,7 @@ async def test_one_row_that_cannot_be_written_is_in_nobodys_way(tmp_path: Path) 
     """Two processes make the same request while the file is locked: both were paid for, and both are kept."""
     ledger, other = DurableLedger(tmp_path), SqliteLedger(tmp_path)
     first = intent(request_id="r-1").accepted("ta1", 101.0)
-    ledger._unwritten[first.intent_id] = (first, None)
+    ledger._unwritten[first.generation_id] = (first, None)
     second = intent(request_id="r-1").accepted("ta2", 101.0)
     other.save(second)
     for number in range(3, 6):
@@ -211,7 +211,7 @@ async def test_one_row_that_cannot_be_written_is_in_nobodys_way(tmp_path: Path) 
     await ledger.aclose()
 
 
-async def test_a_picture_that_cannot_be_kept_costs_neither_its_row_nor_the_next(tmp_path: Path) -> None:
+async def test_a_image_that_cannot_be_kept_costs_neither_its_row_nor_the_next(tmp_path: Path) -> None:
     (tmp_path / "pictures").write_text("in the way")
     ledger = DurableLedger(tmp_path)
     first = succeeded((await ledger.begin(intent())).accepted("ta1", 101.0))
@@ -223,7 +223,7 @@ async def test_a_picture_that_cannot_be_kept_costs_neither_its_row_nor_the_next(
     assert {known.task_id for known in disk.recent(10)} == {"ta1", "ta2"}
     (tmp_path / "pictures").unlink()
     await ledger.save((await ledger.begin(intent())).accepted("ta3", 101.0))
-    assert disk.picture(first.intent_id, 1) == PNG
+    assert disk.encoded(first.generation_id, 1) == PNG
     assert ledger.problem is None
     disk.close()
     await ledger.aclose()
@@ -310,7 +310,9 @@ def test_one_row_with_values_of_somebody_elses_does_not_hide_the_others(tmp_path
     good, odd = intent(), intent()
     disk.begin(good)
     disk.begin(odd)
-    disk._db.execute("UPDATE generations SET status = 'archived', images = '{' WHERE intent_id = ?", (odd.intent_id,))
+    disk._db.execute(
+        "UPDATE generations SET status = 'archived', images = '{' WHERE intent_id = ?", (odd.generation_id,)
+    )
     assert {known.status for known in disk.recent(10)} == {Status.UNKNOWN}
     assert len(disk.recent(10)) == 2
     disk.close()
@@ -323,7 +325,7 @@ def test_a_task_that_was_only_met_is_kept_once_and_brings_its_own_row_up_to_date
     met = succeeded(intent(task_id="ta1", prompt=None))
     disk.save(replace(met, submitted_at=None))
     [kept] = disk.recent(10)
-    assert (kept.intent_id, kept.prompt, kept.status) == (own.intent_id, own.prompt, Status.SUCCESS)
+    assert (kept.generation_id, kept.prompt, kept.status) == (own.generation_id, own.prompt, Status.SUCCESS)
     disk.close()
 
 
@@ -362,10 +364,10 @@ def test_pruning_drops_what_ended_long_ago_and_never_what_is_open(tmp_path: Path
     disk.begin(unknown)
     assert disk.prune(older_than=1_500.0) == 1
     assert disk.find("ta1") is None
-    assert disk.picture(old.intent_id, 1) is None
-    assert {known.handle for known in disk.recent(10)} == {"ta2", "ta3", unknown.intent_id}
+    assert disk.encoded(old.generation_id, 1) is None
+    assert {known.public_id for known in disk.recent(10)} == {"ta2", "ta3", unknown.generation_id}
     assert disk.prune(older_than=1e12, most_bytes=0) == 1
-    assert {known.handle for known in disk.recent(10)} == {"ta3", unknown.intent_id}
+    assert {known.public_id for known in disk.recent(10)} == {"ta3", unknown.generation_id}
     disk.close()
 
 
@@ -383,13 +385,13 @@ async def test_what_the_settings_no_longer_want_goes_while_the_server_runs_and_f
     assert await ledger.find("ta-old") == old
     await ledger.tidy()
     assert await ledger.find("ta-old") is None
-    assert await ledger.picture(old.intent_id, 1) is None
+    assert await ledger.encoded(old.generation_id, 1) is None
     assert await ledger.find("ta-new") == new
     assert await ledger.find("ta-open") == waiting
     await ledger.aclose()
 
 
-def test_pruning_by_size_drops_the_oldest_pictures_first(tmp_path: Path) -> None:
+def test_pruning_by_size_drops_the_oldest_images_first(tmp_path: Path) -> None:
     disk = SqliteLedger(tmp_path)
     for number in range(5):
         disk.save(succeeded(intent().accepted(f"ta{number}", number * 100.0)), {1: PNG})

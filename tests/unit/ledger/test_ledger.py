@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 from nano_banana_mcp.generations.quotas import LimitReached, UsageOf
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import Ledger
 
 URL = "https://pictures.example/a.png?signature=1"
@@ -17,7 +17,7 @@ URL = "https://pictures.example/a.png?signature=1"
 
 def intent(**values: Any) -> Generation:
     defaults: dict[str, Any] = {"prompt": "a 고양이", "model": "m", "api": "sandbox", "created_at": 100.0}
-    return Generation(new_intent_id(), **{**defaults, **values})
+    return Generation(new_generation_id(), **{**defaults, **values})
 
 
 def succeeded(known: Generation, seconds: float = 30.0) -> Generation:
@@ -33,45 +33,45 @@ def succeeded(known: Generation, seconds: float = 30.0) -> Generation:
     )
 
 
-async def test_what_is_saved_is_found_whole_by_task_intent_and_picture(ledger: Ledger) -> None:
+async def test_what_is_saved_is_found_whole_by_task_intent_and_image(ledger: Ledger) -> None:
     known = await ledger.begin(intent(request_id="r-1", request_hash="h", options="16:9, 2 references"))
     accepted = known.accepted("ta1", 101.0)
     await ledger.save(accepted)
     done = succeeded(accepted)
-    await ledger.save(done, {1: Picture(b"RIFF\0\0\0\0WEBPVP8 ", "image/webp")})
+    await ledger.save(done, {1: EncodedImage(b"RIFF\0\0\0\0WEBPVP8 ", "image/webp")})
     for found in (
         await ledger.find("ta1"),
-        await ledger.find(known.intent_id),
+        await ledger.find(known.generation_id),
         await ledger.find_request("r-1", "sandbox"),
         await ledger.find_image(URL),
         (await ledger.recent(10))[0],
     ):
         assert found == done
-    assert await ledger.picture(known.intent_id, 1) == Picture(b"RIFF\0\0\0\0WEBPVP8 ", "image/webp")
+    assert await ledger.encoded(known.generation_id, 1) == EncodedImage(b"RIFF\0\0\0\0WEBPVP8 ", "image/webp")
 
 
 async def test_what_is_not_there_is_none(ledger: Ledger) -> None:
     assert await ledger.find("ta1") is None
     assert await ledger.find_request("r-1", "sandbox") is None
     assert await ledger.find_image(URL) is None
-    assert await ledger.picture("in-1", 0) is None
+    assert await ledger.encoded("in-1", 0) is None
     assert await ledger.recent(10) == []
     assert await ledger.latencies("m", "sandbox") == []
 
 
 async def test_an_intent_is_unknown_until_it_is_settled(ledger: Ledger) -> None:
     known = await ledger.begin(intent())
-    found = await ledger.find(known.intent_id)
+    found = await ledger.find(known.generation_id)
     assert found is not None
     assert found.status is Status.UNKNOWN
     assert found.task_id is None
-    assert found.handle == known.intent_id
+    assert found.public_id == known.generation_id
 
 
 async def test_an_intent_that_is_forgotten_is_gone_and_its_request_id_is_free(ledger: Ledger) -> None:
     known = await ledger.begin(intent(request_id="r-1"))
-    await ledger.forget(known.intent_id)
-    assert await ledger.find(known.intent_id) is None
+    await ledger.forget(known.generation_id)
+    assert await ledger.find(known.generation_id) is None
     again = intent(request_id="r-1")
     assert await ledger.begin(again) == again
 
@@ -97,8 +97,8 @@ async def test_a_task_that_is_known_is_never_forgotten_again(ledger: Ledger) -> 
     claimed = known.accepted("ta1", 101.0)
     await ledger.save(claimed)
     await ledger.save(replace(known, message="no whole answer arrived"))
-    await ledger.forget(known.intent_id)
-    assert await ledger.find(known.intent_id) == claimed
+    await ledger.forget(known.generation_id)
+    assert await ledger.find(known.generation_id) == claimed
 
 
 async def test_the_newest_come_first(ledger: Ledger) -> None:
@@ -130,7 +130,7 @@ async def test_another_apis_latencies_are_not_learned_from(ledger: Ledger) -> No
     assert await ledger.latencies("m", "sandbox") == []
 
 
-async def test_a_request_id_stands_for_one_picture_of_one_api(ledger: Ledger) -> None:
+async def test_a_request_id_stands_for_one_image_of_one_api(ledger: Ledger) -> None:
     first = await ledger.begin(intent(request_id="r-1"))
     other = intent(request_id="r-1", api="https://other.example")
     assert await ledger.begin(other) == other
@@ -140,12 +140,12 @@ async def test_a_request_id_stands_for_one_picture_of_one_api(ledger: Ledger) ->
 async def test_odd_characters_survive(ledger: Ledger) -> None:
     odd = "'; DROP TABLE generations; -- \u202e \0 \x01 \x010000 🍌\n\t%_%s:name\\"
     known = await ledger.begin(intent(prompt=odd, message=odd))
-    found = await ledger.find(known.intent_id)
+    found = await ledger.find(known.generation_id)
     assert found is not None
     assert found.prompt == odd
 
 
-async def test_another_principals_are_not_found_by_request_picture_or_list(ledger: Ledger) -> None:
+async def test_another_principals_are_not_found_by_request_image_or_list(ledger: Ledger) -> None:
     mine, yours = (intent(principal=who, request_id="r-1").accepted(f"ta-{who}", 101.0) for who in ("me", "you"))
     await ledger.save(succeeded(mine))
     await ledger.save(yours)
@@ -176,7 +176,7 @@ async def test_what_a_check_refuses_is_not_written(ledger: Ledger) -> None:
     refused = intent(request_id="r-1")
     with pytest.raises(LimitReached):
         await ledger.begin(refused, refuse)
-    assert await ledger.find(refused.intent_id) is None
+    assert await ledger.find(refused.generation_id) is None
     assert await ledger.begin(intent(request_id="r-1")) != refused
     assert len(await ledger.recent(10)) == 1
 
@@ -189,7 +189,7 @@ async def test_a_request_that_was_made_is_not_checked_again(ledger: Ledger) -> N
     assert await ledger.begin(intent(request_id="r-1"), refuse) == first
 
 
-async def test_a_picture_is_found_by_a_url_of_any_length(ledger: Ledger) -> None:
+async def test_a_image_is_found_by_a_url_of_any_length(ledger: Ledger) -> None:
     url = f"{URL}&{''.join(str(number) for number in range(3_000))}"
     known = replace(succeeded(intent().accepted("ta1", 101.0)), images=(GeneratedImage(url, "image/png"),))
     await ledger.save(known)

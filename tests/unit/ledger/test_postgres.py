@@ -13,7 +13,7 @@ import pytest
 from anyio.to_thread import run_sync as in_thread
 
 from nano_banana_mcp.generations.models import Status
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger import notifications as shared
 from nano_banana_mcp.ledger import postgres_connection
 from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError
@@ -26,7 +26,7 @@ from tests.support.clients import KEY, clean_environment
 from tests.support.postgres import PASSWORD, Cluster, Frozen
 from tests.unit.ledger.test_ledger import intent, succeeded
 
-PNG = Picture(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
+PNG = EncodedImage(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
 
 MAKE_ONE_EACH = """
 import os, sys
@@ -91,7 +91,7 @@ async def race(url: str, database: str, request_ids: list[str], **settings: str)
     return await in_thread(run)
 
 
-async def test_eight_processes_with_one_request_id_make_one_picture(database: str) -> None:
+async def test_eight_processes_with_one_request_id_make_one_image(database: str) -> None:
     async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
         said = await race(sandbox.url, database, ["r-1"] * 8)
         assert sandbox.stats.submits == 1
@@ -109,7 +109,7 @@ def test_five_that_find_the_database_empty_make_one_ledger(database: str) -> Non
     with ThreadPoolExecutor(5) as threads:
         ledgers = list(threads.map(lambda _: PostgresLedger(Database(database)), range(5)))
     known = ledgers[0].begin(intent())
-    assert [ledger.find(known.intent_id) for ledger in ledgers] == [known] * 5
+    assert [ledger.find(known.generation_id) for ledger in ledgers] == [known] * 5
     assert ledgers[0].known_secret("key") is None
     assert {ledger.secret("key", str(number)) for number, ledger in enumerate(ledgers)} == {"0"}
     assert ledgers[1].known_secret("key") == "0"
@@ -129,19 +129,19 @@ def test_a_lease_has_one_holder_until_it_is_released_or_its_holder_is_gone(postg
     a, b = PostgresLedger(Database(database)), PostgresLedger(Database(database))
     known = intent().accepted("ta1", 101.0)
     a.save(known)
-    assert a.take(known.intent_id)
-    assert a.take(known.intent_id)
-    assert not b.take(known.intent_id)
-    a.release(known.intent_id)
-    assert b.take(known.intent_id)
-    assert not a.take(known.intent_id)
+    assert a.take(known.generation_id)
+    assert a.take(known.generation_id)
+    assert not b.take(known.generation_id)
+    a.release(known.generation_id)
+    assert b.take(known.generation_id)
+    assert not a.take(known.generation_id)
     b.leave()
-    assert a.take(known.intent_id)
+    assert a.take(known.generation_id)
     die(postgres, database, a)
-    assert b.take(known.intent_id)
+    assert b.take(known.generation_id)
     a.renew()
-    assert not a.leases.holds(known.intent_id)
-    assert not a.take(known.intent_id)
+    assert not a.leases.holds(known.generation_id)
+    assert not a.take(known.generation_id)
     a.close()
     b.close()
 
@@ -150,9 +150,9 @@ def test_who_lost_a_lease_overwrites_nothing_but_may_tell_the_end(postgres: Clus
     asleep, present = PostgresLedger(Database(database)), PostgresLedger(Database(database))
     known = intent().accepted("ta1", 101.0)
     asleep.save(known)
-    assert asleep.take(known.intent_id)
+    assert asleep.take(known.generation_id)
     die(postgres, database, asleep)
-    assert present.take(known.intent_id)
+    assert present.take(known.generation_id)
     seen = replace(known, status=Status.IN_PROGRESS)
     present.save(seen)
     asleep.save(replace(known, status=Status.SUBMITTED))
@@ -161,7 +161,7 @@ def test_who_lost_a_lease_overwrites_nothing_but_may_tell_the_end(postgres: Clus
     asleep.save(done)
     present.save(replace(done, status=Status.FAILED, images=(), message="late news"))
     assert present.find("ta1") == done
-    assert not present.take(known.intent_id)
+    assert not present.take(known.generation_id)
     asleep.close()
     present.close()
 
@@ -185,7 +185,7 @@ async def test_an_outage_loses_nothing_and_lets_nothing_new_be_sent(
     frail_postgres.stop()
     accepted = known.accepted("ta1", 101.0)
     await ledger.save(accepted)
-    await ledger.forget(refused.intent_id)
+    await ledger.forget(refused.generation_id)
     with pytest.raises(LedgerBusy):
         await ledger.begin(intent())
     with pytest.raises(LedgerBusy):
@@ -206,8 +206,8 @@ async def test_an_outage_loses_nothing_and_lets_nothing_new_be_sent(
     await ledger.aclose()
     database = PostgresLedger(Database(url))
     assert database.find("ta1") == done
-    assert database.picture(done.intent_id, 1) == PNG
-    assert database.find(refused.intent_id) is None
+    assert database.encoded(done.generation_id, 1) == PNG
+    assert database.find(refused.generation_id) is None
     assert len(database.recent(10)) == 2
     database.close()
 
@@ -231,7 +231,7 @@ async def test_what_an_outage_kept_is_written_without_another_call(
             tasks.start_soon(ledger.follow, nothing)
             [notice] = await in_thread(lambda: list(db.notifies(timeout=20, stop_after=1)))
             tasks.cancel_scope.cancel()
-        assert notice.payload.endswith(known.intent_id)
+        assert notice.payload.endswith(known.generation_id)
         assert db.execute("SELECT task_id FROM generations").fetchall() == [("ta1",)]
     await ledger.aclose()
 
@@ -279,7 +279,7 @@ async def test_a_database_that_says_nothing_holds_nobody_up_for_long(
     known = await ledger.begin(intent())
     assert isinstance(ledger._disk, PostgresLedger)
     with anyio.fail_after(10), Frozen(ledger._disk._db.info.backend_pid):
-        assert await ledger.find(known.intent_id) == known
+        assert await ledger.find(known.generation_id) == known
     await ledger.aclose()
 
 
@@ -309,7 +309,7 @@ async def test_nothing_is_known_by_heart_but_what_cannot_change(database: str) -
     done = succeeded(known)
     await theirs.save(done, {1: PNG})
     assert await ours.find("ta1") == done
-    assert await ours.picture(done.intent_id, 1) == PNG
+    assert await ours.encoded(done.generation_id, 1) == PNG
     await ours.aclose()
     await theirs.aclose()
 
@@ -337,7 +337,7 @@ async def test_the_time_of_the_last_look_is_remembered_though_it_is_not_written(
     await ledger.aclose()
 
 
-def test_pruning_drops_pictures_with_their_rows(postgres: Cluster, database: str) -> None:
+def test_pruning_drops_images_with_their_rows(postgres: Cluster, database: str) -> None:
     ledger = PostgresLedger(Database(database))
     for number in range(3):
         ledger.save(succeeded(intent().accepted(f"ta{number}", number * 100.0)), {1: PNG})

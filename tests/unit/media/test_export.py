@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 import pytest
 
-from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.app import open_service
 from nano_banana_mcp.defapi.schemas import SubmitRequest
-from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_intent_id
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 from nano_banana_mcp.generations.quotas import Accounts
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.references import ReferenceRefused
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
@@ -25,11 +25,11 @@ from tests.support.clients import KEY
 
 
 @asynccontextmanager
-async def opened(accounts: Accounts | None = None, **settings: Any) -> AsyncIterator[tuple[Sandbox, Studio]]:
+async def opened(accounts: Accounts | None = None, **settings: Any) -> AsyncIterator[tuple[Sandbox, GenerationService]]:
     async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
         values = load_settings(base_url=sandbox.url, api_key=KEY, **settings)
-        async with open_studio(values, accounts=accounts, local=True) as studio:
-            yield sandbox, studio
+        async with open_service(values, accounts=accounts, local=True) as service:
+            yield sandbox, service
 
 
 def asking(prompt: str, *images: str) -> SubmitRequest:
@@ -37,47 +37,47 @@ def asking(prompt: str, *images: str) -> SubmitRequest:
 
 
 async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> None:
-    async with opened(output_dir=tmp_path) as (sandbox, studio):
-        made = (await studio.generate(asking("a cat"))).generation
-        assert await studio.inquiry.called_back(made.intent_id, made.task_id or "")
+    async with opened(output_dir=tmp_path) as (sandbox, service):
+        made = (await service.generate(asking("a cat"))).generation
+        assert await service.inquiry.called_back(made.generation_id, made.task_id or "")
         with anyio.fail_after(10):
             await sandbox.until(lambda stats: stats.files == 1)
-            await studio.settled()
+            await service.settled()
         assert len(list(tmp_path.glob("*_a-cat_*.png"))) == 1
 
 
-async def test_a_picture_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_path: Path) -> None:
-    async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, studio):
-        task_id = (await studio.generate(asking("a cat"))).generation.handle
-        url = (await studio.look(task_id)).images[0].url
-        await studio.settled()
+async def test_a_image_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_path: Path) -> None:
+    async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, service):
+        task_id = (await service.generate(asking("a cat"))).generation.public_id
+        url = (await service.look(task_id)).images[0].url
+        await service.settled()
         asked = sandbox.stats.files
         for age, files in ((90_000.0, 0), (80_000.0, 1)):
             old = Generation(
-                new_intent_id(),
+                new_generation_id(),
                 task_id=f"ta-{age:.0f}",
                 status=Status.SUCCESS,
                 images=(GeneratedImage(url, "image/png"),),
                 created_at=time.time() - age,
                 finished_at=time.time() - age,
             )
-            kept = await studio.desk.kept(old)
+            kept = await service.desk.kept(old)
             assert (kept is not None) is (files == 1)
             assert sandbox.stats.files == asked + files
 
 
-async def test_anothers_picture_is_refused_as_a_reference_in_the_words_of_a_missing_one(tmp_path: Path) -> None:
-    async with opened(Accounts(asked=True), output_dir=tmp_path) as (sandbox, studio):
-        hers = (await studio.generate(asking("a cat"), principal="alice", wait_seconds=20)).generation
+async def test_anothers_image_is_refused_as_a_reference_in_the_words_of_a_missing_one(tmp_path: Path) -> None:
+    async with opened(Accounts(asked=True), output_dir=tmp_path) as (sandbox, service):
+        hers = (await service.generate(asking("a cat"), principal="alice", wait_seconds=20)).generation
         words = set()
-        for task_id in (hers.handle, "ta-nobody", hers.intent_id):
+        for task_id in (hers.public_id, "ta-nobody", hers.generation_id):
             request = asking("now at night", f"nanobanana://tasks/{task_id}/images/0")
             with pytest.raises(ReferenceRefused) as caught:
-                await studio.generate(request, principal="bob")
+                await service.generate(request, principal="bob")
             words.add(str(caught.value))
         assert len(words) == 1
         assert sandbox.stats.submits == 1
-        own = await studio.generate(
-            asking("now at night", f"nanobanana://tasks/{hers.handle}/images/0"), principal="alice"
+        own = await service.generate(
+            asking("now at night", f"nanobanana://tasks/{hers.public_id}/images/0"), principal="alice"
         )
         assert own.generation.task_id

@@ -37,7 +37,7 @@ class Driver:
         data: dict[str, Any] = response.json()["data"]
         return data
 
-    async def picture(self, prompt: str, **more: Any) -> httpx.Response:
+    async def image(self, prompt: str, **more: Any) -> httpx.Response:
         """The first picture of a task that ends at once."""
         data = await self.ending(prompt, **more)
         return await self.client.get(data["result"][0]["image"], headers=BROWSER)

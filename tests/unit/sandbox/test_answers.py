@@ -13,7 +13,7 @@ async def test_a_single_object_may_stand_in_for_the_list(serve: Serve) -> None:
         assert data["result"]["image"].endswith("-0.png")
 
 
-async def test_a_success_may_hold_no_picture(serve: Serve) -> None:
+async def test_a_success_may_hold_no_image(serve: Serve) -> None:
     async with serve() as api:
         assert (await api.ending("sandbox:result=null"))["result"] is None
         empty = await api.ending("sandbox:result=empty")
@@ -24,7 +24,7 @@ async def test_a_success_may_hold_no_picture(serve: Serve) -> None:
         assert text["consumed"] == "0.500000"
 
 
-async def test_a_result_may_mix_text_and_picture(serve: Serve) -> None:
+async def test_a_result_may_mix_text_and_image(serve: Serve) -> None:
     async with serve() as api:
         data = await api.ending("sandbox:result=mixed")
         assert [list(item) for item in data["result"]] == [["text"], ["image"]]
@@ -52,7 +52,7 @@ async def test_a_failed_task_says_why_and_costs_nothing(serve: Serve) -> None:
         assert api.sandbox.credit == 1
 
 
-async def test_a_data_uri_holds_the_picture_itself(serve: Serve) -> None:
+async def test_a_data_uri_holds_the_image_itself(serve: Serve) -> None:
     async with serve() as api:
         data = await api.ending("sandbox:result=data-uri sandbox:picture=gif")
         head, _, content = data["result"][0]["image"].partition(",")

@@ -26,7 +26,7 @@ async def test_a_submit_answers_with_a_task_id_and_the_query_with_the_task(serve
         }
 
 
-async def test_a_finished_task_shows_its_picture_and_its_price(serve: Serve) -> None:
+async def test_a_finished_task_shows_its_image_and_its_price(serve: Serve) -> None:
     async with serve() as api:
         data = await api.ending("a hill")
         assert data["status"] == "success"

@@ -18,7 +18,7 @@ class Listener:
         self.received: list[tuple[str, dict[str, Any]]] = []
         self._answer = answer
 
-    async def handle(self, stream: ByteStream) -> None:
+    async def public_id(self, stream: ByteStream) -> None:
         async with stream:
             data = b""
             while b"\r\n\r\n" not in data:
@@ -40,7 +40,7 @@ async def listening(answer: str = "204 No Content") -> AsyncIterator[Listener]:
     async with server, anyio.create_task_group() as tasks:
         port = server.extra(SocketAttribute.local_port)
         listener.url = f"http://127.0.0.1:{port}/hook/secret?a=b"
-        tasks.start_soon(server.serve, listener.handle)
+        tasks.start_soon(server.serve, listener.public_id)
         yield listener
         tasks.cancel_scope.cancel()
 

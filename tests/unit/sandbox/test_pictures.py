@@ -12,9 +12,9 @@ from tests.unit.sandbox.driver import BROWSER, KEY
 
 def opened(response: httpx.Response) -> Image.Image:
     assert response.status_code == 200
-    picture = Image.open(io.BytesIO(response.content))
-    picture.load()
-    return picture
+    image = Image.open(io.BytesIO(response.content))
+    image.load()
+    return image
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,11 @@ def opened(response: httpx.Response) -> Image.Image:
         ("mislabelled", "png", "image/png", "JPEG"),
     ],
 )
-async def test_the_picture_has_the_wanted_format(
-    serve: Serve, picture: str, ending: str, claimed: str, really: str
+async def test_the_image_has_the_wanted_format(
+    serve: Serve, image: str, ending: str, claimed: str, really: str
 ) -> None:
     async with serve() as api:
-        response = await api.picture(f"a hill sandbox:picture={picture}")
+        response = await api.image(f"a hill sandbox:picture={image}")
         assert response.url.path.endswith(f".{ending}")
         assert response.headers["content-type"] == claimed
         assert opened(response).format == really
@@ -47,13 +47,13 @@ async def test_the_picture_has_the_wanted_format(
         ("21:9", "4k", (4096, 1755)),
     ],
 )
-async def test_the_picture_has_the_wanted_size(serve: Serve, ratio: str, size: str, pixels: tuple[int, int]) -> None:
+async def test_the_image_has_the_wanted_size(serve: Serve, ratio: str, size: str, pixels: tuple[int, int]) -> None:
     async with serve() as api:
-        response = await api.picture("a hill", aspect_ratio=ratio, image_size=size)
+        response = await api.image("a hill", aspect_ratio=ratio, image_size=size)
         assert opened(response).size == pixels
 
 
-async def test_the_pictures_of_one_task_differ_and_each_is_drawn_once(serve: Serve) -> None:
+async def test_the_images_of_one_task_differ_and_each_is_drawn_once(serve: Serve) -> None:
     async with serve() as api:
         data = await api.ending("a hill sandbox:result=many sandbox:picture=jpeg")
         urls = [item["image"] for item in data["result"]]
@@ -67,7 +67,7 @@ def draw(words: str, **more: int) -> bytes:
     return drawing.draw(words, aspect_ratio="1:1", image_size="1k", **more).tobytes()
 
 
-def test_the_same_words_draw_the_same_picture() -> None:
+def test_the_same_words_draw_the_same_image() -> None:
     first = draw("a hill")
     assert first == draw("a hill")
     assert first != draw("a hill", references=1)
@@ -99,7 +99,7 @@ def test_a_caption_takes_three_lines_at_most() -> None:
 
 
 @pytest.mark.parametrize("agent", ["", "python-httpx/0.28.1", "python-requests/2.32", "Python-urllib/3.11"])
-async def test_a_library_is_turned_away_from_the_pictures(serve: Serve, agent: str) -> None:
+async def test_a_library_is_turned_away_from_the_images(serve: Serve, agent: str) -> None:
     async with serve() as api:
         url = (await api.ending("a hill"))["result"][0]["image"]
         response = await api.client.get(url, headers={"User-Agent": agent})
@@ -117,15 +117,15 @@ async def test_a_library_is_turned_away_from_the_pictures(serve: Serve, agent: s
 )
 async def test_the_file_host_can_fail(serve: Serve, fault: str, status: int, content: str) -> None:
     async with serve() as api:
-        response = await api.picture(f"a hill sandbox:file={fault}")
+        response = await api.image(f"a hill sandbox:file={fault}")
         assert response.status_code == status
         assert re.search(content, response.text)
 
 
-async def test_a_redirect_leads_to_the_picture(serve: Serve) -> None:
+async def test_a_redirect_leads_to_the_image(serve: Serve) -> None:
     async with serve() as api:
         api.client.follow_redirects = True
-        response = await api.picture("a hill sandbox:file=redirect")
+        response = await api.image("a hill sandbox:file=redirect")
         assert len(response.history) == 1
         assert opened(response).size == (1024, 1024)
 
@@ -156,7 +156,7 @@ async def test_a_counted_file_fault_ends(serve: Serve) -> None:
         assert [(await api.client.get(url, headers=BROWSER)).status_code for _ in range(2)] == [404, 200]
 
 
-async def test_there_is_no_picture_before_the_end_nor_under_another_name(serve: Serve) -> None:
+async def test_there_is_no_image_before_the_end_nor_under_another_name(serve: Serve) -> None:
     async with serve() as api:
         working, done = await api.task_id("a hill"), await api.task_id("a hill sandbox:seconds=0")
         for name in (

@@ -69,7 +69,7 @@ async def test_serving_neither_writes_nor_logs_nor_touches_signals(
     caplog.set_level("DEBUG", "uvicorn")
     async with serve() as api:
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-        await api.picture("a hill")
+        await api.image("a hill")
         with pytest.raises(httpx.ReadError):
             await api.submit("sandbox:submit=reset-after")
         with pytest.raises(httpx.RemoteProtocolError):

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.queries import SqlLedger, Tally
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from tests.unit.ledger.test_ledger import URL, intent, succeeded
 
-PNG = Picture(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
+PNG = EncodedImage(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
 
 
 @pytest.fixture(params=["disk", "PostgreSQL"])
@@ -49,15 +49,15 @@ def test_a_tally_is_exact_and_counts_no_credits_of_the_sandbox(ledger: SqlLedger
     assert ledger.models() == ["m", "other"]
 
 
-def test_what_is_deleted_goes_with_its_pictures_and_urls_and_nothing_else_does(ledger: SqlLedger) -> None:
+def test_what_is_deleted_goes_with_its_images_and_urls_and_nothing_else_does(ledger: SqlLedger) -> None:
     gone, stays = (succeeded(intent().accepted(f"ta{n}", 1.0)) for n in range(2))
     for known in (gone, stays):
         ledger.save(known, {1: PNG})
-    assert ledger.delete(gone.intent_id) == gone
-    assert ledger.delete(gone.intent_id) is None
+    assert ledger.delete(gone.generation_id) == gone
+    assert ledger.delete(gone.generation_id) is None
     assert ledger.history() == [stays]
-    assert ledger.picture(gone.intent_id, 1) is None
-    assert ledger.picture(stays.intent_id, 1) == PNG
+    assert ledger.encoded(gone.generation_id, 1) is None
+    assert ledger.encoded(stays.generation_id, 1) == PNG
     assert ledger.find_image(URL) == stays
 
 
@@ -65,7 +65,7 @@ def test_what_is_not_finished_is_deleted_only_if_that_is_meant(ledger: SqlLedger
     unknown = ledger.begin(intent())
     waiting = ledger.save(intent().accepted("ta1", 1.0))
     for known in (unknown, waiting):
-        assert ledger.delete(known.intent_id) is None
-        assert ledger.find(known.intent_id) == known
-        assert ledger.delete(known.intent_id, unfinished=True) == known
+        assert ledger.delete(known.generation_id) is None
+        assert ledger.find(known.generation_id) == known
+        assert ledger.delete(known.generation_id, unfinished=True) == known
     assert ledger.history() == []

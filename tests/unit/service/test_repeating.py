@@ -15,7 +15,7 @@ from nano_banana_mcp.defapi.errors import OutcomeUnknown
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.ledger.base import MemoryLedger
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.submission import OTHERS_SUBMIT_SECONDS
 
 
@@ -42,17 +42,17 @@ def test_a_repeated_call_learns_of_an_unknown_outcome_though_the_clock_was_put_b
 
     async def run() -> None:
         # The process of before ended amid its submit: there is neither an id nor a word about it.
-        async with Studio.open(
+        async with GenerationService.open(
             cast(DefapiClient, api), ledger, default_model="m", api="a", now=anyio.current_time
-        ) as studio:
-            made = (await studio.generate(request, request_id="r-1")).generation
+        ) as service:
+            made = (await service.generate(request, request_id="r-1")).generation
         await ledger.save(replace(made, message=None))
-        async with Studio.open(
+        async with GenerationService.open(
             cast(DefapiClient, api), ledger, default_model="m", api="a", now=lambda: anyio.current_time() + off
-        ) as studio:
+        ) as service:
             with anyio.fail_after(2 * OTHERS_SUBMIT_SECONDS):
-                again = (await studio.generate(request, request_id="r-1")).generation
-        assert again.intent_id == made.intent_id
+                again = (await service.generate(request, request_id="r-1")).generation
+        assert again.generation_id == made.generation_id
         assert again.status is Status.UNKNOWN
 
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -14,7 +14,7 @@ from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_tools.catalog.browse_images import LONGEST_TEXT_BYTES, to_browse_result
+from nano_banana_tools.catalog.browse_images import MAX_TEXT_BYTES, to_browse_result
 from tests.support.clients import client_at, facts, text
 from tests.support.gallery import drawn
 
@@ -80,7 +80,7 @@ async def test_the_most_stays_short_whatever_the_prompts_and_holds_nothing_unsaf
         words, rows = await browse(client, limit=20)
     assert len(rows) == 20
     assert all(row["task_id"] in words for row in rows)
-    assert len(words.encode()) <= LONGEST_TEXT_BYTES
+    assert len(words.encode()) <= MAX_TEXT_BYTES
     assert len(json.dumps(rows, ensure_ascii=False).encode()) <= 6_000
     for told in (words, json.dumps(rows, ensure_ascii=False)):
         assert "\u202e" not in told
@@ -91,6 +91,6 @@ async def test_the_most_stays_short_whatever_the_prompts_and_holds_nothing_unsaf
 def test_task_ids_of_any_length_leave_a_bounded_text() -> None:
     found = [Generation(f"in-{n}", task_id="t" * 120 + f"{n:02}", prompt=LONG) for n in range(20)]
     result = to_browse_result(found, None)
-    assert len(text(result).encode()) <= LONGEST_TEXT_BYTES
+    assert len(text(result).encode()) <= MAX_TEXT_BYTES
     assert "more" in text(result).splitlines()[-1]
     assert len(facts(result)["generations"]) == 20

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.arguments import AspectRatio, ImageSize, Model
-from nano_banana_tools.completions import ASPECT_RATIOS, IMAGE_SIZES, MODELS, MOST_LOOKED_AT
+from nano_banana_tools.completions import ASPECT_RATIOS, IMAGE_SIZES, MAX_LOOKED_AT, MODELS
 from nano_banana_tools.prompts.catalog import JOBS
 from tests.support.clients import client_at, facts
 
@@ -104,7 +104,7 @@ async def test_own_tasks_are_offered_newest_first_by_how_they_begin(mode: Any) -
             assert await offered(client, ref, "task_id", first[1:]) == []
 
 
-async def test_only_tasks_with_a_picture_are_offered_where_one_is_needed() -> None:
+async def test_only_tasks_with_a_image_are_offered_where_one_is_needed() -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
         good, bad = await made(client), await made(client, "a cat sandbox:result=text")
         assert await offered(client, TASK, "task_id") == [bad, good]
@@ -112,7 +112,7 @@ async def test_only_tasks_with_a_picture_are_offered_where_one_is_needed() -> No
         assert await offered(client, "edit_picture", "images") == [f"nanobanana://tasks/{good}/images/0"]
 
 
-async def test_the_pictures_of_a_task_are_offered_by_number_once_it_is_filled_in() -> None:
+async def test_the_images_of_a_task_are_offered_by_number_once_it_is_filled_in() -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
         task_id = await made(client, "a cat sandbox:result=many")
         assert await offered(client, IMAGE, "n", task_id=task_id) == ["0", "1", "2", "3"]
@@ -149,7 +149,7 @@ async def test_at_most_a_hundred_are_offered_and_the_rest_is_counted() -> None:
         assert (len(listed.values), listed.total, listed.has_more) == (100, 101, True)
         one = await completed(client, TASK, "task_id", listed.values[7])
         assert (one.values, one.total, one.has_more) == ([listed.values[7]], 1, False)
-        await some(MOST_LOOKED_AT - 101)
+        await some(MAX_LOOKED_AT - 101)
         listed = await completed(client, TASK, "task_id", "ta")
         assert (len(listed.values), listed.total, listed.has_more) == (100, None, True)
 

@@ -46,7 +46,7 @@ async def test_the_resource_templates_are_as_in_their_snapshot(mode: Any) -> Non
 
 @either_era
 @pytest.mark.parametrize("result", ["url", "data-uri"])
-async def test_listed_pictures_are_of_the_shape_of_their_snapshot(mode: Any, result: str) -> None:
+async def test_listed_images_are_of_the_shape_of_their_snapshot(mode: Any, result: str) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, mode=mode) as client:
         prompt = f"a cat sandbox:result={result}"
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
@@ -104,7 +104,7 @@ async def test_only_the_tool_that_spends_is_not_read_only() -> None:
         assert tool.annotations.destructive_hint is False
 
 
-async def test_only_the_tools_that_make_or_watch_a_picture_have_an_output_schema() -> None:
+async def test_only_the_tools_that_make_or_watch_a_image_have_an_output_schema() -> None:
     """Hosts that get structured content drop the images beside it; and what is plain is not worth its bytes."""
     for tool in (await listed())[0]:
         assert (tool.output_schema is None) is (tool.name in ("view_image", "read_picture", "browse_images"))

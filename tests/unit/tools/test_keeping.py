@@ -20,7 +20,7 @@ from PIL import Image, ImageChops
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.generations.quotas import Accounts
 from nano_banana_mcp.media import export as keeper
-from nano_banana_mcp.service import generation_service as studio
+from nano_banana_mcp.service import generation_service as service
 from nano_banana_mcp.service import references as desks
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
@@ -57,7 +57,7 @@ async def made(client: Client, prompt: str, tool: str = "generate_image") -> Any
     return await client.call_tool(tool, {"task_id": task_id})
 
 
-def pictures(folder: Path) -> list[Path]:
+def images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix != ".jsonl")
 
 
@@ -71,12 +71,12 @@ def same_pixels(one: bytes, other: bytes) -> bool:
 
 
 @pytest.mark.parametrize("tool", ["generate_image", "wait_for_image", "get_task"])
-async def test_whoever_sees_the_end_the_picture_is_saved_and_text_and_structure_say_where(
+async def test_whoever_sees_the_end_the_image_is_saved_and_text_and_structure_say_where(
     tool: str, tmp_path: Path
 ) -> None:
     async with desk(tmp_path / "kept") as (_, client):
         result = await made(client, "새벽의 등대", tool)
-        [path] = pictures(tmp_path / "kept")
+        [path] = images(tmp_path / "kept")
         assert facts(result)["message"] == f"Saved as {path}."
         assert f"Saved as {path}." in text(result)
         assert len(text(result).encode()) <= 600
@@ -101,12 +101,12 @@ async def test_whoever_sees_the_end_the_picture_is_saved_and_text_and_structure_
         ("sandbox:picture=webp", [".webp"]),
     ],
 )
-async def test_every_kind_of_picture_is_saved_under_the_extension_of_its_bytes(
+async def test_every_kind_of_image_is_saved_under_the_extension_of_its_bytes(
     words: str, extensions: list[str], tmp_path: Path
 ) -> None:
     async with desk(tmp_path) as (_, client):
         result = await made(client, f"cats {words}")
-        saved = pictures(tmp_path)
+        saved = images(tmp_path)
         assert [path.suffix for path in saved] == extensions
         assert facts(result)["message"].startswith(f"Saved as {saved[0]}")
         assert ("3 more beside it" in text(result)) is (len(saved) == 4)
@@ -114,7 +114,7 @@ async def test_every_kind_of_picture_is_saved_under_the_extension_of_its_bytes(
 
 
 @pytest.mark.parametrize("words", ["result=text", "result=empty", "result=failed"])
-async def test_where_there_is_no_picture_nothing_is_saved_or_said(words: str, tmp_path: Path) -> None:
+async def test_where_there_is_no_image_nothing_is_saved_or_said(words: str, tmp_path: Path) -> None:
     async with desk(tmp_path) as (_, client):
         result = await made(client, f"a cat sandbox:{words}")
         assert "aved" not in text(result)
@@ -128,7 +128,7 @@ async def test_without_a_folder_nothing_is_saved_or_fetched() -> None:
         assert sandbox.stats.files == 0
 
 
-async def test_twenty_waits_and_later_looks_fetch_and_save_a_picture_once(tmp_path: Path) -> None:
+async def test_twenty_waits_and_later_looks_fetch_and_save_a_image_once(tmp_path: Path) -> None:
     async with desk(tmp_path) as (sandbox, client):
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         messages = []
@@ -140,14 +140,14 @@ async def test_twenty_waits_and_later_looks_fetch_and_save_a_picture_once(tmp_pa
             for _ in range(20):
                 group.start_soon(wait)
         messages.append(facts(await client.call_tool("get_task", {"task_id": task_id}))["message"])
-        [path] = pictures(tmp_path)
+        [path] = images(tmp_path)
         assert set(messages) == {f"Saved as {path}."}
         assert sandbox.stats.files == 1
         assert len(lines(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("tool", ["generate_image", "wait_for_image", "get_task"])
-async def test_a_saved_picture_s_type_is_that_of_its_bytes_whatever_its_url_promises(tool: str, tmp_path: Path) -> None:
+async def test_a_saved_image_s_type_is_that_of_its_bytes_whatever_its_url_promises(tool: str, tmp_path: Path) -> None:
     async with desk(tmp_path) as (_, client):
         result = await made(client, "a cat sandbox:picture=mislabelled", tool)
         [image], [link] = facts(result)["images"], result.content[1:]
@@ -155,7 +155,7 @@ async def test_a_saved_picture_s_type_is_that_of_its_bytes_whatever_its_url_prom
         assert (image["mime_type"], link.mime_type, Path(link.name).suffix) == ("image/jpeg", "image/jpeg", ".jpg")
 
 
-async def test_a_saved_picture_s_type_is_known_after_a_restart(tmp_path: Path) -> None:
+async def test_a_saved_image_s_type_is_known_after_a_restart(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"state_dir": tmp_path / "state", "api_key": KEY, "output_dir": tmp_path / "kept"}
     async with serve_sandbox(QUICK) as sandbox:
         async with Client(build_server(load_settings(base_url=sandbox.url, **settings), local=True)) as client:
@@ -166,14 +166,14 @@ async def test_a_saved_picture_s_type_is_known_after_a_restart(tmp_path: Path) -
         assert sandbox.stats.files == 1
 
 
-async def test_where_a_web_page_came_in_place_of_the_picture_no_picture_is_promised(tmp_path: Path) -> None:
+async def test_where_a_web_page_came_in_place_of_the_image_no_image_is_promised(tmp_path: Path) -> None:
     async with desk(tmp_path) as (_, client):
         message = facts(await made(client, "a cat sandbox:file=html"))["message"]
         assert "holds a web page (HTML), not a picture. Its link leads to no picture" in message
         assert "not lost" not in message
 
 
-async def test_a_folder_that_cannot_be_written_is_a_warning_and_the_picture_is_handed_out(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_is_a_warning_and_the_image_is_handed_out(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     folder.write_text("a file in its place")
     async with desk(folder) as (_, client):
@@ -185,7 +185,7 @@ async def test_a_folder_that_cannot_be_written_is_a_warning_and_the_picture_is_h
         assert facts(result)["images"][0]["url"] in text(result)
         folder.unlink()  # mended: whoever asks again, gets it saved
         again = await client.call_tool("get_task", {"task_id": facts(result)["task_id"]})
-        assert facts(again)["message"] == f"Saved as {pictures(folder)[0]}."
+        assert facts(again)["message"] == f"Saved as {images(folder)[0]}."
 
 
 async def test_a_folder_whose_disk_vanished_while_the_server_runs_is_a_warning(tmp_path: Path) -> None:
@@ -213,13 +213,13 @@ async def test_a_host_that_does_not_hand_it_over_is_a_warning(fault: str, tmp_pa
 async def test_a_host_that_fails_at_first_is_asked_again(tmp_path: Path) -> None:
     async with desk(tmp_path) as (sandbox, client):
         result = await made(client, "a cat sandbox:file=404*2")
-        assert facts(result)["message"] == f"Saved as {pictures(tmp_path)[0]}."
+        assert facts(result)["message"] == f"Saved as {images(tmp_path)[0]}."
         assert sandbox.stats.files == 3
 
 
 async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desks, "KEEPING_SECONDS", 0.1)
-    monkeypatch.setattr(studio, "CLOSING_SECONDS", 0.1)
+    monkeypatch.setattr(service, "CLOSING_SECONDS", 0.1)
     async with desk(tmp_path) as (_, client):
         with anyio.fail_after(10):
             result = await made(client, "a cat sandbox:file=hang")
@@ -240,12 +240,12 @@ async def test_a_caller_who_goes_does_not_stop_the_saving(tmp_path: Path) -> Non
                 group.cancel_scope.cancel()
             with anyio.fail_after(10):
                 await server.settled()
-            assert len(pictures(tmp_path)) == 1
+            assert len(images(tmp_path)) == 1
     assert sandbox.stats.files == 1
 
 
 async def test_a_server_that_ends_first_finishes_what_it_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studio, "CLOSING_SECONDS", 60.0)  # a busy machine may need more than the usual 2 s
+    monkeypatch.setattr(service, "CLOSING_SECONDS", 60.0)  # a busy machine may need more than the usual 2 s
     async with serve_sandbox(QUICK) as sandbox:
         server = build_server(load_settings(base_url=sandbox.url, api_key=KEY, output_dir=tmp_path), local=True)
         async with Client(server) as client:
@@ -255,7 +255,7 @@ async def test_a_server_that_ends_first_finishes_what_it_saves(tmp_path: Path, m
                 with anyio.fail_after(10):
                     await sandbox.until(lambda stats: stats.files >= 1)
                 group.cancel_scope.cancel()
-        assert len(pictures(tmp_path)) == 1
+        assert len(images(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("words", ["", "sandbox:result=many", "sandbox:result=mixed"])
@@ -265,7 +265,7 @@ async def test_a_path_is_never_cut_however_long_it_is(words: str, depth: int, tm
     folder.mkdir(parents=True)
     async with desk(folder) as (_, client):
         result = await made(client, f"{'등대' * 400} {words}")
-        first = str(pictures(folder)[0])
+        first = str(images(folder)[0])
         assert first in text(result)
         assert first in facts(result)["message"]
         if len(first.encode()) < 350:
@@ -277,7 +277,7 @@ async def test_a_folder_whose_name_is_no_utf_8_is_told_in_letters_that_can_be_se
     async with desk(folder) as (_, client):
         result = await made(client, "a cat")
         assert "/caf\ufffd/" in facts(result)["message"]
-        assert len(pictures(folder)) == 1
+        assert len(images(folder)) == 1
 
 
 @pytest.mark.parametrize("others", ["asked", "proxied", "public"])

@@ -13,8 +13,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, TextContent
 
 from nano_banana_tools.completions import MODELS
-from nano_banana_tools.prompts.catalog import JOBS, MOST_SCENES
-from nano_banana_tools.prompts.rendering import LONGEST_VALUE
+from nano_banana_tools.prompts.catalog import JOBS, MAX_SCENES
+from nano_banana_tools.prompts.rendering import MAX_VALUE
 from tests.support.clients import client_at
 from tests.support.snapshots import SNAPSHOTS, compare, compare_json
 from tests.support.snapshots import told as sent
@@ -133,7 +133,7 @@ async def test_where_people_are_shown_their_identity_is_kept(name: str) -> None:
     assert re.search(r"(Keep|must not change).*the face.{0,10}identity", await told(name))
 
 
-async def test_references_reach_the_call_in_order_and_an_earlier_task_by_its_picture() -> None:
+async def test_references_reach_the_call_in_order_and_an_earlier_task_by_its_image() -> None:
     two = await told("product_shot", images="https://e.org/a b.png,\nhttps://e.org/c.png")
     assert 'images: ["https://e.org/a%20b.png", "https://e.org/c.png"]' in two
     spaced = await told("edit_picture", images="https://e.org/a.png nanobanana://tasks/ta1/images/3")
@@ -205,11 +205,11 @@ async def test_what_is_filled_in_stays_on_its_line_and_shows_itself(evil: str) -
 
 
 async def test_what_is_too_long_is_refused_by_name_and_not_cut() -> None:
-    assert "x" * LONGEST_VALUE in await told("product_shot", product="x" * LONGEST_VALUE)
-    for length in (LONGEST_VALUE + 1, 100_000):
+    assert "x" * MAX_VALUE in await told("product_shot", product="x" * MAX_VALUE)
+    for length in (MAX_VALUE + 1, 100_000):
         for name in ("product", "images", "style", "model"):
             words = await refused("product_shot", NEEDED["product_shot"] | {name: "x" * length})
-            assert words == f"{name}: {length} characters are too many; at most {LONGEST_VALUE} fit here."
+            assert words == f"{name}: {length} characters are too many; at most {MAX_VALUE} fit here."
 
 
 @pytest.mark.parametrize(("name", "needed"), [(job.name, each) for job in JOBS.values() for each in NEEDED[job.name]])
@@ -237,7 +237,7 @@ async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) 
             "images: these are 4, and at most 3",
         ),
         ("consistent_character", {"task_id": "../x"}, "task_id: this cannot be a task id"),
-        ("consistent_character", {"scenes": "x\n" * (MOST_SCENES + 1)}, "scenes: these are 9, and at most 8"),
+        ("consistent_character", {"scenes": "x\n" * (MAX_SCENES + 1)}, "scenes: these are 9, and at most 8"),
         ("poster", {"aspect_raito": "2:3"}, "Did you mean aspect_ratio?"),
     ],
 )

@@ -8,7 +8,7 @@ from mcp.types import BlobResourceContents, CallToolResult, ImageContent
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_tools.catalog.read_picture import MOST_BYTES
+from nano_banana_tools.catalog.read_picture import MAX_BYTES
 from tests.support.clients import client_at, facts, text
 
 
@@ -18,7 +18,7 @@ def image(result: CallToolResult) -> ImageContent:
     return content
 
 
-async def test_it_hands_over_the_bytes_of_the_picture_that_is_asked_for_with_its_prompt() -> None:
+async def test_it_hands_over_the_bytes_of_the_image_that_is_asked_for_with_its_prompt() -> None:
     prompt = "a cat sandbox:result=many"
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
@@ -44,17 +44,17 @@ async def test_it_is_meant_for_the_person_and_has_no_structure_that_repeats_the_
         assert tool.output_schema is None
 
 
-async def test_a_picture_that_would_be_too_much_for_a_result_is_shrunk() -> None:
+async def test_a_image_that_would_be_too_much_for_a_result_is_shrunk() -> None:
     prompt = "a cat sandbox:result=big-data-uri"
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         [image] = [item for item in result.content if isinstance(item, ImageContent)]
-        assert len(base64.b64decode(image.data)) <= MOST_BYTES
+        assert len(base64.b64decode(image.data)) <= MAX_BYTES
         assert len(result.model_dump_json()) < 1_000_000
 
 
-async def test_a_picture_that_is_not_there_is_said_to_be_so() -> None:
+async def test_a_image_that_is_not_there_is_said_to_be_so() -> None:
     async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
@@ -62,7 +62,7 @@ async def test_a_picture_that_is_not_there_is_said_to_be_so() -> None:
         assert "no picture of that number" in text(result)
 
 
-async def test_a_picture_that_cannot_be_fetched_says_why() -> None:
+async def test_a_image_that_cannot_be_fetched_says_why() -> None:
     arguments = {"prompt": "a cat sandbox:file=404", "wait_seconds": 20}
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", arguments))

@@ -30,7 +30,7 @@ QUICK = SandboxConfig(seconds=0.0)
 @pytest.fixture(autouse=True)
 def whole_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandbox remembers references as they were sent, however long."""
-    monkeypatch.setattr(tasks, "_LONGEST_KEPT", 100_000_000)
+    monkeypatch.setattr(tasks, "_MAX_KEPT", 100_000_000)
 
 
 @asynccontextmanager
@@ -62,7 +62,7 @@ def sent(sandbox: Sandbox, task: int = -1) -> list[bytes]:
 
 
 @pytest.mark.parametrize("spelling", ["{}/cat.png", "file://{}/cat.png"])
-async def test_a_picture_in_an_allowed_folder_is_sent_with_its_bytes(folder: Path, spelling: str) -> None:
+async def test_a_image_in_an_allowed_folder_is_sent_with_its_bytes(folder: Path, spelling: str) -> None:
     async with desk(input_dirs=f"/nowhere{os.pathsep}{folder}") as (sandbox, client):
         reference = spelling.format(str(folder).replace(" ", "%20") if "file" in spelling else folder)
         result = await client.call_tool("generate_image", {"prompt": "now at night", "images": [reference]})
@@ -70,7 +70,7 @@ async def test_a_picture_in_an_allowed_folder_is_sent_with_its_bytes(folder: Pat
         assert sent(sandbox) == [(folder / "cat.png").read_bytes()]
 
 
-async def test_a_large_picture_is_shrunk_before_it_is_sent(folder: Path) -> None:
+async def test_a_large_image_is_shrunk_before_it_is_sent(folder: Path) -> None:
     async with desk(input_dirs=str(folder), reference_max_side=600) as (sandbox, client):
         await client.call_tool("generate_image", {"prompt": "x", "images": str(folder / "wide.jpg")})
         with Image.open(io.BytesIO(sent(sandbox)[0])) as small:
@@ -136,7 +136,7 @@ async def test_a_server_that_is_not_local_refuses_paths_without_touching_the_dis
 
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("words", ["", "sandbox:result=data-uri", "sandbox:result=many"])
-async def test_a_picture_made_before_is_a_reference_by_its_resource_uri(local: bool, words: str) -> None:
+async def test_a_image_made_before_is_a_reference_by_its_resource_uri(local: bool, words: str) -> None:
     async with desk(local=local) as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": f"a cat {words}", "wait_seconds": 20})
         uri = facts(made)["images"][-1]["resource_uri"]
@@ -147,7 +147,7 @@ async def test_a_picture_made_before_is_a_reference_by_its_resource_uri(local: b
         assert sent(sandbox) == [base64.b64decode(contents.blob)]
 
 
-async def test_a_picture_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Path) -> None:
+async def test_a_image_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Path) -> None:
     """The host hands it out once, to be saved, and never again."""
     async with desk(output_dir=tmp_path / "kept") as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
@@ -161,7 +161,7 @@ async def test_a_picture_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: 
 
 
 @pytest.mark.parametrize(("fault", "expected"), [("404", "images: "), ("html", "web page")])
-async def test_a_picture_whose_bytes_cannot_be_had_is_not_paid_for(fault: str, expected: str) -> None:
+async def test_a_image_whose_bytes_cannot_be_had_is_not_paid_for(fault: str, expected: str) -> None:
     async with desk() as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:file={fault}", "wait_seconds": 20})
         uri = facts(made)["images"][0]["resource_uri"]
@@ -179,7 +179,7 @@ async def test_a_host_that_refuses_this_server_may_not_refuse_the_api() -> None:
         assert sandbox.tasks[-1].order.request["images"] == [image["url"]]
 
 
-async def test_a_picture_that_is_not_there_is_refused_in_words() -> None:
+async def test_a_image_that_is_not_there_is_refused_in_words() -> None:
     async with desk(config=SandboxConfig(seconds=3600)) as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat"})
         task_id = facts(made)["task_id"]
@@ -194,7 +194,7 @@ async def test_a_picture_that_is_not_there_is_refused_in_words() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 7, 999])
-async def test_a_number_that_a_task_has_no_picture_of_is_refused_in_words(number: int) -> None:
+async def test_a_number_that_a_task_has_no_image_of_is_refused_in_words(number: int) -> None:
     async with desk() as (_, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
         uri = f"nanobanana://tasks/{facts(made)['task_id']}/images/{number}"

@@ -50,7 +50,7 @@ async def test_a_submit_returns_at_once_with_the_task_id_and_what_to_do_next() -
         assert sandbox.stats.queries == 0
 
 
-async def test_a_finished_picture_is_linked_by_its_own_url() -> None:
+async def test_a_finished_image_is_linked_by_its_own_url() -> None:
     result, contents = await finished("a cat")
     answer = facts(result)
     [image] = answer["images"]
@@ -82,7 +82,7 @@ async def test_every_fact_is_in_the_text_too_and_the_text_is_short(prompt: str) 
         assert (image["url"] or image["resource_uri"]) in words or image["resource_uri"] in words
 
 
-async def test_several_pictures_are_all_linked_and_readable() -> None:
+async def test_several_images_are_all_linked_and_readable() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": "cats sandbox:result=many"})
         result = await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
@@ -111,7 +111,7 @@ async def test_a_data_uri_is_readable_as_a_resource_and_never_in_text_or_structu
     assert contents.mime_type == "image/png"
 
 
-async def test_a_picture_with_a_wrong_label_is_read_out_with_the_type_of_its_bytes() -> None:
+async def test_a_image_with_a_wrong_label_is_read_out_with_the_type_of_its_bytes() -> None:
     _, contents = await finished("a cat sandbox:picture=mislabelled")
     assert contents.mime_type == "image/jpeg"
 
@@ -126,7 +126,7 @@ async def test_a_picture_with_a_wrong_label_is_read_out_with_the_type_of_its_byt
     ],
 )
 @pytest.mark.parametrize("tool", ["wait_for_image", "get_task"])
-async def test_an_end_without_a_picture_says_why(words: str, expected: str, tool: str) -> None:
+async def test_an_end_without_a_image_says_why(words: str, expected: str, tool: str) -> None:
     result, _ = await finished(f"a cat {words}", tool)
     answer = facts(result)
     assert answer["status"] == "failed"
@@ -137,7 +137,7 @@ async def test_an_end_without_a_picture_says_why(words: str, expected: str, tool
     assert result.is_error is (tool == "wait_for_image")
 
 
-async def test_a_success_without_a_picture_says_that_credits_may_be_gone() -> None:
+async def test_a_success_without_a_image_says_that_credits_may_be_gone() -> None:
     result, _ = await finished("a cat sandbox:result=text")
     assert "charged" in facts(result)["message"]
 
@@ -179,7 +179,7 @@ async def test_a_task_that_nobody_knows_is_an_error() -> None:
             assert "404" in text(result)
 
 
-async def test_a_task_made_elsewhere_can_be_looked_at_and_its_picture_read() -> None:
+async def test_a_task_made_elsewhere_can_be_looked_at_and_its_image_read() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as one, client_at(sandbox.url) as other:
         task_id = facts(await one.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         result = await other.call_tool("get_task", {"task_id": task_id})
@@ -206,7 +206,7 @@ async def test_a_timeout_is_no_error_and_says_what_to_do_next() -> None:
         assert "wait_for_image" in facts(result)["next_step"]
 
 
-async def test_a_generation_can_wait_for_its_picture() -> None:
+async def test_a_generation_can_wait_for_its_image() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
         assert facts(result)["status"] == "success"

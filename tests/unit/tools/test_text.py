@@ -9,7 +9,7 @@ from mcp.types import TextContent
 
 from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
 from nano_banana_mcp.generations.models import Generation, Status, read
-from nano_banana_mcp.tracking.waiter import Waited
+from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.results import to_result
 
 TASK = "ta12345678-1234-1234-1234-123456789abc"
@@ -17,7 +17,7 @@ RUNNING = Generation("in-1", TASK, Status.IN_PROGRESS, model="google/nano-banana
 
 
 def told(snapshot: TaskSnapshot) -> tuple[str, dict[str, Any]]:
-    result = to_result(Waited(read(RUNNING, snapshot, 123.4).generation), 123.4)
+    result = to_result(WaitResult(read(RUNNING, snapshot, 123.4).generation), 123.4)
     assert isinstance(result.content[0], TextContent)
     assert result.structured_content is not None
     return result.content[0].text, result.structured_content
@@ -27,9 +27,9 @@ def ended(**values: object) -> TaskSnapshot:
     return TaskSnapshot.model_validate({"task_id": TASK, "status": "success", "consumed": "0.5", **values})
 
 
-def test_every_fact_of_a_finished_picture_is_in_the_text() -> None:
+def test_every_fact_of_a_finished_image_is_in_the_text() -> None:
     url = "https://pictures.example/a.png"
-    words, _ = told(ended(pictures=(url,), texts=("Here you are.",)))
+    words, _ = told(ended(images=(url,), texts=("Here you are.",)))
     for fact in ("success", TASK, "finished true", "google/nano-banana-pro", "credits 0.5", "23.4 s", url, "image/png"):
         assert fact in words
     assert "Here you are." in words
@@ -42,7 +42,7 @@ def test_every_fact_of_a_running_one_too() -> None:
 
 
 @pytest.mark.parametrize("text", ["말로만 대답합니다. " * 100, "I would rather talk. " * 100, "\u0041\u0301" * 1_000])
-def test_words_instead_of_a_picture_are_told_as_charged_however_long_they_are(text: str) -> None:
+def test_words_instead_of_a_image_are_told_as_charged_however_long_they_are(text: str) -> None:
     words, answer = told(ended(texts=(text,)))
     for told_to in (words, str(answer["message"])):
         assert "may have been charged" in told_to
@@ -55,20 +55,20 @@ def test_words_instead_of_a_picture_are_told_as_charged_however_long_they_are(te
 @pytest.mark.parametrize("length", [60, 200, 2_000])
 def test_many_and_long_urls_give_way_to_resource_uris_and_then_to_a_count(count: int, length: int) -> None:
     urls = tuple(f"https://pictures.example/{n}/{'x' * length}.png" for n in range(count))
-    words, answer = told(ended(pictures=urls, texts=("some words " * 30,)))
+    words, answer = told(ended(images=urls, texts=("some words " * 30,)))
     assert len(words.encode()) <= 600
     assert len(answer["images"]) == count
     assert urls[0] in words or f"nanobanana://tasks/{TASK}/images/0" in words
     assert "some words" in words
 
 
-def test_a_broken_picture_among_good_ones_is_not_passed_over_in_silence() -> None:
-    words, answer = told(ended(pictures=("https://e.org/a.png", "data:image/png;base64,aGVsbG8=")))
+def test_a_broken_image_among_good_ones_is_not_passed_over_in_silence() -> None:
+    words, answer = told(ended(images=("https://e.org/a.png", "data:image/png;base64,aGVsbG8=")))
     assert answer["status"] == "success"
     assert "1 more could not be used" in words
 
 
-def test_a_picture_whose_url_is_spelt_oddly_is_not_thrown_away() -> None:
+def test_a_image_whose_url_is_spelt_oddly_is_not_thrown_away() -> None:
     body = {"data": {"status": "success", "result": [{"image": "https://E.org/그림 1|2.png?x={1}"}]}}
     snapshot = read_snapshot(body)
     assert snapshot is not None

@@ -12,20 +12,20 @@ from mcp.types import CallToolResult, ImageContent
 from PIL import Image
 
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import MemoryLedger
 from nano_banana_mcp.media import image_store as album
-from nano_banana_mcp.media.image_store import Album
+from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_sandbox.tasks import Pictures, Task
+from nano_banana_sandbox.tasks import Drawings, Task
 from tests.support.clients import client_at, facts, text
 
 QUICK = SandboxConfig(seconds=0.0)
 
 
-class Given(Pictures):
+class Given(Drawings):
     """These bytes instead of drawings, by number."""
 
     def __init__(self, *given: bytes) -> None:
@@ -70,7 +70,7 @@ async def looked(sandbox: Sandbox, words: str = "", **arguments: Any) -> CallToo
 
 
 @pytest.mark.parametrize("where", ["url", "data-uri"])
-async def test_a_picture_is_seen_wherever_its_bytes_are(where: str) -> None:
+async def test_a_image_is_seen_wherever_its_bytes_are(where: str) -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, f"sandbox:result={where}", max_side=512)
         [image] = images(result)
@@ -83,10 +83,10 @@ async def test_a_picture_is_seen_wherever_its_bytes_are(where: str) -> None:
         assert len(text(result)) < 400
 
 
-async def test_a_picture_that_fits_is_handed_over_as_it_is() -> None:
+async def test_a_image_that_fits_is_handed_over_as_it_is() -> None:
     given = noise(100, "JPEG")
     async with serve_sandbox(QUICK) as sandbox:
-        sandbox.pictures = Given(given)
+        sandbox.images = Given(given)
         result = await looked(sandbox)
         [image] = images(result)
         assert base64.b64decode(image.data) == given
@@ -100,9 +100,9 @@ async def test_the_type_is_that_of_the_bytes(kind: str) -> None:
         assert f"image/{(opened(image).format or '').lower()}" == image.mime_type
 
 
-async def test_four_large_pictures_share_what_fits_into_one_answer() -> None:
+async def test_four_large_images_share_what_fits_into_one_answer() -> None:
     async with serve_sandbox(QUICK) as sandbox:
-        sandbox.pictures = Given(*[noise(1024)] * 4)
+        sandbox.images = Given(*[noise(1024)] * 4)
         result = await looked(sandbox, "sandbox:result=many")
         sizes = [len(base64.b64decode(image.data)) for image in images(result)]
         assert len(sizes) == 4
@@ -111,9 +111,9 @@ async def test_four_large_pictures_share_what_fits_into_one_answer() -> None:
         assert wire_bytes(result) < 1_000_000
 
 
-async def test_one_large_picture_takes_no_more_than_500_kb() -> None:
+async def test_one_large_image_takes_no_more_than_500_kb() -> None:
     async with serve_sandbox(QUICK) as sandbox:
-        sandbox.pictures = Given(noise(2048))
+        sandbox.images = Given(noise(2048))
         result = await looked(sandbox, max_side=2048)
         [image] = images(result)
         assert 250_000 < len(base64.b64decode(image.data)) <= 500_000
@@ -123,7 +123,7 @@ async def test_one_large_picture_takes_no_more_than_500_kb() -> None:
 async def test_one_of_many_is_picked_by_its_number() -> None:
     given = [noise(100 + number, "JPEG") for number in range(4)]
     async with serve_sandbox(QUICK) as sandbox:
-        sandbox.pictures = Given(*given)
+        sandbox.images = Given(*given)
         result = await looked(sandbox, "sandbox:result=many", number=2)
         [image] = images(result)
         assert base64.b64decode(image.data) == given[2]
@@ -131,10 +131,10 @@ async def test_one_of_many_is_picked_by_its_number() -> None:
         assert sandbox.stats.files == 1
 
 
-async def test_a_picture_that_cannot_be_shown_says_why_and_hides_no_other() -> None:
+async def test_a_image_that_cannot_be_shown_says_why_and_hides_no_other() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         good = noise(100, "JPEG")
-        sandbox.pictures = Given(good, noise(300)[:20_000], b"<html>no</html>", good)
+        sandbox.images = Given(good, noise(300)[:20_000], b"<html>no</html>", good)
         result = await looked(sandbox, "sandbox:result=many")
         assert not result.is_error
         assert len(images(result)) == 2
@@ -143,7 +143,7 @@ async def test_a_picture_that_cannot_be_shown_says_why_and_hides_no_other() -> N
 
 
 @pytest.mark.parametrize(("fault", "words"), [("403", "403"), ("404", "expired"), ("html", "HTML"), ("huge", "20 MB")])
-async def test_a_host_that_hands_over_no_picture_is_told_of(fault: str, words: str) -> None:
+async def test_a_host_that_hands_over_no_image_is_told_of(fault: str, words: str) -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, f"sandbox:file={fault}")
         assert result.is_error
@@ -154,7 +154,7 @@ async def test_a_host_that_hands_over_no_picture_is_told_of(fault: str, words: s
 async def test_a_host_that_never_answers_is_not_waited_for_longer_than_hosts_wait_for_us(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(album, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(album, "MAX_SECONDS", 0.5)
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, "sandbox:result=many sandbox:file=hang")
         assert result.is_error
@@ -162,22 +162,22 @@ async def test_a_host_that_never_answers_is_not_waited_for_longer_than_hosts_wai
             assert f"Picture {number} was left out: it was not there within 0.5 s" in text(result)
 
 
-async def test_more_pictures_than_can_be_seen_at_once_are_left_out_by_number() -> None:
-    picture = Picture(noise(64, "JPEG"), "image/jpeg")
+async def test_more_images_than_can_be_seen_at_once_are_left_out_by_number() -> None:
+    encoded = EncodedImage(noise(64, "JPEG"), "image/jpeg")
     ledger = MemoryLedger()
-    known = Generation("in-1", status=Status.SUCCESS, images=(GeneratedImage(None, picture.mime_type),) * 10)
-    await ledger.save(known, dict.fromkeys(range(10), picture))
-    views = await album.view(Album(ledger, [], 0.0), known, range(10), max_side=1024)
+    known = Generation("in-1", status=Status.SUCCESS, images=(GeneratedImage(None, encoded.mime_type),) * 10)
+    await ledger.save(known, dict.fromkeys(range(10), encoded))
+    views = await album.view(ImageStore(ledger, [], 0.0), known, range(10), max_side=1024)
     assert [view.number for view in views] == list(range(10))
     assert [view.shown is not None for view in views] == [True] * 8 + [False] * 2
     assert "budget" in (views[9].trouble or "")
-    [last] = await album.view(Album(ledger, [], 0.0), known, [9], max_side=1024)
+    [last] = await album.view(ImageStore(ledger, [], 0.0), known, [9], max_side=1024)
     assert last.shown is not None
 
 
-async def test_a_picture_whose_bytes_were_not_kept_is_told_of() -> None:
+async def test_a_image_whose_bytes_were_not_kept_is_told_of() -> None:
     known = Generation("in-1", status=Status.SUCCESS, images=(GeneratedImage(None, "image/png"),))
-    [view] = await album.view(Album(MemoryLedger(), [], 0.0), known, [0], max_side=1024)
+    [view] = await album.view(ImageStore(MemoryLedger(), [], 0.0), known, [0], max_side=1024)
     assert view.shown is None
     assert "does not have it" in (view.trouble or "")
 
@@ -193,7 +193,7 @@ async def test_a_number_that_is_too_high_says_which_there_are(words: str, count:
         assert count in text(result)
 
 
-async def test_a_picture_that_is_not_finished_is_no_error_and_says_what_to_do() -> None:
+async def test_a_image_that_is_not_finished_is_no_error_and_says_what_to_do() -> None:
     async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, client_at(sandbox.url) as client:
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         result = await client.call_tool("view_image", {"task_id": task_id})
@@ -202,7 +202,7 @@ async def test_a_picture_that_is_not_finished_is_no_error_and_says_what_to_do() 
         assert f'Call wait_for_image with task_id "{task_id}"' in text(result)
 
 
-async def test_a_picture_that_failed_says_why() -> None:
+async def test_a_image_that_failed_says_why() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, "sandbox:result=failed sandbox:reason=too_wet")
         assert result.is_error
@@ -244,7 +244,7 @@ async def test_null_stands_for_an_argument_that_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(("megabytes", "fetches"), [(200, 1), (0, 3)])
-async def test_looking_and_reading_fetch_a_picture_once(megabytes: int, fetches: int) -> None:
+async def test_looking_and_reading_fetch_a_image_once(megabytes: int, fetches: int) -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url, cache_megabytes=megabytes) as client:
         task_id = await made(client)
         await client.call_tool("view_image", {"task_id": task_id})
@@ -254,7 +254,7 @@ async def test_looking_and_reading_fetch_a_picture_once(megabytes: int, fetches:
         assert sandbox.stats.files == fetches
 
 
-async def test_a_cached_picture_outlives_its_url_and_the_server() -> None:
+async def test_a_cached_image_outlives_its_url_and_the_server() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         task_id = await made(client)
         await client.call_tool("view_image", {"task_id": task_id})
@@ -262,7 +262,7 @@ async def test_a_cached_picture_outlives_its_url_and_the_server() -> None:
         assert len(images(await client.call_tool("view_image", {"task_id": task_id}))) == 1
 
 
-async def test_once_a_picture_was_seen_its_type_is_that_of_its_bytes() -> None:
+async def test_once_a_image_was_seen_its_type_is_that_of_its_bytes() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         task_id = await made(client, "sandbox:picture=mislabelled")
         await client.call_tool("view_image", {"task_id": task_id})

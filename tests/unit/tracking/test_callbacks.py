@@ -6,34 +6,34 @@ import pytest
 import trio
 import trio.testing
 
-from nano_banana_mcp.tracking.callbacks import MISSED_IN_A_ROW, SPACING_SECONDS, Callbacks
+from nano_banana_mcp.tracking.callbacks import MISSED_IN_A_ROW, SPACING_SECONDS, CallbackTracker
 
 
-def where(intent_id: str) -> str:
-    return f"https://e.org/{intent_id}"
+def where(generation_id: str) -> str:
+    return f"https://e.org/{generation_id}"
 
 
 def virtually(run: Callable[[], Awaitable[None]]) -> None:
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def listening() -> tuple[Callbacks, list[int]]:
-    """Callbacks of which ten are awaited, and a list that grows with each change."""
-    callbacks, changes = Callbacks(where), []
+def listening() -> tuple[CallbackTracker, list[int]]:
+    """CallbackTracker of which ten are awaited, and a list that grows with each change."""
+    callbacks, changes = CallbackTracker(where), []
     callbacks.on_change = lambda: changes.append(1)
     for number in range(10):
         assert callbacks.address(f"in-{number}") == f"https://e.org/in-{number}"
     return callbacks, changes
 
 
-def tell(callbacks: Callbacks, intent_id: str) -> None:
-    callbacks.came(intent_id)
-    assert not callbacks.ended(intent_id)
+def tell(callbacks: CallbackTracker, generation_id: str) -> None:
+    callbacks.came(generation_id)
+    assert not callbacks.ended(generation_id)
 
 
-def lose(callbacks: Callbacks, intent_id: str) -> None:
-    assert callbacks.ended(intent_id)
-    callbacks.settle(intent_id)
+def lose(callbacks: CallbackTracker, generation_id: str) -> None:
+    assert callbacks.ended(generation_id)
+    callbacks.settle(generation_id)
 
 
 async def test_before_the_first_has_come_they_are_relied_on_until_one_is_missed() -> None:
@@ -77,7 +77,7 @@ async def test_one_that_comes_after_it_was_missed_brings_the_trust_back_once() -
 
 
 async def test_where_nobody_listens_none_is_asked_for() -> None:
-    callbacks = Callbacks(None)
+    callbacks = CallbackTracker(None)
     assert callbacks.address("in-1") is None
     assert not callbacks.expected("in-1")
 
@@ -120,7 +120,7 @@ async def test_one_that_came_too_early_is_not_awaited_any_more() -> None:
 
 
 async def test_many_callbacks_for_one_intent_lead_to_one_question_now_and_one_later() -> None:
-    callbacks = Callbacks(where)
+    callbacks = CallbackTracker(where)
     pauses = [callbacks.came("in-1") for _ in range(100)]
     assert pauses[0] == 0.0
     assert pauses[1] == pytest.approx(SPACING_SECONDS, abs=0.2)
@@ -130,12 +130,12 @@ async def test_many_callbacks_for_one_intent_lead_to_one_question_now_and_one_la
 
 def test_a_stream_of_callbacks_leads_to_at_most_one_question_in_two_seconds() -> None:
     async def run() -> None:
-        callbacks = Callbacks(where)
+        callbacks = CallbackTracker(where)
         asked: list[float] = []
         for _ in range(1_000):
-            for intent_id in ("in-1", "in-2"):
-                pause = callbacks.came(intent_id)
-                if pause is not None and intent_id == "in-1":
+            for generation_id in ("in-1", "in-2"):
+                pause = callbacks.came(generation_id)
+                if pause is not None and generation_id == "in-1":
                     asked.append(anyio.current_time() + pause)
             await anyio.sleep(0.03)
         gaps = [later - earlier for earlier, later in pairwise(asked)]
@@ -147,7 +147,7 @@ def test_a_stream_of_callbacks_leads_to_at_most_one_question_in_two_seconds() ->
 
 def test_what_is_remembered_of_callbacks_does_not_grow() -> None:
     async def run() -> None:
-        callbacks = Callbacks(where)
+        callbacks = CallbackTracker(where)
         for number in range(20_000):
             callbacks.came(f"in-{number}")
             await anyio.sleep(0.01)
@@ -157,7 +157,7 @@ def test_what_is_remembered_of_callbacks_does_not_grow() -> None:
 
 
 async def test_an_intent_of_another_process_is_leaned_on_where_callbacks_may_come() -> None:
-    here, deaf = Callbacks(where), Callbacks(None)
+    here, deaf = CallbackTracker(where), CallbackTracker(None)
     for each in (here, deaf):
         each.adopt("in-x")
     assert here.expected("in-x")

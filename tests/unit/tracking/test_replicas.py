@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 import pytest
 
-from nano_banana_mcp.app import open_studio
+from nano_banana_mcp.app import open_service
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.ledger import notifications as shared
 from nano_banana_mcp.ledger.notifications import SharedLedger
-from nano_banana_mcp.service.generation_service import Studio
+from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.tracking import sweeper as caretaker
 from nano_banana_sandbox.config import SandboxConfig
@@ -27,17 +27,17 @@ NEVER = 3_600.0
 
 
 @asynccontextmanager
-async def studios(
+async def services(
     database: str, number: int = 2, seconds: float = NEVER
-) -> AsyncIterator[tuple[Sandbox, list[Studio]]]:
+) -> AsyncIterator[tuple[Sandbox, list[GenerationService]]]:
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(serve_sandbox(SandboxConfig(seconds=seconds)))
         settings = load_settings(base_url=sandbox.url, api_key=KEY, ledger_url=database)
-        yield sandbox, [await stack.enter_async_context(open_studio(settings)) for _ in range(number)]
+        yield sandbox, [await stack.enter_async_context(open_service(settings)) for _ in range(number)]
 
 
-async def make(studio: Studio) -> Generation:
-    return (await studio.generate(SubmitRequest(model="m", prompt="a cat"))).generation
+async def make(service: GenerationService) -> Generation:
+    return (await service.generate(SubmitRequest(model="m", prompt="a cat"))).generation
 
 
 def end(sandbox: Sandbox) -> None:
@@ -59,17 +59,17 @@ class Unhurried:
 def only_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait that is not woken does not end."""
 
-    async def pace(_: Studio, __: Generation) -> Unhurried:
+    async def pace(_: GenerationService, __: Generation) -> Unhurried:
         return Unhurried()
 
-    monkeypatch.setattr(Studio, "_pace", pace)
+    monkeypatch.setattr(GenerationService, "_pace", pace)
 
 
 class Wait:
     """A wait under way at one studio, and how it ended."""
 
-    def __init__(self, studio: Studio, known: Generation) -> None:
-        self._studio = studio
+    def __init__(self, service: GenerationService, known: Generation) -> None:
+        self._service = service
         self._known = known
         self.under_way = anyio.Event()
         self.status: Status | None = None
@@ -78,7 +78,7 @@ class Wait:
         async def report(_: Generation, __: float) -> None:
             self.under_way.set()
 
-        self.status = (await self._studio.wait(self._known.handle, 60.0, report)).generation.status
+        self.status = (await self._service.wait(self._known.public_id, 60.0, report)).generation.status
 
 
 async def listening(postgres: Cluster, database: str, number: int) -> list[int]:
@@ -99,7 +99,7 @@ def cut(postgres: Cluster, database: str, processes: list[int]) -> None:
 
 @pytest.mark.usefixtures("only_wake_ups")
 async def test_an_end_that_one_sees_wakes_who_waits_at_another(postgres: Cluster, database: str) -> None:
-    async with studios(database) as (sandbox, [a, b]):
+    async with services(database) as (sandbox, [a, b]):
         await listening(postgres, database, 2)
         known = await make(a)
         wait = Wait(b, known)
@@ -108,20 +108,20 @@ async def test_an_end_that_one_sees_wakes_who_waits_at_another(postgres: Cluster
                 tasks.start_soon(wait.run)
                 await wait.under_way.wait()
                 end(sandbox)
-                await a.look(known.handle)
+                await a.look(known.public_id)
         assert wait.status is Status.SUCCESS
         assert sandbox.stats.queries == 1
 
 
 async def test_of_all_who_wait_one_asks(database: str) -> None:
     async def alone() -> int:
-        async with studios(database, 1, seconds=4.0) as (sandbox, [only]):
-            await only.wait((await make(only)).handle, 60.0)
+        async with services(database, 1, seconds=4.0) as (sandbox, [only]):
+            await only.wait((await make(only)).public_id, 60.0)
             return sandbox.stats.queries
 
-    async with studios(database, 3, seconds=4.0) as (sandbox, three):
+    async with services(database, 3, seconds=4.0) as (sandbox, three):
         known = await make(three[0])
-        waits = [Wait(studio, known) for studio in three for _ in range(5)]
+        waits = [Wait(service, known) for service in three for _ in range(5)]
         async with anyio.create_task_group() as tasks:
             for wait in waits:
                 tasks.start_soon(wait.run)
@@ -131,16 +131,16 @@ async def test_of_all_who_wait_one_asks(database: str) -> None:
 
 async def test_who_stops_waiting_lets_another_ask(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caretaker, "TRY_AGAIN_SECONDS", 0.05)
-    async with studios(database) as (sandbox, [a, b]):
+    async with services(database) as (sandbox, [a, b]):
         known = await make(a)
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(a.wait, known.handle, 60.0)
+                tasks.start_soon(a.wait, known.public_id, 60.0)
                 await sandbox.until(lambda stats: stats.queries == 1)
-                assert not await b.ledger.lease(known.intent_id)
+                assert not await b.ledger.lease(known.generation_id)
                 tasks.cancel_scope.cancel()
             end(sandbox)
-            assert (await b.wait(known.handle, 60.0)).generation.status is Status.SUCCESS
+            assert (await b.wait(known.public_id, 60.0)).generation.status is Status.SUCCESS
 
 
 @pytest.mark.usefixtures("only_wake_ups")
@@ -160,10 +160,10 @@ async def test_a_wait_ends_though_nobody_listens_any_more(
 
 
 async def a_wait_ends_though_its_listener_is_cut(postgres: Cluster, database: str) -> None:
-    async with studios(database) as (sandbox, [a, b]):
+    async with services(database) as (sandbox, [a, b]):
         listeners = await listening(postgres, database, 2)
         known = await make(a)
-        assert await a.ledger.lease(known.intent_id)
+        assert await a.ledger.lease(known.generation_id)
         wait = Wait(b, known)
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
@@ -171,18 +171,18 @@ async def a_wait_ends_though_its_listener_is_cut(postgres: Cluster, database: st
                 await wait.under_way.wait()
                 end(sandbox)
                 cut(postgres, database, listeners)
-                await a.look(known.handle)
+                await a.look(known.public_id)
         assert wait.status is Status.SUCCESS
         assert sandbox.stats.queries == 1
 
 
 async def test_a_studio_that_ends_leaves_its_tasks_to_the_others_at_once(database: str) -> None:
-    async with studios(database, 1) as (_, [b]):
-        async with studios(database, 1) as (_, [a]):
+    async with services(database, 1) as (_, [b]):
+        async with services(database, 1) as (_, [a]):
             known = await make(a)
-            assert await a.ledger.lease(known.intent_id)
-            assert not await b.ledger.lease(known.intent_id)
-        assert await b.ledger.lease(known.intent_id)
+            assert await a.ledger.lease(known.generation_id)
+            assert not await b.ledger.lease(known.generation_id)
+        assert await b.ledger.lease(known.generation_id)
 
 
 class CountingLedger(SharedLedger):
@@ -192,9 +192,9 @@ class CountingLedger(SharedLedger):
         super().__init__(url)
         self.found: Counter[str] = Counter()
 
-    async def find(self, handle: str) -> Generation | None:
-        self.found[handle] += 1
-        return await super().find(handle)
+    async def find(self, public_id: str) -> Generation | None:
+        self.found[public_id] += 1
+        return await super().find(public_id)
 
 
 async def test_news_of_what_nobody_waits_for_here_costs_no_query(database: str) -> None:

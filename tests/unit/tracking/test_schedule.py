@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano_banana_mcp.tracking import schedule
-from nano_banana_mcp.tracking.schedule import SHORTEST_LEARNED_INTERVAL_SECONDS, Pace, SafetyPace
+from nano_banana_mcp.tracking.schedule import MIN_LEARNED_INTERVAL_SECONDS, Pace, SafetyPace
 from tests.lab.benchmarks.detection import latencies
 
 elapsed = st.floats(min_value=0, max_value=100_000)
@@ -35,7 +35,7 @@ def test_a_query_of_a_moment_ago_is_not_repeated() -> None:
 @given(elapsed)
 def test_unlearned_intervals_stay_within_their_bounds_and_never_shrink_with_time(seconds: float) -> None:
     now, later = Pace().interval(seconds), Pace().interval(seconds + 1)
-    assert schedule.SHORTEST_INTERVAL_SECONDS <= now <= later <= schedule.LONGEST_INTERVAL_SECONDS
+    assert schedule.MIN_INTERVAL_SECONDS <= now <= later <= schedule.MAX_INTERVAL_SECONDS
 
 
 @given(seen, elapsed, st.none() | elapsed)
@@ -45,10 +45,10 @@ def test_no_history_whatever_makes_a_pause_negative_or_endless(
     assert 0.0 <= Pace(history).due_in(seconds, since) <= 100_000
 
 
-@given(seen.filter(lambda history: len(history) >= schedule.FEWEST_LATENCIES), elapsed)
+@given(seen.filter(lambda history: len(history) >= schedule.MIN_LATENCIES), elapsed)
 def test_learned_intervals_stay_within_their_bounds(history: list[float], seconds: float) -> None:
     interval = Pace(history).interval(seconds)
-    assert schedule.SHORTEST_LEARNED_INTERVAL_SECONDS <= interval <= schedule.LONGEST_LEARNED_INTERVAL_SECONDS
+    assert schedule.MIN_LEARNED_INTERVAL_SECONDS <= interval <= schedule.MAX_LEARNED_INTERVAL_SECONDS
 
 
 def test_two_latencies_are_not_enough_to_go_by() -> None:
@@ -76,11 +76,11 @@ def test_an_interval_is_the_best_one_for_the_chance_in_its_middle(median: float,
 
 @pytest.mark.parametrize("seconds", [20_000.0, 100_000.0, 1_000_000.0])
 def test_a_task_that_is_open_for_hours_or_days_is_asked_for_as_seldom_as_any(seconds: float) -> None:
-    assert Pace(latencies(12.0, 20, seed=1)).interval(seconds) == schedule.LONGEST_LEARNED_INTERVAL_SECONDS
+    assert Pace(latencies(12.0, 20, seed=1)).interval(seconds) == schedule.MAX_LEARNED_INTERVAL_SECONDS
 
 
 def test_a_model_that_takes_less_than_a_second_is_asked_for_as_soon_as_any() -> None:
-    assert Pace([0.6] * 30).first() == schedule.SHORTEST_LEARNED_INTERVAL_SECONDS
+    assert Pace([0.6] * 30).first() == schedule.MIN_LEARNED_INTERVAL_SECONDS
     assert Pace([1.2] * 30).first() < 1.0
     assert Pace([0.6] * 30)._parts[0].median == pytest.approx(0.6)
 
@@ -110,7 +110,7 @@ def test_a_day_on_which_everything_is_faster_is_noticed_all_the_same() -> None:
 
 def test_equal_latencies_do_not_make_the_pace_blind_for_others() -> None:
     pace = Pace([20.0] * 50)
-    assert pace.interval(60.0) <= schedule.LONGEST_LEARNED_INTERVAL_SECONDS
+    assert pace.interval(60.0) <= schedule.MAX_LEARNED_INTERVAL_SECONDS
     assert pace.first() < 20.0
 
 
@@ -118,7 +118,7 @@ def test_failures_in_a_row_lengthen_the_pause_up_to_a_limit() -> None:
     pauses = [schedule.backoff(failures, None) for failures in range(8)]
     assert pauses[0] == 0.0
     assert pauses == sorted(pauses)
-    assert pauses[-1] == schedule.LONGEST_BACKOFF_SECONDS
+    assert pauses[-1] == schedule.MAX_BACKOFF_SECONDS
 
 
 def test_a_retry_after_of_the_api_is_the_least_pause() -> None:
@@ -131,7 +131,7 @@ def test_shuffled_history_gives_the_same_pace() -> None:
     assert Pace(history).interval(45.0) == pytest.approx(Pace(shuffled).interval(45.0))
 
 
-def test_a_safety_query_comes_when_most_pictures_are_ready_and_sooner_the_more_callbacks_are_lost() -> None:
+def test_a_safety_query_comes_when_most_images_are_ready_and_sooner_the_more_callbacks_are_lost() -> None:
     history = latencies(12.0, 30, seed=1)
     few, some, all_of_them = (SafetyPace(history, (), share) for share in (0.001, 0.1, 1.0))
     assert 12.0 < few.first() < few.latest < 40.0
@@ -233,7 +233,7 @@ def test_far_out_the_ratio_goes_on_as_its_asymptote() -> None:
     )
 
 
-def test_so_many_pictures_are_ready_at_the_quantile() -> None:
+def test_so_many_images_are_ready_at_the_quantile() -> None:
     pace = Pace(latencies(12.0, 30, seed=1))
     for chance in (0.03, 0.5, 0.95):
         assert pace._done(pace._quantile(chance)) < chance < pace._done(1.0101 * pace._quantile(chance))
@@ -265,7 +265,7 @@ def test_once_most_would_be_ready_a_safety_query_comes_within_a_quarter_of_the_t
     pace = SafetyPace(latencies(12.0, 30, seed=1), (), 0.000_01)
     assert pace.interval(40.0) == 10.0
     assert pace.interval(4.0) == pytest.approx(pace.first() - 4.0)
-    assert pace.interval(200.0) == schedule.LONGEST_SAFETY_INTERVAL_SECONDS
+    assert pace.interval(200.0) == schedule.MAX_SAFETY_INTERVAL_SECONDS
 
 
 @pytest.mark.parametrize("latencies", [[2.0, 3.0, 4.0], [3.0] * 30, [4.0, 4.2, 4.5], [12.0, 12.1, 12.2], [40.0, 50.0]])
@@ -274,8 +274,8 @@ def test_a_look_before_the_first_query_does_not_put_that_off(latencies: list[flo
     pace = Pace(latencies * 2)
     looked = early * pace.first()
     later = pace.interval(looked)
-    assert looked + later <= max(pace.first(), looked + SHORTEST_LEARNED_INTERVAL_SECONDS) + 1e-9
-    assert later >= SHORTEST_LEARNED_INTERVAL_SECONDS
+    assert looked + later <= max(pace.first(), looked + MIN_LEARNED_INTERVAL_SECONDS) + 1e-9
+    assert later >= MIN_LEARNED_INTERVAL_SECONDS
 
 
 def test_once_the_first_query_is_over_the_interval_is_the_hazards() -> None:

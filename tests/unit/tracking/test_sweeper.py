@@ -14,7 +14,7 @@ import trio.testing
 from nano_banana_mcp.defapi.errors import NoAnswer
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.ledger.base import MemoryLedger
-from nano_banana_mcp.tracking.sweeper import OLDEST_SECONDS, SWEEP_SECONDS, Caretaker, due
+from nano_banana_mcp.tracking.sweeper import OLDEST_SECONDS, SWEEP_SECONDS, OpenTaskSweeper, due
 
 
 def virtually(run: Callable[[], Awaitable[Any]]) -> Any:
@@ -33,7 +33,7 @@ class House:
     asked: list[tuple[str, float]] = field(default_factory=list)
 
     async def look(self, known: Generation) -> None:
-        self.asked.append((known.intent_id, anyio.current_time()))
+        self.asked.append((known.generation_id, anyio.current_time()))
         await anyio.sleep(0.25)
         if self.trouble is not None:
             raise self.trouble
@@ -43,11 +43,11 @@ class House:
     async def run(self, seconds: float, *tasks: Generation) -> None:
         for task in tasks:
             await self.ledger.save(task)
-        caretaker = Caretaker(
+        caretaker = OpenTaskSweeper(
             self.ledger,
             look=self.look,
-            in_care=lambda known: known.intent_id in self.waited_for,
-            told=lambda intent_id: intent_id in self.told,
+            in_care=lambda known: known.generation_id in self.waited_for,
+            told=lambda generation_id: generation_id in self.told,
             now=anyio.current_time,
         )
         with anyio.move_on_after(seconds):

@@ -21,14 +21,14 @@ from nano_banana_mcp.defapi.errors import (
 )
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.tracking.purse import Purse
-from nano_banana_mcp.tracking.schedule import LONGEST_SAFETY_INTERVAL_SECONDS, Pace, SafetyPace
+from nano_banana_mcp.tracking.schedule import MAX_SAFETY_INTERVAL_SECONDS, Pace, SafetyPace
 from nano_banana_mcp.tracking.waiter import (
-    MOST_OPENED,
-    MOST_REFUSALS,
+    MAX_OPENED,
+    MAX_REFUSALS,
     REPORT_EVERY_SECONDS,
     TURN_SECONDS,
-    Waited,
-    Waiting,
+    TaskWaiter,
+    WaitResult,
     waiting_room,
 )
 
@@ -70,16 +70,16 @@ def others(number: int, **changed: Any) -> Generation:
     return replace(known, **changed)
 
 
-def waiting_for(api: Api, *, timeout: float = 60.0, known: Generation = FRESH) -> Waited:
-    async def run() -> Waited:
+def waiting_for(api: Api, *, timeout: float = 60.0, known: Generation = FRESH) -> WaitResult:
+    async def run() -> WaitResult:
         async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             return await waiting.wait(known, timeout)
 
-    result: Waited = virtually(run)
+    result: WaitResult = virtually(run)
     return result
 
 
-def test_a_wait_ends_with_the_picture_soon_after_it_is_ready() -> None:
+def test_a_wait_ends_with_the_image_soon_after_it_is_ready() -> None:
     async def run() -> float:
         async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             assert (await waiting.wait(FRESH, 60.0)).generation.status is Status.SUCCESS
@@ -93,7 +93,7 @@ def test_a_wait_ends_with_the_picture_soon_after_it_is_ready() -> None:
 @pytest.mark.parametrize(
     "pace", [Pace(), Pace((12.0,) * 20), SafetyPace((12.0,) * 20, (), 0.1)], ids=["new", "learned", "safety"]
 )
-def test_a_wait_ends_soon_after_the_picture_is_ready_though_the_clock_was_put_back_or_forward(
+def test_a_wait_ends_soon_after_the_image_is_ready_though_the_clock_was_put_back_or_forward(
     pace: Pace, off: float
 ) -> None:
     async def known(_: Generation) -> Pace:
@@ -105,7 +105,7 @@ def test_a_wait_ends_soon_after_the_picture_is_ready_though_the_clock_was_put_ba
             return anyio.current_time()
 
     api = Api(latency=12.0)
-    assert virtually(run) - 12.0 <= LONGEST_SAFETY_INTERVAL_SECONDS
+    assert virtually(run) - 12.0 <= MAX_SAFETY_INTERVAL_SECONDS
 
 
 def test_a_wait_that_times_out_hands_back_the_state() -> None:
@@ -131,10 +131,10 @@ def test_a_finished_task_is_not_asked_for() -> None:
 
 
 def test_twenty_waits_for_one_task_cost_the_queries_of_one() -> None:
-    async def run() -> list[Waited]:
-        results: list[Waited] = []
+    async def run() -> list[WaitResult]:
+        results: list[WaitResult] = []
 
-        async def one(waiting: Waiting) -> None:
+        async def one(waiting: TaskWaiter) -> None:
             results.append(await waiting.wait(FRESH, 60.0))
 
         async with waiting_room(many.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
@@ -181,13 +181,13 @@ def test_waiting_again_after_a_timeout_goes_on_with_the_schedule() -> None:
 @pytest.mark.parametrize("trouble", [NoAnswer("gone"), Busy("busy", status=503)])
 def test_passing_trouble_is_lived_through(trouble: DefapiError) -> None:
     waited = waiting_for(Api(latency=12.0, troubles=dict.fromkeys(range(4), trouble)))
-    assert waited == Waited(replace(FRESH, status=Status.SUCCESS))
+    assert waited == WaitResult(replace(FRESH, status=Status.SUCCESS))
 
 
 def test_trouble_until_the_deadline_is_handed_back_with_the_state() -> None:
     trouble = NoAnswer("gone")
     waited = waiting_for(Api(troubles=dict.fromkeys(range(100), trouble)), timeout=30.0)
-    assert waited == Waited(FRESH, trouble)
+    assert waited == WaitResult(FRESH, trouble)
 
 
 def test_the_trouble_of_a_task_whose_end_was_told_is_over() -> None:
@@ -200,7 +200,7 @@ def test_the_trouble_of_a_task_whose_end_was_told_is_over() -> None:
 
         async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting, anyio.create_task_group() as group:
             group.start_soon(tell)
-            assert await waiting.wait(FRESH, 60.0) == Waited(ended, None)
+            assert await waiting.wait(FRESH, 60.0) == WaitResult(ended, None)
 
     api = Api(troubles=dict.fromkeys(range(100), NoAnswer("gone")))
     virtually(run)
@@ -218,7 +218,7 @@ def test_a_refusal_of_a_task_of_ours_ends_every_wait_after_the_third_in_a_row(tr
     async def run() -> list[type[Exception]]:
         errors: list[type[Exception]] = []
 
-        async def one(waiting: Waiting) -> None:
+        async def one(waiting: TaskWaiter) -> None:
             try:
                 await waiting.wait(FRESH, 60.0)
             except DefapiError as error:
@@ -232,7 +232,7 @@ def test_a_refusal_of_a_task_of_ours_ends_every_wait_after_the_third_in_a_row(tr
 
     api = Api(troubles=dict.fromkeys(range(100), trouble))
     assert virtually(run) == [type(trouble)] * 3
-    assert len(api.asked_at) == MOST_REFUSALS
+    assert len(api.asked_at) == MAX_REFUSALS
 
 
 @pytest.mark.parametrize(
@@ -263,13 +263,13 @@ def test_what_gateways_say_now_and_then_is_lived_through_for_a_task_of_ours(trou
 
 
 def test_an_error_of_one_wait_does_not_spoil_the_next() -> None:
-    async def run() -> Waited:
+    async def run() -> WaitResult:
         async with waiting_room(api.ask, unhurried, anyio.current_time) as waiting:
             with pytest.raises(KeyRefused):
                 await waiting.wait(FRESH, 60.0)
             return await waiting.wait(FRESH, 60.0)
 
-    api = Api(troubles=dict.fromkeys(range(MOST_REFUSALS), KeyRefused("no", status=401)))
+    api = Api(troubles=dict.fromkeys(range(MAX_REFUSALS), KeyRefused("no", status=401)))
     assert virtually(run).generation.status is Status.SUCCESS
 
 
@@ -299,7 +299,7 @@ def test_the_loop_ends_with_the_last_wait() -> None:
 
 def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
     async def run() -> None:
-        async def impatient(waiting: Waiting) -> None:
+        async def impatient(waiting: TaskWaiter) -> None:
             with anyio.move_on_after(3.0):
                 await waiting.wait(FRESH, 60.0)
 
@@ -413,7 +413,7 @@ class Counted(Purse):
         return 0.0 if self.open else 30.0
 
 
-def queueing(api: Api, purse: Purse, many: int, then: Callable[[Waiting], Awaitable[None]]) -> None:
+def queueing(api: Api, purse: Purse, many: int, then: Callable[[TaskWaiter], Awaitable[None]]) -> None:
     """So many waits want to ask from 2 s on; ``then`` happens at 10.01 s."""
 
     async def unknown(_: Generation) -> Pace:
@@ -433,7 +433,7 @@ def queueing(api: Api, purse: Purse, many: int, then: Callable[[Waiting], Awaita
 
 @pytest.mark.parametrize("many", [1, 3])
 def test_the_purse_is_told_how_many_want_to_ask(many: int) -> None:
-    async def then(_: Waiting) -> None:
+    async def then(_: TaskWaiter) -> None:
         assert purse.queues[-1] == many
 
     purse = Counted()
@@ -441,7 +441,7 @@ def test_the_purse_is_told_how_many_want_to_ask(many: int) -> None:
 
 
 def test_all_that_queue_ask_as_soon_as_the_purse_allows_it() -> None:
-    async def then(_: Waiting) -> None:
+    async def then(_: TaskWaiter) -> None:
         assert api.asked_at == []
         purse.open = True
         await anyio.sleep(TURN_SECONDS)
@@ -452,7 +452,7 @@ def test_all_that_queue_ask_as_soon_as_the_purse_allows_it() -> None:
 
 
 def test_a_task_whose_state_is_told_while_it_queues_is_not_asked_for() -> None:
-    async def then(waiting: Waiting) -> None:
+    async def then(waiting: TaskWaiter) -> None:
         for number in range(3):
             waiting.tell(others(number, status=Status.IN_PROGRESS))
         await anyio.sleep(1.0)
@@ -480,7 +480,7 @@ def test_two_thousand_waits_at_once_all_end() -> None:
     async def run() -> int:
         ended = 0
 
-        async def one(waiting: Waiting, number: int) -> None:
+        async def one(waiting: TaskWaiter, number: int) -> None:
             nonlocal ended
             await waiting.wait(Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0), 60.0)
             ended += 1
@@ -504,10 +504,10 @@ def test_whoever_fits_a_pace_is_told_the_ages_of_what_is_open_of_the_same_model(
             assert sorted(waiting.opened("m")) == pytest.approx([4.0, 5.0])
             assert waiting.opened("n") == pytest.approx([5.0])
             assert waiting.opened(None) == []
-            for number in range(10, 10 + 2 * MOST_OPENED):
+            for number in range(10, 10 + 2 * MAX_OPENED):
                 group.start_soon(waiting.wait, others(number), 60.0)
             await anyio.sleep(0.1)
-            assert len(waiting.opened("m")) == MOST_OPENED
+            assert len(waiting.opened("m")) == MAX_OPENED
             group.cancel_scope.cancel()
 
     api = Api(latency=500.0)

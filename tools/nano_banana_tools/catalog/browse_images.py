@@ -10,7 +10,7 @@ from mcp.types import CallToolResult, TextContent
 from nano_banana_mcp.defapi.schemas import clean
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_tools.arguments import Limit, Search
-from nano_banana_tools.context import CurrentStudio, principal
+from nano_banana_tools.context import CurrentService, principal
 from nano_banana_tools.results import resource_uri
 
 DESCRIPTION = (
@@ -19,13 +19,13 @@ DESCRIPTION = (
 
 
 # No output schema: it would cost every conversation more than the answer explains.
-async def browse_images(studio: CurrentStudio, search: Search = None, limit: Limit = 8) -> CallToolResult:
+async def browse_images(service: CurrentService, search: Search = None, limit: Limit = 8) -> CallToolResult:
     """Look back."""
-    return to_browse_result(await studio.ledger.recent(limit, principal(), search), search)
+    return to_browse_result(await service.ledger.recent(limit, principal(), search), search)
 
 
-LONGEST_TEXT_BYTES = 1_500
-LONGEST_PROMPT_BYTES = 120
+MAX_TEXT_BYTES = 1_500
+MAX_PROMPT_BYTES = 120
 
 _MORE = "… and {} more"
 
@@ -40,26 +40,24 @@ def to_browse_result(found: Sequence[Generation], search: str | None) -> CallToo
         f"Picture n of a task, from 0: {resource_uri('TASK_ID', 0)[:-1]}n; get_task has the URLs.\n"
     )
     heads = [_head(known) for known in found]
-    room = LONGEST_TEXT_BYTES - len(head.encode()) - sum(len(line.encode()) + 1 for line in heads)
-    prompts = [
-        _cut(clean(known.prompt or ""), min(LONGEST_PROMPT_BYTES, max(12, room // len(found)))) for known in found
-    ]
+    room = MAX_TEXT_BYTES - len(head.encode()) - sum(len(line.encode()) + 1 for line in heads)
+    prompts = [_cut(clean(known.prompt or ""), min(MAX_PROMPT_BYTES, max(12, room // len(found)))) for known in found]
     lines = [f"{line}{prompt}" for line, prompt in zip(heads, prompts, strict=True)]
-    return _result(head + _fitting(lines, LONGEST_TEXT_BYTES - len(head.encode())), list(map(_row, found, prompts)))
+    return _result(head + _fitting(lines, MAX_TEXT_BYTES - len(head.encode())), list(map(_row, found, prompts)))
 
 
 def _head(known: Generation) -> str:
     count = f" ({len(known.images)})" if len(known.images) > 1 else ""
-    return f"{known.handle} {known.status.value}{count}: "
+    return f"{known.public_id} {known.status.value}{count}: "
 
 
 def _row(known: Generation, prompt: str) -> dict[str, Any]:
     return {
-        "task_id": known.handle,
+        "task_id": known.public_id,
         "status": known.status.value,
         "prompt": prompt,
         "pictures": len(known.images),
-        "resource_uri": resource_uri(known.handle, 0) if known.images else None,
+        "resource_uri": resource_uri(known.public_id, 0) if known.images else None,
     }
 
 

@@ -14,11 +14,11 @@ from nano_banana_tools.arguments import (
     ImageSize,
     Model,
     Prompt,
-    References,
+    ReferenceResolver,
     RequestId,
     WaitSeconds,
 )
-from nano_banana_tools.context import CurrentStudio, ToolContext, principal, progress
+from nano_banana_tools.context import CurrentService, ToolContext, principal, progress
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -31,9 +31,9 @@ DESCRIPTION = (
 
 async def generate_image(
     ctx: ToolContext,
-    studio: CurrentStudio,
+    service: CurrentService,
     prompt: Prompt,
-    images: References = [],  # noqa: B006 - never changed
+    images: ReferenceResolver = [],  # noqa: B006 - never changed
     model: Model = None,
     aspect_ratio: AspectRatio = None,
     image_size: ImageSize = None,
@@ -43,18 +43,18 @@ async def generate_image(
 ) -> Annotated[CallToolResult, GenerationResult]:
     """Submit once, and wait if asked to."""
     request = SubmitRequest(
-        model=model or studio.default_model,
+        model=model or service.default_model,
         prompt=prompt,
         images=images or None,
         aspect_ratio=aspect_ratio,
         image_size=image_size,
         callback_url=callback_url,
     )
-    waited = await studio.generate(
+    waited = await service.generate(
         request,
         principal=principal(),
         request_id=request_id,
         wait_seconds=wait_seconds,
         report=progress(ctx, wait_seconds),
     )
-    return to_result(waited, studio.now(), errors=frozenset({Status.FAILED, Status.UNKNOWN}))
+    return to_result(waited, service.now(), errors=frozenset({Status.FAILED, Status.UNKNOWN}))

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from mcp.types import CallToolResult
 
-from nano_banana_mcp.tracking.waiter import Waited
+from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.arguments import TaskId
-from nano_banana_tools.context import CurrentStudio, principal
+from nano_banana_tools.context import CurrentService, principal
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -17,9 +17,9 @@ DESCRIPTION = (
 )
 
 
-async def get_task(studio: CurrentStudio, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
+async def get_task(service: CurrentService, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
     """The state now."""
-    generation = await studio.look(task_id, principal())
-    kept = await studio.desk.kept(generation)
-    waited = Waited(studio.album.typed(generation), note=studio.ledger.problem, kept=kept)
-    return to_result(waited, studio.now())
+    generation = await service.look(task_id, principal())
+    kept = await service.desk.kept(generation)
+    waited = WaitResult(service.album.typed(generation), note=service.ledger.problem, kept=kept)
+    return to_result(waited, service.now())

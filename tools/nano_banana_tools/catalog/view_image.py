@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.tracking.waiter import Waited
+from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.arguments import MaxSide, Number, TaskId
-from nano_banana_tools.context import CurrentStudio, principal
+from nano_banana_tools.context import CurrentService, principal
 from nano_banana_tools.results import describe
 
 if TYPE_CHECKING:
@@ -27,19 +27,19 @@ DESCRIPTION = (
 
 # No output schema: hosts that get structured content drop the images.
 async def view_image(
-    studio: CurrentStudio, task_id: TaskId, number: Number = None, max_side: MaxSide = 1024
+    service: CurrentService, task_id: TaskId, number: Number = None, max_side: MaxSide = 1024
 ) -> CallToolResult:
     """Look."""
     from nano_banana_mcp.media.image_store import view
 
-    generation = await studio.look(task_id, principal())
+    generation = await service.look(task_id, principal())
     numbers = numbers_of(generation, number)
     if not numbers:
-        return nothing_to_see(Waited(generation, note=studio.ledger.problem), studio.now(), number)
-    return to_view_result(generation, await view(studio.album, generation, numbers, max_side=max_side))
+        return nothing_to_see(WaitResult(generation, note=service.ledger.problem), service.now(), number)
+    return to_view_result(generation, await view(service.album, generation, numbers, max_side=max_side))
 
 
-LONGEST_TROUBLE_CHARACTERS = 300
+MAX_TROUBLE_CHARACTERS = 300
 
 
 def numbers_of(generation: Generation, number: int | None) -> Sequence[int]:
@@ -50,7 +50,7 @@ def numbers_of(generation: Generation, number: int | None) -> Sequence[int]:
     return [number] if number in there else []
 
 
-def nothing_to_see(waited: Waited, now: float, number: int | None) -> CallToolResult:
+def nothing_to_see(waited: WaitResult, now: float, number: int | None) -> CallToolResult:
     """Why there is no picture (of that number), and what to do. Only a picture that will not come is an error."""
     generation = waited.generation
     described = describe(waited, now)
@@ -67,11 +67,11 @@ def nothing_to_see(waited: Waited, now: float, number: int | None) -> CallToolRe
 
 def to_view_result(generation: Generation, views: Sequence[View]) -> CallToolResult:
     """The pictures, and before them what became of each on the way. An error only where none is left."""
-    lines = [f"task_id {generation.handle}, {len(generation.images)} picture(s)"]
+    lines = [f"task_id {generation.public_id}, {len(generation.images)} picture(s)"]
     blocks: list[ContentBlock] = []
     for view in views:
         if view.shown is None:
-            lines.append(f"Picture {view.number} was left out: {(view.trouble or '')[:LONGEST_TROUBLE_CHARACTERS]}")
+            lines.append(f"Picture {view.number} was left out: {(view.trouble or '')[:MAX_TROUBLE_CHARACTERS]}")
             continue
         lines.append(f"Picture {view.number}: {_what(view.shown)}")
         data = base64.b64encode(view.shown.data).decode("ascii")

@@ -8,7 +8,7 @@ from mcp.types import CallToolResult
 
 from nano_banana_mcp.generations.models import Status
 from nano_banana_tools.arguments import TaskId, TimeoutSeconds
-from nano_banana_tools.context import CurrentStudio, ToolContext, principal, progress
+from nano_banana_tools.context import CurrentService, ToolContext, principal, progress
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -19,10 +19,10 @@ DESCRIPTION = (
 
 async def wait_for_image(
     ctx: ToolContext,
-    studio: CurrentStudio,
+    service: CurrentService,
     task_id: TaskId,
     timeout_seconds: TimeoutSeconds = 45,
 ) -> Annotated[CallToolResult, GenerationResult]:
     """Wait, with progress."""
-    waited = await studio.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds), principal())
-    return to_result(waited, studio.now(), errors=frozenset({Status.FAILED}), giving_up_is_error=True)
+    waited = await service.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds), principal())
+    return to_result(waited, service.now(), errors=frozenset({Status.FAILED}), giving_up_is_error=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from nano_banana_tools.arguments import MOST_REFERENCES
+from nano_banana_tools.arguments import MAX_REFERENCES
 from nano_banana_tools.prompts import templates as advice
 from nano_banana_tools.prompts.rendering import (
     ASPECT_RATIO,
@@ -15,13 +15,13 @@ from nano_banana_tools.prompts.rendering import (
     TASK_ID,
     Argument,
     Job,
-    pictures,
+    images,
     several,
     style,
 )
 
-MOST_SCENES = 8
-MOST_LINES = 12
+MAX_SCENES = 8
+MAX_LINES = 12
 
 _YesOrNo = Annotated[Literal["yes", "no"], BeforeValidator(str.casefold)]
 
@@ -70,7 +70,7 @@ _ALL = (
         "A product photograph for a shop or an advertisement, of a described product or of one in pictures.",
         (
             Argument("product", "Product", "What it is: shape, material, colours, label.", required=True),
-            pictures("Pictures of the product."),
+            images("Pictures of the product."),
             Argument(
                 "setting",
                 "Setting",
@@ -95,7 +95,7 @@ _ALL = (
         "Edit with references",
         "Change something in a picture, or combine pictures, and leave the rest as it is.",
         (
-            pictures("The picture to edit, then those to take things from.", required=True),
+            images("The picture to edit, then those to take things from.", required=True),
             Argument("change", "Change", "What should be different.", required=True),
             Argument("keep", "Keep", "What must stay as it is.", suggests=_KEEPS),
             ASPECT_RATIO,
@@ -110,8 +110,8 @@ _ALL = (
         "The same person or creature in several scenes. Each picture is charged, the first sheet too.",
         (
             Argument("character", "Character", "Who it is and how they look.", required=True),
-            several("scenes", "Scene", f'Up to {MOST_SCENES} scenes, with " / " between.', MOST_SCENES, required=True),
-            pictures("Pictures of the character.", MOST_REFERENCES - 1),
+            several("scenes", "Scene", f'Up to {MAX_SCENES} scenes, with " / " between.', MAX_SCENES, required=True),
+            images("Pictures of the character.", MAX_REFERENCES - 1),
             TASK_ID,
             style(*_FOR_CHARACTERS),
             ASPECT_RATIO,
@@ -128,8 +128,8 @@ _ALL = (
             several(
                 "text",
                 "Line",
-                f'The words, letter for letter, with " / " between lines; up to {MOST_LINES}.',
-                MOST_LINES,
+                f'The words, letter for letter, with " / " between lines; up to {MAX_LINES}.',
+                MAX_LINES,
                 required=True,
             ),
             Argument("subject", "Subject", "What it is for, and what is to be seen.", required=True),
@@ -146,7 +146,7 @@ _ALL = (
         "Restore a photo",
         "Repair an old or damaged photograph without changing who is in it.",
         (
-            pictures("The photograph.", required=True),
+            images("The photograph.", required=True),
             Argument("damage", "Damage", "What is wrong with it.", suggests=_DAMAGE),
             Argument(
                 "colorize",

@@ -17,13 +17,13 @@ from mcp.types import Prompt as ListedPrompt
 from pydantic import TypeAdapter, ValidationError
 
 from nano_banana_tools import errors as boundary
-from nano_banana_tools.arguments import MOST_REFERENCES, AspectRatio, ImageSize, Model, References, TaskId
+from nano_banana_tools.arguments import MAX_REFERENCES, AspectRatio, ImageSize, Model, ReferenceResolver, TaskId
 
-LONGEST_VALUE = 2_000
+MAX_VALUE = 2_000
 """Characters that one argument may have."""
 
 _PARTS = re.compile(r"[\r\n\u2028\u2029]+|\s/\s")
-_PICTURES = re.compile(r"[\r\n\u2028\u2029]+|,\s+|\s+(?=(?:https?|nanobanana|file)://)")
+_IMAGES = re.compile(r"[\r\n\u2028\u2029]+|,\s+|\s+(?=(?:https?|nanobanana|file)://)")
 _UNSEEN = frozenset({"Cf", "Cs", "Co"})
 _JOINERS = "\u200c\u200d"  # without them Persian is misspelt, and a family of emoji falls apart
 
@@ -55,10 +55,10 @@ def several(name: str, label: str, description: str, most: int, **more: Any) -> 
     return Argument(name, label, description, parts=_PARTS, most=most, **more)
 
 
-def pictures(description: str, most: int = MOST_REFERENCES, *, required: bool = False) -> Argument:
+def images(description: str, most: int = MAX_REFERENCES, *, required: bool = False) -> Argument:
     """The argument for references."""
     told = f"{description} Up to {most}: URLs, or resource_uris of pictures made before, with commas between."
-    return Argument("images", "Picture", told, required, parts=_PICTURES, most=most, kind=References)
+    return Argument("images", "Picture", told, required, parts=_IMAGES, most=most, kind=ReferenceResolver)
 
 
 def style(*suggests: str) -> Argument:
@@ -181,8 +181,8 @@ def _read(job: Job, arguments: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _values(argument: Argument, text: str) -> list[str]:
     """The values in ``text``: none where it says nothing."""
-    if len(text) > LONGEST_VALUE:
-        raise _refused(argument, f"{len(text)} characters are too many; at most {LONGEST_VALUE} fit here")
+    if len(text) > MAX_VALUE:
+        raise _refused(argument, f"{len(text)} characters are too many; at most {MAX_VALUE} fit here")
     parts = argument.parts.split(text) if argument.parts else [text]
     values = [value for value in map(one_line, parts) if value]
     if len(values) > argument.most:

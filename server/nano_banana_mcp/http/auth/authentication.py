@@ -28,7 +28,7 @@ from nano_banana_mcp.http.auth.token_file import StaticTokens
 from nano_banana_mcp.http.auth.users_file import OwnLimits
 from nano_banana_mcp.settings import Settings, SettingsError, variable_of
 
-LONGEST_TOKEN_BYTES = 8 * 1024
+MAX_TOKEN_BYTES = 8 * 1024
 
 
 class Authentication:
@@ -80,7 +80,7 @@ class _FirstThatKnows:
         self._verifiers = list(verifiers)
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        if len(token) > LONGEST_TOKEN_BYTES:
+        if len(token) > MAX_TOKEN_BYTES:
             return None
         for verifier in self._verifiers:
             found = await verifier.verify_token(token)
@@ -202,7 +202,7 @@ class NamedHosts(TransportSecurityMiddleware):
     """Guards what is for those who run the server. An address instead of a name is answered, too: no name of a web
     page's can be made to lead there, and monitoring asks by address."""
 
-    def guarded(self, endpoint: Endpoint) -> Endpoint:
+    def supervise(self, endpoint: Endpoint) -> Endpoint:
         """``endpoint``, for allowed Host and Origin headers."""
 
         async def checked(request: Request) -> Response:

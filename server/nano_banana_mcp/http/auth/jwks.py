@@ -27,10 +27,10 @@ import jwt
 FETCH_SECONDS = 5.0
 """For all of it: the requests that wait for these keys are somebody's calls."""
 
-LARGEST_ANSWER_BYTES = 256 * 1024
-MOST_KEYS = 100
+MAX_ANSWER_BYTES = 256 * 1024
+MAX_KEYS = 100
 KEPT_SECONDS = 300.0
-LEAST_KEPT_SECONDS, MOST_KEPT_SECONDS = 60.0, 3600.0
+MIN_KEPT_SECONDS, MAX_KEPT_SECONDS = 60.0, 3600.0
 
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?![^\s,])", re.IGNORECASE)
 _NOT_KEPT = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?![^\s,])", re.IGNORECASE)
@@ -96,7 +96,7 @@ class Issuer:
         if not isinstance(keys, list):
             raise NoKeys("there are no keys in what it publishes as its keys")
         self._found = url
-        return KeySet([key for key in keys[:MOST_KEYS] if isinstance(key, dict)], kept_for)
+        return KeySet([key for key in keys[:MAX_KEYS] if isinstance(key, dict)], kept_for)
 
     async def _discovered(self, http: httpx.AsyncClient) -> str:
         problem = ""
@@ -140,7 +140,7 @@ async def _get(http: httpx.AsyncClient, url: str) -> tuple[dict[str, Any], float
             raise NoKeys(f"its answer was {response.status_code}")
         async for chunk in response.aiter_bytes():
             received += chunk
-            if len(received) > LARGEST_ANSWER_BYTES:
+            if len(received) > MAX_ANSWER_BYTES:
                 raise NoKeys("its answer is too large")
         kept_for = _kept_for(response.headers.get("cache-control", ""))
     answer = loads(received)
@@ -151,9 +151,9 @@ async def _get(http: httpx.AsyncClient, url: str) -> tuple[dict[str, Any], float
 
 def _kept_for(cache_control: str) -> float:
     if _NOT_KEPT.search(cache_control):
-        return LEAST_KEPT_SECONDS
+        return MIN_KEPT_SECONDS
     said = _MAX_AGE.search(cache_control)
-    return min(max(float(said[1]), LEAST_KEPT_SECONDS), MOST_KEPT_SECONDS) if said else KEPT_SECONDS
+    return min(max(float(said[1]), MIN_KEPT_SECONDS), MAX_KEPT_SECONDS) if said else KEPT_SECONDS
 
 
 logger = logging.getLogger(__name__)

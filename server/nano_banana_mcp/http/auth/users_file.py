@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 logger = logging.getLogger(__name__)
 
 PREFIX = "nb_"
-LARGEST_FILE_BYTES = 8 * 1024 * 1024
+MAX_FILE_BYTES = 8 * 1024 * 1024
 NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 OAUTH_PREFIXES = ("oauth:", "oauth-client:")
 """What no name of the file's own can begin with, so that nobody is taken for a person of the issuer, or the reverse."""
@@ -159,11 +159,11 @@ def read(path: Path) -> Principals:
     try:
         with path.open("rb") as file:
             _look_at_mode(path, os.fstat(file.fileno()).st_mode)
-            content = file.read(LARGEST_FILE_BYTES + 1)
+            content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BadPrincipals(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > LARGEST_FILE_BYTES:
-        raise BadPrincipals(f"{path}: is larger than {LARGEST_FILE_BYTES // 1024**2} MiB")
+    if len(content) > MAX_FILE_BYTES:
+        raise BadPrincipals(f"{path}: is larger than {MAX_FILE_BYTES // 1024**2} MiB")
     try:
         return Principals.model_validate_json(content)
     except ValidationError as error:

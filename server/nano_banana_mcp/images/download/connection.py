@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from nano_banana_mcp.images.download.url_policy import Target
-from nano_banana_mcp.images.errors import PictureUnavailable
+from nano_banana_mcp.images.errors import ImageUnavailable
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
 
-LONGEST_CONNECT_SECONDS = 5.0
+MAX_CONNECT_SECONDS = 5.0
 """To one address; then the next one is tried."""
 
-MOST_ADDRESSES = 4
-MOST_CONNECTIONS = 64
+MAX_ADDRESSES = 4
+MAX_CONNECTIONS = 64
 
 ConnectTo = Callable[[str, int], tuple[str, int]]
 """From a checked address and its port to where the connection really goes. For tests alone."""
@@ -54,7 +54,7 @@ class Connector:
         """
         import httpx
 
-        *others, last = addresses[:MOST_ADDRESSES]
+        *others, last = addresses[:MAX_ADDRESSES]
         for address in others:
             try:
                 return await self._send(target, address)
@@ -80,7 +80,7 @@ class Connector:
             },
             extensions={
                 "sni_hostname": target.host,
-                "timeout": {"connect": LONGEST_CONNECT_SECONDS},
+                "timeout": {"connect": MAX_CONNECT_SECONDS},
                 "trace": opened.trace,
             },
         )
@@ -100,7 +100,7 @@ class Connector:
             self._transport = httpx.AsyncHTTPTransport(
                 verify=self._ssl_context or httpx.create_ssl_context(),
                 trust_env=False,
-                limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=0),
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
             )
         return self._transport
 
@@ -121,9 +121,9 @@ class _Opened:
                 await stream.aclose()
 
 
-def unavailable(target: Target, error: Exception) -> PictureUnavailable:
+def unavailable(target: Target, error: Exception) -> ImageUnavailable:
     """A failed connection in words."""
-    return PictureUnavailable(f"The host {target.host} {_why(error)}.")
+    return ImageUnavailable(f"The host {target.host} {_why(error)}.")
 
 
 def _why(error: Exception) -> str:

@@ -19,15 +19,15 @@ from nano_banana_mcp.common.tracing import answered, request_span
 from nano_banana_mcp.images.download.connection import Connector, ConnectTo, unavailable
 from nano_banana_mcp.images.download.ip_policy import is_public
 from nano_banana_mcp.images.download.url_policy import Target
-from nano_banana_mcp.images.errors import AddressRefused, NotAPicture, PictureUnavailable
+from nano_banana_mcp.images.errors import AddressRefused, ImageUnavailable, NotAnImage
 from nano_banana_mcp.images.formats import HEAD_BYTES
 from nano_banana_mcp.images.image import (
     MAX_BYTES,
     MAX_PIXELS,
-    Picture,
+    EncodedImage,
     breaks_off,
-    picture_of,
-    require_picture,
+    image_from_bytes,
+    require_image,
     too_many_bytes,
 )
 
@@ -59,7 +59,7 @@ async def resolve_host(host: str, port: int) -> list[str]:
     return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
-class PictureFetcher:
+class ImageFetcher:
     """Fetches pictures. Close it with :meth:`aclose`.
 
     Args:
@@ -97,14 +97,14 @@ class PictureFetcher:
         """Close the connections."""
         await self._connector.aclose()
 
-    async def fetch(self, url: str) -> Picture:
+    async def fetch(self, url: str) -> EncodedImage:
         """The picture at a URL.
 
         Raises:
             AddressRefused: the URL, or one that it redirects to, is not on the public internet.
-            PictureUnavailable: the host did not hand it over, or not in time.
-            NotAPicture: it is something else.
-            PictureTooLarge: it has too many bytes or pixels.
+            ImageUnavailable: the host did not hand it over, or not in time.
+            NotAnImage: it is something else.
+            ImageTooLarge: it has too many bytes or pixels.
         """
         target = Target.parse(url)
         try:
@@ -112,11 +112,11 @@ class PictureFetcher:
             with request_span("picture.fetch", "GET", target.host), anyio.fail_after(self._deadline):
                 return await self._follow(target)
         except TimeoutError:
-            raise PictureUnavailable(
+            raise ImageUnavailable(
                 f"The host {target.host} did not deliver the picture within {self._deadline:g} s."
             ) from None
 
-    async def _follow(self, target: Target) -> Picture:
+    async def _follow(self, target: Target) -> EncodedImage:
         origins = self._trusted_origins() if callable(self._trusted_origins) else self._trusted_origins
         trusted = frozenset(origin.lower().rstrip("/") for origin in origins)
         for _ in range(self._max_redirects + 1):
@@ -124,10 +124,10 @@ class PictureFetcher:
                 trusted = frozenset()  # nobody outside may send us back in
             addresses = await self._admit(target, trusted=target.origin in trusted)
             found = await self._get(target, addresses)
-            if isinstance(found, Picture):
+            if isinstance(found, EncodedImage):
                 return found
             target = target.follow(found)
-        raise PictureUnavailable(
+        raise ImageUnavailable(
             f"It takes more than {self._max_redirects} redirects to reach the picture; {target.host} is the next host.",
             hint="Use the URL that the redirects end at.",
         )
@@ -147,12 +147,12 @@ class PictureFetcher:
         except (OSError, UnicodeError):
             addresses = []
         if not addresses:
-            raise PictureUnavailable(
+            raise ImageUnavailable(
                 f"The host {target.host} cannot be found.", hint="Check the URL and the network (DNS), then try again."
             )
         return list(dict.fromkeys(addresses))
 
-    async def _get(self, target: Target, addresses: list[str]) -> Picture | str:
+    async def _get(self, target: Target, addresses: list[str]) -> EncodedImage | str:
         """The picture, or where it is said to be."""
         import httpx
 
@@ -166,24 +166,22 @@ class PictureFetcher:
         except (httpx.TransportError, OSError) as error:
             raise unavailable(target, error) from error
 
-    async def _read(self, target: Target, response: httpx.Response) -> Picture | str:
+    async def _read(self, target: Target, response: httpx.Response) -> EncodedImage | str:
         status, headers = response.status_code, response.headers
         answered(status)
         if status in _REDIRECTS and headers.get("location"):
             return str(headers["location"])
         if status != 200:
-            raise PictureUnavailable(
-                f"The host {target.host} answered {status}.", hint=_HINTS.get(status), status=status
-            )
+            raise ImageUnavailable(f"The host {target.host} answered {status}.", hint=_HINTS.get(status), status=status)
         source = f"The answer of {target.host}"
         if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
-            raise NotAPicture(f"{source} is compressed, which was not asked for.", hint="Use another URL.")
+            raise NotAnImage(f"{source} is compressed, which was not asked for.", hint="Use another URL.")
         if int(headers.get("content-length", "0")) > self._max_bytes:  # h11 has seen to it that it is a number
             raise too_many_bytes(source, self._max_bytes)
-        picture = picture_of(await self._read_body(response, source), source=source, max_pixels=self._max_pixels)
-        if breaks_off(picture.data, picture.mime_type):  # kept, it would stay broken for ever
-            raise PictureUnavailable(f"{source} breaks off in the middle of the picture.")
-        return picture
+        encoded = image_from_bytes(await self._read_body(response, source), source=source, max_pixels=self._max_pixels)
+        if breaks_off(encoded.data, encoded.mime_type):  # kept, it would stay broken for ever
+            raise ImageUnavailable(f"{source} breaks off in the middle of the picture.")
+        return encoded
 
     async def _read_body(self, response: httpx.Response, source: str) -> bytes:
         body = io.BytesIO()
@@ -194,6 +192,6 @@ class PictureFetcher:
                     raise too_many_bytes(source, self._max_bytes)
                 body.write(chunk)
                 if not known and body.tell() >= HEAD_BYTES:
-                    require_picture(body.getvalue(), source=source)
+                    require_image(body.getvalue(), source=source)
                     known = True
         return body.getvalue()

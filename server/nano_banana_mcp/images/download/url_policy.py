@@ -10,8 +10,8 @@ from urllib.parse import quote, urljoin, urlsplit
 from nano_banana_mcp.images.download.ip_policy import ipv4_from_spelling
 from nano_banana_mcp.images.errors import AddressRefused
 
-_LONGEST_URL = 8192
-_LONGEST_HOST = 253
+_MAX_URL = 8192
+_MAX_HOST = 253
 _PORTS = {"https": 443, "http": 80}
 _INSIDE_NAMES = ("localhost", "local", "localdomain", "internal", "home.arpa")
 
@@ -53,7 +53,7 @@ class Target:
         Raises:
             AddressRefused: it is not an http(s) URL, or nothing that one should write.
         """
-        if len(url) > _LONGEST_URL or _FORBIDDEN.search(url):
+        if len(url) > _MAX_URL or _FORBIDDEN.search(url):
             raise AddressRefused("The URL is too long, or has spaces, control characters or backslashes in it.")
         try:
             parts = urlsplit(url)
@@ -81,7 +81,7 @@ class Target:
         Raises:
             AddressRefused: as :meth:`parse`.
         """
-        if len(location) > _LONGEST_URL or _FORBIDDEN.search(location):
+        if len(location) > _MAX_URL or _FORBIDDEN.search(location):
             raise AddressRefused(f"The host {self.host} redirects to a URL that cannot be read.")
         try:
             return self.parse(urljoin(self.origin + self.path, location))
@@ -113,7 +113,7 @@ def _read_host(written: str) -> tuple[str, IPv4Address | IPv6Address | None]:
         raise AddressRefused("The URL's host is neither a name nor an address.") from None
     if v4 is not None:
         return str(v4), v4
-    if len(host) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+    if len(host) > _MAX_HOST or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise AddressRefused("The URL's host is neither a name nor an address.")
     return host, None
 
@@ -122,7 +122,7 @@ def _in_ascii(host: str) -> str:
     """Lower case; names in other scripts (and digits that only look like others) as DNS writes them."""
     if host.isascii():
         return host.lower()
-    if len(host) > _LONGEST_HOST:
+    if len(host) > _MAX_HOST:
         raise ValueError("too long")
     import idna
 

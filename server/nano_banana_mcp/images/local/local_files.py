@@ -16,8 +16,8 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from nano_banana_mcp.images.errors import PictureError
-from nano_banana_mcp.images.image import MAX_BYTES, Picture, picture_of, too_many_bytes
+from nano_banana_mcp.images.errors import ImageError
+from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage, image_from_bytes, too_many_bytes
 from nano_banana_mcp.images.local.windows_paths import is_pointer, is_special
 from nano_banana_mcp.images.resizing.reference import MAX_PIXELS
 
@@ -32,7 +32,7 @@ _LINK = "its path leads through a link, or through something that is no folder"
 _DRIVE = re.compile("^(/+[a-z])%3a(?=/)", re.IGNORECASE)
 
 
-class FileRefused(PictureError):
+class FileRefused(ImageError):
     """A file of this machine that may not be read, or cannot be. Of what lies outside, it never says what is there."""
 
     hint = f"Pass an http(s) URL or an image data URI, or a file in a folder that {SETTING} allows."
@@ -45,13 +45,13 @@ class LocalFiles:
         self._folders = tuple(folders)
         self._max_bytes = max_bytes
 
-    def read(self, reference: str) -> Picture:
+    def read(self, reference: str) -> EncodedImage:
         """The picture at an absolute path or a ``file://`` URI.
 
         Raises:
             FileRefused: it is outside of the folders, led to by a link, no regular file, or cannot be read.
-            NotAPicture: it is something else.
-            PictureTooLarge: it has too many bytes or pixels.
+            NotAnImage: it is something else.
+            ImageTooLarge: it has too many bytes or pixels.
         """
         path = path_of(reference)
         root, parts = self._place(path)
@@ -62,7 +62,7 @@ class LocalFiles:
                 data = self._read(file, source)
         except OSError as error:
             raise FileRefused(f"{source} cannot be read: {_why(error)}.") from None
-        return picture_of(data, source=source, max_pixels=MAX_PIXELS)
+        return image_from_bytes(data, source=source, max_pixels=MAX_PIXELS)
 
     def _place(self, path: str) -> tuple[Path, list[str]]:
         """The allowed folder that a path is in, and the way from there. Nothing below the folder is looked at."""

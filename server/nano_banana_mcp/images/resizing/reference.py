@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from nano_banana_mcp.images.formats import dimensions
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing.resize import PURPOSES
 
 MAX_BYTES = 7_000_000
@@ -13,30 +13,30 @@ MAX_BYTES = 7_000_000
 
 MAX_PIXELS = PURPOSES["reference"].max_pixels
 
-_LONGEST_SECONDS = 60.0
+_MAX_SECONDS = 60.0
 
 
-async def comfortable(picture: Picture, *, max_side: int, max_bytes: int = MAX_BYTES) -> Picture:
-    """``picture`` as it is, if it is comfortable, else a smaller one: upright, without what cameras write beside it.
+async def comfortable(encoded: EncodedImage, *, max_side: int, max_bytes: int = MAX_BYTES) -> EncodedImage:
+    """``encoded`` as it is, if it is comfortable, else a smaller one: upright, without what cameras write beside it.
 
     Args:
         max_side: The longest side, in pixels.
 
     Raises:
-        PictureError: it has to be made smaller, and cannot be (see
+        ImageError: it has to be made smaller, and cannot be (see
             :func:`~nano_banana_mcp.images.resizing.worker.shrink_aside`, which does it in another process).
     """
-    size = dimensions(picture.data)
+    size = dimensions(encoded.data)
     fits = size is not None and max(size) <= max_side and size[0] * size[1] <= MAX_PIXELS
-    if fits and len(picture.data) <= max_bytes and picture.mime_type in PURPOSES["reference"].kept:
-        return picture
+    if fits and len(encoded.data) <= max_bytes and encoded.mime_type in PURPOSES["reference"].kept:
+        return encoded
     from nano_banana_mcp.images.resizing.worker import shrink_aside
 
     return await shrink_aside(
-        picture, max_side=max_side, max_bytes=max_bytes, purpose="reference", longest_seconds=_LONGEST_SECONDS
+        encoded, max_side=max_side, max_bytes=max_bytes, purpose="reference", longest_seconds=_MAX_SECONDS
     )
 
 
-def data_uri(picture: Picture) -> str:
+def data_uri(encoded: EncodedImage) -> str:
     """The picture as text."""
-    return f"data:{picture.mime_type};base64,{base64.b64encode(picture.data).decode('ascii')}"
+    return f"data:{encoded.mime_type};base64,{base64.b64encode(encoded.data).decode('ascii')}"

@@ -12,9 +12,9 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nano_banana_mcp.images.errors import NotAPicture, PictureTooLarge
+from nano_banana_mcp.images.errors import ImageTooLarge, NotAnImage
 from nano_banana_mcp.images.formats import Size, dimensions
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 import json
 import sys
 
-from nano_banana_mcp.images.errors import PictureError
+from nano_banana_mcp.images.errors import ImageError
 
-LONGEST_SIDE = 16_383
+MAX_SIDE = 16_383
 """WebP knows no longer one, in pixels."""
 
 _FORMATS = {
@@ -43,7 +43,7 @@ _SHOWN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _HOPELESS = 4
 """Above so many times the wanted bytes another quality does not help."""
 
-_LARGEST_PROFILE_BYTES = 4_096
+_MAX_PROFILE_BYTES = 4_096
 _ORIENTATION = 0x0112
 
 # What Pillow is known to raise on spoiled files, besides OSError.
@@ -93,7 +93,7 @@ PURPOSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shrunk(Picture):
+class Shrunk(EncodedImage):
     """A picture that fits.
 
     Attributes:
@@ -116,39 +116,39 @@ class Shrunk(Picture):
         return was == (self.size, self.mime_type, len(self.data))
 
 
-def shrink(picture: Picture, *, max_side: int, max_bytes: int, purpose: str = "view") -> Shrunk:
-    """``picture`` within ``max_side`` pixels and ``max_bytes``: the very same bytes where they fit and their type is
+def shrink(encoded: EncodedImage, *, max_side: int, max_bytes: int, purpose: str = "view") -> Shrunk:
+    """``encoded`` within ``max_side`` pixels and ``max_bytes``: the very same bytes where they fit and their type is
     kept for this purpose (one of :data:`PURPOSES`), else JPEG, or WebP where that is too large or the picture has
     transparent parts.
 
     It is never enlarged. It is decoded whole in either case: a host that is handed a broken picture may fail with it.
 
     Raises:
-        PictureTooLarge: it has too many pixels to decode, or cannot be had so small.
-        NotAPicture: it is broken or cut off, or of a kind that cannot be decoded here.
+        ImageTooLarge: it has too many pixels to decode, or cannot be had so small.
+        NotAnImage: it is broken or cut off, or of a kind that cannot be decoded here.
     """
     from PIL import Image
 
-    was = (picture.mime_type, len(picture.data))
+    was = (encoded.mime_type, len(encoded.data))
     to = PURPOSES[purpose]
-    most = to.max_copied_pixels if picture.mime_type in _COPIED else to.max_pixels
-    _require_few_pixels(dimensions(picture.data) or (0, 0), most, to.source)
+    most = to.max_copied_pixels if encoded.mime_type in _COPIED else to.max_pixels
+    _require_few_pixels(dimensions(encoded.data) or (0, 0), most, to.source)
     try:
-        with Image.open(io.BytesIO(picture.data), formats=[_FORMATS[picture.mime_type]]) as image:
+        with Image.open(io.BytesIO(encoded.data), formats=[_FORMATS[encoded.mime_type]]) as image:
             original = image.size
             if image.mode.startswith(_DEEP) or image.has_transparency_data:
                 most = to.max_copied_pixels
             _require_few_pixels(original, most, to.source)
             moving = bool(getattr(image, "is_animated", False))
-            fits = max(original) <= max_side and len(picture.data) <= max_bytes
-            if fits and picture.mime_type in to.kept and image.mode in _SHOWN_MODES and _turn(image) is None:
+            fits = max(original) <= max_side and len(encoded.data) <= max_bytes
+            if fits and encoded.mime_type in to.kept and image.mode in _SHOWN_MODES and _turn(image) is None:
                 image.load()
-                return Shrunk(picture.data, picture.mime_type, original, original, *was, still=False)
-            small = _small(image, min(max_side, LONGEST_SIDE))
+                return Shrunk(encoded.data, encoded.mime_type, original, original, *was, still=False)
+            small = _small(image, min(max_side, MAX_SIDE))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureTooLarge(f"{to.source} has too many pixels.") from None
+        raise ImageTooLarge(f"{to.source} has too many pixels.") from None
     except _SPOILED:
-        raise NotAPicture(
+        raise NotAnImage(
             f"{to.source} is broken or cut off, or of a kind that cannot be decoded here.", hint="Use another picture."
         ) from None
     data, mime_type, size = _encoded(small, max_bytes, to)
@@ -157,7 +157,7 @@ def shrink(picture: Picture, *, max_side: int, max_bytes: int, purpose: str = "v
 
 def _require_few_pixels(size: Size, most: int, source: str) -> None:
     if size[0] * size[1] > most:
-        raise PictureTooLarge(
+        raise ImageTooLarge(
             f"{source} has {size[0]} x {size[1]} pixels; at most {most // 1_000_000} million such are decoded."
         )
 
@@ -180,7 +180,7 @@ def _small(image: Image.Image, max_side: int) -> Image.Image:
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         image = image.convert("RGB")
     image = image.copy() if turn is None else image.transpose(turn)
-    image.info = {"icc_profile": profile} if profile and len(profile) <= _LARGEST_PROFILE_BYTES else {}
+    image.info = {"icc_profile": profile} if profile and len(profile) <= _MAX_PROFILE_BYTES else {}
     return image
 
 
@@ -225,7 +225,7 @@ def _encoded(image: Image.Image, max_bytes: int, to: Purpose) -> tuple[bytes, st
         factor = min(0.8, max(0.25, 0.95 * (max_bytes / least) ** 0.5))
         width, height = (max(1, round(side * factor)) for side in image.size)
         if (width, height) in (image.size, (1, 1)):
-            raise PictureTooLarge(f"{to.source} cannot be made as small as {max_bytes} bytes.")
+            raise ImageTooLarge(f"{to.source} cannot be made as small as {max_bytes} bytes.")
         image = image.resize((width, height), Image.Resampling.LANCZOS)
 
 
@@ -234,8 +234,8 @@ def main() -> None:
     mime_type, max_side, max_bytes, purpose = sys.argv[1:]
     answer = b""
     try:
-        picture = Picture(sys.stdin.buffer.read(), mime_type)
-        small = shrink(picture, max_side=int(max_side), max_bytes=int(max_bytes), purpose=purpose)
+        encoded = EncodedImage(sys.stdin.buffer.read(), mime_type)
+        small = shrink(encoded, max_side=int(max_side), max_bytes=int(max_bytes), purpose=purpose)
         answer = small.data
         told = {
             "mime_type": small.mime_type,
@@ -243,6 +243,6 @@ def main() -> None:
             "original_size": small.original_size,
             "still": small.still,
         }
-    except PictureError as error:
+    except ImageError as error:
         told = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
     sys.stdout.buffer.write(json.dumps(told).encode() + b"\n" + answer)

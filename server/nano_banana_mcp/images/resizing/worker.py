@@ -14,11 +14,11 @@ import sys
 import anyio
 
 from nano_banana_mcp.images import errors
-from nano_banana_mcp.images.errors import NotAPicture, PictureUnavailable
-from nano_banana_mcp.images.image import Picture, give_back_large_blocks
+from nano_banana_mcp.images.errors import ImageUnavailable, NotAnImage
+from nano_banana_mcp.images.image import EncodedImage, give_back_large_blocks
 from nano_banana_mcp.images.resizing.resize import PURPOSES, Shrunk
 
-LONGEST_SECONDS = 20.0
+MAX_SECONDS = 20.0
 _CHUNK_BYTES = 65_536
 
 _NEEDED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
@@ -26,32 +26,32 @@ _NEEDED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 async def shrink_aside(
-    picture: Picture,
+    encoded: EncodedImage,
     *,
     max_side: int,
     max_bytes: int,
     purpose: str = "view",
-    longest_seconds: float = LONGEST_SECONDS,
+    longest_seconds: float = MAX_SECONDS,
 ) -> Shrunk:
     """:func:`~nano_banana_mcp.images.resizing.resize.shrink` in another process.
 
     Raises:
-        PictureError: as there; or no process can be started; or it takes too long, or crashes.
+        ImageError: as there; or no process can be started; or it takes too long, or crashes.
     """
     give_back_large_blocks()
     source = PURPOSES[purpose].source
     try:
         with anyio.fail_after(longest_seconds):
-            code, answer = await _run(picture.data, [picture.mime_type, str(max_side), str(max_bytes), purpose])
+            code, answer = await _run(encoded.data, [encoded.mime_type, str(max_side), str(max_bytes), purpose])
     except TimeoutError:
-        raise NotAPicture(f"{source} could not be decoded within {longest_seconds:g} s.") from None
+        raise NotAnImage(f"{source} could not be decoded within {longest_seconds:g} s.") from None
     except OSError:
-        raise PictureUnavailable(
+        raise ImageUnavailable(
             f"{source} could not be shrunk: this machine starts no process for it.", hint="Try again in a moment."
         ) from None
     head, _, data = answer.partition(b"\n")
     if code != 0 or not head:
-        raise NotAPicture(f"{source} could not be decoded.", hint="Use another picture.")
+        raise NotAnImage(f"{source} could not be decoded.", hint="Use another picture.")
     told = json.loads(head)
     if "error" in told:
         raise getattr(errors, told["error"])(told["message"], hint=told["hint"])
@@ -60,8 +60,8 @@ async def shrink_aside(
         told["mime_type"],
         tuple(told["size"]),
         tuple(told["original_size"]),
-        picture.mime_type,
-        len(picture.data),
+        encoded.mime_type,
+        len(encoded.data),
         told["still"],
     )
 

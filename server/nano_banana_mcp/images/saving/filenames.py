@@ -13,10 +13,10 @@ import unicodedata
 from datetime import UTC, datetime
 from itertools import dropwhile
 
-LONGEST_WORDS_BYTES = 72
+MAX_WORDS_BYTES = 72
 """Of the prompt's part, in UTF-8. A whole name stays below 143 bytes, which even encrypted file systems allow."""
 
-LONGEST_ID = 40
+MAX_ID = 40
 """Of the task's part: all of the usual ids, which are a UUID and a few letters."""
 
 NO_WORDS = "picture"
@@ -48,7 +48,7 @@ def words_of(prompt: str) -> str:
     """The prompt as a part of a name: letters and digits of every script, all else as single dashes."""
     letters = map(_letter, unicodedata.normalize("NFC", prompt[:1_000]).lower())
     words = re.findall("[^-]+", "".join(dropwhile(_begins_no_word, letters)))
-    return _cut("-".join(words), LONGEST_WORDS_BYTES) or NO_WORDS
+    return _cut("-".join(words), MAX_WORDS_BYTES) or NO_WORDS
 
 
 def _letter(letter: str) -> str:
@@ -72,6 +72,6 @@ def _cut(words: str, most: int) -> str:
 
 
 def _id_of(task_id: str) -> str:
-    if len(task_id) <= LONGEST_ID:
+    if len(task_id) <= MAX_ID:
         return task_id
-    return f"{task_id[: LONGEST_ID - 9]}-{hashlib.sha256(task_id.encode()).hexdigest()[:8]}"
+    return f"{task_id[: MAX_ID - 9]}-{hashlib.sha256(task_id.encode()).hexdigest()[:8]}"

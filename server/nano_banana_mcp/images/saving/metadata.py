@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
-from nano_banana_mcp.images.image import Picture
+from nano_banana_mcp.images.image import EncodedImage
 
-LONGEST_PROMPT_BYTES = 12_000
+MAX_PROMPT_BYTES = 12_000
 
 _XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_PNG = "XML:com.adobe.xmp"
 _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-_MOST_PARTS = 100_000
+_MAX_PARTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,15 @@ class Facts:
         return text if len(encoded) <= most_bytes else encoded[: most_bytes - 3].decode(errors="ignore") + "…"
 
 
-def with_facts(picture: Picture, facts: Facts) -> bytes:
-    """The bytes of ``picture`` with ``facts`` in them, or as they are where that cannot be."""
-    writer = _WRITERS.get(picture.mime_type)
+def with_facts(encoded: EncodedImage, facts: Facts) -> bytes:
+    """The bytes of ``encoded`` with ``facts`` in them, or as they are where that cannot be."""
+    writer = _WRITERS.get(encoded.mime_type)
     if writer is None:
-        return picture.data
+        return encoded.data
     try:
-        return writer(picture.data, facts) or picture.data
+        return writer(encoded.data, facts) or encoded.data
     except (struct.error, IndexError, ValueError):
-        return picture.data
+        return encoded.data
 
 
 def xmp(facts: Facts) -> bytes:
@@ -79,7 +79,7 @@ def xmp(facts: Facts) -> bytes:
         "Iptc4xmpExt:DigitalSourceType": _SOURCE_TYPES
         + ("algorithmicMedia" if facts.drawn else "trainedAlgorithmicMedia"),
         "Iptc4xmpExt:AISystemUsed": _plain(facts.model),
-        "Iptc4xmpExt:AIPromptInformation": facts.prompt_within(LONGEST_PROMPT_BYTES),
+        "Iptc4xmpExt:AIPromptInformation": facts.prompt_within(MAX_PROMPT_BYTES),
     }
     lines = [f"<{name}>{escape(value)}</{name}>" for name, value in values.items() if value]
     if prompt := values["Iptc4xmpExt:AIPromptInformation"]:
@@ -104,7 +104,7 @@ def _png(data: bytes, facts: Facts) -> bytes | None:
     if kinds[:1] != [b"IHDR"] or kinds[-1] != b"IEND" or b"IDAT" not in kinds or b"caBX" in kinds:
         return None
     texts = {
-        "Description": facts.prompt_within(LONGEST_PROMPT_BYTES),
+        "Description": facts.prompt_within(MAX_PROMPT_BYTES),
         "Model": _plain(facts.model),
         "Task ID": facts.task_id,
         "Creation Time": facts.when,
@@ -119,7 +119,7 @@ def _png(data: bytes, facts: Facts) -> bytes | None:
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
     """Kind and place of each chunk's content, up to the end; what comes after it is nobody's."""
     at = 8
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         length, kind = struct.unpack_from(">I4s", data, at)
         if at + length + 12 > len(data) or not kind.isalpha() or (kind == b"IHDR" and length != 13):
             raise ValueError
@@ -141,7 +141,7 @@ def _jpeg(data: bytes, facts: Facts) -> bytes | None:
         return None
     place = 2
     at = 2
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         marker, length = struct.unpack_from(">HH", data, at)
         if marker == 0xFFDA:
             return data[:place] + struct.pack(">HH", 0xFFE1, len(content) + 2) + content + data[place:]

@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 
 from nano_banana_mcp.images.formats import extension_for, sniff
-from nano_banana_mcp.images.image import MAX_BYTES, Picture
+from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage
 from nano_banana_mcp.images.local.windows_paths import is_pointer
 from nano_banana_mcp.images.saving.filenames import file_name, is_name_of
 from nano_banana_mcp.images.saving.metadata import Facts, with_facts
@@ -22,7 +22,7 @@ from nano_banana_mcp.images.saving.metadata import Facts, with_facts
 logger = logging.getLogger(__name__)
 
 LINES = "pictures.jsonl"
-LONGEST_PROMPT_BYTES = 3_000
+MAX_PROMPT_BYTES = 3_000
 
 _PART = ".nano-banana-"
 _ABANDONED_SECONDS = 3_600.0
@@ -31,7 +31,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 
-class PictureFolder:
+class OutputFolder:
     """Pictures in ``path``, which any number of processes may share.
 
     A file that is there is never written to again: it may have been changed by its owner. Pictures can be read by
@@ -55,7 +55,7 @@ class PictureFolder:
                     _sweep(entry)
         return found
 
-    def read(self, task_id: str, number: int) -> Picture | None:
+    def read(self, task_id: str, number: int) -> EncodedImage | None:
         """A picture that is kept here, if it still is one."""
         try:
             path = self.find(task_id, number)
@@ -68,9 +68,9 @@ class PictureFolder:
         except FileNotFoundError:
             return None
         mime_type = sniff(data)
-        return None if mime_type is None or len(data) > MAX_BYTES else Picture(data, mime_type)
+        return None if mime_type is None or len(data) > MAX_BYTES else EncodedImage(data, mime_type)
 
-    def save(self, picture: Picture, facts: Facts) -> Path:
+    def save(self, encoded: EncodedImage, facts: Facts) -> Path:
         """Keep a picture, once: where it is kept already, that is where. Returns its path."""
         self.make()
         kept = self.find(facts.task_id, facts.number)
@@ -81,9 +81,9 @@ class PictureFolder:
             prompt=facts.prompt,
             task_id=facts.task_id,
             number=facts.number,
-            extension=extension_for(picture.mime_type),
+            extension=extension_for(encoded.mime_type),
         )
-        data = with_facts(picture, facts)
+        data = with_facts(encoded, facts)
         path = self.path / name
         try:
             self._write(path, data)
@@ -128,7 +128,7 @@ class PictureFolder:
     def _note(self, path: Path, data: bytes, facts: Facts) -> None:
         line = {
             "file": path.name,
-            "prompt": facts.prompt_within(LONGEST_PROMPT_BYTES) or None,
+            "prompt": facts.prompt_within(MAX_PROMPT_BYTES) or None,
             "model": facts.model,
             "task_id": facts.task_id,
             "number": facts.number,

@@ -24,7 +24,7 @@ DEEPEST = 200
 _SPACE = re.compile(r"(?:[ \t\r\n]+|//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
 _SCALAR = re.compile(r"(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.+-])")
-_LONGEST_NUMBER = 300
+_MAX_NUMBER = 300
 
 
 @dataclass(slots=True)
@@ -181,7 +181,7 @@ def _value(text: str, at: int, depth: int) -> Node:
     if scalar is None:
         raise unreadable(text, at, "a value is expected here")
     number = scalar[0]
-    return Node(at, scalar.end(), number if len(number) > _LONGEST_NUMBER else json.loads(number))
+    return Node(at, scalar.end(), number if len(number) > _MAX_NUMBER else json.loads(number))
 
 
 def _container(text: str, start: int, depth: int) -> Node:

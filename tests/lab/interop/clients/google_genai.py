@@ -89,7 +89,7 @@ class GoogleGenAI(Client):
             error="error" in shown or bool(isinstance(result, dict) and result.get("isError", result.get("is_error"))),
             structured=result.get("structuredContent", result.get("structured_content")),
             links=[item["uri"] for item in content if item["type"] == "resource_link"],
-            pictures=[item.get("mimeType", item.get("mime_type")) for item in content if item["type"] == "image"],
+            images=[item.get("mimeType", item.get("mime_type")) for item in content if item["type"] == "image"],
         )
 
 

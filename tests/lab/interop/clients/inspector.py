@@ -65,7 +65,7 @@ class Inspector(Client):
             error=bool(result.get("isError")),
             structured=result.get("structuredContent"),
             links=[item["uri"] for item in content if item["type"] == "resource_link"],
-            pictures=[item["mimeType"] for item in content if item["type"] == "image"],
+            images=[item["mimeType"] for item in content if item["type"] == "image"],
         )
 
     async def read(self, uri: str) -> str:

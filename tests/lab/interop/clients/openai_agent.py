@@ -94,7 +94,7 @@ class OpenAIAgents(Client):
             error=self.error,
             structured=self.structured,
             links=links,
-            pictures=[part["image_url"][5:].partition(";")[0] for part in parts if part["type"] == "input_image"],
+            images=[part["image_url"][5:].partition(";")[0] for part in parts if part["type"] == "input_image"],
         )
 
     async def read(self, uri: str) -> str:

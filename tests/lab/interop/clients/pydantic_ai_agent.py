@@ -81,7 +81,7 @@ def _shown(part: ToolReturnPart | RetryPromptPart) -> Answer:
         error=isinstance(part, RetryPromptPart) or part.outcome != "success",
         structured=structured,
         links=[text for text in texts if "://" in text and " " not in text],
-        pictures=[each.media_type for each in parts if isinstance(each, BinaryContent)],
+        images=[each.media_type for each in parts if isinstance(each, BinaryContent)],
     )
 
 

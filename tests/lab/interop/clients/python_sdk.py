@@ -30,7 +30,7 @@ def answer(result: CallToolResult) -> Answer:
         error=bool(result.is_error),
         structured=result.structured_content,
         links=[str(item.uri) for item in result.content if isinstance(item, ResourceLink)],
-        pictures=[item.mime_type for item in result.content if isinstance(item, ImageContent)],
+        images=[item.mime_type for item in result.content if isinstance(item, ImageContent)],
     )
 
 

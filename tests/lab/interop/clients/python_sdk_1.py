@@ -21,7 +21,7 @@ def answer(result: Any) -> Answer:
         error=result.isError,
         structured=result.structuredContent,
         links=[str(item.uri) for item in result.content if item.type == "resource_link"],
-        pictures=[item.mimeType for item in result.content if item.type == "image"],
+        images=[item.mimeType for item in result.content if item.type == "image"],
     )
 
 

@@ -50,7 +50,7 @@ async def view(rounds: int) -> list[tuple[int, float, float]]:
         return found
 
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
-        sandbox.pictures = Given(large())
+        sandbox.images = Given(large())
         with tempfile.TemporaryDirectory() as state:
             return await in_thread(calls, sandbox.url, state)
 

@@ -1,0 +1,47 @@
+"""Generations as rows of the ledger."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+
+_FIELDS = {"intent_id" if field.name == "generation_id" else field.name: field.name for field in fields(Generation)}
+"""The field of each column. Columns keep the names that older versions gave them."""
+
+_COLUMNS = list(_FIELDS)
+
+SELECT = f"SELECT {', '.join(_COLUMNS)} FROM generations "  # noqa: S608 - our own column names
+
+UPSERT = (
+    f"INSERT INTO generations ({', '.join(_COLUMNS)}) "  # noqa: S608 - our own column names
+    f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) "
+    "ON CONFLICT (intent_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "intent_id")
+    + " WHERE generations.finished_at IS NULL AND (excluded.task_id IS NOT NULL OR generations.task_id IS NULL)"
+)
+
+
+def to_row(generation: Generation) -> dict[str, Any]:
+    """The values of all columns."""
+    row = {column: getattr(generation, field) for column, field in _FIELDS.items()}
+    images = json.dumps([asdict(image) for image in generation.images])
+    return {**row, "status": generation.status.value, "images": images}
+
+
+def from_row(row: Any) -> Generation:
+    """The generation of a row. What cannot be read in it (somebody else's hand, a bad block) becomes "unknown" and
+    "no pictures" rather than an error that hides all other rows."""
+    values = {_FIELDS.get(column, column): value for column, value in dict(row).items()}
+    values["expects_callback"] = bool(values["expects_callback"])
+    try:
+        values["status"] = Status(values["status"])
+    except ValueError:
+        values["status"] = Status.UNKNOWN
+    try:
+        values["images"] = tuple(GeneratedImage(**image) for image in json.loads(values["images"]))
+    except (TypeError, ValueError):
+        values["images"] = ()
+    return Generation(**values)
