@@ -1,4 +1,4 @@
-"""Where everything meets: settings in, a server out."""
+"""The composition root: settings in, a server out."""
 
 from __future__ import annotations
 
@@ -11,31 +11,53 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
+from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.generations.quotas import Accounts, Limits, Quotas
+from nano_banana_mcp.images.saving.output_folder import OutputFolder
+from nano_banana_mcp.media.export import Exporter
+from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.generation_service import GenerationService
-from nano_banana_mcp.service.references import LocalFolders
+from nano_banana_mcp.service.references import ReferenceResolver
+from nano_banana_mcp.service.submission import Submitter
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_ledger
+from nano_banana_mcp.tracking.callbacks import CallbackTracker
+from nano_banana_mcp.tracking.refresh import TaskRefresher
+from nano_banana_mcp.tracking.schedule import Schedule
+from nano_banana_mcp.tracking.sweeper import OpenTaskSweeper, ReplicaFollower
+from nano_banana_mcp.tracking.waiter import TaskWaiter
 from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions import OwnedBus
 
 Number = TypeVar("Number", int, Decimal)
 
+CLOSING_SECONDS = 2.0
+"""For the last writes when a service ends, and again for closing connections."""
+
 SIGNAL_GRACE_SECONDS = 3.5
 LAST_WRITE_SECONDS = 0.5
-"""Hosts kill a server that has not gone some five seconds after their signal."""
+"""Hosts kill a server about five seconds after their signal."""
 
 SANDBOX_KEY = SecretStr("dk-sandbox")
+
+
+class AsyncResource(Protocol):
+    """Something that must be closed."""
+
+    async def aclose(self) -> None:
+        """Close it."""
 
 
 def build_server(
@@ -47,23 +69,23 @@ def build_server(
     local: bool = False,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
 ) -> ImageServer:
-    """A server by ``settings``. Nothing is opened or sent before it serves.
+    """Build a server from ``settings``. Nothing is opened or sent before it serves.
 
     Args:
-        callback_for: Where the API should tell of the end of an intent, if it should.
-        accounts: Who may use what, where callers are asked who they are.
-        care: Whether to ask about tasks that nobody waits for, too.
-        local: Whether its callers are on this machine, as over stdio: only then may they name files.
-        telemetry: Told what happens.
+        callback_for: Returns the callback URL for a generation id; None if this server receives no callbacks.
+        accounts: Keys and limits of the callers, if they are authenticated.
+        care: Whether to query tasks that no call waits for.
+        local: Whether all callers are on this machine, as over stdio: only then may they name files.
+        telemetry: Receives what metrics count.
     """
     service = open_service(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
     return ImageServer(service, OwnedBus(settings.max_sessions, settings.caller_sessions), telemetry)
 
 
 async def serve_stdio(server: ImageServer) -> None:
-    """Serve until stdin ends, or a signal comes; open submits are recorded first."""
+    """Serve until stdin ends or a signal arrives; the outcomes of open submits are recorded first."""
     async with anyio.create_task_group() as tasks:
-        if sys.platform != "win32":  # there the event loop takes no signal handlers
+        if sys.platform != "win32":  # its event loop has no signal handlers
             tasks.start_soon(_exit_on_signal, server, tasks)
         await server.run_stdio_async()
         tasks.cancel_scope.cancel()
@@ -80,7 +102,7 @@ async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
         async for number in signals:
             with anyio.move_on_after(SIGNAL_GRACE_SECONDS):
                 await server.settled()
-            tasks.start_soon(write_down)  # not awaited itself: a write goes to its end, and the disk may be locked
+            tasks.start_soon(write_down)  # not awaited directly: the disk may be locked
             with anyio.move_on_after(LAST_WRITE_SECONDS):
                 await written.wait()
             # The SDK's thread blocks in a read of stdin, which nothing can wake, and would keep the process alive.
@@ -97,53 +119,120 @@ async def open_service(
     care: bool = False,
     local: bool = False,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
+    schedule: Schedule | None = None,
+    now: Callable[[], float] = time.time,
 ) -> AsyncIterator[GenerationService]:
-    """The studio by ``settings``: on the real API, or on a sandbox that lives as long as the block."""
-    async with (
-        reached_api(settings) as api,
-        GenerationService.open(
-            DefapiClient(
-                api.base_url,
-                api.key,
-                key_problem=settings.key_problem,
-                timeout_seconds=settings.timeout_seconds,
-                concurrency=settings.upstream_concurrency,
-                queries_per_second=settings.queries_per_second,
-            ),
-            open_ledger(settings),
-            trusted_origins=_trusted_origins(api.base_url),
-            default_model=settings.model,
-            api=api.name,
-            callback_for=callback_for,
-            accounts=accounts or Accounts(quotas=quotas(settings)),
-            care=care,
-            places=_places(settings, accounts, local=local),
-            telemetry=telemetry,
-        ) as service,
-    ):
-        service.album.keep_fetched(settings.state_path / "cache", round(settings.cache_megabytes * 1_000_000))
-        yield service
+    """Build the service from ``settings``; leaving the block closes the connections and the ledger.
+
+    Args:
+        callback_for: Returns the callback URL for a generation id; None if this server receives no callbacks.
+        accounts: Keys and limits of the callers, if they are authenticated.
+        care: Whether to query tasks that no call waits for.
+        local: Whether all callers are on this machine.
+        telemetry: Receives what metrics count.
+        schedule: When the API is queried.
+        now: Wall-clock time, Unix seconds.
+    """
+    schedule = schedule or Schedule()
+    accounts_in_use = accounts or Accounts(quotas=quotas(settings))
+    async with reached_api(settings) as api:
+        client = DefapiClient(
+            api.base_url,
+            api.key,
+            key_problem=settings.key_problem,
+            timeout_seconds=settings.timeout_seconds,
+            concurrency=settings.upstream_concurrency,
+            queries_per_second=settings.queries_per_second,
+        )
+        ledger = open_ledger(settings)
+        async with _closing(client, ledger), anyio.create_task_group() as tasks:
+            images = ImageStore(
+                ledger,
+                settings.state_path / "images",
+                max_bytes=None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000),
+                keep_days=settings.keep_days,
+                trusted_origins=_trusted_origins(api.base_url),
+                tasks=tasks,
+                now=now,
+                opened_at=now(),
+            )
+            folder = None if settings.output_dir is None else OutputFolder(settings.output_dir)
+            exporter = None
+            if folder is not None:
+                shown = local or not _is_open_to_others(settings, accounts)
+                exporter = Exporter(images, folder, tasks, now, shown=shown)
+            bus = ChangeBus()
+            callbacks = CallbackTracker(callback_for)
+            refresher = TaskRefresher(client, ledger, images, accounts_in_use, callbacks, bus, telemetry, tasks, now)
+            waiter = TaskWaiter(refresher, callbacks, tasks, now, schedule)
+            references = ReferenceResolver(
+                refresher,
+                images,
+                folder,
+                input_folders=settings.input_folders if local else None,
+                max_side=settings.reference_max_side,
+            )
+            submitter = Submitter(client, ledger, tasks, accounts_in_use, now, telemetry)
+            for subscriber in (callbacks.on_change, images.on_change, waiter.on_change):
+                bus.subscribe(subscriber)
+            if exporter is not None:
+                bus.subscribe(exporter.keep)
+            service = GenerationService(
+                ledger=ledger,
+                images=images,
+                exporter=exporter,
+                references=references,
+                submitter=submitter,
+                callbacks=callbacks,
+                refresher=refresher,
+                waiter=waiter,
+                bus=bus,
+                accounts=accounts_in_use,
+                instrumentation=telemetry,
+                default_model=settings.model,
+                api=api.name,
+                now=now,
+            )
+            follower = ReplicaFollower(ledger, refresher, waiter)
+            tasks.start_soon(partial(supervise, "Following other replicas", follower.run, goes_on=True))
+            if care:
+                sweeper = OpenTaskSweeper(
+                    ledger, images, refresher, waiter, callbacks, api=api.name, now=now, schedule=schedule
+                )
+                tasks.start_soon(partial(supervise, "The sweeper of open tasks", sweeper.run, goes_on=True))
+            async with _closing(images):
+                yield service
+                with anyio.move_on_after(CLOSING_SECONDS):
+                    await service.settled()
+            tasks.cancel_scope.cancel()
 
 
-def _places(settings: Settings, accounts: Accounts | None, *, local: bool) -> LocalFolders:
-    asked = accounts is not None and accounts.asked
-    open_to_others = settings.host not in LOOPBACK_HOSTS or settings.allowed_host_names or settings.public_url
-    return LocalFolders(
-        output=settings.output_dir,
-        output_shown=local or not (asked or open_to_others),
-        inputs=settings.input_folders if local else None,
-        reference_side=settings.reference_max_side,
-    )
+@asynccontextmanager
+async def _closing(*resources: AsyncResource) -> AsyncIterator[None]:
+    """Close all resources at the end of the block, even if it is cancelled."""
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_SECONDS):
+            for resource in resources:
+                await resource.aclose()
+
+
+def _is_open_to_others(settings: Settings, accounts: Accounts | None) -> bool:
+    """Whether callers may be other people than the one who runs the server."""
+    is_authenticated = accounts is not None and accounts.asked
+    is_reachable = settings.host not in LOOPBACK_HOSTS or bool(settings.allowed_host_names or settings.public_url)
+    return is_authenticated or is_reachable
 
 
 def quotas(
     settings: Settings, *, asked: bool = False, special: Callable[[str], Limits | None] = lambda principal: None
 ) -> Quotas:
-    """The limits by ``settings``.
+    """Return the limits of ``settings``.
 
     Args:
-        asked: Whether callers are asked who they are: only then are there limits by default, for a team of fifty.
-        special: A caller's own limits, where they have some.
+        asked: Whether callers are authenticated: only then there are limits by default, sized for a team of fifty.
+        special: Returns a caller's own limits; None if they have none.
     """
 
     def limit(value: Number | None, default: Number) -> Number | None:
@@ -164,7 +253,7 @@ def quotas(
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Where the API is, the key for it, and what the ledger calls it."""
+    """The address of the API, its key, and its name in the ledger."""
 
     base_url: str
     key: SecretStr | None
@@ -173,7 +262,7 @@ class Api:
 
 @asynccontextmanager
 async def reached_api(settings: Settings) -> AsyncIterator[Api]:
-    """The API by ``settings``: the real one, or a sandbox that lives as long as the block."""
+    """Return the API of ``settings``: the real one, or a sandbox that lives as long as the block."""
     if not settings.sandbox:
         yield Api(settings.base_url, settings.usable_key, settings.base_url)
         return
@@ -185,6 +274,6 @@ async def reached_api(settings: Settings) -> AsyncIterator[Api]:
 
 
 def _trusted_origins(base_url: str) -> list[str]:
-    """A stand-in on this machine serves its pictures from this machine too; nothing else may."""
+    """A stand-in for the API on this machine serves its images from this machine; nothing else may."""
     parts = urlsplit(base_url)
     return [f"{parts.scheme}://{parts.netloc}"] if parts.hostname in LOOPBACK_HOSTS else []

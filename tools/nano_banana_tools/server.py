@@ -79,7 +79,7 @@ class ImageServer(MCPServer[GenerationService]):
         @asynccontextmanager
         async def lifespan(_: MCPServer[GenerationService]) -> Any:
             async with service as self._service, anyio.create_task_group() as self._sessions.tasks:
-                self._service.audience = self._bus
+                self._service.bus.subscribe(self._bus.changed)
                 yield self._service
                 self._sessions.tasks.cancel_scope.cancel()
 
@@ -145,7 +145,7 @@ class ImageServer(MCPServer[GenerationService]):
 
     async def called_back(self, generation_id: str, task_id: str) -> bool:
         """The API has called back about an intent. Returns whether there is such an intent."""
-        return self._service is not None and await self._service.inquiry.called_back(generation_id, task_id)
+        return self._service is not None and await self._service.refresher.called_back(generation_id, task_id)
 
     async def not_ready(self) -> str | None:
         """Why this server cannot make pictures that last; None where it can."""

@@ -28,7 +28,6 @@ from mcp.types import (
 )
 
 from nano_banana_mcp.common.supervise import log_exceptions
-from nano_banana_mcp.generations.instrumentation import Audience
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_tools.context import principal
 from nano_banana_tools.resources import TASKS_URI, changes, task_uri
@@ -45,7 +44,7 @@ MAX_SEND_SECONDS = 5.0
 Listener = Callable[[ServerEvent], None]
 
 
-class OwnedBus(Audience):
+class OwnedBus:
     """The SDK's bus, which remembers who listens: a change is told to its owner only.
 
     Args:

@@ -1,18 +1,17 @@
-"""The client of the image API: ``submit`` → ``_attempt`` → ``_submit_once``; ``query``, ``credits`` → ``_ask``."""
+"""The client of the image API: ``submit`` → ``_post``; ``query``, ``credits`` → ``_ask``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
 
 from nano_banana_mcp.common.tracing import name_task, request_span
 from nano_banana_mcp.defapi import responses as answers
-from nano_banana_mcp.defapi import retry
-from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, NotSent, OutcomeUnknown, Unreachable
+from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, OutcomeUnknown, Unreachable
 from nano_banana_mcp.defapi.responses import MAY_HAVE_BEEN_CHARGED, Answer
 from nano_banana_mcp.defapi.schemas import SubmitRequest, TaskSnapshot
 from nano_banana_mcp.defapi.transport import Broken, Connection, QueryBudget
@@ -24,16 +23,6 @@ MAX_QUERY_SECONDS = 30.0
 
 MIN_SECRET = 6
 """A key shorter than this is none, and would be found in every other word."""
-
-
-class Journal(Protocol):
-    """Kept of a submit by whoever wants to lose none."""
-
-    async def before(self) -> None:
-        """Called before each paid attempt. What it raises stops the submit."""
-
-    async def after(self, outcome: str | DefapiError) -> None:
-        """Told how the attempt ended: the task id, or the error."""
 
 
 class DefapiClient:
@@ -66,23 +55,15 @@ class DefapiClient:
         self._connection = Connection(base_url, timeout_seconds)
         self._submits, self._queries = anyio.Semaphore(concurrency), anyio.Semaphore(concurrency)
         self._budget = QueryBudget(queries_per_second)
-        self._draining = False
-        self._pausing: set[anyio.CancelScope] = set()
-        self._open_attempts = 0
-        self._attempt_over = anyio.Event()
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._connection.aclose()
 
-    async def submit(
-        self, request: SubmitRequest, journal: Journal | None = None, *, key: SecretStr | None = None
-    ) -> str:
-        """Ask for a picture and return its task id. This spends credits.
+    async def submit(self, request: SubmitRequest, *, key: SecretStr | None = None) -> str:
+        """Send one paid request and return the task id. It is never repeated here.
 
-        It is repeated only after failures that prove that nothing was made, at most
-        :data:`~nano_banana_mcp.defapi.retry.ATTEMPTS` times in all. Each attempt, together with its entries in
-        the ``journal``, runs to its end even if the caller's scope is cancelled; the pauses between attempts do not.
+        Once it has begun to send, it runs to its end, at most ``timeout_seconds``, even if its scope is cancelled.
 
         Args:
             key: Whose account pays, if not the server's.
@@ -93,41 +74,16 @@ class DefapiClient:
             OutcomeUnknown: it may have been charged.
         """
         secret = self._require_key(key)
-        import stamina
-
-        task_id = ""
-        ended: DefapiError = NotSent("This server is about to end.", hint="Try again in a moment.")
-        with self._until_draining() as pauses:
-            async for attempt in stamina.retry_context(on=retry.Backoff(), attempts=retry.ATTEMPTS, timeout=None):
-                # It is left before the pause; a caller who has gone before the POST pays nothing.
-                async with self._submits:
-                    with attempt, anyio.CancelScope(shield=True):
-                        try:
-                            task_id = await self._attempt(request, journal, secret)
-                        except DefapiError as error:
-                            ended = error
-                            raise
-        if pauses.cancelled_caught and not task_id:
-            raise ended
+        async with self._submits:
+            with anyio.CancelScope(shield=True):
+                try:
+                    with request_span("defapi.submit", "POST", self._host, gen_ai__request__model=request.model):
+                        task_id = await self._post(request, secret)
+                        name_task(task_id)
+                except DefapiError as error:
+                    error.message = _without_key(error.message, secret)
+                    raise
         return task_id
-
-    def drain(self) -> None:
-        """No more attempts: a submit that pauses between two ends with the error of the last. One that is under way
-        goes on."""
-        self._draining = True
-        for pauses in self._pausing:
-            pauses.cancel()
-
-    @contextmanager
-    def _until_draining(self) -> Iterator[anyio.CancelScope]:
-        with anyio.CancelScope() as scope:
-            self._pausing.add(scope)
-            try:
-                if self._draining:
-                    scope.cancel()
-                yield scope
-            finally:
-                self._pausing.discard(scope)
 
     async def query(self, task_id: str, *, key: SecretStr | None = None) -> TaskSnapshot:
         """The state of a task, asked once.
@@ -156,35 +112,7 @@ class DefapiClient:
         with _asking(secret), request_span("defapi.credits", "GET", self._host):
             return answers.read_account(await self._ask("/api/user", {}, secret))
 
-    async def settled(self) -> None:
-        """Return when no submit is under way and unrecorded."""
-        while self._open_attempts:
-            await self._attempt_over.wait()
-
-    async def _attempt(self, request: SubmitRequest, journal: Journal | None, secret: str) -> str:
-        outcome: str | DefapiError
-        self._open_attempts += 1
-        try:
-            if journal is not None:
-                await journal.before()
-            try:
-                with request_span("defapi.submit", "POST", self._host, gen_ai__request__model=request.model):
-                    outcome = await self._submit_once(request, secret)
-                    name_task(outcome)
-            except DefapiError as error:
-                error.message = _without_key(error.message, secret)
-                outcome = error
-            if journal is not None:
-                await journal.after(outcome)
-        finally:
-            self._open_attempts -= 1
-            self._attempt_over.set()
-            self._attempt_over = anyio.Event()
-        if isinstance(outcome, DefapiError):
-            raise outcome
-        return outcome
-
-    async def _submit_once(self, request: SubmitRequest, secret: str) -> str:
+    async def _post(self, request: SubmitRequest, secret: str) -> str:
         try:
             answer = await self._connection.send(
                 "POST", "/api/image/gen", key=secret, seconds=self._timeout, json=request.body()

@@ -12,6 +12,7 @@
     │   ├── OutOfCredits        402
     │   ├── TaskNotFound        404
     │   └── Busy                429, 500, 503: may be asked again, after `retry_after` seconds if given
+    ├── SubmitFailed            every attempt of a submit ended in an error of the API's servers (500, 503)
     ├── OutcomeUnknown          a submit that may have arrived: it may have been charged, never repeat it
     └── NoAnswer                a query without a usable answer: asking again is free
 
@@ -109,6 +110,12 @@ class Busy(Refused):
         self.retry_after = retry_after
         if retry_after is not None and retry_after > 0:
             self.hint = f"Try again in {retry_after:.0f} s: the API asked for that pause."
+
+
+class SubmitFailed(DefapiError):
+    """No attempt of a submit was accepted, and the API's servers failed at least once: they say nothing of charges."""
+
+    hint = "Check the balance with get_account. Then try again later; the same request_id may be used again."
 
 
 class OutcomeUnknown(DefapiError):

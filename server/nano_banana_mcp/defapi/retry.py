@@ -1,7 +1,7 @@
-"""Whether a request should be repeated, and after how long. Pure: no clock, no network.
+"""Whether a submit may be sent again after a failure, and after how long. Pure: no clock and no network.
 
-The rules follow what each failure proves. A submit is paid and not idempotent, so only a request that was
-never sent, or a whole answer that refuses for now, allows another; a query costs nothing.
+A submit is paid and not idempotent, so only a failure that proves that no task was made allows another attempt: the
+request was never sent, or the API refused it for now (429, 500, 503). A query is free.
 """
 
 from __future__ import annotations
@@ -11,46 +11,55 @@ from dataclasses import dataclass, field
 
 from nano_banana_mcp.defapi.errors import Busy, DefapiError, Unreachable
 
-ATTEMPTS = 3
-"""How often one request is sent at most."""
+MAX_ATTEMPTS = 3
 
-FIRST_CEILING_SECONDS = 1.0
-LAST_CEILING_SECONDS = 8.0
+MIN_CEILING_SECONDS = 1.0
+MAX_CEILING_SECONDS = 8.0
+"""Bounds of the ceiling of a random pause (full jitter)."""
 
 MAX_RETRY_AFTER_SECONDS = 60.0
-"""A longer ``Retry-After`` is not slept through but told to the caller: hosts cut a call at about 60 s."""
+"""A longer ``Retry-After`` is reported instead of slept: hosts cut a call at about 60 s."""
 
 
-def may_repeat(error: BaseException) -> bool:
-    """Whether the same request, paid or not, may be sent once more after ``error``."""
+def is_retryable(error: BaseException) -> bool:
+    """Whether the same request may be sent once more after ``error``."""
     if isinstance(error, Busy):
         return error.retry_after is None or error.retry_after <= MAX_RETRY_AFTER_SECONDS
     return isinstance(error, Unreachable)
 
 
-def delay_before(repeat: int, error: BaseException, rng: random.Random) -> float:
-    """Seconds to wait before the ``repeat``-th repeat (1, 2, …).
+def delay_before(attempt: int, error: BaseException, rng: random.Random) -> float:
+    """Seconds to wait before an attempt: full jitter below a ceiling that doubles, added to ``Retry-After``.
 
-    Full jitter, uniform between 0 and a ceiling that doubles; ``Retry-After`` is the least where given.
+    Args:
+        attempt: Number of the repeated attempt: 1 for the first repetition.
+        error: How the attempt before failed.
     """
-    ceiling = min(LAST_CEILING_SECONDS, FIRST_CEILING_SECONDS * 2 ** (repeat - 1))
+    ceiling = min(MAX_CEILING_SECONDS, MIN_CEILING_SECONDS * 2 ** (attempt - 1))
     jitter = rng.uniform(0, ceiling)
-    asked = error.retry_after if isinstance(error, Busy) and error.retry_after is not None else 0.0
-    return asked + jitter
+    retry_after = error.retry_after if isinstance(error, Busy) and error.retry_after is not None else 0.0
+    return retry_after + jitter
 
 
 @dataclass
 class Backoff:
-    """The hook that the retry library asks after a failure: the delay in seconds, or False to give up."""
+    """Hook for stamina: called with each failure, returns the delay in seconds, or False to give up.
+
+    Attributes:
+        errors: The failures so far.
+        slept_seconds: The sum of the delays so far.
+    """
 
     rng: random.Random = field(default_factory=random.SystemRandom)
-    failures: int = 0
-    slept: float = 0.0
+    errors: list[DefapiError] = field(default_factory=list)
+    slept_seconds: float = 0.0
 
     def __call__(self, error: Exception) -> bool | float:
-        self.failures += 1
-        if not isinstance(error, DefapiError) or not may_repeat(error):
+        if not isinstance(error, DefapiError):
             return False
-        delay = delay_before(self.failures, error, self.rng)
-        self.slept += delay
-        return delay if self.slept <= MAX_RETRY_AFTER_SECONDS + LAST_CEILING_SECONDS else False
+        self.errors.append(error)
+        if not is_retryable(error):
+            return False
+        delay = delay_before(len(self.errors), error, self.rng)
+        self.slept_seconds += delay
+        return delay if self.slept_seconds <= MAX_RETRY_AFTER_SECONDS + MAX_CEILING_SECONDS else False

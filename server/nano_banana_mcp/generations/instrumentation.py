@@ -1,6 +1,4 @@
-"""What a studio tells of its work: to whoever counts it, and to whoever wants to hear of changed tasks. By default
-nobody does.
-"""
+"""Events of the server that metrics can count. By default they are ignored."""
 
 from __future__ import annotations
 
@@ -10,50 +8,38 @@ from typing import Literal
 from nano_banana_mcp.generations.models import Generation
 
 Why = Literal["poll", "look"]
-"""Why the API was asked: a wait's schedule said so, or a caller."""
+"""What caused a query: the schedule of a wait, or anything else."""
 
 Verdict = Literal["accepted", "late", "repeated", "refused"]
-"""What became of a callback: it led to a look; the end was known; too soon after another; forged or malformed."""
+"""How a callback was handled: it led to a query; the end was known; too soon after another; forged or malformed."""
 
 
 class Instrumentation:
-    """Told what happens, and does nothing with it; override what is of interest. Nothing here may raise or wait."""
+    """Receives events and ignores them; override the methods of interest. They must not raise or block."""
 
-    def submitting(self, intent: Generation) -> AbstractContextManager[object]:
-        """Around a submit with all of its attempts; what is raised tells how it ended."""
+    def submitting(self, generation: Generation) -> AbstractContextManager[object]:
+        """Surrounds a submit with all its attempts. An exception that passes through says how it failed."""
         return nullcontext()
 
-    def repeated(self, intent: Generation) -> None:
-        """A ``request_id`` was answered by what it led to before; nothing was sent."""
+    def repeated(self, generation: Generation) -> None:
+        """A repeated ``request_id`` was answered with the earlier generation; nothing was sent."""
 
-    def querying(self, known: Generation) -> AbstractContextManager[object]:
-        """Around a query of a task."""
+    def querying(self, generation: Generation) -> AbstractContextManager[object]:
+        """Surrounds a query."""
         return nullcontext()
 
-    def seen(self, latest: Generation, why: Why) -> None:
-        """A query has told a state that was not the end yet, or the end for the first time."""
+    def seen(self, generation: Generation, why: Why) -> None:
+        """A query found that a task is unfinished, or found its end for the first time."""
 
-    def called_back(self, known: Generation | None, verdict: Verdict) -> None:
-        """A callback came; ``known`` is what it is about, unless it is refused."""
+    def called_back(self, generation: Generation | None, verdict: Verdict) -> None:
+        """A callback arrived for this generation (None if it was refused)."""
 
     def waiting(self) -> AbstractContextManager[object]:
-        """Around a call that waits."""
+        """Surrounds a call that waits."""
         return nullcontext()
 
     def called(self, tool: str, outcome: str, seconds: float) -> None:
-        """A tool was called."""
+        """A tool was called and took ``seconds``."""
 
 
 NO_INSTRUMENTATION = Instrumentation()
-
-
-class Audience:
-    """Nobody; to be overridden."""
-
-    @property
-    def listeners(self) -> int:
-        """How many listen now."""
-        return 0
-
-    def changed(self, generation: Generation) -> None:
-        """The state of a generation has changed."""

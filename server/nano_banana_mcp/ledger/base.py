@@ -108,6 +108,9 @@ class Ledger(Protocol):
     async def release(self, generation_id: str) -> None:
         """Let another process ask about it."""
 
+    async def acquire_sweep_lock(self) -> bool:
+        """Whether this process may query the tasks without a waiter."""
+
     async def follow(self, changed: Changed) -> None:
         """Tell, for as long as this runs, what other processes change. Returns at once where that cannot be."""
 
@@ -132,6 +135,10 @@ class OwnLedger:
 
     async def release(self, generation_id: str) -> None:
         """See :class:`Ledger`."""
+
+    async def acquire_sweep_lock(self) -> bool:
+        """See :class:`Ledger`."""
+        return True
 
     async def follow(self, changed: Changed) -> None:
         """See :class:`Ledger`."""

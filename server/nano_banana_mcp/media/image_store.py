@@ -4,12 +4,13 @@ small enough for one answer."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.abc import TaskGroup
 
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.generations.models import Generation
@@ -41,18 +42,42 @@ class ImageStore:
         opened_at: When this server began (Unix time, seconds).
     """
 
-    def __init__(self, ledger: Ledger, trusted_origins: Sequence[str], opened_at: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        folder: Path | None,
+        *,
+        max_bytes: int | None,
+        keep_days: float | None,
+        trusted_origins: Sequence[str],
+        tasks: TaskGroup,
+        now: Callable[[], float],
+        opened_at: float,
+    ) -> None:
         self._ledger = ledger
+        self._bytes: dict[tuple[str, int], EncodedImage] = {}
         self._opened_at = opened_at
         self._trusted_origins = trusted_origins
-        self._cache: tuple[Path | None, int] = (None, 0)
+        self._cache: tuple[Path | None, int] = (folder, 512_000_000)
         self._opened_library: CachedDownloads | None = None
         self._types: OrderedDict[str, str] = OrderedDict()
         self._decoders = anyio.CapacityLimiter(MAX_DECODED_AT_ONCE)
 
-    def keep_fetched(self, folder: Path, most_bytes: int) -> None:
-        """From now on, keep fetched pictures in ``folder``: the ones used last, up to ``most_bytes``."""
-        self._cache = (folder, most_bytes)
+    async def put(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        """Stand-in until the image store is there: kept in memory."""
+        self._bytes[generation_id, number] = image
+
+    def on_change(self, generation: Generation) -> None:
+        """Stand-in."""
+
+    async def tidy(self) -> None:
+        """Stand-in."""
+
+    async def settled(self) -> None:
+        """Stand-in."""
+
+    def drain(self) -> None:
+        """Stand-in."""
 
     def still_serves(self, known: Generation) -> bool:
         """Whether the URLs of its pictures can lead anywhere: those of a sandbox inside a server ended with it."""
@@ -75,7 +100,9 @@ class ImageStore:
         url = known.images[number].url
         if url is not None:
             return await self._fetch(url)
-        kept = await self._ledger.encoded(known.generation_id, number)
+        kept = self._bytes.get((known.generation_id, number)) or await self._ledger.encoded(
+            known.generation_id, number
+        )
         if kept is None:
             raise NoSuchImage
         return kept

@@ -1,38 +1,50 @@
-"""Makes one picture, once: whoever asks again, goes away, or dies in between; and writes down what that needs."""
+"""Submits a request once: recorded before anything is sent, and never repeated for the same ``request_id``."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
+import stamina
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.defapi import retry
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
+from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused, SubmitFailed
+from nano_banana_mcp.defapi.responses import MAY_HAVE_BEEN_CHARGED
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
-from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.quotas import Accounts, Check
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.quotas import Accounts
 from nano_banana_mcp.ledger.base import Ledger
 
-LOOK_AGAIN_SECONDS = 0.25
-OTHERS_SUBMIT_SECONDS = 15.0
+logger = logging.getLogger(__name__)
+
+RECHECK_SECONDS = 0.25
+"""Pause between two looks at a request that another call is submitting."""
+
+FOREIGN_SUBMIT_SECONDS = 15.0
+"""How long the unrecorded submit of another process is taken to be under way."""
 
 
 class RequestIdTaken(ValueError):
-    """A ``request_id`` that was used before, for another request."""
+    """The ``request_id`` was used before for another request."""
+
+
+class _AlreadyRecorded(Exception):
+    """Another call with the same ``request_id`` recorded its generation first."""
 
 
 class Submitter:
-    """Turns an intent into a task of the API, with the ledger as its memory.
+    """Submits requests to the API, each in a task of its own, so that no way of ending the caller cuts a paid request.
 
     Args:
-        tasks: Where the paid attempts run, apart from their callers.
-        accounts: Who may use what.
+        tasks: Runs the submits.
+        accounts: Keys and limits of the callers.
         now: Wall-clock time, Unix seconds.
     """
 
@@ -43,162 +55,199 @@ class Submitter:
         tasks: TaskGroup,
         accounts: Accounts,
         now: Callable[[], float],
-        telemetry: Instrumentation = NO_INSTRUMENTATION,
+        instrumentation: Instrumentation = NO_INSTRUMENTATION,
     ) -> None:
         self._client = client
         self._ledger = ledger
         self._tasks = tasks
         self._accounts = accounts
         self._now = now
-        self._telemetry = telemetry
-        self._submitting: set[str] = set()
+        self._instrumentation = instrumentation
+        self._submitting: dict[str, anyio.CancelScope] = {}
+        self._submit_ended = anyio.Event()
+        self._is_draining = False
 
-    async def submit_once(
-        self, request: SubmitRequest, intent: Generation, ready: Callable[[SubmitRequest], Awaitable[SubmitRequest]]
-    ) -> Generation:
-        """What the same ``request_id`` led to before, or a new task; in state ``unknown`` where nobody can tell.
+    async def find_repeated(self, generation: Generation) -> Generation | None:
+        """Return what the same ``request_id`` led to before; None if it is new, or may be submitted again.
 
-        Args:
-            ready: Brings the request into the form that is sent; not needed for what was made before.
+        Waits while another call, here or in another process, is submitting it.
 
         Raises:
-            DefapiError: nothing was made; so it is with whatever ``ready`` raises.
-            RequestIdTaken: the ``request_id`` stands for another request.
-            LimitReached: the caller may not make it now; nothing was sent.
-            LedgerError: it cannot be told whether the request was made before; nothing was sent.
+            RequestIdTaken: it was used for another request.
+            LedgerError: the ledger cannot be read.
         """
-        return await self._made_before(intent) or await self._make_apart(await ready(request), intent)
-
-    async def _made_before(self, intent: Generation) -> Generation | None:
-        """What the same ``request_id`` led to; its submit may still be under way, here or in another process."""
-        if intent.request_id is None:
+        if generation.request_id is None:
             return None
-        request_id, api, principal = intent.request_id, intent.api, intent.principal
+        request_id, api, principal = generation.request_id, generation.api, generation.principal
         while (earlier := await self._ledger.find_request(request_id, api, principal)) is not None:
-            if earlier.request_hash != intent.request_hash:
+            if earlier.request_hash != generation.request_hash:
                 raise RequestIdTaken
-            if not self._under_way(earlier):
-                self._telemetry.repeated(earlier)
-                return honest(earlier)
-            await anyio.sleep(LOOK_AGAIN_SECONDS)
+            if not self._is_being_submitted(earlier):
+                self._instrumentation.repeated(earlier)
+                return earlier.with_message()
+            await anyio.sleep(RECHECK_SECONDS)
         return None
 
-    def _under_way(self, known: Generation) -> bool:
-        if known.task_id is not None or known.message is not None:
-            return False
-        # Whether another process still lives cannot be known: its submit gets the benefit of the doubt for a while.
-        ago = abs(self._now() - known.created_at)  # the wall clock may have been put back
-        return known.generation_id in self._submitting or ago < OTHERS_SUBMIT_SECONDS
+    async def submit_once(self, request: SubmitRequest, generation: Generation) -> Generation:
+        """Record the generation, submit the request, and record the outcome.
 
-    async def _make_apart(self, request: SubmitRequest, intent: Generation) -> Generation:
-        """Make it in a task of the studio's own: no way of ending the caller's task (a web server's plain
-        cancellation passes through every shield) can then cut a paid attempt. Between attempts it still ends."""
-        made: list[Generation] = []
-        failed: list[Exception] = []
-        over = anyio.Event()
-        scope = anyio.CancelScope()
+        Cancelling the caller ends the pauses between attempts, but no attempt.
 
-        async def make() -> None:
+        Args:
+            request: Its references are in the form that the API reads.
+            generation: The new generation, without a task id.
+
+        Returns:
+            The accepted generation; one of status ``unknown`` if it may have been charged; or the earlier one, if
+            another call with the same ``request_id`` was faster.
+
+        Raises:
+            DefapiError: no task was made.
+            RequestIdTaken: the ``request_id`` was used for another request.
+            LimitReached: a limit of the caller or the server; nothing was sent.
+            LedgerError: the generation could not be recorded; nothing was sent.
+        """
+        results: list[Generation] = []
+        errors: list[Exception] = []
+        ended = anyio.Event()
+        pauses = anyio.CancelScope()
+
+        async def run() -> None:
             try:
-                with scope:
-                    made.append(await self._make(request, intent))
+                results.append(await self._submit(request, generation, pauses))
             except Exception as error:  # noqa: BLE001 - the edge of this task: raised again by the caller
-                failed.append(error)
+                errors.append(error)
             finally:
-                over.set()
+                ended.set()
 
-        self._tasks.start_soon(make)
+        self._tasks.start_soon(run)
         try:
-            await over.wait()
+            await ended.wait()
         finally:
-            scope.cancel()
-        if failed:
-            raise failed[0]
-        if not made:  # the studio itself is ending, and the cancellation of this caller is on its way
+            pauses.cancel()
+        if errors and isinstance(errors[0], _AlreadyRecorded):
+            return await self.find_repeated(generation) or await self.submit_once(request, generation)
+        if errors:
+            raise errors[0]
+        if not results:  # the service is ending, and the cancellation of this caller is on its way
             await anyio.sleep_forever()
-        return made[0]
+        return results[0]
 
-    async def _make(self, request: SubmitRequest, intent: Generation) -> Generation:
-        journal = SubmitJournal(self._ledger, intent, self._now, self._accounts.quotas.check_for(intent.principal))
-        self._submitting.add(intent.generation_id)
+    async def settled(self) -> None:
+        """End the pauses between attempts, and return when every submit has its outcome recorded."""
+        while self._submitting:
+            for pauses in self._submitting.values():
+                pauses.cancel()
+            await self._submit_ended.wait()
+
+    def drain(self) -> None:
+        """Send no further attempts: a submit in a pause ends with the error of its last attempt."""
+        self._is_draining = True
+        for pauses in self._submitting.values():
+            pauses.cancel()
+
+    async def _submit(self, request: SubmitRequest, generation: Generation, pauses: anyio.CancelScope) -> Generation:
+        """The write before the POST, the attempts, and the write after them."""
+        key = self._accounts.key_of(generation.principal)
+        backoff = retry.Backoff()
+        outcome: str | DefapiError = NotSent("The server is shutting down.", hint="Try again in a moment.")
+        self._submitting[generation.generation_id] = pauses
+        if self._is_draining:
+            pauses.cancel()
         try:
-            with self._telemetry.submitting(intent):
-                await self._client.submit(request, journal, key=self._accounts.key_of(intent.principal))
+            with self._instrumentation.submitting(generation):
+                recorded = await self._ledger.begin(generation, self._accounts.quotas.check_for(generation.principal))
+                if recorded.generation_id != generation.generation_id:
+                    raise _AlreadyRecorded
+                try:
+                    with pauses:
+                        async for attempt in stamina.retry_context(backoff, attempts=retry.MAX_ATTEMPTS, timeout=None):
+                            with attempt:
+                                outcome = await self._client.submit(request, key=key)
+                except DefapiError as error:
+                    outcome = error
+                except Exception as error:
+                    logger.exception("A submit failed unexpectedly.")
+                    outcome = OutcomeUnknown(
+                        f"The server failed while it was submitting ({type(error).__name__}). {MAY_HAVE_BEEN_CHARGED}"
+                    )
+                finally:
+                    if pauses.cancelled_caught and backoff.errors:
+                        outcome = backoff.errors[-1]
+                    with anyio.CancelScope(shield=True):
+                        generation = await self._record(generation, outcome, backoff.errors)
+                if isinstance(outcome, DefapiError):
+                    raise outcome
         except OutcomeUnknown:
-            pass  # the journal has the words for it
-        except MadeMeanwhile:
-            return await self._made_before(intent) or await self._make(request, intent)
+            pass  # the message of the generation says what that means
+        except Refused as error:
+            if generation.status is Status.FAILED:
+                raise SubmitFailed(generation.message or error.message, status=error.status) from error
+            raise
         finally:
-            self._submitting.discard(intent.generation_id)
-        return journal.generation
+            del self._submitting[generation.generation_id]
+            self._submit_ended.set()
+            self._submit_ended = anyio.Event()
+        return generation
 
-
-logger = logging.getLogger(__name__)
-
-UNKNOWN_OUTCOME = (
-    "It was sent, or about to be, but no answer was recorded. The picture may have been charged. It is never sent "
-    "again by itself."
-)
-
-
-class MadeMeanwhile(Exception):
-    """Another call with the same ``request_id`` was faster."""
-
-
-class SubmitJournal:
-    """Writes down one submit: the intent before each attempt, what became of it after.
-
-    Args:
-        check: Whether the caller may have another task.
-
-    Attributes:
-        generation: The intent, and then what became of it.
-    """
-
-    def __init__(
-        self, ledger: Ledger, intent: Generation, now: Callable[[], float], check: Check | None = None
-    ) -> None:
-        self._ledger = ledger
-        self._now = now
-        self._check = check
-        self.generation = intent
-
-    async def before(self) -> None:
-        """Raise if somebody else has made this request meanwhile, or the caller may not make it."""
-        written = await self._ledger.begin(self.generation, self._check)
-        if written.generation_id != self.generation.generation_id:
-            raise MadeMeanwhile
-
-    async def after(self, outcome: str | DefapiError) -> None:
-        """Keep the id, or the honest words for what is not known; forget what was not made."""
-        if isinstance(outcome, Refused | NotSent):
-            await self._ledger.forget(self.generation.generation_id)
-            return
+    async def _record(
+        self, generation: Generation, outcome: str | DefapiError, answers: list[DefapiError]
+    ) -> Generation:
+        """Record the task id or what is known without one; remove the record of what certainly was not made."""
         if isinstance(outcome, str):
-            self.generation = self.generation.accepted(outcome, self._now())
-            logger.info("task %s submitted to %s", outcome, self.generation.model, extra={"task_id": outcome})
+            generation = generation.accepted(outcome, self._now())
+            logger.info("task %s submitted to %s", outcome, generation.model, extra={"task_id": outcome})
+        elif isinstance(outcome, OutcomeUnknown):
+            generation = replace(generation, message=outcome.message)
+            logger.warning("The outcome of submit %s is unknown.", generation.generation_id)
+        elif any(_is_server_error(answer) for answer in answers):
+            # Without its request_id, so that the same request may be submitted again.
+            generation = replace(
+                generation,
+                status=Status.FAILED,
+                request_id=None,
+                message=_failure_message(answers),
+                finished_at=self._now(),
+            )
+            await self._ledger.save(generation)
+            return generation
         else:
-            self.generation = replace(self.generation, message=outcome.message)
-            logger.warning("the outcome of a submit is unknown; it is kept as %s", self.generation.generation_id)
-        await self._ledger.save(self.generation)
-        # A callback may have been faster than the answer, and may know what the answer does not.
-        self.generation = await self._ledger.find(self.generation.generation_id) or self.generation
+            await self._ledger.forget(generation.generation_id)
+            return generation
+        await self._ledger.save(generation)
+        # A callback may have been faster than the answer, and may have settled an unknown outcome.
+        return await self._ledger.find(generation.generation_id) or generation
+
+    def _is_being_submitted(self, generation: Generation) -> bool:
+        if generation.task_id is not None or generation.message is not None:
+            return False
+        # Whether another process is alive is not known: its submit is taken to be under way for a while.
+        age = abs(self._now() - generation.created_at)  # the wall clock may have been put back
+        return generation.generation_id in self._submitting or age < FOREIGN_SUBMIT_SECONDS
 
 
-def honest(known: Generation) -> Generation:
-    """With words for an outcome that nobody recorded."""
-    return known if known.task_id or known.message else replace(known, message=UNKNOWN_OUTCOME)
-
-
-def hash_of(request: SubmitRequest) -> str:
-    """A hash of all that is asked for, to tell a repeated request from another."""
+def request_hash(request: SubmitRequest) -> str:
+    """Return a hash of all arguments, to recognise a repeated request."""
     canonical = json.dumps(request.body(), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return hashlib.sha256(canonical).hexdigest()
 
 
-def in_words(request: SubmitRequest) -> str | None:
-    """What is asked for besides prompt and model; of references only their number, since they may be huge."""
-    words = [value for value in (request.aspect_ratio, request.image_size) if value]
+def options_text(request: SubmitRequest) -> str | None:
+    """Return the arguments besides prompt and model as text; of the references their number, since they may be huge."""
+    options = [value for value in (request.aspect_ratio, request.image_size) if value]
     if request.images:
-        words.append(f"{len(request.images)} reference{'s' if len(request.images) > 1 else ''}")
-    return ", ".join(words) or None
+        options.append(f"{len(request.images)} reference{'s' if len(request.images) > 1 else ''}")
+    return ", ".join(options) or None
+
+
+def _is_server_error(error: DefapiError) -> bool:
+    return isinstance(error, Refused) and error.status is not None and error.status >= 500
+
+
+def _failure_message(answers: list[DefapiError]) -> str:
+    times = f"{len(answers)} times" if len(answers) > 1 else "once"
+    replies = " ".join(f"{number}. {answer.message}" for number, answer in enumerate(answers, 1))
+    return (
+        f"The request was sent {times} and the API accepted it no time. {replies} "
+        "The API did not report a task, and did not say whether anything was charged."
+    )

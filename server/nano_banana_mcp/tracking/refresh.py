@@ -1,4 +1,4 @@
-"""Asks the API about a task, and writes down what it says; and what follows when the API calls back."""
+"""Queries the API about a task, records the answer and publishes the change; also after a callback."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from nano_banana_mcp.common.supervise import in_words, supervise
+from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import TaskNotFound
+from nano_banana_mcp.defapi.schemas import TaskSnapshot
+from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation, Why
-from nano_banana_mcp.generations.models import Generation, new_generation_id, read
+from nano_banana_mcp.generations.models import Generation, new_generation_id
+from nano_banana_mcp.generations.parsing import read
 from nano_banana_mcp.generations.quotas import Accounts
-from nano_banana_mcp.ledger.base import Ledger
-from nano_banana_mcp.service.submission import honest
-from nano_banana_mcp.tracking.callbacks import GRACE_SECONDS, CallbackTracker
+from nano_banana_mcp.ledger.base import Ledger, LedgerError
+from nano_banana_mcp.media.image_store import ImageStore
+from nano_banana_mcp.tracking.callbacks import CallbackTracker
 
 logger = logging.getLogger(__name__)
 
 NOT_FOUND_GRACE_SECONDS = 60.0
-"""A task that was just made is often "not found" for some seconds (seen in three public clients)."""
+"""A new task is often "not found" for some seconds (seen in three public clients of the API)."""
 
-NO_SUCH_TASK = "This server knows no such task of yours."
+NO_SUCH_TASK = "You have no such task on this server."
 
-Told = Callable[[Generation], None]
+MAX_REMEMBERED_QUERIES = 10_000
 
 
 class TaskRefresher:
-    """The one way to learn of a task's state, whoever wants to know.
+    """The only part of the server that queries the API about tasks.
 
     Args:
-        tasks: Where what follows a callback runs.
-        tell: Hands a state to whoever waits for the task.
-        changed: Told each generation whose state has changed.
-        keep: Told each generation that has ended.
-        reconsider: Called when waits should think again about when to ask.
+        tasks: Runs the queries that follow a callback.
         now: Wall-clock time, Unix seconds.
     """
 
@@ -46,77 +45,156 @@ class TaskRefresher:
         self,
         client: DefapiClient,
         ledger: Ledger,
+        images: ImageStore,
         accounts: Accounts,
         callbacks: CallbackTracker,
-        telemetry: Instrumentation,
+        bus: ChangeBus,
+        instrumentation: Instrumentation,
         tasks: TaskGroup,
-        *,
-        tell: Told,
-        changed: Told,
-        keep: Told,
-        reconsider: Callable[[], None],
         now: Callable[[], float],
     ) -> None:
         self._client = client
         self._ledger = ledger
+        self._images = images
         self._accounts = accounts
         self._callbacks = callbacks
-        self._telemetry = telemetry
+        self._bus = bus
+        self._instrumentation = instrumentation
         self._tasks = tasks
-        self._tell = tell
-        self._changed = changed
-        self._keep = keep
-        self._reconsider = reconsider
         self._now = now
+        self._queried_at: dict[str, float] = {}
 
-    async def known(self, public_id: str, principal: str) -> Generation:
-        """What is known of a caller's task; one that was made elsewhere is taken up.
+    async def find(self, public_id: str, principal: str) -> Generation:
+        """Return a caller's task as it is recorded; one that another program submitted is taken over.
 
         Raises:
-            TaskNotFound: there is no such task, or it is somebody else's.
+            TaskNotFound: there is no such task, or it belongs to another caller.
         """
-        known = await self._ledger.find(public_id)
-        if known is not None and known.principal == principal:
-            return honest(known)
-        if self._accounts.asked:  # the API cannot tell whose it is: all use the same key
-            raise TaskNotFound(NO_SUCH_TASK, hint="Check the task_id: it is the one that generate_image gave you.")
-        # Made elsewhere: the API may know it.
+        generation = await self._ledger.find(public_id)
+        if generation is not None and generation.principal == principal:
+            return generation.with_message()
+        if self._accounts.asked:  # the API cannot tell whose task it is: all callers use the same key
+            raise TaskNotFound(NO_SUCH_TASK, hint="Check the task_id: it is the one that generate_image returned.")
         return Generation(new_generation_id(), task_id=public_id, principal=principal, created_at=self._now())
 
-    async def ask(self, known: Generation, why: Why = "poll", told_at: float | None = None) -> Generation:
-        """One query, and what it says written down. Where a callback has told of the end, ``told_at`` is when.
+    async def get(self, public_id: str, principal: str) -> Generation:
+        """Return a caller's task as it is now: one query, none if the end is known.
 
         Raises:
-            DefapiError: the API could not be asked, or knows no such task.
+            TaskNotFound: there is no such task, or it belongs to another caller.
+            DefapiError: the API could not be queried.
         """
-        if known.task_id is None:
-            # A callback, or another process, may have settled it.
-            return await self.known(known.generation_id, known.principal)
+        generation = await self.find(public_id, principal)
+        return generation if generation.finished else await self.refresh(generation, "look")
+
+    async def refresh(
+        self, generation: Generation, why: Why = "poll", *, called_back_at: float | None = None
+    ) -> Generation:
+        """Query the API once, record the answer, and publish the generation if it has changed.
+
+        Args:
+            called_back_at: When the callback arrived that led to this query, Unix seconds.
+
+        Returns:
+            The generation as it is now. Without a task id there is nothing to query: what the ledger has.
+
+        Raises:
+            DefapiError: the query failed, or the API does not know the task.
+            LedgerError: the bytes of a finished image could not be stored; the end is not recorded yet.
+        """
+        if generation.task_id is None:  # a callback, or another process, may have settled it
+            return (await self._ledger.find(generation.generation_id) or generation).with_message()
         try:
-            with self._telemetry.querying(known):
-                snapshot = await self._client.query(known.task_id, key=self._accounts.key_of(known.principal))
+            snapshot = await self._query(generation, generation.task_id)
         except TaskNotFound:
-            elapsed = known.elapsed_seconds(self._now())
+            elapsed = generation.elapsed_seconds(self._now())
             if elapsed is not None and elapsed < NOT_FOUND_GRACE_SECONDS:
-                return known
+                return generation
             raise
-        current = await self._ledger.find(known.task_id) or known
-        if current.finished:  # another query has seen the end while this one was on its way
-            return current
-        reading = read(current, snapshot, self._now())
+        if called_back_at is not None:
+            generation = replace(generation, open_at=called_back_at)
+        return await self._record(generation, snapshot, why)
+
+    def seconds_since_query(self, generation: Generation) -> float | None:
+        """Seconds since the last query about an unfinished task; None if there was none."""
+        queried_at = self._queried_at.get(generation.task_id or "")
+        return None if queried_at is None else anyio.current_time() - queried_at
+
+    async def called_back(self, generation_id: str, task_id: str) -> bool:
+        """Handle a callback whose signature was verified: query the task soon.
+
+        It also settles an unknown outcome, if the API knows the task.
+
+        Returns:
+            Whether the generation exists and can have led to this task.
+        """
+        generation = await self._ledger.find(generation_id)
+        if generation is None or generation.task_id not in (None, task_id):
+            return False
+        pause = self._callbacks.received(generation)
+        if generation.finished:
+            self._instrumentation.called_back(generation, "late")
+            return True
+        self._instrumentation.called_back(generation, "accepted" if pause == 0 else "repeated")
+        if pause is not None:
+            query = partial(self._refresh_after_callback, generation_id, task_id, pause)
+            self._tasks.start_soon(supervise, "Querying a task after its callback", query)
+        return True
+
+    async def reload(self, generation_id: str) -> None:
+        """Publish a generation that another process has changed in the ledger."""
+        generation = await self._ledger.find(generation_id)
+        if generation is not None:
+            self._callbacks.reported_elsewhere(generation)
+            self._bus.publish(generation)
+
+    async def _refresh_after_callback(self, generation_id: str, task_id: str, pause: float) -> None:
+        await anyio.sleep(pause)
+        called_back_at = self._now()
+        generation = await self._ledger.find(generation_id)
+        if generation is None or generation.finished:
+            return
+        if generation.task_id is not None:
+            await self.refresh(generation, called_back_at=called_back_at)
+            return
+        snapshot = await self._query(generation, task_id)  # a task that the API does not know settles nothing
+        generation = generation.accepted(task_id, called_back_at)
+        await self._ledger.save(generation)
+        self._bus.publish(generation)
+        logger.info("task %s is that of a submit of unknown outcome", task_id, extra={"task_id": task_id})
+        await self._record(generation, snapshot, "poll")
+
+    async def _query(self, generation: Generation, task_id: str) -> TaskSnapshot:
+        try:
+            with self._instrumentation.querying(generation):
+                return await self._client.query(task_id, key=self._accounts.key_of(generation.principal))
+        finally:
+            self._queried_at.pop(task_id, None)
+            self._queried_at[task_id] = anyio.current_time()
+            if len(self._queried_at) > MAX_REMEMBERED_QUERIES:
+                del self._queried_at[next(iter(self._queried_at))]
+
+    async def _record(self, generation: Generation, snapshot: TaskSnapshot, why: Why) -> Generation:
+        reading = read(generation, snapshot, self._now())
         latest = reading.generation
-        if latest.finished and told_at is not None:
-            latest = replace(latest, open_at=told_at)
-            if not reading.encoded_images:  # whose bytes are only in the ledger
-                self._tell(latest)  # before it is on disk, since it can always be asked for again
-        await self._ledger.save(latest, reading.encoded_images)
-        if latest.status is not current.status:
-            self._changed(latest)
-        self._telemetry.seen(latest, why)
+        if latest.status is generation.status:
+            self._instrumentation.seen(latest, why)
+            return latest
+        current = await self._ledger.find(generation.generation_id)
+        if current is not None and current.finished:  # another query has recorded the end meanwhile
+            return current
+        for number, image in reading.encoded_images.items():
+            try:
+                await self._images.put(latest.generation_id, number, image)
+            except OSError as error:
+                raise LedgerError(
+                    f"The image is finished, but it could not be stored: {error.strerror or type(error).__name__}. "
+                    "It stays at the API. Free some disk space, then call get_task.",
+                ) from error
+        await self._ledger.save(latest)
+        self._instrumentation.seen(latest, why)
         if latest.finished:
-            if self._callbacks.ended(latest.generation_id):
-                self._tasks.start_soon(supervise, "missing a callback", partial(self._settle, latest.generation_id))
-            self._keep(latest)
+            self._queried_at.pop(latest.task_id or "", None)
             logger.info(
                 "task %s ended: %s, %s credits",
                 latest.task_id,
@@ -124,62 +202,5 @@ class TaskRefresher:
                 latest.credits_consumed,
                 extra={"task_id": latest.task_id},
             )
+        self._bus.publish(latest)
         return latest
-
-    async def called_back(self, generation_id: str, task_id: str) -> bool:
-        """The API says that a task of this intent has ended: ask it. Returns whether there is such an intent.
-
-        It settles an unknown outcome, if the API knows the task. However many callbacks come for one intent, they
-        lead to at most one query in
-        :data:`~nano_banana_mcp.tracking.callbacks.SPACING_SECONDS`.
-        """
-        known = await self._ledger.find(generation_id)
-        if known is None or known.task_id not in (None, task_id):
-            return False
-        if known.finished:
-            self._callbacks.came_late(generation_id)
-            self._telemetry.called_back(known, "late")
-            return True
-        pause = self._callbacks.came(generation_id)
-        self._telemetry.called_back(known, "accepted" if pause == 0 else "repeated")
-        if pause is not None:
-            look = partial(self._look_after_callback, generation_id, task_id, pause)
-            self._tasks.start_soon(supervise, "looking after a callback", look)
-        return True
-
-    async def _look_after_callback(self, generation_id: str, task_id: str, pause: float) -> None:
-        await anyio.sleep(pause)
-        told_at = self._now()
-        try:
-            known = await self._ledger.find(generation_id)
-            if known is not None and known.task_id is None:
-                with self._telemetry.querying(known):
-                    # A task that the API does not know settles nothing.
-                    await self._client.query(task_id, key=self._accounts.key_of(known.principal))
-                known = await self.claim(generation_id, task_id)
-            if known is None or known.finished:
-                return
-            latest = await self.ask(known, told_at=told_at)
-        except Exception as error:  # noqa: BLE001 - the edge of this task: polling takes over
-            logger.warning("after a callback for %s: %s", task_id, in_words(error), extra={"task_id": task_id})
-            self._callbacks.did_not_end(generation_id)
-            self._reconsider()
-            return
-        if not latest.finished:
-            self._callbacks.did_not_end(generation_id)
-        self._tell(latest)
-
-    async def claim(self, generation_id: str, task_id: str) -> Generation | None:
-        """Settle an unknown outcome: the API has named the task that our intent led to."""
-        known = await self._ledger.find(generation_id)
-        if known is None or known.task_id is not None:
-            return known
-        claimed = known.accepted(task_id, self._now())
-        await self._ledger.save(claimed)
-        self._changed(claimed)
-        logger.info("task %s claimed for an intent of unknown outcome", task_id, extra={"task_id": task_id})
-        return claimed
-
-    async def _settle(self, generation_id: str) -> None:
-        await anyio.sleep(GRACE_SECONDS)
-        self._callbacks.settle(generation_id)

@@ -1,60 +1,52 @@
-"""The only waiting loop. One per task, however many calls wait for it; it ends with the last of them."""
+"""Waits for the end of tasks. All calls that wait for one task share one polling loop, which ends with the last."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer, Refused, TaskNotFound, Unreachable
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.tracking import schedule
-from nano_banana_mcp.tracking.purse import Purse
+from nano_banana_mcp.tracking.callbacks import CallbackTracker
+from nano_banana_mcp.tracking.refresh import TaskRefresher
+from nano_banana_mcp.tracking.schedule import Schedule
 
 if TYPE_CHECKING:
     from nano_banana_mcp.media.export import Kept
 
-REPORT_EVERY_SECONDS = 3.0
+REPORT_INTERVAL_SECONDS = 3.0
+"""Longest pause between two progress reports."""
 
-PASSING_TROUBLE = (Busy, NoAnswer, Unreachable)
-"""Trouble that a later query may not meet: a wait lives through it until its own deadline."""
+TEMPORARY_ERRORS = (Busy, NoAnswer, Unreachable)
+"""Failures of a query that the next one may not meet: a wait goes on until its own deadline."""
 
 MAX_REFUSALS = 3
-"""A refusal of a query for a task of ours may be a gateway's mood; so many in a row are not."""
-
-LEAVING_AT_ONCE = 8
-"""Waits that go on to answer in one round of the event loop."""
-
-MAX_REMEMBERED_QUERIES = 10_000
-
-MAX_OPENED = 100
-
-MAX_NAP_SECONDS = 2.0
-"""So often a wait thinks again about when to ask, by what was seen meanwhile."""
-
-TURN_SECONDS = 0.05
-"""So often the task whose turn it is looks whether it may go sooner, by what the one before has found."""
+"""Consecutive refused queries after which a wait gives up; a single refusal may come from a gateway."""
 
 MIN_PAUSE_SECONDS = 0.001
-"""Clocks differ by less; a pause of so little is none."""
+"""Shorter pauses are not slept: clocks differ by more."""
 
-Ask = Callable[[Generation], Awaitable[Generation]]
-PaceOf = Callable[[Generation], Awaitable[schedule.Pace]]
 Report = Callable[[Generation, float], Awaitable[None]]
-"""Told the state and the seconds waited so far, at each change of state and every few seconds."""
+"""Receives the generation and the seconds waited so far, at each change of state and every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """How a wait ended: the last known state, the trouble that the last query met, and what else to know (``kept``:
-    what became of the saving of its pictures)."""
+    """How a wait ended.
+
+    Attributes:
+        generation: The last known state.
+        trouble: The error of the last query, if the task is unfinished.
+        note: What else the caller should be told: why the ledger is not durable.
+        given_up: Whether the wait ended early because of ``trouble``.
+        kept: What became of the export of the images.
+    """
 
     generation: Generation
     trouble: DefapiError | None = None
@@ -63,241 +55,203 @@ class WaitResult:
     kept: Kept | None = None
 
 
-@dataclass
+class TaskWaiter:
+    """Waits for tasks; it subscribes to the change bus.
+
+    Args:
+        tasks: Runs the polling loops.
+        now: Wall-clock time, Unix seconds.
+    """
+
+    def __init__(
+        self,
+        refresher: TaskRefresher,
+        callbacks: CallbackTracker,
+        tasks: TaskGroup,
+        now: Callable[[], float],
+        schedule: Schedule | None = None,
+    ) -> None:
+        self._refresher = refresher
+        self._callbacks = callbacks
+        self._tasks = tasks
+        self._now = now
+        self._schedule = schedule or Schedule()
+        self._loops: dict[str, _PollLoop] = {}
+        self._draining = anyio.Event()
+
+    async def wait(self, generation: Generation, seconds: float, report: Report | None = None) -> WaitResult:
+        """Wait at most ``seconds`` for the end of the task. A timeout is not an error.
+
+        Raises:
+            DefapiError: the task cannot be queried at all (a refused key, an unknown task).
+        """
+        if generation.finished:
+            return WaitResult(generation)
+        loop = self._join(generation)
+        try:
+            with anyio.move_on_after(seconds):
+                await self._follow(loop, report)
+        finally:
+            self._leave(loop)
+        if loop.error is not None:
+            raise loop.error
+        return WaitResult(loop.generation, None if loop.generation.finished else loop.trouble)
+
+    def has_waiter(self, generation: Generation) -> bool:
+        """Whether a call waits for this task."""
+        return _key(generation) in self._loops
+
+    def waited_ids(self) -> list[str]:
+        """The generation ids of all tasks that calls wait for."""
+        return [loop.generation.generation_id for loop in self._loops.values()]
+
+    def on_change(self, generation: Generation) -> None:
+        """Subscriber of the change bus: wakes the calls that wait for this task."""
+        loop = self._loops.get(_key(generation))
+        if loop is not None:
+            loop.update(generation)
+
+    def drain(self) -> None:
+        """End every wait, and each one to come, with the present state: the server is about to end."""
+        self._draining.set()
+        for loop in self._loops.values():
+            loop.wake()
+
+    async def _follow(self, loop: _PollLoop, report: Report | None) -> None:
+        began = anyio.current_time()
+        while not loop.is_over and not self._draining.is_set():
+            changed = loop.changed
+            if report is not None:
+                await report(loop.generation, anyio.current_time() - began)
+            with anyio.move_on_after(REPORT_INTERVAL_SECONDS):
+                await changed.wait()
+
+    def _join(self, generation: Generation) -> _PollLoop:
+        loop = self._loops.get(_key(generation))
+        if loop is None:
+            loop = _PollLoop(generation, self._refresher, self._callbacks, self._schedule, self._now)
+            self._loops[_key(generation)] = loop
+            self._tasks.start_soon(self._run, loop)
+        loop.waiters += 1
+        return loop
+
+    def _leave(self, loop: _PollLoop) -> None:
+        loop.waiters -= 1
+        if loop.waiters == 0:
+            loop.scope.cancel()
+            self._remove(loop)
+
+    async def _run(self, loop: _PollLoop) -> None:
+        await loop.run()
+        self._remove(loop)  # a later call starts afresh: an error of now says nothing about then
+
+    def _remove(self, loop: _PollLoop) -> None:
+        if self._loops.get(_key(loop.generation)) is loop:
+            del self._loops[_key(loop.generation)]
+
+
 class _PollLoop:
-    key: str
-    latest: Generation
-    began: float
-    waiters: int = 0
-    failures: int = 0
-    trouble: DefapiError | None = None
-    error: Exception | None = None
-    pace: schedule.Pace | None = None
-    changed: anyio.Event = field(default_factory=anyio.Event)
-    nudged: anyio.Event = field(default_factory=anyio.Event)
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """The queries for one task while at least one call waits for it."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        refresher: TaskRefresher,
+        callbacks: CallbackTracker,
+        schedule: Schedule,
+        now: Callable[[], float],
+    ) -> None:
+        self.generation = generation
+        self.waiters = 0
+        self.trouble: DefapiError | None = None
+        self.error: Exception | None = None
+        self.changed = anyio.Event()
+        self.scope = anyio.CancelScope()
+        self._refresher = refresher
+        self._callbacks = callbacks
+        self._schedule = schedule
+        self._now = now
+        self._began = anyio.current_time()
+        self._failures = 0
 
     @property
-    def over(self) -> bool:
-        return self.error is not None or self.latest.finished
+    def is_over(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        return self.error is not None or self.generation.finished
 
-    def publish(self, latest: Generation) -> None:
-        different = latest.status is not self.latest.status
-        self.latest = latest
-        if different or latest.finished:
+    def update(self, generation: Generation) -> None:
+        """Take over a newer state, and wake all waiters if it differs."""
+        is_different = generation.status is not self.generation.status
+        self.generation = generation
+        if is_different:
             self.wake()
 
-    def fail(self, error: Exception) -> None:
-        self.error = error
-        self.wake()
-
     def wake(self) -> None:
+        """Let all waiters look at the state."""
         self.changed.set()
         self.changed = anyio.Event()
 
-    def nudge(self) -> None:
-        self.pace = None
-        self.nudged.set()
-        self.nudged = anyio.Event()
-
-
-class TaskWaiter:
-    """Waits for tasks. Made by :func:`waiting_room`, whose task group its loops live in."""
-
-    def __init__(self, ask: Ask, pace_of: PaceOf, tasks: TaskGroup, now: Callable[[], float], purse: Purse) -> None:
-        self._ask = ask
-        self._pace_of = pace_of
-        self._purse = purse
-        self._turns = anyio.Lock()
-        self._tasks = tasks
-        self._now = now
-        self._watches: dict[str, _PollLoop] = {}
-        self._last_query: dict[str, float] = {}
-        self._draining = anyio.Event()
-        self._exit = anyio.Semaphore(LEAVING_AT_ONCE, fast_acquire=True)
-
-    async def wait(self, known: Generation, seconds: float, report: Report | None = None) -> WaitResult:
-        """Wait until the task ends, at most ``seconds``. A timeout is no error.
-
-        Raises:
-            DefapiError: the task cannot be asked for at all (a refused key, an unknown task).
-        """
-        if known.finished:
-            return WaitResult(known)
-        watch = self._join(known)
-        try:
-            with anyio.move_on_after(seconds):
-                await self._follow(watch, report)
-        finally:
-            self._leave(watch)
-        async with self._exit:  # of a crowd that is woken at once, some have answered before others begin to
-            await anyio.lowlevel.checkpoint()
-        if watch.error is not None:
-            raise watch.error
-        return WaitResult(watch.latest, None if watch.latest.finished else watch.trouble)
-
-    def drain(self) -> None:
-        """Let every wait, and every one to come, end with the state as it is."""
-        self._draining.set()
-        for watch in self._watches.values():
-            watch.wake()
-
-    def reconsider(self) -> None:
-        """Let every wait think again about when to ask."""
-        for watch in self._watches.values():
-            watch.nudge()
-
-    def opened(self, model: str | None) -> list[float]:
-        """Seconds since the submit of some tasks of this model that are waited for."""
-        alike = (watch.latest for watch in self._watches.values() if watch.latest.model == model and not watch.over)
-        ages = (task.elapsed_seconds(self._now()) for task in alike)
-        return list(islice((age for age in ages if age is not None), MAX_OPENED))
-
-    def tell(self, latest: Generation) -> None:
-        """Hand a state that was learned elsewhere to whoever waits for it."""
-        self._queried(latest)
-        for key in {latest.public_id, latest.generation_id}:  # whoever waited for an unknown outcome knows only our id
-            watch = self._watches.get(key)
-            if watch is not None:
-                watch.publish(latest)
-                watch.nudge()
-
-    def watches(self, known: Generation) -> bool:
-        """Whether somebody waits for it here."""
-        return known.public_id in self._watches or known.generation_id in self._watches
-
-    async def _follow(self, watch: _PollLoop, report: Report | None) -> None:
-        began = anyio.current_time()
-        while not watch.over and not self._draining.is_set():
-            changed = watch.changed
-            if report is not None:
-                await report(watch.latest, anyio.current_time() - began)
-            with anyio.move_on_after(REPORT_EVERY_SECONDS):
-                await changed.wait()
-
-    def _join(self, known: Generation) -> _PollLoop:
-        watch = self._watches.get(known.public_id)
-        if watch is None:
-            watch = self._watches[known.public_id] = _PollLoop(known.public_id, known, anyio.current_time())
-            self._tasks.start_soon(self._run, watch)
-        watch.waiters += 1
-        return watch
-
-    def _leave(self, watch: _PollLoop) -> None:
-        watch.waiters -= 1
-        if watch.waiters == 0:
-            watch.scope.cancel()
-            self._drop(watch)
-
-    async def _run(self, watch: _PollLoop) -> None:
-        with watch.scope:
+    async def run(self) -> None:
+        """Query until the end, an error that no later query can mend, or cancellation."""
+        with self.scope:
             try:
-                while not watch.over:
-                    if await self._due(watch):
-                        await self._look(watch)
-            except Exception as error:  # noqa: BLE001 - the edge of this task: the waiters get to see it
-                watch.fail(error)
-        # Whoever comes later starts afresh: an error of now says nothing about then.
-        self._drop(watch)
+                while not self.is_over:
+                    await self._sleep_until_due()
+                    if not self.is_over:
+                        await self._query()
+            except Exception as error:  # noqa: BLE001 - the edge of this task: the waiters receive it
+                self.error = error
+                self.wake()
 
-    async def _due(self, watch: _PollLoop) -> bool:
-        """Sleep until it is time to ask. Returns False where that has to be thought of again."""
-        nudged = watch.nudged
-        pace = watch.pace = watch.pace or await self._pace_of(watch.latest)
-        pause = self._pause(watch, pace)
-        if pause > MIN_PAUSE_SECONDS:
-            if isinstance(pace, schedule.SafetyPace):  # what happens to others may change it
-                pause, watch.pace = min(pause, MAX_NAP_SECONDS), None
-            await _sleep(pause, nudged)
-            return False
-        if isinstance(pace, schedule.SafetyPace):
-            watch.pace = None
-            return await self._take_turn(watch, pace, nudged)
-        return not nudged.is_set()
+    async def _sleep_until_due(self) -> None:
+        jitter = random.uniform(-1, 1)  # noqa: S311 - spreads queries, protects nothing
+        while not self.is_over:
+            expects_callback = self._callbacks.is_expected(self.generation)
+            pause = self._pause(expects_callback, jitter)
+            if pause <= MIN_PAUSE_SECONDS:
+                return
+            with anyio.move_on_after(min(pause, self._schedule.review) if expects_callback else pause):
+                await self.changed.wait()
 
-    async def _take_turn(self, watch: _PollLoop, pace: schedule.SafetyPace, nudged: anyio.Event) -> bool:
-        async with self._turns:
-            while not nudged.is_set():
-                queue = 1 + self._turns.statistics().tasks_waiting
-                pause = self._purse.due_in(pace, self._elapsed(watch, pace), queue)
-                if pause <= MIN_PAUSE_SECONDS:
-                    self._purse.spend(pace)
-                    return True
-                await _sleep(min(pause, TURN_SECONDS), nudged)
-        return False
+    def _pause(self, expects_callback: bool, jitter: float) -> float:
+        since_query = self._refresher.seconds_since_query(self.generation)
+        retry_after = self.trouble.retry_after if isinstance(self.trouble, Busy) else None
+        backoff = self._schedule.backoff(self._failures, retry_after) - (since_query or 0.0)
+        pause = self._schedule.pause(self._elapsed(), since_query, expects_callback=expects_callback, jitter=jitter)
+        return max(pause, backoff)
 
-    async def _look(self, watch: _PollLoop) -> None:
-        try:
-            latest = await self._ask(watch.latest)
-        except DefapiError as trouble:
-            watch.trouble = trouble
-            watch.failures += 1
-            self._last_query[watch.key] = anyio.current_time()
-            if not self._may_pass(watch, trouble):
-                raise
-        else:
-            watch.trouble = None
-            watch.failures = 0
-            self._queried(latest)
-            if not latest.finished:
-                self._last_query[watch.key] = anyio.current_time()  # its handle may have changed with its task id
-            watch.publish(latest)
-
-    def _may_pass(self, watch: _PollLoop, trouble: DefapiError) -> bool:
-        """Whether a later query may do better. A task of ours exists, whatever a gateway says of it now."""
-        if isinstance(trouble, PASSING_TROUBLE):
-            return True
-        ours = watch.latest.submitted_at is not None
-        if isinstance(trouble, KeyRefused | TaskNotFound) and trouble.status != HTTPStatus.FORBIDDEN:
-            return ours and watch.failures < MAX_REFUSALS
-        return ours and isinstance(trouble, Refused)
-
-    def _pause(self, watch: _PollLoop, pace: schedule.Pace) -> float:
-        last = self._last_query.get(watch.key)
-        since = None if last is None else anyio.current_time() - last
-        elapsed = self._elapsed(watch, pace)
-        asked_for = watch.trouble.retry_after if isinstance(watch.trouble, Busy) else None
-        least = schedule.backoff(watch.failures, asked_for)
-        return max(pace.due_in(elapsed, since), least - (since or 0.0))
-
-    def _elapsed(self, watch: _PollLoop, pace: schedule.Pace) -> float:
-        waited = anyio.current_time() - watch.began
-        elapsed = watch.latest.elapsed_seconds(self._now())
-        if elapsed is None:  # a task made elsewhere: it may be ready, so ask at once, and then less and less often
-            return pace.first() + waited
+    def _elapsed(self) -> float:
+        waited = anyio.current_time() - self._began
+        elapsed = self.generation.elapsed_seconds(self._now())
+        if elapsed is None:  # submitted by another program: it may be ready, so it is queried at once
+            return self._schedule.first + waited
         return max(elapsed, waited)  # the wall clock may have been put back
 
-    def _queried(self, latest: Generation) -> None:
-        if len(self._last_query) > MAX_REMEMBERED_QUERIES:
-            self._last_query.clear()
-        if latest.finished:
-            self._last_query.pop(latest.public_id, None)
+    async def _query(self) -> None:
+        try:
+            generation = await self._refresher.refresh(self.generation)
+        except DefapiError as error:
+            self.trouble = error
+            self._failures += 1
+            if not self._is_temporary(error):
+                raise
         else:
-            self._last_query[latest.public_id] = anyio.current_time()
+            self.trouble = None
+            self._failures = 0
+            self.update(generation)
 
-    def _drop(self, watch: _PollLoop) -> None:
-        if self._watches.get(watch.key) is watch:
-            del self._watches[watch.key]
+    def _is_temporary(self, error: DefapiError) -> bool:
+        """Whether a later query may succeed. A task that this server submitted exists, even if a gateway denies it."""
+        if isinstance(error, TEMPORARY_ERRORS):
+            return True
+        is_own = self.generation.submitted_at is not None
+        if isinstance(error, KeyRefused | TaskNotFound) and error.status != HTTPStatus.FORBIDDEN:
+            return is_own and self._failures < MAX_REFUSALS
+        return is_own and isinstance(error, Refused)
 
 
-async def _sleep(seconds: float, nudged: anyio.Event) -> None:
-    """Sleep until something has happened, at most so long."""
-    with anyio.move_on_after(seconds):
-        await nudged.wait()
-
-
-@asynccontextmanager
-async def waiting_room(
-    ask: Ask, pace_of: PaceOf, now: Callable[[], float], purse: Purse | None = None
-) -> AsyncIterator[TaskWaiter]:
-    """A :class:`TaskWaiter` whose loops end with the block.
-
-    Args:
-        ask: Asks the API for a task's state, once.
-        pace_of: Says when to ask for a task, by what is known of its like.
-        now: Wall-clock time, Unix seconds.
-        purse: What may be spent on tasks that a callback should tell of.
-    """
-    async with anyio.create_task_group() as tasks:
-        yield TaskWaiter(ask, pace_of, tasks, now, purse or Purse())
-        tasks.cancel_scope.cancel()
+def _key(generation: Generation) -> str:
+    """What all waits for one task have in common: a task of another program has no lasting generation id."""
+    if generation.submitted_at is None and generation.task_id is not None:
+        return generation.task_id
+    return generation.generation_id
