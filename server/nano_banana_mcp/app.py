@@ -26,6 +26,7 @@ from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.generations.quotas import Accounts, Limits, Quotas
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
+from nano_banana_mcp.ledger.base import Ledger
 from nano_banana_mcp.media.export import Exporter
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.generation_service import GenerationService
@@ -133,8 +134,6 @@ async def open_service(
         schedule: When the API is queried.
         now: Wall-clock time, Unix seconds.
     """
-    schedule = schedule or Schedule()
-    accounts_in_use = accounts or Accounts(quotas=quotas(settings))
     async with reached_api(settings) as api:
         client = DefapiClient(
             api.base_url,
@@ -144,67 +143,102 @@ async def open_service(
             concurrency=settings.upstream_concurrency,
             queries_per_second=settings.queries_per_second,
         )
-        ledger = open_ledger(settings)
-        async with _closing(client, ledger), anyio.create_task_group() as tasks:
-            images = ImageStore(
-                ledger,
-                settings.state_path / "images",
-                max_bytes=None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000),
-                keep_days=settings.keep_days,
-                trusted_origins=_trusted_origins(api.base_url),
-                tasks=tasks,
-                now=now,
-                opened_at=now(),
-            )
-            folder = None if settings.output_dir is None else OutputFolder(settings.output_dir)
-            exporter = None
-            if folder is not None:
-                shown = local or not _is_open_to_others(settings, accounts)
-                exporter = Exporter(images, folder, tasks, now, shown=shown)
-            bus = ChangeBus()
-            callbacks = CallbackTracker(callback_for)
-            refresher = TaskRefresher(client, ledger, images, accounts_in_use, callbacks, bus, telemetry, tasks, now)
-            waiter = TaskWaiter(refresher, callbacks, tasks, now, schedule)
-            references = ReferenceResolver(
-                refresher,
-                images,
-                folder,
-                input_folders=settings.input_folders if local else None,
-                max_side=settings.reference_max_side,
-            )
-            submitter = Submitter(client, ledger, tasks, accounts_in_use, now, telemetry)
-            for subscriber in (callbacks.on_change, images.on_change, waiter.on_change):
-                bus.subscribe(subscriber)
-            if exporter is not None:
-                bus.subscribe(exporter.keep)
-            service = GenerationService(
-                ledger=ledger,
-                images=images,
-                exporter=exporter,
-                references=references,
-                submitter=submitter,
-                callbacks=callbacks,
-                refresher=refresher,
-                waiter=waiter,
-                bus=bus,
-                accounts=accounts_in_use,
-                instrumentation=telemetry,
-                default_model=settings.model,
-                api=api.name,
-                now=now,
-            )
-            follower = ReplicaFollower(ledger, refresher, waiter)
-            tasks.start_soon(partial(supervise, "Following other replicas", follower.run, goes_on=True))
-            if care:
-                sweeper = OpenTaskSweeper(
-                    ledger, images, refresher, waiter, callbacks, api=api.name, now=now, schedule=schedule
-                )
-                tasks.start_soon(partial(supervise, "The sweeper of open tasks", sweeper.run, goes_on=True))
-            async with _closing(images):
-                yield service
-                with anyio.move_on_after(CLOSING_SECONDS):
-                    await service.settled()
-            tasks.cancel_scope.cancel()
+        async with compose_service(
+            settings,
+            client,
+            open_ledger(settings),
+            callback_for,
+            accounts,
+            api=api.name,
+            care=care,
+            local=local,
+            telemetry=telemetry,
+            schedule=schedule,
+            now=now,
+        ) as service:
+            yield service
+
+
+@asynccontextmanager
+async def compose_service(
+    settings: Settings,
+    client: DefapiClient,
+    ledger: Ledger,
+    callback_for: Callable[[str], str] | None = None,
+    accounts: Accounts | None = None,
+    *,
+    api: str,
+    care: bool = False,
+    local: bool = False,
+    telemetry: Instrumentation = NO_INSTRUMENTATION,
+    schedule: Schedule | None = None,
+    now: Callable[[], float] = time.time,
+) -> AsyncIterator[GenerationService]:
+    """Build the service around a client and a ledger, which are closed at the end; otherwise as :func:`open_service`.
+
+    Args:
+        api: What the ledger calls the API.
+    """
+    schedule = schedule or Schedule()
+    accounts_in_use = accounts or Accounts(quotas=quotas(settings))
+    async with _closing(client, ledger), anyio.create_task_group() as tasks:
+        images = ImageStore(
+            ledger,
+            settings.state_path / "images",
+            max_bytes=None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000),
+            keep_days=settings.keep_days,
+            trusted_origins=_trusted_origins(client.base_url),
+            tasks=tasks,
+            now=now,
+            opened_at=now(),
+        )
+        folder = None if settings.output_dir is None else OutputFolder(settings.output_dir)
+        exporter = None
+        if folder is not None:
+            shown = local or not _is_open_to_others(settings, accounts)
+            exporter = Exporter(images, folder, tasks, now, shown=shown)
+        bus = ChangeBus()
+        callbacks = CallbackTracker(callback_for)
+        refresher = TaskRefresher(client, ledger, images, accounts_in_use, callbacks, bus, telemetry, tasks, now)
+        waiter = TaskWaiter(refresher, callbacks, tasks, now, schedule)
+        references = ReferenceResolver(
+            refresher,
+            images,
+            folder,
+            input_folders=settings.input_folders if local else None,
+            max_side=settings.reference_max_side,
+        )
+        submitter = Submitter(client, ledger, tasks, accounts_in_use, now, telemetry)
+        for subscriber in (callbacks.on_change, images.on_change, waiter.on_change):
+            bus.subscribe(subscriber)
+        if exporter is not None:
+            bus.subscribe(exporter.keep)
+        service = GenerationService(
+            ledger=ledger,
+            images=images,
+            exporter=exporter,
+            references=references,
+            submitter=submitter,
+            callbacks=callbacks,
+            refresher=refresher,
+            waiter=waiter,
+            bus=bus,
+            accounts=accounts_in_use,
+            instrumentation=telemetry,
+            default_model=settings.model,
+            api=api,
+            now=now,
+        )
+        follower = ReplicaFollower(ledger, refresher, waiter)
+        tasks.start_soon(partial(supervise, "Following other replicas", follower.run, goes_on=True))
+        if care:
+            sweeper = OpenTaskSweeper(ledger, images, refresher, waiter, callbacks, api=api, now=now, schedule=schedule)
+            tasks.start_soon(partial(supervise, "The sweeper of open tasks", sweeper.run, goes_on=True))
+        async with _closing(images):
+            yield service
+            with anyio.move_on_after(CLOSING_SECONDS):
+                await service.settled()
+        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager

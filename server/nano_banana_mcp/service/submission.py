@@ -31,6 +31,9 @@ FOREIGN_SUBMIT_SECONDS = 15.0
 """How long the unrecorded submit of another process is taken to be under way."""
 
 
+FAILED_WHILE_SUBMITTING = f"The server failed while it was submitting. {MAY_HAVE_BEEN_CHARGED}"
+
+
 class RequestIdTaken(ValueError):
     """The ``request_id`` was used before for another request."""
 
@@ -148,32 +151,21 @@ class Submitter:
 
     async def _submit(self, request: SubmitRequest, generation: Generation, pauses: anyio.CancelScope) -> Generation:
         """The write before the POST, the attempts, and the write after them."""
-        key = self._accounts.key_of(generation.principal)
         backoff = retry.Backoff()
-        outcome: str | DefapiError = NotSent("The server is shutting down.", hint="Try again in a moment.")
+        outcome: str | DefapiError = OutcomeUnknown(
+            f"The server failed while it was submitting. {MAY_HAVE_BEEN_CHARGED}"
+        )
         self._submitting[generation.generation_id] = pauses
-        if self._is_draining:
-            pauses.cancel()
         try:
             with self._instrumentation.submitting(generation):
                 recorded = await self._ledger.begin(generation, self._accounts.quotas.check_for(generation.principal))
                 if recorded.generation_id != generation.generation_id:
                     raise _AlreadyRecorded
                 try:
-                    with pauses:
-                        async for attempt in stamina.retry_context(backoff, attempts=retry.MAX_ATTEMPTS, timeout=None):
-                            with attempt:
-                                outcome = await self._client.submit(request, key=key)
-                except DefapiError as error:
-                    outcome = error
-                except Exception as error:
+                    outcome = await self._send(request, generation.principal, backoff, pauses)
+                except Exception:
                     logger.exception("A submit failed unexpectedly.")
-                    outcome = OutcomeUnknown(
-                        f"The server failed while it was submitting ({type(error).__name__}). {MAY_HAVE_BEEN_CHARGED}"
-                    )
                 finally:
-                    if pauses.cancelled_caught and backoff.errors:
-                        outcome = backoff.errors[-1]
                     with anyio.CancelScope(shield=True):
                         generation = await self._record(generation, outcome, backoff.errors)
                 if isinstance(outcome, DefapiError):
@@ -181,14 +173,32 @@ class Submitter:
         except OutcomeUnknown:
             pass  # the message of the generation says what that means
         except Refused as error:
-            if generation.status is Status.FAILED:
-                raise SubmitFailed(generation.message or error.message, status=error.status) from error
-            raise
+            if generation.status is not Status.FAILED:
+                raise
+            raise SubmitFailed(generation.message or error.message, status=error.status) from error
         finally:
             del self._submitting[generation.generation_id]
             self._submit_ended.set()
             self._submit_ended = anyio.Event()
         return generation
+
+    async def _send(
+        self, request: SubmitRequest, principal: str, backoff: retry.Backoff, pauses: anyio.CancelScope
+    ) -> str | DefapiError:
+        """Return the task id, or the error of the last attempt."""
+        key = self._accounts.key_of(principal)
+        if self._is_draining:
+            pauses.cancel()
+        try:
+            with pauses:
+                async for attempt in stamina.retry_context(backoff, attempts=retry.MAX_ATTEMPTS, timeout=None):
+                    with attempt:
+                        return await self._client.submit(request, key=key)
+        except DefapiError as error:
+            return error
+        if backoff.errors:
+            return backoff.errors[-1]
+        return NotSent("The server is shutting down, or the call was cancelled.", hint="Try again in a moment.")
 
     async def _record(
         self, generation: Generation, outcome: str | DefapiError, answers: list[DefapiError]
@@ -248,6 +258,6 @@ def _failure_message(answers: list[DefapiError]) -> str:
     times = f"{len(answers)} times" if len(answers) > 1 else "once"
     replies = " ".join(f"{number}. {answer.message}" for number, answer in enumerate(answers, 1))
     return (
-        f"The request was sent {times} and the API accepted it no time. {replies} "
+        f"The request was sent {times} and the API did not accept it. {replies} "
         "The API did not report a task, and did not say whether anything was charged."
     )

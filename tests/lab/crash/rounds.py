@@ -17,13 +17,14 @@ import anyio
 import httpx
 from pydantic import SecretStr
 
+from nano_banana_mcp.app import compose_service
 from nano_banana_mcp.defapi import client
 from nano_banana_mcp.defapi import responses as answers
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.defapi.transport import Connection, _Sent
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
-from nano_banana_mcp.service.generation_service import GenerationService
+from nano_banana_mcp.settings import load_settings
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -92,7 +93,8 @@ POINTS: dict[str, Callable[[], None]] = {
 async def submit(url: str, state: Path, prompt: str) -> None:
     """One picture, as the server makes it."""
     api = client.DefapiClient(url, SecretStr("dk-crash"), timeout_seconds=10)
-    async with GenerationService.open(api, DurableLedger(state), default_model="m", api=url) as service:
+    settings = load_settings(state_dir=state)
+    async with compose_service(settings, api, DurableLedger(state), api=url) as service:
         await service.generate(SubmitRequest(model="m", prompt=prompt))
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from pydantic import SecretStr
 
+from nano_banana_mcp.app import compose_service
 from nano_banana_mcp.defapi import retry
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError
@@ -29,6 +30,7 @@ from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.submission import RequestIdTaken
+from nano_banana_mcp.settings import load_settings
 from tests.support.clients import clean_environment
 
 FAULTS = ["", "503*1", "400", "reset-before", "reset-after", "html", "truncated", "flat"]
@@ -78,9 +80,9 @@ class Machine(RuleBasedStateMachine):
     def serve(self, use: Callable[[GenerationService], Awaitable[Any]], point: str | None = None) -> Any:
         async def main() -> Any:
             client = DefapiClient(self.url, SecretStr("dk-state"), timeout_seconds=5)
-            async with GenerationService.open(
-                client, DyingLedger(self.folder, point), default_model="m", api=self.url
-            ) as service:
+            settings = load_settings(state_dir=self.folder)
+            ledger = DyingLedger(self.folder, point)
+            async with compose_service(settings, client, ledger, api=self.url) as service:
                 return await use(service)
 
         try:
@@ -131,7 +133,7 @@ class Machine(RuleBasedStateMachine):
         known = self.ledger()
         if known:
             public_id = data.draw(st.sampled_from([each.public_id for each in known]))
-            self.serve(lambda service: service.look(public_id))
+            self.serve(lambda service: service.get(public_id))
 
     @rule(data=st.data())
     def a_callback_comes_perhaps_again(self, data: st.DataObject) -> None:
@@ -140,8 +142,16 @@ class Machine(RuleBasedStateMachine):
         if known:
             each = data.draw(st.sampled_from(known))
             task_id = charged[each.prompt or ""]
-            found = self.serve(lambda service: service.inquiry.claim(each.generation_id, task_id))
-            assert found.task_id == task_id
+
+            async def call_back(service: GenerationService) -> Generation | None:
+                assert await service.refresher.called_back(each.generation_id, task_id)
+                with anyio.fail_after(5):
+                    while (generation := await service.ledger.find(task_id)) is None:
+                        await anyio.sleep(0.01)
+                return generation
+
+            settled = self.serve(call_back)
+            assert settled.task_id == task_id
 
     @invariant()
     def nothing_that_was_charged_is_unaccounted_for(self) -> None:
@@ -200,8 +210,8 @@ def sandbox_url() -> Iterator[str]:
 def test_nothing_is_lost_or_paid_twice_in_any_order_of_events(
     sandbox_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "FIRST_CEILING_SECONDS", 0.0)
-    monkeypatch.setattr("nano_banana_mcp.service.submission.OTHERS_SUBMIT_SECONDS", 0.0)
+    monkeypatch.setattr(retry, "MIN_CEILING_SECONDS", 0.0)
+    monkeypatch.setattr("nano_banana_mcp.service.submission.FOREIGN_SUBMIT_SECONDS", 0.0)
     Machine.url = sandbox_url
     run_state_machine_as_test(
         Machine,
