@@ -121,7 +121,6 @@ async def open_service(
             telemetry=telemetry,
         ) as service,
     ):
-        service.album.keep_fetched(settings.state_path / "cache", round(settings.cache_megabytes * 1_000_000))
         yield service
 
 
@@ -133,6 +132,9 @@ def _places(settings: Settings, accounts: Accounts | None, *, local: bool) -> Lo
         output_shown=local or not (asked or open_to_others),
         inputs=settings.input_folders if local else None,
         reference_side=settings.reference_max_side,
+        images=settings.state_path / "images",
+        max_image_bytes=None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000),
+        keep_days=settings.keep_days,
     )
 
 

@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Self
 
 from nano_banana_mcp.defapi.schemas import TaskSnapshot, clean, sentence
+from nano_banana_mcp.images.data_uri import decode_data_uri
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import guess_from_url
-from nano_banana_mcp.images.image import EncodedImage, decode_data_uri
+from nano_banana_mcp.images.image import EncodedImage
 
 MAX_IMAGES = 16
 """More pictures than any model of the API makes at once; what is beyond is not taken over."""

@@ -25,13 +25,13 @@ class SharedCalls(Generic[T]):
     def __init__(self) -> None:
         self._calls: dict[Hashable, _Call[T]] = {}
 
-    async def run(self, key: Hashable, work: Callable[[], Awaitable[T]], *, errors: type[Exception]) -> T:
+    async def run(self, key: Hashable, work: Callable[[], Awaitable[T]], *, errors: tuple[type[Exception], ...]) -> T:
         """Return what ``work`` returns, or what it returns for another caller with the same key right now.
 
         Args:
             key: Identifies the result.
             work: Produces it.
-            errors: Base class of the errors that all waiting callers share.
+            errors: Classes of the errors that all waiting callers share.
         """
         call = self._calls.setdefault(key, _Call())
         call.callers += 1

@@ -46,6 +46,7 @@ class GenerationService:
 
     desk: Desk
     inquiry: TaskRefresher
+    album: ImageStore
 
     _waiting: TaskWaiter
     _paces: Paces
@@ -67,7 +68,6 @@ class GenerationService:
     ) -> None:
         self._client = client
         self.accounts = accounts
-        self.album = ImageStore(ledger, trusted_origins, now())
         self.ledger = ledger
         self.default_model = default_model
         self._api = api
@@ -124,7 +124,18 @@ class GenerationService:
             ):
                 service._paces = Paces(ledger, api, service._callbacks, service._waiting.opened)
                 service._callbacks.on_change = service._reconsider
-                service.desk = Desk(service.album, places or LocalFolders(), service.look, service._tasks, now)
+                folders = places or LocalFolders()
+                service.album = ImageStore(
+                    ledger,
+                    folders.images,
+                    max_bytes=folders.max_image_bytes,
+                    keep_days=folders.keep_days,
+                    trusted_origins=trusted_origins,
+                    tasks=service._tasks,
+                    now=now,
+                    opened_at=now(),
+                )
+                service.desk = Desk(service.album, folders, service.look, service._tasks, now)
                 service.inquiry = TaskRefresher(
                     client,
                     ledger,

@@ -48,6 +48,9 @@ class LocalFolders:
     output_shown: bool = False
     inputs: tuple[Path, ...] | None = None
     reference_side: int = 2048
+    images: Path | None = None
+    max_image_bytes: int | None = None
+    keep_days: float | None = None
 
 
 class Desk:
@@ -75,6 +78,7 @@ class Desk:
 
     def keep(self, generation: Generation) -> None:
         """Begin to save its pictures, if they are to be saved."""
+        self._album.on_change(generation)
         if self._keeper is not None:
             self._keeper.keep(generation)
 
@@ -106,11 +110,13 @@ class Desk:
 
     async def settled(self) -> None:
         """Return when nothing is being saved any more."""
+        await self._album.settled()
         if self._keeper is not None:
             await self._keeper.settled()
 
     def drain(self) -> None:
         """Let nobody wait for the saving any more: the server is about to end."""
+        self._album.drain()
         if self._keeper is not None:
             self._keeper.drain()
 
@@ -173,14 +179,12 @@ class ReferenceResolver:
             return await self._as_text(kept)
         # The URL alone would do while it lives. But nobody tells how long that is, and the API takes the money first.
         url = known.images[number].url
-        if url is not None and not self._album.still_serves(known):
-            raise ReferenceRefused("That picture was drawn by a sandbox that has ended, and was not saved.")
         try:
             encoded = await self._album.open(known, number)
         except NoSuchImage:
             raise ReferenceRefused("The bytes of that picture are gone.") from None
         except ImageUnavailable as error:
-            if url is None or error.status in GONE:
+            if url is None or error.status in GONE or not self._album.still_serves(known):
                 raise
             return url  # its host refuses this server; it may not refuse the API
         return await self._as_text(encoded)
