@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support.certificates import Authority
 from tests.support.faults import answer_bytes
-from tests.unit.images.certificates import Authority
-from tests.unit.images.samples import PNG
+from tests.support.image_samples import PNG
 
 HANGS = "handshake without an end"
 MODES = (

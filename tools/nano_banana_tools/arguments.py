@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from nano_banana_mcp.common.urls import IMAGE_URI, http_url
 from nano_banana_mcp.defapi.schemas import TASK_ID
+from nano_banana_mcp.images.data_uri import is_image_data_uri
 from nano_banana_mcp.images.formats import describe, sniff
-from nano_banana_mcp.images.image import is_image_data_uri
 
 MAX_REFERENCES = 4
 MAX_PROMPT = 32_000

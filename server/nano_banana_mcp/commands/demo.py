@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.images.saving.metadata import Facts
+from nano_banana_mcp.images.saving.metadata import ImageMetadata
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.settings import Settings
 
@@ -84,7 +84,7 @@ async def _make_image(server: list[str], prompt: str, folder: OutputFolder, usua
                 client,
                 image,
                 folder,
-                Facts(
+                ImageMetadata(
                     task_id=task_id,
                     number=number,
                     created_at=made_at,
@@ -92,7 +92,7 @@ async def _make_image(server: list[str], prompt: str, folder: OutputFolder, usua
                     model=facts["model"],
                     url=image["url"],
                     credits=facts["credits_consumed"],
-                    drawn="--sandbox" in server,
+                    is_from_sandbox="--sandbox" in server,
                 ),
             )
             for number, image in enumerate(facts["images"])
@@ -102,7 +102,7 @@ async def _make_image(server: list[str], prompt: str, folder: OutputFolder, usua
     return 0 if all(saved) else 1
 
 
-async def _save(client: Any, image: dict[str, Any], folder: OutputFolder, about: Facts) -> bool:
+async def _save(client: Any, image: dict[str, Any], folder: OutputFolder, about: ImageMetadata) -> bool:
     """Print where a picture is, and save it. Returns whether that worked."""
     from mcp.shared.exceptions import MCPError
 

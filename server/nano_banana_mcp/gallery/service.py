@@ -10,7 +10,6 @@ import anyio
 import anyio.to_thread
 
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.images.errors import ImageUnavailable
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing.worker import shrink_aside
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
@@ -80,9 +79,6 @@ class GalleryService:
             saved = await anyio.to_thread.run_sync(self._saved.read, known.public_id, number)
             if saved is not None:
                 return saved
-        image = known.images[number] if number < len(known.images) else None
-        if image is not None and image.url is not None and not self._album.still_serves(known):
-            raise ImageUnavailable("It was drawn by a sandbox that has ended, and was not saved.", hint="")
         return await self._album.open(known, number)
 
     async def thumbnail(self, known: Generation, number: int) -> EncodedImage:
@@ -100,7 +96,7 @@ class GalleryService:
         """
         gone = await self._ask(partial(SqlLedger.delete, generation_id=generation_id, unfinished=unfinished))
         if gone is not None:
-            await self._album.forget(gone)
+            await self._album.delete(gone)
         return gone is not None
 
     async def _ask(self, work: Callable[[SqlLedger], T]) -> T:

@@ -8,7 +8,8 @@ from nano_banana_mcp.defapi.schemas import TaskSnapshot, clean, sentence
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import guess_from_url
-from nano_banana_mcp.images.image import EncodedImage, decode_data_uri
+from nano_banana_mcp.images.data_uri import decode_data_uri
+from nano_banana_mcp.images.image import EncodedImage
 
 MAX_IMAGES = 16
 """More images than any model of the API makes at once; further ones are dropped."""

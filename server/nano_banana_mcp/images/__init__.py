@@ -1,1 +1,1 @@
-"""Pictures as bytes: fetched safely, recognised, measured. Knows HTTP, knows no MCP and no other room."""
+"""Image files as bytes, without the domain: checked, measured, downloaded, resized, saved."""

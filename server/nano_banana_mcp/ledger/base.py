@@ -51,6 +51,13 @@ class Ledger(Protocol):
 
     problem: str | None
     shared: bool
+    stores_images: bool
+
+    async def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        """Store the bytes of an image that exist nowhere else."""
+
+    async def load_image(self, generation_id: str, number: int) -> EncodedImage | None:
+        """Return the bytes of an image that :meth:`save_image` stored."""
 
     async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
         """Write down an intent before it is sent. Returns it, or its principal's earlier one with the same
@@ -128,6 +135,19 @@ class OwnLedger:
     """What a ledger that is not shared has to say about other processes."""
 
     shared = False
+    stores_images = True
+
+    async def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
+        """See :class:`Ledger`."""
+        raise NotImplementedError
+
+    async def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        """See :class:`Ledger`."""
+        raise NotImplementedError
+
+    async def load_image(self, generation_id: str, number: int) -> EncodedImage | None:
+        """See :class:`Ledger`."""
+        return await self.encoded(generation_id, number)
 
     async def lease(self, generation_id: str) -> bool:
         """See :class:`Ledger`."""

@@ -1,46 +1,49 @@
-"""Saves finished pictures into a folder the moment their end is known, whoever waits for it or has gone."""
+"""Exports finished images to a folder for people (``NANO_BANANA_OUTPUT_DIR``) as soon as their end is known."""
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
+from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable, NotAnImage
 from nano_banana_mcp.images.formats import guess_from_url
-from nano_banana_mcp.images.saving.metadata import Facts
+from nano_banana_mcp.images.saving.metadata import ImageMetadata
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
+from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
 
 logger = logging.getLogger(__name__)
 
-PAUSES_SECONDS = (2.0, 10.0, 60.0)
-"""Before each further attempt at a host that does not hand a picture over."""
+RETRY_SECONDS = (2.0, 10.0, 60.0)
+"""Pause before each further attempt at an image that its host does not return."""
 
-FRESH_SECONDS = 86_400.0
-"""A picture that ended longer ago, and was not saved then, is saved only by ``nano-banana-mcp save``."""
+MAX_AGE_SECONDS = 86_400.0
+"""An image that ended longer ago, and was not exported then, is exported only by ``nano-banana-mcp save``."""
 
-MAX_AT_A_TIME = 6
-MAX_REMEMBERED = 5_000
+MAX_CONCURRENT_EXPORTS = 6
+MAX_REMEMBERED_JOBS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What became of the saving of a generation's pictures.
+class ExportResult:
+    """What became of the export of a generation's images.
 
     Attributes:
-        saved: How many are in the folder.
-        paths: Where, absolute; empty where the caller need not know.
-        saving: How many are still being saved.
-        problem: Why one was not, in words for the caller.
-        spoiled: Whether that is because there is something else in its place.
+        saved: Number of images in the folder.
+        paths: Their absolute paths; empty where the caller may not know them.
+        saving: Number of images whose export has not ended.
+        problem: Why an image was not exported, in words for the caller.
+        spoiled: Whether its URL returned something else than an image.
     """
 
     saved: int
@@ -52,157 +55,170 @@ class Kept:
 
 @dataclass
 class _Job:
-    known: Generation
+    generation: Generation
     paths: dict[int, Path] = field(default_factory=dict)
     problem: str | None = None
     public_problem: str | None = None
     spoiled: bool = False
-    over: anyio.Event = field(default_factory=anyio.Event)
+    finished: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Exporter:
-    """Keeps pictures in a folder. Each generation's are saved by one task, however many see its end.
+    """Exports images to a folder: one background task a generation.
 
     Args:
-        tasks: Where the saving runs, apart from those who wait for it.
-        shown: Whether callers may know where the folder is.
+        tasks: Runs the exports.
         now: Wall-clock time, Unix seconds.
+        shown: Whether callers may know the folder.
+        retry_seconds: Pause before each further attempt at an image that its host does not return.
     """
 
     def __init__(
-        self, album: ImageStore, folder: OutputFolder, tasks: TaskGroup, now: Callable[[], float], *, shown: bool
+        self,
+        store: ImageStore,
+        folder: OutputFolder,
+        tasks: TaskGroup,
+        now: Callable[[], float],
+        *,
+        shown: bool,
+        retry_seconds: Sequence[float] = RETRY_SECONDS,
     ) -> None:
-        self._album = album
         self.folder = folder
+        self._store = store
         self._tasks = tasks
         self._now = now
         self._shown = shown
+        self._retry_seconds = retry_seconds
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
-        self._places = anyio.Semaphore(MAX_AT_A_TIME)
+        self._exports = anyio.CapacityLimiter(MAX_CONCURRENT_EXPORTS)
         self._draining = anyio.Event()
 
-    def keep(self, known: Generation) -> None:
-        """Begin to save a generation's pictures, unless that is done or under way."""
-        if known.images:
-            self._job(known)
+    def on_change(self, generation: Generation) -> None:
+        """Start to export the images of a finished generation. Subscriber of the change bus."""
+        if generation.images:
+            self._job(generation)
 
-    async def kept(self, known: Generation, seconds: float) -> Kept | None:
-        """Wait at most ``seconds`` for the saving, and say what became of it. None where there is nothing to say."""
-        if not known.images:
+    async def result(self, generation: Generation, seconds: float) -> ExportResult | None:
+        """Start the export if it has not been, and wait for it.
+
+        Args:
+            seconds: Longest wait.
+
+        Returns:
+            What became of it so far; None if there is nothing to export.
+        """
+        if not generation.images:
             return None
-        job = self._job(known)
+        job = self._job(generation)
         with anyio.move_on_after(seconds):
-            await self._over_or_draining(job)
-        left = 0 if job.over.is_set() else len(known.images) - len(job.paths)
-        if not (job.paths or left or job.problem):
+            await self._finished_or_draining(job)
+        unfinished = 0 if job.finished.is_set() else len(generation.images) - len(job.paths)
+        if not (job.paths or unfinished or job.problem):
             return None
         paths = tuple(path for _, path in sorted(job.paths.items())) if self._shown else ()
         problem = job.problem if self._shown else job.public_problem
-        return Kept(len(job.paths), paths, left, problem, job.spoiled)
+        return ExportResult(len(job.paths), paths, unfinished, problem, job.spoiled)
 
     async def settled(self) -> None:
-        """Return when nothing is being saved any more."""
+        """Return when no export is running."""
         for job in list(self._jobs.values()):
-            await job.over.wait()
+            await job.finished.wait()
 
     def drain(self) -> None:
-        """Let nobody wait for the saving any more: the server is about to end."""
+        """End all waits for exports: the server is about to end."""
         self._draining.set()
 
-    async def _over_or_draining(self, job: _Job) -> None:
-        async with anyio.create_task_group() as either:
+    async def _finished_or_draining(self, job: _Job) -> None:
+        async with anyio.create_task_group() as tasks:
 
-            async def end_when(event: anyio.Event) -> None:
+            async def cancel_when(event: anyio.Event) -> None:
                 await event.wait()
-                either.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
 
-            either.start_soon(end_when, job.over)
-            either.start_soon(end_when, self._draining)
+            tasks.start_soon(cancel_when, job.finished)
+            tasks.start_soon(cancel_when, self._draining)
 
-    def _job(self, known: Generation) -> _Job:
-        job = self._jobs.get(known.public_id)
-        # What failed is tried again for whoever asks again.
-        if job is None or (job.over.is_set() and job.problem is not None):
-            job = self._jobs[known.public_id] = _Job(known)
-            self._tasks.start_soon(self._run, job)
-            while len(self._jobs) > MAX_REMEMBERED and next(iter(self._jobs.values())).over.is_set():
+    def _job(self, generation: Generation) -> _Job:
+        job = self._jobs.get(generation.public_id)
+        # A failed export is tried again for the next caller.
+        if job is None or (job.finished.is_set() and job.problem is not None):
+            job = self._jobs[generation.public_id] = _Job(generation)
+            self._tasks.start_soon(supervise, "exporting images", partial(self._run, job))
+            while len(self._jobs) > MAX_REMEMBERED_JOBS and next(iter(self._jobs.values())).finished.is_set():
                 self._jobs.popitem(last=False)
         return job
 
     async def _run(self, job: _Job) -> None:
         try:
-            async with anyio.create_task_group() as encoded_images:
-                for number in range(len(job.known.images)):
-                    encoded_images.start_soon(self._save, job, number)
+            async with anyio.create_task_group() as tasks:
+                for number in range(len(job.generation.images)):
+                    tasks.start_soon(self._export, job, number)
         finally:
-            job.over.set()
+            job.finished.set()
 
-    async def _save(self, job: _Job, number: int) -> None:
-        pauses = list(PAUSES_SECONDS)
-        while True:
+    async def _export(self, job: _Job, number: int) -> None:
+        for pause in (*self._retry_seconds, None):
             try:
-                async with self._places:
-                    path = await self._save_once(job.known, number)
-            except Exception as error:  # noqa: BLE001 - the edge of this task: no picture may end the server
-                if not (pauses and isinstance(error, ImageUnavailable)):
-                    self._failed(job, error)
+                async with self._exports:
+                    path = await self._export_once(job.generation, number)
+            except (OSError, ImageError, LedgerError, NoSuchImage) as error:
+                if pause is None or not isinstance(error, ImageUnavailable):
+                    self._record_failure(job, error)
                     return
-                await anyio.sleep(pauses.pop(0))
+                await anyio.sleep(pause)
             else:
                 if path is not None:
                     job.paths[number] = path
                 return
 
-    async def _save_once(self, known: Generation, number: int) -> Path | None:
-        kept = await anyio.to_thread.run_sync(_find, self.folder, known.public_id, number)
-        url = known.images[number].url
-        if kept is not None:
-            if url is not None:  # saved by an earlier process, perhaps: its extension was chosen by its bytes
-                self._album.learn_type(url, guess_from_url(kept.name))
-            return kept
-        if self._now() - (known.finished_at or 0.0) > FRESH_SECONDS:
+    async def _export_once(self, generation: Generation, number: int) -> Path | None:
+        path = await to_thread.run_sync(_find, self.folder, generation.public_id, number)
+        if path is not None:  # exported by an earlier process: its extension was chosen by its bytes
+            self._store.learn_type(generation.generation_id, number, guess_from_url(path.name))
+            return path
+        if self._now() - (generation.finished_at or 0.0) > MAX_AGE_SECONDS:
             return None
-        if url is not None and not self._album.still_serves(known):
-            return None
-        return await save(self._album, self.folder, known, number)
+        return await save(self._store, self.folder, generation, number)
 
-    def _failed(self, job: _Job, error: Exception) -> None:
+    def _record_failure(self, job: _Job, error: Exception) -> None:
         job.spoiled = isinstance(error, NotAnImage)
-        if isinstance(error, OSError):
-            job.problem = f"{self.folder.path}: {error.strerror or type(error).__name__}"
-            job.public_problem = "its folder cannot be written to"
-        elif isinstance(error, ImageError):
-            job.problem = job.public_problem = error.message
-        elif isinstance(error, NoSuchImage):
-            job.problem = job.public_problem = "its bytes are gone"
-        else:
-            job.problem = job.public_problem = type(error).__name__
-        logger.warning("a picture of task %s could not be saved: %s", job.known.public_id, job.problem)
+        match error:
+            case OSError():
+                job.problem = f"{self.folder.path}: {error.strerror or type(error).__name__}"
+                job.public_problem = "the output folder cannot be written to"
+            case ImageError():
+                job.problem = job.public_problem = error.message
+            case NoSuchImage():
+                job.problem = job.public_problem = "its bytes are gone"
+            case _:
+                job.problem = job.public_problem = str(error)
+        logger.warning("an image of task %s was not exported: %s", job.generation.public_id, job.problem)
 
 
-async def save(album: ImageStore, folder: OutputFolder, known: Generation, number: int) -> Path:
-    """Fetch one picture of a finished generation and save it. Returns where it is, also if it was saved before.
+async def save(store: ImageStore, folder: OutputFolder, generation: Generation, number: int) -> Path:
+    """Save one image of a finished generation in a folder. Returns its path, also if it was saved before.
 
     Raises:
-        NoSuchImage: its bytes are gone, or it never had so many.
-        ImageError: they cannot be had.
-        OSError: the folder cannot be written to.
+        NoSuchImage: The generation has no such image, or its bytes are gone.
+        ImageError: The bytes cannot be downloaded.
+        LedgerError: The database that stores the bytes cannot be used.
+        OSError: The folder cannot be written to.
     """
-    image = await album.open(known, number)
-    return await anyio.to_thread.run_sync(folder.save, image, facts_of(known, number))
+    image = await store.open(generation, number)
+    return await to_thread.run_sync(folder.save, image, metadata_of(generation, number))
 
 
-def facts_of(known: Generation, number: int) -> Facts:
-    """What there is to say of one picture."""
-    return Facts(
-        task_id=known.public_id,
+def metadata_of(generation: Generation, number: int) -> ImageMetadata:
+    """Return what is written into the file of an image."""
+    return ImageMetadata(
+        task_id=generation.public_id,
         number=number,
-        created_at=known.created_at,
-        prompt=known.prompt,
-        model=known.model,
-        url=known.images[number].url,
-        credits=known.credits_consumed,
-        drawn=known.api == "sandbox",
+        created_at=generation.created_at,
+        prompt=generation.prompt,
+        model=generation.model,
+        url=generation.images[number].url,
+        credits=generation.credits_consumed,
+        is_from_sandbox=generation.api == "sandbox",
     )
 
 
@@ -211,3 +227,8 @@ def _find(folder: OutputFolder, task_id: str, number: int) -> Path | None:
         return folder.find(task_id, number)
     except FileNotFoundError:
         return None
+
+
+# Names that callers outside this folder use until they are renamed.
+Kept = ExportResult
+facts_of = metadata_of

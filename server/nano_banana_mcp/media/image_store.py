@@ -1,45 +1,77 @@
-"""The bytes of pictures: fetched from where they are, or from the ledger where they came as bytes; and several of them
-small enough for one answer."""
+"""The one place for the bytes of generated images: filled when an end is known, read first by every reader."""
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.images.errors import ImageError
+from nano_banana_mcp.images.download.fetcher import ImageFetcher
+from nano_banana_mcp.images.errors import ImageError, ImageUnavailable
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger.base import Ledger
+from nano_banana_mcp.ledger.base import Ledger, LedgerError
+from nano_banana_mcp.media.image_folder import ImageFolder, StoredImage
+from nano_banana_mcp.media.legacy_images import LegacyImage, LegacyImages
+from nano_banana_mcp.media.shared_calls import SharedCalls
 
-if TYPE_CHECKING:
-    from nano_banana_mcp.images.cache import CachedDownloads
-    from nano_banana_mcp.images.resizing.resize import Shrunk
+logger = logging.getLogger(__name__)
 
-MAX_DECODED_AT_ONCE = 2
-"""Each may take some 400 MB, for the worst picture that is decoded at all; 110 MB for one of 4096 x 4096."""
+RETRY_SECONDS = (2.0, 10.0, 60.0, 300.0)
+"""Pause before each further attempt to download a new image from a host that does not return it."""
 
+MAX_DOWNLOADS = 4
+"""Background downloads at the same time: each image takes up to 20 MB of memory."""
 
-MAX_TYPES = 5_000
-"""Of pictures whose bytes were seen."""
+MIN_FREE_BYTES = 1_000_000_000
+"""Free disk space below which copies of images that have a URL are not stored."""
+
+MAX_MEMORY_BYTES = 256 * 1024 * 1024
+"""Images kept in memory where there is no state folder."""
+
+MAX_MIME_TYPES = 5_000
+"""Images whose MIME type, by their bytes, is remembered."""
+
+TIDY_INTERVAL_SECONDS = 600.0
+"""Shortest time between two prunings that a new image causes."""
+
+LEGACY_UNUSED_SECONDS = 86_400.0
+"""Time after which an earlier version no longer seems to use a cached download."""
+
+_GONE = {404, 410}
 
 
 class NoSuchImage(LookupError):
-    """This server handed out no such picture."""
+    """This server has no such image, or not for this caller."""
 
 
 class ImageStore:
-    """Opens the pictures that the ledger knows of, and no others.
+    """Stores and opens the images of the ledger's generations.
 
     Args:
-        trusted_origins: Where pictures may be fetched from besides public hosts: the sandbox's own origin.
-        opened_at: When this server began (Unix time, seconds).
+        ledger: Stores the bytes that exist nowhere else, if it can (``ledger.stores_images``).
+        folder: ``images`` in the state folder; None where there is none: images without a URL are then in memory.
+        max_bytes: Limit of the folder. None: no limit.
+        keep_days: Age in days at which bytes are deleted. None: never.
+        trusted_origins: Origins to download from besides public hosts: the sandbox's own.
+        tasks: Runs the downloads of new images.
+        now: Wall-clock time, Unix seconds.
+        opened_at: When this server started (Unix time, seconds).
+        retry_seconds: Pause before each further attempt to download a new image.
+        free_bytes: Returns the free disk space at a path.
+
+    Attributes:
+        problem: Why copies of images are not stored right now; None if they are.
     """
 
     def __init__(
@@ -47,177 +79,280 @@ class ImageStore:
         ledger: Ledger,
         folder: Path | None,
         *,
-        max_bytes: int | None,
-        keep_days: float | None,
-        trusted_origins: Sequence[str],
+        max_bytes: int | None = None,
+        keep_days: float | None = None,
+        trusted_origins: Sequence[str] = (),
         tasks: TaskGroup,
         now: Callable[[], float],
         opened_at: float,
+        retry_seconds: Sequence[float] = RETRY_SECONDS,
+        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
+        self.problem: str | None = None
         self._ledger = ledger
-        self._bytes: dict[tuple[str, int], EncodedImage] = {}
+        self._folder = None if folder is None else ImageFolder(folder)
+        self._legacy = None if folder is None else LegacyImages(folder.parent)
+        self._max_bytes = max_bytes
+        self._keep_days = keep_days
+        self._fetcher = ImageFetcher(trusted_origins=trusted_origins)
+        self._tasks = tasks
+        self._now = now
         self._opened_at = opened_at
-        self._trusted_origins = trusted_origins
-        self._cache: tuple[Path | None, int] = (folder, 512_000_000)
-        self._opened_library: CachedDownloads | None = None
-        self._types: OrderedDict[str, str] = OrderedDict()
-        self._decoders = anyio.CapacityLimiter(MAX_DECODED_AT_ONCE)
+        self._retry_seconds = retry_seconds
+        self._free_bytes = free_bytes
+        self._in_memory: OrderedDict[tuple[str, int], EncodedImage] = OrderedDict()
+        self._mime_types: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._opening: SharedCalls[EncodedImage] = SharedCalls()
+        self._downloads = anyio.CapacityLimiter(MAX_DOWNLOADS)
+        self._storing: dict[tuple[str, int], anyio.Event] = {}
+        self._draining = anyio.Event()
+        self._tidied_at = opened_at
 
     async def put(self, generation_id: str, number: int, image: EncodedImage) -> None:
-        """Stand-in until the image store is there: kept in memory."""
-        self._bytes[generation_id, number] = image
+        """Store bytes that came with the API's answer, durably. Call it before the end is recorded.
+
+        Args:
+            number: Number of the image in its generation, from 0.
+
+        Raises:
+            LedgerError: The database cannot store it.
+            OSError: The disk cannot store it.
+        """
+        self.learn_type(generation_id, number, image.mime_type)
+        if self._ledger.stores_images:
+            await self._ledger.save_image(generation_id, number, image)
+            await self._store_copy(generation_id, number, image)
+        elif self._folder is None:
+            self._keep_in_memory(generation_id, number, image)
+        else:
+            await to_thread.run_sync(
+                partial(self._folder.store, generation_id, number, image, is_only_copy=True, stored_at=self._now())
+            )
 
     def on_change(self, generation: Generation) -> None:
-        """Stand-in."""
+        """Start to store the images of a finished generation in the background. Subscriber of the change bus."""
+        if self._folder is None or not self.still_serves(generation):
+            return
+        for number, image in enumerate(generation.images):
+            key = (generation.generation_id, number)
+            if image.url is None or key in self._storing:
+                continue
+            attempted = self._storing[key] = anyio.Event()
+            self._tasks.start_soon(
+                supervise, "storing an image", partial(self._store_in_background, generation, number, attempted)
+            )
 
-    async def tidy(self) -> None:
-        """Stand-in."""
+    async def open(self, generation: Generation, number: int) -> EncodedImage:
+        """Return the bytes of an image: stored ones, else those at its URL, which are then stored.
 
-    async def settled(self) -> None:
-        """Stand-in."""
-
-    def drain(self) -> None:
-        """Stand-in."""
-
-    def still_serves(self, known: Generation) -> bool:
-        """Whether the URLs of its pictures can lead anywhere: those of a sandbox inside a server ended with it."""
-        return known.api != "sandbox" or known.created_at >= self._opened_at
-
-    async def aclose(self) -> None:
-        """Close what was opened for fetching."""
-        if self._opened_library is not None:
-            await self._opened_library.aclose()
-
-    async def open(self, known: Generation, number: int) -> EncodedImage:
-        """The bytes of a picture, by its generation and its number in it.
+        Args:
+            number: Number of the image in its generation, from 0.
 
         Raises:
-            NoSuchImage: it has no picture of that number.
-            ImageError: the bytes cannot be had.
+            NoSuchImage: The generation has no such image, or its bytes are gone.
+            ImageError: The bytes cannot be downloaded.
+            LedgerError: The database that stores the bytes cannot be used.
         """
-        if not 0 <= number < len(known.images):
+        if not 0 <= number < len(generation.images):
             raise NoSuchImage
-        url = known.images[number].url
-        if url is not None:
-            return await self._fetch(url)
-        kept = self._bytes.get((known.generation_id, number)) or await self._ledger.encoded(
-            known.generation_id, number
+        key = (generation.generation_id, number)
+        image = await self._opening.run(
+            key, partial(self._open, generation, number), errors=(ImageError, NoSuchImage, LedgerError)
         )
-        if kept is None:
-            raise NoSuchImage
-        return kept
-
-    async def view(self, known: Generation, number: int, *, max_side: int, max_bytes: int) -> Shrunk:
-        """A picture, small enough to be looked at (see :func:`~nano_banana_mcp.images.resizing.resize.shrink`).
-
-        Raises:
-            NoSuchImage: it has no picture of that number.
-            ImageError: the bytes cannot be had, or not be shrunk.
-        """
-        from nano_banana_mcp.images.resizing.worker import shrink_aside
-
-        encoded = await self.open(known, number)
-        async with self._decoders:
-            return await shrink_aside(encoded, max_side=max_side, max_bytes=max_bytes)
+        self.learn_type(*key, image.mime_type)
+        return image
 
     async def by_url(self, url: str, principal: str = "") -> EncodedImage:
-        """The bytes of a picture, by the URL that this server handed out to this caller for it.
+        """Return the bytes of an image by the URL that this server returned to this caller.
 
         Raises:
-            NoSuchImage: this server did not hand out that URL to them.
-            ImageError: the bytes cannot be had.
+            NoSuchImage: This server did not return that URL to this caller.
+            ImageError: The bytes cannot be downloaded.
+            LedgerError: The database that stores the bytes cannot be used.
         """
-        address = http_url(url)  # clients differ in how they spell a URL that they were handed
-        if address is None or await self._ledger.find_image(address, principal) is None:
-            raise NoSuchImage
-        return await self._fetch(address)
+        address = http_url(url)  # clients differ in how they spell a URL
+        generation = None if address is None else await self._ledger.find_image(address, principal)
+        for number, image in enumerate(generation.images if generation is not None else ()):
+            if image.url == address:
+                assert generation is not None
+                return await self.open(generation, number)
+        raise NoSuchImage
 
-    def learn_type(self, url: str, mime_type: str) -> None:
-        """The bytes at a URL proved to be of this type."""
-        self._types[url] = mime_type
-        if len(self._types) > MAX_TYPES:
-            self._types.popitem(last=False)
+    def still_serves(self, generation: Generation) -> bool:
+        """Return whether the URLs of its images can work: those of a sandbox inside a server ended with it."""
+        return generation.api != "sandbox" or generation.created_at >= self._opened_at
 
-    def typed(self, known: Generation) -> Generation:
-        """``known`` with the types that its pictures proved to be of, where their bytes were seen: URLs lie."""
-        types = [image.mime_type if image.url is None else self._types.get(image.url) for image in known.images]
+    def learn_type(self, generation_id: str, number: int, mime_type: str) -> None:
+        """Remember the MIME type of an image, by its bytes."""
+        self._mime_types[generation_id, number] = mime_type
+        if len(self._mime_types) > MAX_MIME_TYPES:
+            self._mime_types.popitem(last=False)
+
+    def typed(self, generation: Generation) -> Generation:
+        """Return the generation with the MIME types of the bytes, where they were read: URLs can be wrong."""
         images = tuple(
-            replace(image, mime_type=mime_type or image.mime_type)
-            for image, mime_type in zip(known.images, types, strict=True)
+            image
+            if image.url is None
+            else replace(image, mime_type=self._mime_types.get((generation.generation_id, number)) or image.mime_type)
+            for number, image in enumerate(generation.images)
         )
-        return known if images == known.images else replace(known, images=images)
+        return generation if images == generation.images else replace(generation, images=images)
 
-    async def forget(self, known: Generation) -> None:
-        """Keep no copies of a generation's fetched pictures any more."""
-        for image in known.images:
-            if image.url is not None:
-                await self._library.forget(image.url)
+    async def delete(self, generation: Generation) -> None:
+        """Delete the stored bytes of a generation.
 
-    async def _fetch(self, url: str) -> EncodedImage:
-        encoded = await self._library.get(url)
-        self.learn_type(url, encoded.mime_type)
-        return encoded
+        Raises:
+            OSError: They cannot be deleted.
+        """
+        for number in range(len(generation.images)):
+            self._in_memory.pop((generation.generation_id, number), None)
+        if self._folder is not None:
+            await to_thread.run_sync(self._delete, generation)
 
-    @property
-    def _library(self) -> CachedDownloads:
-        if self._opened_library is None:
-            from nano_banana_mcp.images.cache import CachedDownloads
+    async def tidy(self) -> None:
+        """Delete bytes beyond the size and age limits, and what killed processes left. Rows of the ledger stay."""
+        self._tidied_at = self._now()
+        if self._folder is not None:
+            await to_thread.run_sync(self._tidy)
 
-            self._opened_library = CachedDownloads(self._trusted_origins, *self._cache)
-        return self._opened_library
+    def size(self) -> tuple[int, int]:
+        """Return the number of stored images and their bytes. Reads the folder: call it in a thread."""
+        if self._folder is None:
+            return len(self._in_memory), sum(len(image.data) for image in self._in_memory.values())
+        assert self._legacy is not None
+        images, size_bytes = self._folder.size()
+        legacy = [picture.size_bytes for picture in self._legacy.pictures()]
+        return images + len(legacy), size_bytes + sum(legacy)
 
+    async def settled(self) -> None:
+        """Return when each new image is stored, or its first download has failed."""
+        for attempted in list(self._storing.values()):
+            await attempted.wait()
 
-MAX_BYTES = 500_000
-"""Of one picture in an answer."""
+    def drain(self) -> None:
+        """Stop retrying downloads: the server is about to end."""
+        self._draining.set()
 
-BUDGET_BYTES = 700_000
-"""Of all pictures of one answer: hosts take 1 MB at most, and base64 makes 4 bytes of 3."""
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._fetcher.aclose()
 
-MIN_SHARE_BYTES = 80_000
-"""With less there is not much to be seen."""
+    async def _open(self, generation: Generation, number: int) -> EncodedImage:
+        key = (generation.generation_id, number)
+        url = generation.images[number].url
+        stored = self._in_memory.get(key)
+        if stored is None and self._folder is not None:
+            stored = await to_thread.run_sync(self._folder.find, *key)
+        if stored is not None:
+            return stored
+        image = None
+        if self._legacy is not None:
+            image = await to_thread.run_sync(self._legacy.find, *key, url)
+            if image is not None and url is None:
+                return image  # it stays where the earlier version finds it, too
+        if image is None and url is None and self._ledger.stores_images:
+            image = await self._ledger.load_image(*key)
+        if image is None and url is not None:
+            if not self.still_serves(generation):
+                raise ImageUnavailable("The image came from a sandbox that has ended, and was not stored.", hint="")
+            image = await self._fetcher.fetch(url)
+        if image is None:
+            raise NoSuchImage
+        await self._store_copy(*key, image)
+        return image
 
-MAX_SECONDS = 45.0
-"""For all pictures of one answer: many hosts cut a call at 60 s."""
+    async def _store_in_background(self, generation: Generation, number: int, attempted: anyio.Event) -> None:
+        key = (generation.generation_id, number)
+        try:
+            assert self._folder is not None
+            if await to_thread.run_sync(self._folder.has, *key) or not await to_thread.run_sync(self._has_room):
+                return
+            for pause in (*self._retry_seconds, None):
+                try:
+                    async with self._downloads:
+                        await self.open(generation, number)
+                    return
+                except ImageError as error:
+                    is_lasting = not isinstance(error, ImageUnavailable) or error.status in _GONE
+                    if is_lasting or pause is None:
+                        logger.warning("image %d of task %s was not stored: %s", number, generation.public_id, error)
+                        return
+                attempted.set()
+                with anyio.move_on_after(pause):
+                    await self._draining.wait()
+                    return
+        finally:
+            attempted.set()
+            del self._storing[key]
 
-MAX_AT_ONCE = 4
+    async def _store_copy(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        """Store bytes that exist elsewhere, too, where there is room. A disk that fails does not fail the reader."""
+        if self._folder is None or not await to_thread.run_sync(self._has_room):
+            return
+        store = partial(self._folder.store, generation_id, number, image, is_only_copy=False, stored_at=self._now())
+        try:
+            await to_thread.run_sync(store)
+        except OSError as error:
+            self._set_problem(f"Copies of images are not stored: {error.strerror or type(error).__name__}.")
+            return
+        self._set_problem(None)
+        if self._max_bytes is not None and self._now() - self._tidied_at > TIDY_INTERVAL_SECONDS:
+            await self.tidy()
 
+    def _has_room(self) -> bool:
+        assert self._folder is not None
+        path = self._folder.path
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        try:
+            has_room = self._free_bytes(path) >= MIN_FREE_BYTES
+        except OSError:
+            return True
+        if not has_room:
+            self._set_problem("Copies of images are not stored: less than 1 GB of disk space is free.")
+        return has_room
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """One picture that was to be looked at.
+    def _set_problem(self, problem: str | None) -> None:
+        if problem is not None and problem != self.problem:
+            assert self._folder is not None
+            logger.warning("%s Folder: %s", problem, self._folder.path)
+        self.problem = problem
 
-    Attributes:
-        number: Of the picture, from 0.
-        shown: The picture; None where there is none to look at.
-        trouble: Why there is none, in words.
-    """
+    def _keep_in_memory(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        self._in_memory[generation_id, number] = image
+        size_bytes = sum(len(stored.data) for stored in self._in_memory.values())
+        while size_bytes > MAX_MEMORY_BYTES and len(self._in_memory) > 1:
+            size_bytes -= len(self._in_memory.popitem(last=False)[1].data)
 
-    number: int
-    shown: Shrunk | None
-    trouble: str | None = None
+    def _delete(self, generation: Generation) -> None:
+        assert self._folder is not None
+        assert self._legacy is not None
+        self._folder.delete(generation.generation_id)
+        urls = [image.url for image in generation.images if image.url is not None]
+        self._legacy.delete(generation.generation_id, urls)
 
-
-async def view(album: ImageStore, known: Generation, numbers: Sequence[int], *, max_side: int) -> list[View]:
-    """Look at pictures of a generation. One that cannot be shown says why, and keeps no other from being shown."""
-    fitting = numbers[: BUDGET_BYTES // MIN_SHARE_BYTES]
-    share = min(MAX_BYTES, BUDGET_BYTES // max(1, len(fitting)))
-    views = {number: View(number, None, "the budget of 700 kB for one answer is used up") for number in numbers}
-    views |= {number: View(number, None, f"it was not there within {MAX_SECONDS:g} s") for number in fitting}
-    limiter = anyio.CapacityLimiter(MAX_AT_ONCE)
-
-    async def one(number: int) -> None:
-        async with limiter:
-            try:
-                shown = await album.view(known, number, max_side=max_side, max_bytes=share)
-            except NoSuchImage:
-                views[number] = View(number, None, "this server does not have it")
-            except ImageError as error:
-                views[number] = View(number, None, str(error))
+    def _tidy(self) -> None:
+        assert self._folder is not None
+        assert self._legacy is not None
+        entries = list(self._folder.entries())
+        expired = float("-inf") if self._keep_days is None else self._now() - self._keep_days * 86_400
+        items: list[StoredImage | LegacyImage] = [*entries, *self._legacy.pictures()]
+        doomed = [item for item in items if item.stored_at < expired]
+        if self._max_bytes is not None:
+            items = [item for item in items if item.stored_at >= expired]
+            items.sort(key=lambda item: (isinstance(item, LegacyImage) or item.is_only_copy, item.stored_at))
+            surplus = sum(item.size_bytes for item in items) - self._max_bytes
+            for item in items:
+                if surplus <= 0:
+                    break
+                doomed.append(item)
+                surplus -= item.size_bytes
+        dropped = set()
+        for item in doomed:
+            if isinstance(item, LegacyImage):
+                item.path.unlink(missing_ok=True)
             else:
-                views[number] = View(number, shown)
-
-    with anyio.move_on_after(MAX_SECONDS):
-        async with anyio.create_task_group() as tasks:
-            for number in fitting:
-                tasks.start_soon(one, number)
-    return [views[number] for number in numbers]
+                self._folder.drop(item)
+                dropped.add(item.sha256)
+        self._folder.sweep(dropped)
+        self._legacy.drop_copies({entry.sha256 for entry in entries} - dropped, self._now() - LEGACY_UNUSED_SECONDS)

@@ -98,14 +98,12 @@ class ReferenceResolver:
             return await self._as_data_uri(exported)
         # The URL would do while it lives, but it may die at any time, and the API takes the money first.
         url = generation.images[number].url
-        if url is not None and not self._images.still_serves(generation):
-            raise ReferenceRefused("This image was made by a sandbox that has ended, and was not saved.")
         try:
             image = await self._images.open(generation, number)
         except NoSuchImage:
             raise ReferenceRefused("The bytes of this image are gone.") from None
         except ImageUnavailable as error:
-            if url is None or error.status in GONE_STATUSES:
+            if url is None or error.status in GONE_STATUSES or not self._images.still_serves(generation):
                 raise
             return url  # its host refuses this server; it may accept the API
         return await self._as_data_uri(image)

@@ -22,7 +22,7 @@ from tests.lab.torture.tally import Tally
 from tests.support import faults
 from tests.support.broken_tls import finished, taken
 from tests.support.fault_server import Connection, FaultServer, Step, fault_server
-from tests.unit.images.samples import PNG
+from tests.support.image_samples import PNG
 
 TIMEOUT_SECONDS = 1.5
 DRIP_SECONDS = 0.05

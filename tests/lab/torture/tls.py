@@ -13,8 +13,8 @@ from tests.lab.torture.processes import Http, Stdio, api, sandbox, text_of
 from tests.lab.torture.tally import Tally
 from tests.support import faults
 from tests.support.broken_tls import HANGS, MODES, TlsApi, finished, taken
-from tests.unit.images.certificates import Authority
-from tests.unit.images.samples import PNG
+from tests.support.certificates import Authority
+from tests.support.image_samples import PNG
 
 NOWHERE = "nowhere.invalid"
 

@@ -10,7 +10,7 @@ import pytest
 from nano_banana_mcp.defapi.errors import NoAnswer, OutcomeUnknown, Unreachable
 from tests.support.broken_tls import TlsApi
 from tests.unit.defapi.driver import REQUEST, client_of
-from tests.unit.images.certificates import Authority
+from tests.support.certificates import Authority
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nano_banana_mcp.images.download.fetch import ImageFetcher
+from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from nano_banana_mcp.images.local.local_files import LocalFiles
-from tests.unit.images.certificates import Authority
-from tests.unit.images.internet import PUBLIC, Host, Internet, Trap, listening
-from tests.unit.images.samples import INSIDE, OUTSIDE
-
-NewFetcher = Callable[..., ImageFetcher]
+from tests.support.certificates import Authority
+from tests.support.fake_internet import PUBLIC, Host, Internet, NewFetcher, Trap, listening
+from tests.support.image_samples import INSIDE, OUTSIDE
 
 NAMES = ["pictures.example", "cdn.example", "xn--bcher-kva.example", "under_score.example"]
 

@@ -4,9 +4,10 @@ from urllib.parse import quote
 
 import pytest
 
+from nano_banana_mcp.images.data_uri import decode_data_uri, is_image_data_uri
 from nano_banana_mcp.images.errors import BadDataUri, ImageTooLarge, NotAnImage
-from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage, decode_data_uri, is_image_data_uri
-from tests.unit.images.samples import PNG, data_uri, drawn, large_png, png
+from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage
+from tests.support.image_samples import PNG, data_uri, drawn, large_png, png
 
 BASE64 = base64.b64encode(PNG).decode()
 URL_SAFE = base64.urlsafe_b64encode(drawn("png", (64, 64), mode="RGBA") + b"\xfb\xff\xfe").decode()

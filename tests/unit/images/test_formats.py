@@ -1,7 +1,7 @@
 import pytest
 
 from nano_banana_mcp.images.formats import describe, extension_for, guess_from_url, sniff
-from tests.unit.images.samples import PNG, drawn
+from tests.support.image_samples import PNG, drawn
 
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 

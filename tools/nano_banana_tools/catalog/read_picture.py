@@ -25,7 +25,9 @@ async def read_picture(
 ) -> CallToolResult:
     """The bytes of a picture, small enough for a result."""
     generation = await service.look(task_id, principal())
-    image = await service.album.view(generation, number, max_side=max_side, max_bytes=MAX_BYTES)
+    from nano_banana_mcp.media.previews import preview
+
+    image = await preview(service.album, generation, number, max_side=max_side, max_bytes=MAX_BYTES)
     content = ImageContent(
         type="image",
         data=base64.b64encode(image.data).decode(),

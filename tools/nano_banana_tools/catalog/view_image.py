@@ -16,7 +16,7 @@ from nano_banana_tools.results import describe
 
 if TYPE_CHECKING:
     from nano_banana_mcp.images.resizing.resize import Shrunk
-    from nano_banana_mcp.media.image_store import View
+    from nano_banana_mcp.media.previews import View
 
 
 DESCRIPTION = (
@@ -30,7 +30,7 @@ async def view_image(
     service: CurrentService, task_id: TaskId, number: Number = None, max_side: MaxSide = 1024
 ) -> CallToolResult:
     """Look."""
-    from nano_banana_mcp.media.image_store import view
+    from nano_banana_mcp.media.previews import view
 
     generation = await service.look(task_id, principal())
     numbers = numbers_of(generation, number)

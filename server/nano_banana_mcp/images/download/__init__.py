@@ -1,0 +1,1 @@
+"""Downloads images from untrusted hosts on the public internet."""

@@ -1,0 +1,1 @@
+"""Reads reference images from allowed folders of this machine."""

@@ -1,0 +1,1 @@
+"""Shrinks images in a process of their own."""

@@ -1,7 +1,7 @@
-"""Shrinking in a short-lived process of its own: its memory is given back whole, and what a picture that was made to
-do harm does to a decoder stays in there, without the server's keys.
+"""Shrinks an image in a short-lived process of its own.
 
-What runs there is :mod:`nano_banana_mcp.images.resizing.resize`.
+Its memory is returned whole when it ends, and an image that attacks the decoder finds no keys there. The process runs
+:mod:`nano_banana_mcp.images.resizing.resize`.
 """
 
 from __future__ import annotations
@@ -12,64 +12,84 @@ import subprocess
 import sys
 
 import anyio
+from anyio.lowlevel import RunVar
 
 from nano_banana_mcp.images import errors
 from nano_banana_mcp.images.errors import ImageUnavailable, NotAnImage
-from nano_banana_mcp.images.image import EncodedImage, give_back_large_blocks
-from nano_banana_mcp.images.resizing.resize import PURPOSES, Shrunk
+from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.images.resizing.resize import PURPOSES, ShrunkImage
 
 MAX_SECONDS = 20.0
+MAX_WORKERS = 2
+"""Workers at the same time. Each may take 400 MB for the largest image, 110 MB for one of 4096 x 4096."""
+
 _CHUNK_BYTES = 65_536
 
-_NEEDED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""What an interpreter needs to start, of the environment."""
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+"""Environment variables that an interpreter needs to start."""
+
+_workers: RunVar[anyio.CapacityLimiter] = RunVar("workers")
 
 
-async def shrink_aside(
-    encoded: EncodedImage,
+async def shrink_in_worker(
+    image: EncodedImage,
     *,
     max_side: int,
     max_bytes: int,
     purpose: str = "view",
-    longest_seconds: float = MAX_SECONDS,
-) -> Shrunk:
-    """:func:`~nano_banana_mcp.images.resizing.resize.shrink` in another process.
+    max_seconds: float = MAX_SECONDS,
+) -> ShrunkImage:
+    """Run :func:`~nano_banana_mcp.images.resizing.resize.shrink` in another process.
+
+    Args:
+        max_side: Longest side in pixels.
+        purpose: One of :data:`~nano_banana_mcp.images.resizing.resize.PURPOSES`.
+        max_seconds: Timeout, without the time that it waits for other workers.
 
     Raises:
-        ImageError: as there; or no process can be started; or it takes too long, or crashes.
+        ImageError: As there; or the process cannot be started, times out or crashes.
     """
-    give_back_large_blocks()
     source = PURPOSES[purpose].source
     try:
-        with anyio.fail_after(longest_seconds):
-            code, answer = await _run(encoded.data, [encoded.mime_type, str(max_side), str(max_bytes), purpose])
+        async with _limiter():
+            with anyio.fail_after(max_seconds):
+                code, answer = await _run(image.data, [image.mime_type, str(max_side), str(max_bytes), purpose])
     except TimeoutError:
-        raise NotAnImage(f"{source} could not be decoded within {longest_seconds:g} s.") from None
+        raise NotAnImage(f"{source} could not be decoded within {max_seconds:g} s.") from None
     except OSError:
         raise ImageUnavailable(
             f"{source} could not be shrunk: this machine starts no process for it.", hint="Try again in a moment."
         ) from None
-    head, _, data = answer.partition(b"\n")
-    if code != 0 or not head:
+    line, _, data = answer.partition(b"\n")
+    if code != 0 or not line:
         raise NotAnImage(f"{source} could not be decoded.", hint="Use another picture.")
-    told = json.loads(head)
-    if "error" in told:
-        raise getattr(errors, told["error"])(told["message"], hint=told["hint"])
-    return Shrunk(
+    header = json.loads(line)
+    if "error" in header:
+        raise getattr(errors, header["error"])(header["message"], hint=header["hint"])
+    return ShrunkImage(
         data,
-        told["mime_type"],
-        tuple(told["size"]),
-        tuple(told["original_size"]),
-        encoded.mime_type,
-        len(encoded.data),
-        told["still"],
+        header["mime_type"],
+        tuple(header["size"]),
+        tuple(header["original_size"]),
+        image.mime_type,
+        len(image.data),
+        header["still"],
     )
 
 
+def _limiter() -> anyio.CapacityLimiter:
+    try:
+        return _workers.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(MAX_WORKERS)
+        _workers.set(limiter)
+        return limiter
+
+
 async def _run(data: bytes, arguments: list[str]) -> tuple[int, bytes]:
-    # The same modules as here, and nothing of the folder or the environment that the server was started in.
+    # The modules of this process, without its working directory and environment.
     code = f"import sys; sys.path[:] = {sys.path!r}; from nano_banana_mcp.images.resizing.resize import main; main()"
-    environment = {name: os.environ[name] for name in _NEEDED if name in os.environ}
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     async with await anyio.open_process(
         [sys.executable, "-I", "-c", code, *arguments],
         stdin=subprocess.PIPE,
@@ -82,10 +102,14 @@ async def _run(data: bytes, arguments: list[str]) -> tuple[int, bytes]:
         assert stdout is not None
         view = memoryview(data)
         try:
-            for start in range(0, len(data), _CHUNK_BYTES):  # at once, it would be copied at once
+            for start in range(0, len(data), _CHUNK_BYTES):  # one large write would copy all of it
                 await stdin.send(bytes(view[start : start + _CHUNK_BYTES]))
             await stdin.aclose()
         except (anyio.BrokenResourceError, ConnectionError):
-            pass  # it has crashed, as its exit code will say
+            pass  # it crashed; its exit code says so
         answer = b"".join([chunk async for chunk in stdout])
         return await process.wait(), answer
+
+
+# The name that callers outside this folder use until they are renamed.
+shrink_aside = shrink_in_worker

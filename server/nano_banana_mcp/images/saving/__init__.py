@@ -1,0 +1,1 @@
+"""Saves images in a folder for people: file names, metadata, an index."""

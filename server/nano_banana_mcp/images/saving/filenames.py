@@ -1,8 +1,7 @@
-"""Names of saved pictures: safe on every system, sortable by time, and telling.
+"""Names of saved images: safe on every system, sortable by time, with words of the prompt.
 
-``2026-11-24_14-03-05_a-lighthouse-at-dawn_ta12345678-…_0.png``: when it was asked for (UTC, so that the names sort
-alike wherever they are made), the prompt, the task and the number of the picture in it. By the last two a picture is
-found again.
+``2026-11-24_14-03-05_a-lighthouse-at-dawn_ta12345678-…_0.png``: when it was requested (UTC), the prompt, the task and
+the number of the image in it. The last two identify the image.
 """
 
 from __future__ import annotations
@@ -14,24 +13,24 @@ from datetime import UTC, datetime
 from itertools import dropwhile
 
 MAX_WORDS_BYTES = 72
-"""Of the prompt's part, in UTF-8. A whole name stays below 143 bytes, which even encrypted file systems allow."""
+"""UTF-8 bytes of the prompt's part. A whole name stays below 143 bytes, the limit of encrypted file systems."""
 
-MAX_ID = 40
-"""Of the task's part: all of the usual ids, which are a UUID and a few letters."""
+MAX_ID_LENGTH = 40
+"""Letters of the task's part: enough for a UUID with a short prefix."""
 
 NO_WORDS = "picture"
 
 _NAME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[^_]+_(?P<id>[A-Za-z0-9_-]+)_(?P<number>\d{1,4})\.[a-z]{2,5}")
 
 _INVISIBLE_LETTERS = {"\u115f", "\u1160", "\u3164", "\uffa0"}
-"""Hangul's fillers: letters to Unicode, nothing to the eye."""
+"""Hangul fillers: letters in Unicode, but invisible."""
 
 
 def file_name(*, created_at: float, prompt: str | None, task_id: str, number: int, extension: str) -> str:
-    """The name of one picture.
+    """Return the name of one image.
 
     Args:
-        created_at: When it was asked for, Unix seconds.
+        created_at: When it was requested, Unix seconds.
         extension: With its dot, of :func:`~nano_banana_mcp.images.formats.extension_for`.
     """
     moment = datetime.fromtimestamp(created_at, UTC).strftime("%Y-%m-%d_%H-%M-%S")
@@ -39,13 +38,13 @@ def file_name(*, created_at: float, prompt: str | None, task_id: str, number: in
 
 
 def is_name_of(name: str, task_id: str, number: int) -> bool:
-    """Whether a file's name says that it is this picture, whatever its time, its words and its extension are."""
+    """Return whether a file name is that of this image, with any time, words and extension."""
     match = _NAME.fullmatch(name)
     return match is not None and match["id"] == _id_of(task_id) and match["number"] == str(number)
 
 
 def words_of(prompt: str) -> str:
-    """The prompt as a part of a name: letters and digits of every script, all else as single dashes."""
+    """Return the prompt as a part of a name: letters and digits of every script, all else as single dashes."""
     letters = map(_letter, unicodedata.normalize("NFC", prompt[:1_000]).lower())
     words = re.findall("[^-]+", "".join(dropwhile(_begins_no_word, letters)))
     return _cut("-".join(words), MAX_WORDS_BYTES) or NO_WORDS
@@ -62,16 +61,16 @@ def _begins_no_word(letter: str) -> bool:
     return letter in ("", "-") or unicodedata.category(letter).startswith("M")  # a mark would sit on the underscore
 
 
-def _cut(words: str, most: int) -> str:
+def _cut(words: str, max_bytes: int) -> str:
     encoded = words.encode()
-    if len(encoded) <= most:
+    if len(encoded) <= max_bytes:
         return words
-    kept = encoded[:most].decode(errors="ignore")
-    whole = kept.rpartition("-")[0]
-    return whole if 2 * len(whole.encode()) > most else kept
+    cut = encoded[:max_bytes].decode(errors="ignore")
+    whole = cut.rpartition("-")[0]
+    return whole if 2 * len(whole.encode()) > max_bytes else cut
 
 
 def _id_of(task_id: str) -> str:
-    if len(task_id) <= MAX_ID:
+    if len(task_id) <= MAX_ID_LENGTH:
         return task_id
-    return f"{task_id[: MAX_ID - 9]}-{hashlib.sha256(task_id.encode()).hexdigest()[:8]}"
+    return f"{task_id[: MAX_ID_LENGTH - 9]}-{hashlib.sha256(task_id.encode()).hexdigest()[:8]}"

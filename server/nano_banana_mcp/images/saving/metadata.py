@@ -1,7 +1,7 @@
-"""What a picture is, written into its file: beside the pixels, which stay as they are, byte for byte.
+"""Writes prompt, model and task into the file of an image, beside the pixels, which stay as they are.
 
-PNG gets text chunks and XMP, JPEG and WebP get XMP; GIF and others nothing. A file that is not understood, or that
-carries XMP or a signature over all of its bytes (C2PA) already, stays as it is.
+PNG gets text chunks and XMP, JPEG gets XMP, other formats nothing. A file with an unknown structure, or one that has
+XMP or a signature over all of its bytes (C2PA) already, stays as it is.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from xml.sax.saxutils import escape
 from nano_banana_mcp.images.image import EncodedImage
 
 MAX_PROMPT_BYTES = 12_000
+"""UTF-8 bytes of the prompt in a file."""
 
 _XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_PNG = "XML:com.adobe.xmp"
 _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _MAX_PARTS = 100_000
+"""Chunks or segments of one file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What there is to say of a picture.
+class ImageMetadata:
+    """What is written into the file of an image, and into the folder's index.
 
     Attributes:
-        number: Which of the task's pictures, from 0.
-        created_at: When it was asked for, Unix seconds.
-        drawn: Whether the sandbox drew it, and no model made it.
+        number: Number of the image in its task, from 0.
+        created_at: When it was requested, Unix seconds.
+        is_from_sandbox: Whether the sandbox drew it, and no model made it.
     """
 
     task_id: str
@@ -40,46 +42,46 @@ class Facts:
     model: str | None = None
     url: str | None = None
     credits: str | None = None
-    drawn: bool = False
+    is_from_sandbox: bool = False
 
     @property
-    def when(self) -> str:
+    def created(self) -> str:
         """``created_at`` in ISO 8601, UTC."""
         return datetime.fromtimestamp(self.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     @property
     def software(self) -> str:
-        """What made it."""
-        return "nano-banana-mcp (sandbox)" if self.drawn else "nano-banana-mcp"
+        """The software that made it."""
+        return "nano-banana-mcp (sandbox)" if self.is_from_sandbox else "nano-banana-mcp"
 
-    def prompt_within(self, most_bytes: int) -> str:
-        """The prompt without what no text may hold, cut to so many bytes of UTF-8."""
-        text = "".join(letter if _printable(letter) else " " for letter in self.prompt or "")
+    def prompt_within(self, max_bytes: int) -> str:
+        """Return the prompt without control characters, cut to ``max_bytes`` of UTF-8."""
+        text = "".join(letter if _is_printable(letter) else " " for letter in self.prompt or "")
         encoded = text.encode()
-        return text if len(encoded) <= most_bytes else encoded[: most_bytes - 3].decode(errors="ignore") + "…"
+        return text if len(encoded) <= max_bytes else encoded[: max_bytes - 3].decode(errors="ignore") + "…"
 
 
-def with_facts(encoded: EncodedImage, facts: Facts) -> bytes:
-    """The bytes of ``encoded`` with ``facts`` in them, or as they are where that cannot be."""
-    writer = _WRITERS.get(encoded.mime_type)
+def embed_metadata(image: EncodedImage, metadata: ImageMetadata) -> bytes:
+    """Return the image's bytes with its metadata in them, or unchanged where they cannot hold it."""
+    writer = _WRITERS.get(image.mime_type)
     if writer is None:
-        return encoded.data
+        return image.data
     try:
-        return writer(encoded.data, facts) or encoded.data
+        return writer(image.data, metadata) or image.data
     except (struct.error, IndexError, ValueError):
-        return encoded.data
+        return image.data
 
 
-def xmp(facts: Facts) -> bytes:
-    """The facts as an XMP packet, with the IPTC's properties for generated pictures."""
+def xmp(metadata: ImageMetadata) -> bytes:
+    """Return the metadata as an XMP packet, with IPTC's properties for generated images."""
     values = {
-        "dc:identifier": facts.task_id,
-        "xmp:CreateDate": facts.when,
-        "xmp:CreatorTool": facts.software,
+        "dc:identifier": metadata.task_id,
+        "xmp:CreateDate": metadata.created,
+        "xmp:CreatorTool": metadata.software,
         "Iptc4xmpExt:DigitalSourceType": _SOURCE_TYPES
-        + ("algorithmicMedia" if facts.drawn else "trainedAlgorithmicMedia"),
-        "Iptc4xmpExt:AISystemUsed": _plain(facts.model),
-        "Iptc4xmpExt:AIPromptInformation": facts.prompt_within(MAX_PROMPT_BYTES),
+        + ("algorithmicMedia" if metadata.is_from_sandbox else "trainedAlgorithmicMedia"),
+        "Iptc4xmpExt:AISystemUsed": _single_line(metadata.model),
+        "Iptc4xmpExt:AIPromptInformation": metadata.prompt_within(MAX_PROMPT_BYTES),
     }
     lines = [f"<{name}>{escape(value)}</{name}>" for name, value in values.items() if value]
     if prompt := values["Iptc4xmpExt:AIPromptInformation"]:
@@ -99,25 +101,25 @@ def xmp(facts: Facts) -> bytes:
     return packet.encode()
 
 
-def _png(data: bytes, facts: Facts) -> bytes | None:
+def _png(data: bytes, metadata: ImageMetadata) -> bytes | None:
     kinds = [kind for kind, _ in _png_chunks(data)]
     if kinds[:1] != [b"IHDR"] or kinds[-1] != b"IEND" or b"IDAT" not in kinds or b"caBX" in kinds:
         return None
     texts = {
-        "Description": facts.prompt_within(MAX_PROMPT_BYTES),
-        "Model": _plain(facts.model),
-        "Task ID": facts.task_id,
-        "Creation Time": facts.when,
-        "Software": facts.software,
+        "Description": metadata.prompt_within(MAX_PROMPT_BYTES),
+        "Model": _single_line(metadata.model),
+        "Task ID": metadata.task_id,
+        "Creation Time": metadata.created,
+        "Software": metadata.software,
     }
     if not any(kind == b"iTXt" and data[at : at + 17] == _XMP_PNG.encode() for kind, at in _png_chunks(data)):
-        texts[_XMP_PNG] = xmp(facts).decode()
+        texts[_XMP_PNG] = xmp(metadata).decode()
     after_header = 8 + 8 + 13 + 4
     return data[:after_header] + b"".join(_itxt(*text) for text in texts.items() if text[1]) + data[after_header:]
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Kind and place of each chunk's content, up to the end; what comes after it is nobody's."""
+    """Yield kind and position of each chunk's content, up to the end chunk."""
     at = 8
     for _ in range(_MAX_PARTS):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -135,95 +137,37 @@ def _itxt(keyword: str, text: str) -> bytes:
     return struct.pack(">I", len(content)) + b"iTXt" + content + struct.pack(">I", zlib.crc32(b"iTXt" + content))
 
 
-def _jpeg(data: bytes, facts: Facts) -> bytes | None:
-    content = _XMP_JPEG + xmp(facts)
+def _jpeg(data: bytes, metadata: ImageMetadata) -> bytes | None:
+    content = _XMP_JPEG + xmp(metadata)
     if len(content) > 0xFFFF - 2:
         return None
-    place = 2
+    insert_at = 2
     at = 2
     for _ in range(_MAX_PARTS):
         marker, length = struct.unpack_from(">HH", data, at)
         if marker == 0xFFDA:
-            return data[:place] + struct.pack(">HH", 0xFFE1, len(content) + 2) + content + data[place:]
+            return data[:insert_at] + struct.pack(">HH", 0xFFE1, len(content) + 2) + content + data[insert_at:]
         segment = data[at + 4 : at + 2 + length]
         if not 0xFFC0 <= marker <= 0xFFFE or length < 2 or len(segment) != length - 2:
             return None
         if (marker == 0xFFE1 and segment.startswith(_XMP_JPEG)) or (marker == 0xFFEB and segment.startswith(b"JP")):
             return None
         at += 2 + length
-        # JFIF wants to be the very first, and readers look for Exif right behind it.
-        if place + 2 + length == at and (marker == 0xFFE0 or (marker == 0xFFE1 and segment.startswith(b"Exif"))):
-            place = at
+        # JFIF must be the first segment, and readers look for Exif right after it.
+        if insert_at + 2 + length == at and (marker == 0xFFE0 or (marker == 0xFFE1 and segment.startswith(b"Exif"))):
+            insert_at = at
     return None
 
 
-def _webp(data: bytes, facts: Facts) -> bytes | None:
-    chunks = list(_webp_chunks(data))
-    kinds = [kind for kind, _ in chunks]
-    if b"XMP " in kinds or b"C2PA" in kinds:
-        return None
-    if kinds[0] == b"VP8X":
-        flags = chunks[0][1]
-        chunks[0] = (b"VP8X", bytes([flags[0] | _WEBP_HAS_XMP]) + flags[1:])
-    elif kinds[0] in (b"VP8 ", b"VP8L"):
-        chunks.insert(0, (b"VP8X", _webp_header(*chunks[0])))
-    else:
-        return None
-    chunks.append((b"XMP ", xmp(facts)))
-    body = b"WEBP" + b"".join(
-        kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2) for kind, content in chunks
-    )
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-_WEBP_HAS_XMP, _WEBP_HAS_ALPHA = 0x04, 0x10
-
-
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    (size,) = struct.unpack_from("<I", data, 4)
-    end = size + 8
-    if end != len(data):
-        raise ValueError
-    at = 12
-    while at < end:
-        kind, length = struct.unpack_from("<4sI", data, at)
-        content = data[at + 8 : at + 8 + length]
-        if len(content) != length:
-            raise ValueError
-        yield kind, content
-        at += 8 + length + length % 2
-    if at != end:
-        raise ValueError
-
-
-def _webp_header(kind: bytes, content: bytes) -> bytes:
-    """The extended header that a simple file has none of: flags, and the size of the canvas."""
-    flags = _WEBP_HAS_XMP
-    if kind == b"VP8L":
-        if content[0] != 0x2F:
-            raise ValueError
-        (bits,) = struct.unpack_from("<I", content, 1)
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        flags |= _WEBP_HAS_ALPHA if bits >> 28 & 1 else 0
-    else:
-        if content[3:6] != b"\x9d\x01\x2a":
-            raise ValueError
-        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", content, 6))
-    if not width or not height:
-        raise ValueError
-    return bytes([flags, 0, 0, 0]) + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
-
-
-def _printable(letter: str) -> bool:
+def _is_printable(letter: str) -> bool:
     return letter.isprintable() or letter in "\n\u200c\u200d"  # the last two join letters, or keep them apart
 
 
-def _plain(text: str | None) -> str:
+def _single_line(text: str | None) -> str:
     return "".join(letter for letter in text or "" if letter.isprintable())
 
 
-_WRITERS: dict[str, Callable[[bytes, Facts], bytes | None]] = {
+_WRITERS: dict[str, Callable[[bytes, ImageMetadata], bytes | None]] = {
     "image/png": _png,
     "image/jpeg": _jpeg,
-    "image/webp": _webp,
 }

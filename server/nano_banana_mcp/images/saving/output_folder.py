@@ -1,4 +1,4 @@
-"""The folder in which a person keeps pictures: files that are whole or not there, and a line about each."""
+"""The folder in which a person keeps images: complete files, and one JSON line about each in an index."""
 
 from __future__ import annotations
 
@@ -13,50 +13,54 @@ import time
 import uuid
 from pathlib import Path
 
+from nano_banana_mcp.common.files import sync_folder
 from nano_banana_mcp.images.formats import extension_for, sniff
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage
 from nano_banana_mcp.images.local.windows_paths import is_pointer
 from nano_banana_mcp.images.saving.filenames import file_name, is_name_of
-from nano_banana_mcp.images.saving.metadata import Facts, with_facts
+from nano_banana_mcp.images.saving.metadata import ImageMetadata, embed_metadata
 
 logger = logging.getLogger(__name__)
 
 LINES = "pictures.jsonl"
+"""Name of the index."""
 MAX_PROMPT_BYTES = 3_000
+"""UTF-8 bytes of the prompt in a line of the index."""
 
 _PART = ".nano-banana-"
 _ABANDONED_SECONDS = 3_600.0
+"""Age at which a partial file no longer belongs to a running process."""
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 
 class OutputFolder:
-    """Pictures in ``path``, which any number of processes may share.
+    """Images in ``path``, which any number of processes may share.
 
-    A file that is there is never written to again: it may have been changed by its owner. Pictures can be read by
-    whoever may enter the folder; if it has to be made, only its owner may.
+    An existing file is never written to: its owner may have changed it. Files are readable for all users who may enter
+    the folder; a folder that is created here can be entered by its owner only.
 
     Raises:
-        OSError: the disk fails, or what is there is no folder; so do all methods.
+        OSError: The disk fails, or ``path`` is not a folder. So do all methods.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def find(self, task_id: str, number: int) -> Path | None:
-        """Where a picture is kept already; it may have been asked for under another time, or have other words."""
-        found = None
+        """Return the path of an image that was saved, whatever the time and the words in its file name are."""
+        path = None
         with os.scandir(self.path) as entries:
             for entry in entries:
                 if is_name_of(entry.name, task_id, number):
-                    found = self.path / entry.name
+                    path = self.path / entry.name
                 elif entry.name.startswith(_PART):
-                    _sweep(entry)
-        return found
+                    _delete_abandoned(entry)
+        return path
 
     def read(self, task_id: str, number: int) -> EncodedImage | None:
-        """A picture that is kept here, if it still is one."""
+        """Return an image that was saved here; None if there is none, or if the file is no image any more."""
         try:
             path = self.find(task_id, number)
             if path is None:
@@ -70,39 +74,38 @@ class OutputFolder:
         mime_type = sniff(data)
         return None if mime_type is None or len(data) > MAX_BYTES else EncodedImage(data, mime_type)
 
-    def save(self, encoded: EncodedImage, facts: Facts) -> Path:
-        """Keep a picture, once: where it is kept already, that is where. Returns its path."""
+    def save(self, image: EncodedImage, metadata: ImageMetadata) -> Path:
+        """Save an image unless it was saved before. Returns its path."""
         self.make()
-        kept = self.find(facts.task_id, facts.number)
-        if kept is not None:
-            return kept
+        saved_path = self.find(metadata.task_id, metadata.number)
+        if saved_path is not None:
+            return saved_path
         name = file_name(
-            created_at=facts.created_at,
-            prompt=facts.prompt,
-            task_id=facts.task_id,
-            number=facts.number,
-            extension=extension_for(encoded.mime_type),
+            created_at=metadata.created_at,
+            prompt=metadata.prompt,
+            task_id=metadata.task_id,
+            number=metadata.number,
+            extension=extension_for(image.mime_type),
         )
-        data = with_facts(encoded, facts)
+        data = embed_metadata(image, metadata)
         path = self.path / name
         try:
             self._write(path, data)
         except FileExistsError:
             return path  # another process was faster
         try:
-            self._note(path, data, facts)
-        except OSError as error:  # the picture is what counts
-            why = error.strerror or error
-            logger.warning("a picture was saved, but its line could not be added to %s: %s", LINES, why)
+            self._append_line(path, data, metadata)
+        except OSError as error:  # the image is saved all the same
+            logger.warning("an image was saved, but not added to %s: %s", LINES, error.strerror or error)
         return path
 
     def make(self) -> None:
-        """Make the folder itself. Not what it is in: where that is missing, a disk may be."""
+        """Create the folder, but not its parents: where they are missing, a disk may not be mounted."""
         with contextlib.suppress(FileExistsError):
             self.path.mkdir(mode=0o700)
 
     def check(self) -> None:
-        """Try to write here, and to write the line about a picture."""
+        """Write a test file, and open the index for writing."""
         self.make()
         part = self.path / f"{_PART}{uuid.uuid4().hex}"
         try:
@@ -113,7 +116,7 @@ class OutputFolder:
             os.close(_open(self.path / LINES, os.O_RDWR))
 
     def _write(self, path: Path, data: bytes) -> None:
-        """A whole file, durable, or none. Raises FileExistsError where there is something of that name."""
+        """Write a new file durably, whole or not at all. Raises FileExistsError if the name is taken."""
         part = self.path / f"{_PART}{uuid.uuid4().hex}"
         try:
             with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
@@ -123,27 +126,27 @@ class OutputFolder:
             _rename_to_new(part, path)
         finally:
             part.unlink(missing_ok=True)
-        _sync_folder(self.path)
+        sync_folder(self.path)
 
-    def _note(self, path: Path, data: bytes, facts: Facts) -> None:
+    def _append_line(self, path: Path, data: bytes, metadata: ImageMetadata) -> None:
         line = {
             "file": path.name,
-            "prompt": facts.prompt_within(MAX_PROMPT_BYTES) or None,
-            "model": facts.model,
-            "task_id": facts.task_id,
-            "number": facts.number,
-            "url": facts.url,
-            "credits": facts.credits,
-            "created_at": facts.when,
+            "prompt": metadata.prompt_within(MAX_PROMPT_BYTES) or None,
+            "model": metadata.model,
+            "task_id": metadata.task_id,
+            "number": metadata.number,
+            "url": metadata.url,
+            "credits": metadata.credits,
+            "created_at": metadata.created,
             "sha256": hashlib.sha256(data).hexdigest(),
         }
         text = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         descriptor = _open(self.path / LINES, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError("it is no regular file")
-            if found.st_size:  # half a line of a full disk, or an editor's last one, is none to go on with
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is not a regular file")
+            if status.st_size:  # a full disk or an editor may have left a line without its end
                 os.lseek(descriptor, -1, os.SEEK_END)
                 text = (b"" if os.read(descriptor, 1) == b"\n" else b"\n") + text
             if os.write(descriptor, text) != len(text):  # one write: lines of several processes do not mix
@@ -154,7 +157,7 @@ class OutputFolder:
 
 
 def _open(path: str | Path, flags: int) -> int:
-    """Open no link. Where no flag says so (Windows), the name is looked at first, and could change in between."""
+    """Open a file, but no link. Without a flag for it (Windows) the name is checked first, with a short race."""
     if not hasattr(os, "O_NOFOLLOW"):
         with contextlib.suppress(FileNotFoundError):
             if is_pointer(os.lstat(path)):
@@ -163,16 +166,16 @@ def _open(path: str | Path, flags: int) -> int:
 
 
 def _rename_to_new(part: Path, path: Path) -> None:
-    """Give a file its name, unless there is something of that name."""
+    """Rename a file unless the new name is taken."""
     if os.name == "nt":
-        part.rename(path)  # refuses by itself
+        part.rename(path)  # raises if the name is taken
         return
     try:
         os.link(part, path)
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        # A file system without hard links: the name is taken first, and then filled.
+        # A file system without hard links: reserve the name first, then replace it.
         path.touch(exist_ok=False)
         try:
             part.replace(path)
@@ -181,17 +184,8 @@ def _rename_to_new(part: Path, path: Path) -> None:
             raise
 
 
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # the file is durable; Windows and some file systems do not know this of folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _sweep(entry: os.DirEntry[str]) -> None:
-    """Delete what a killed process left half written."""
+def _delete_abandoned(entry: os.DirEntry[str]) -> None:
+    """Delete a partial file of a killed process."""
     with contextlib.suppress(OSError):
         if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS:
             Path(entry.path).unlink()

@@ -7,6 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from nano_banana_mcp.images.download.fetcher import ImageFetcher
+
+NewFetcher = Callable[..., ImageFetcher]
+"""A fetcher of this internet, with options of :class:`ImageFetcher`."""
+
 PUBLIC = "93.184.215.14"
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]

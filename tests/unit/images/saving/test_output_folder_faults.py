@@ -20,7 +20,7 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving import output_folder as folder
 from nano_banana_mcp.images.saving.output_folder import LINES, OutputFolder
 from tests.support.posix import posix_only
-from tests.unit.images.kept import FACTS, PNG, encoded_images, lines
+from tests.support.saved_images import FACTS, PNG, encoded_images, lines
 
 pytestmark = posix_only  # links, pipes, flags of open
 
@@ -51,7 +51,7 @@ def a_folder(folder: Path) -> None:
     ("make", "why"),
     [
         (a_link, os.strerror(errno.ELOOP)),
-        (a_pipe, "it is no regular file"),
+        (a_pipe, "it is not a regular file"),
         (a_folder, os.strerror(errno.EISDIR)),
     ],
 )
@@ -62,7 +62,7 @@ def test_what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waite
     kept.make()
     make(kept.path)
     assert kept.save(PNG, FACTS).exists()
-    words = "a picture was saved, but its line could not be added to pictures.jsonl"
+    words = "an image was saved, but not added to pictures.jsonl"
     assert [record.getMessage() for record in caplog.records] == [f"{words}: {why}"]
     assert all(file.read_text(encoding="utf-8") == "mine" for file in tmp_path.glob("*.txt"))
     assert kept.read("ta1", 0) is not None

@@ -1,10 +1,9 @@
 import pytest
 
-from nano_banana_mcp.images.download.fetch import ImageFetcher
+from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from nano_banana_mcp.images.errors import AddressRefused, ImageUnavailable
-from tests.unit.images.conftest import NewFetcher
-from tests.unit.images.internet import PUBLIC, Host, Internet, Trap, answer, redirect
-from tests.unit.images.samples import PNG
+from tests.support.fake_internet import PUBLIC, Host, Internet, NewFetcher, Trap, answer, redirect
+from tests.support.image_samples import PNG
 
 START = "https://pictures.example/start"
 

@@ -5,11 +5,10 @@ import asyncio
 import anyio
 import pytest
 
-from nano_banana_mcp.images.download.fetch import ImageFetcher
+from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, NotAnImage
-from tests.unit.images.conftest import NewFetcher
-from tests.unit.images.internet import Host, answer
-from tests.unit.images.samples import PNG, large_png
+from tests.support.fake_internet import Host, NewFetcher, answer
+from tests.support.image_samples import PNG, large_png
 
 URL = "https://pictures.example/a.png"
 

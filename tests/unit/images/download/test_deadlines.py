@@ -6,11 +6,10 @@ import os
 import anyio
 import pytest
 
-from nano_banana_mcp.images.download.fetch import ImageFetcher
+from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from nano_banana_mcp.images.errors import ImageUnavailable
-from tests.unit.images.conftest import NewFetcher
-from tests.unit.images.internet import PUBLIC, Answer, Host, Internet, Trap, answer, redirect
-from tests.unit.images.samples import PNG
+from tests.support.fake_internet import PUBLIC, Answer, Host, Internet, NewFetcher, Trap, answer, redirect
+from tests.support.image_samples import PNG
 
 URL = "https://pictures.example/a.png"
 

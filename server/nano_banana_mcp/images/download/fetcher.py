@@ -25,8 +25,8 @@ from nano_banana_mcp.images.image import (
     MAX_BYTES,
     MAX_PIXELS,
     EncodedImage,
-    breaks_off,
     image_from_bytes,
+    is_truncated,
     require_image,
     too_many_bytes,
 )
@@ -179,7 +179,7 @@ class ImageFetcher:
         if int(headers.get("content-length", "0")) > self._max_bytes:  # h11 has seen to it that it is a number
             raise too_many_bytes(source, self._max_bytes)
         encoded = image_from_bytes(await self._read_body(response, source), source=source, max_pixels=self._max_pixels)
-        if breaks_off(encoded.data, encoded.mime_type):  # kept, it would stay broken for ever
+        if is_truncated(encoded.data, encoded.mime_type):  # kept, it would stay broken for ever
             raise ImageUnavailable(f"{source} breaks off in the middle of the picture.")
         return encoded
 

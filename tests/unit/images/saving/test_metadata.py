@@ -16,9 +16,9 @@ from PIL.PngImagePlugin import PngImageFile
 
 from nano_banana_mcp.images.formats import sniff
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.images.saving.metadata import Facts, with_facts
+from nano_banana_mcp.images.saving.metadata import ImageMetadata, embed_metadata
 
-FACTS = Facts(
+METADATA = ImageMetadata(
     task_id="ta823dfb",
     number=0,
     created_at=1_795_000_000.0,
@@ -61,12 +61,6 @@ IMAGES = {
     "progressive jpeg": encoded("JPEG", progressive=True),
     "jpeg with exif": encoded("JPEG", exif=exif()),
     "jpeg with a comment": encoded("JPEG", comment=b"from before"),
-    "webp": encoded("WEBP"),
-    "lossless webp": encoded("WEBP", lossless=True),
-    "lossless webp with alpha": encoded("WEBP", "RGBA", lossless=True),
-    "webp with alpha": encoded("WEBP", "RGBA"),
-    "webp with exif": encoded("WEBP", exif=exif()),
-    "animated webp": encoded("WEBP", save_all=True, append_images=[gradient("RGB").rotate(90)]),
 }
 
 
@@ -91,15 +85,15 @@ def xmp_of(data: bytes) -> ElementTree.Element:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_the_facts_are_in_the_file_and_the_pixels_are_the_same(name: str) -> None:
+def test_the_metadata_is_in_the_file_and_the_pixels_are_the_same(name: str) -> None:
     before = IMAGES[name]
-    after = with_facts(encoded_image(before), FACTS)
+    after = embed_metadata(encoded_image(before), METADATA)
     assert after != before
     assert sniff(after) == sniff(before)
     assert frames(after) == frames(before)
     root = xmp_of(after)
-    assert root.findtext(".//dc:description/rdf:Alt/rdf:li", namespaces=NAMESPACES) == FACTS.prompt
-    assert root.findtext(".//ext:AIPromptInformation", namespaces=NAMESPACES) == FACTS.prompt
+    assert root.findtext(".//dc:description/rdf:Alt/rdf:li", namespaces=NAMESPACES) == METADATA.prompt
+    assert root.findtext(".//ext:AIPromptInformation", namespaces=NAMESPACES) == METADATA.prompt
     assert root.findtext(".//ext:AISystemUsed", namespaces=NAMESPACES) == "google/gempix2"
     assert root.findtext(".//dc:identifier", namespaces=NAMESPACES) == "ta823dfb"
     assert root.findtext(".//xmp:CreateDate", namespaces=NAMESPACES) == "2026-11-18T11:06:40Z"
@@ -112,11 +106,11 @@ def test_the_facts_are_in_the_file_and_the_pixels_are_the_same(name: str) -> Non
             assert opened.info["comment"] == b"from before"
 
 
-def test_a_png_has_the_facts_as_plain_text_too() -> None:
-    with Image.open(io.BytesIO(with_facts(encoded_image(IMAGES["png"]), FACTS))) as opened:
+def test_a_png_has_the_metadata_as_plain_text_too() -> None:
+    with Image.open(io.BytesIO(embed_metadata(encoded_image(IMAGES["png"]), METADATA))) as opened:
         assert isinstance(opened, PngImageFile)
         texts = opened.text
-    assert texts["Description"] == FACTS.prompt
+    assert texts["Description"] == METADATA.prompt
     assert texts["Model"] == "google/gempix2"
     assert texts["Task ID"] == "ta823dfb"
     assert texts["Creation Time"] == "2026-11-18T11:06:40Z"
@@ -124,7 +118,7 @@ def test_a_png_has_the_facts_as_plain_text_too() -> None:
 
 
 def test_what_the_sandbox_drew_says_so() -> None:
-    drawn = with_facts(encoded_image(IMAGES["png"]), replace(FACTS, drawn=True))
+    drawn = embed_metadata(encoded_image(IMAGES["png"]), replace(METADATA, is_from_sandbox=True))
     with Image.open(io.BytesIO(drawn)) as opened:
         assert isinstance(opened, PngImageFile)
         assert opened.text["Software"] == "nano-banana-mcp (sandbox)"
@@ -135,16 +129,16 @@ def test_what_the_sandbox_drew_says_so() -> None:
 
 def test_the_jpeg_keeps_its_jfif_header_first_and_its_exif_second() -> None:
     before = encoded("JPEG", exif=exif())
-    after = with_facts(encoded_image(before), FACTS)
+    after = embed_metadata(encoded_image(before), METADATA)
     assert after[:4] == before[:4]
     assert after.index(b"Exif\0\0") < after.index(b"http://ns.adobe.com/xap/1.0/\0")
 
 
-@pytest.mark.parametrize("name", ["png", "jpeg", "webp", "lossless webp"])
-def test_facts_are_not_added_twice_where_a_image_has_some(name: str) -> None:
-    once = with_facts(encoded_image(IMAGES[name]), FACTS)
-    twice = with_facts(encoded_image(once), replace(FACTS, prompt="another"))
-    assert xmp_of(twice).findtext(".//ext:AIPromptInformation", namespaces=NAMESPACES) == FACTS.prompt
+@pytest.mark.parametrize("name", ["png", "jpeg"])
+def test_metadata_is_not_added_twice(name: str) -> None:
+    once = embed_metadata(encoded_image(IMAGES[name]), METADATA)
+    twice = embed_metadata(encoded_image(once), replace(METADATA, prompt="another"))
+    assert xmp_of(twice).findtext(".//ext:AIPromptInformation", namespaces=NAMESPACES) == METADATA.prompt
     assert twice.count(b"<x:xmpmeta") == 1
 
 
@@ -153,45 +147,43 @@ def signed(kind: str) -> bytes:
     data = IMAGES[kind]
     if kind == "png":
         return data[:33] + struct.pack(">I4sI", 0, b"caBX", 0) + data[33:]
-    if kind == "jpeg":
-        return data[:2] + b"\xff\xeb\x00\x0aJP\0\1\0\0\0\1" + data[2:]
-    body = data[8:] + b"C2PA\x02\0\0\0ab"
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    return data[:2] + b"\xff\xeb\x00\x0aJP\0\1\0\0\0\1" + data[2:]
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
 def test_a_signed_image_is_left_alone_so_that_its_signature_stays_good(kind: str) -> None:
-    assert with_facts(encoded_image(signed(kind)), FACTS) == signed(kind)
+    assert embed_metadata(encoded_image(signed(kind)), METADATA) == signed(kind)
 
 
-def test_a_gif_is_left_alone() -> None:
-    gif = encoded("GIF", "P")
-    assert with_facts(encoded_image(gif), FACTS) == gif
+@pytest.mark.parametrize(("kind", "mode"), [("GIF", "P"), ("WEBP", "RGB")])
+def test_formats_without_metadata_of_ours_stay_as_they_are(kind: str, mode: str) -> None:
+    data = encoded(kind, mode)
+    assert embed_metadata(encoded_image(data), METADATA) == data
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_a_image_that_is_cut_off_anywhere_is_kept_as_it_is_or_whole_with_its_facts(name: str) -> None:
+def test_a_truncated_image_stays_as_it_is_or_keeps_its_bytes_around_the_metadata(name: str) -> None:
     data = IMAGES[name]
-    for end in range(12, len(data)):
+    for end in range(12, len(data), 3):
         cut = data[:end]
-        after = with_facts(encoded_image(cut), FACTS)
+        after = embed_metadata(encoded_image(cut), METADATA)
         # What is there of the picture is still there, in its order, around what was put in.
-        assert after == cut or (after[:2] == cut[:2] and after.endswith(cut[-8:])) or b"XMP " in after
+        assert after == cut or (after[:2] == cut[:2] and after.endswith(cut[-8:]))
 
 
 @given(st.sampled_from(sorted(IMAGES)), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6))
-@settings(max_examples=400, deadline=None)
-def test_no_spoiled_image_raises_or_loses_bytes(name: str, changes: list[tuple[int, int]]) -> None:
+@settings(max_examples=200, deadline=None)
+def test_no_damaged_image_raises_or_loses_bytes(name: str, changes: list[tuple[int, int]]) -> None:
     data = bytearray(IMAGES[name])
     for place, value in changes:
         data[place % len(data)] = value
-    assert len(with_facts(EncodedImage(bytes(data), sniff(IMAGES[name]) or ""), FACTS)) >= len(data)
+    assert len(embed_metadata(EncodedImage(bytes(data), sniff(IMAGES[name]) or ""), METADATA)) >= len(data)
 
 
 @pytest.mark.parametrize("prompt", [None, "", "x" * 40_000, "등" * 40_000, "&" * 40_000, "\0\x1b\ud800\ufffe\u202e"])
-@pytest.mark.parametrize("name", ["png", "jpeg", "webp"])
-def test_no_prompt_spoils_a_image(name: str, prompt: str | None) -> None:
-    after = with_facts(encoded_image(IMAGES[name]), replace(FACTS, prompt=prompt))
+@pytest.mark.parametrize("name", ["png", "jpeg"])
+def test_no_prompt_damages_an_image(name: str, prompt: str | None) -> None:
+    after = embed_metadata(encoded_image(IMAGES[name]), replace(METADATA, prompt=prompt))
     assert frames(after) == frames(IMAGES[name])
     if after != IMAGES[name]:  # a JPEG has no room for 40,000 escaped letters
         assert xmp_of(after).findtext(".//dc:identifier", namespaces=NAMESPACES) == "ta823dfb"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-
 from nano_banana_mcp.images.cache import CachedDownloads
+
 from nano_banana_mcp.images.errors import ImageUnavailable
-from tests.unit.images.internet import Host, answer, listening
-from tests.unit.images.samples import PNG
+from tests.support.fake_internet import Host, answer, listening
+from tests.support.image_samples import PNG
 
 
 class Gate:

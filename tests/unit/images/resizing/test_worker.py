@@ -11,10 +11,9 @@ import pytest
 
 from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, ImageUnavailable, NotAnImage
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.images.resizing import worker as aside
 from nano_banana_mcp.images.resizing.resize import shrink
-from nano_banana_mcp.images.resizing.worker import shrink_aside
-from tests.unit.images.samples import drawn, png
+from nano_banana_mcp.images.resizing.worker import shrink_in_worker
+from tests.support.image_samples import drawn, png
 
 LARGE = EncodedImage(drawn("PNG", (1200, 800)), "image/png")
 
@@ -22,11 +21,11 @@ LARGE = EncodedImage(drawn("PNG", (1200, 800)), "image/png")
 async def test_the_child_makes_what_is_made_here() -> None:
     for encoded in (LARGE, EncodedImage(drawn("GIF"), "image/gif")):
         here = shrink(encoded, max_side=300, max_bytes=100_000)
-        assert await shrink_aside(encoded, max_side=300, max_bytes=100_000) == here
+        assert await shrink_in_worker(encoded, max_side=300, max_bytes=100_000) == here
 
 
 @pytest.mark.parametrize(
-    ("picture", "kind"),
+    ("encoded", "kind"),
     [
         (EncodedImage(LARGE.data[:200], "image/png"), NotAnImage),
         (EncodedImage(png(20_000, 20_000), "image/png"), ImageTooLarge),
@@ -37,7 +36,7 @@ async def test_the_child_refuses_in_the_words_that_are_used_here(encoded: Encode
     with pytest.raises(kind) as here:
         shrink(encoded, max_side=300, max_bytes=100_000)
     with pytest.raises(kind) as there:
-        await shrink_aside(encoded, max_side=300, max_bytes=100_000)
+        await shrink_in_worker(encoded, max_side=300, max_bytes=100_000)
     assert str(there.value) == str(here.value)
 
 
@@ -52,12 +51,12 @@ async def test_the_child_takes_nothing_from_the_folder_it_is_started_in_and_has_
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("DEFAPI_API_KEY", "dk-canary")
     monkeypatch.setenv("SOMETHING_ELSE", "another-canary")
-    assert (await shrink_aside(LARGE, max_side=300, max_bytes=100_000)).size == (300, 200)
+    assert (await shrink_in_worker(LARGE, max_side=300, max_bytes=100_000)).size == (300, 200)
     assert not seen.exists()
     script = f"import os; open({str(seen)!r}, 'w').write(repr(dict(os.environ)))"
     monkeypatch.setattr(sys, "path", _SysPath(script))
     with pytest.raises(NotAnImage):
-        await shrink_aside(LARGE, max_side=300, max_bytes=100_000)
+        await shrink_in_worker(LARGE, max_side=300, max_bytes=100_000)
     assert "PATH" in seen.read_text()
     assert "canary" not in seen.read_text()
 
@@ -88,7 +87,7 @@ async def test_a_child_that_crashes_is_a_image_that_cannot_be_decoded(
     monkeypatch.setattr(sys, "path", _SysPath(code))
     large = EncodedImage(LARGE.data.ljust(3_000_000, b"\0"), "image/png")  # more than a pipe holds
     with pytest.raises(NotAnImage, match="could not be decoded"):
-        await shrink_aside(large, max_side=300, max_bytes=100_000)
+        await shrink_in_worker(large, max_side=300, max_bytes=100_000)
 
 
 async def test_a_child_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -97,7 +96,7 @@ async def test_a_child_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPa
         sys, "path", _SysPath(f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
     )
     with pytest.raises(NotAnImage, match="within 2 s"):
-        await shrink_aside(LARGE, max_side=300, max_bytes=100_000, longest_seconds=2)
+        await shrink_in_worker(LARGE, max_side=300, max_bytes=100_000, max_seconds=2)
     assert not running(file.read_text())
 
 
@@ -109,7 +108,7 @@ async def test_whoever_cancels_ends_the_child(monkeypatch: pytest.MonkeyPatch, t
         sys, "path", _SysPath(f"import os, time; open({str(fifo)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
     )
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: shrink_aside(LARGE, max_side=300, max_bytes=100_000))
+        tasks.start_soon(lambda: shrink_in_worker(LARGE, max_side=300, max_bytes=100_000))
         pid = await anyio.Path(fifo).read_text()
         tasks.cancel_scope.cancel()
     assert not running(pid)
@@ -118,12 +117,12 @@ async def test_whoever_cancels_ends_the_child(monkeypatch: pytest.MonkeyPatch, t
 async def test_a_machine_that_starts_no_process_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(ImageUnavailable, match="starts no process"):
-        await shrink_aside(LARGE, max_side=300, max_bytes=100_000)
+        await shrink_in_worker(LARGE, max_side=300, max_bytes=100_000)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_it_runs_on_either_backend(backend: str) -> None:
     async def main() -> None:
-        assert (await aside.shrink_aside(LARGE, max_side=300, max_bytes=100_000)).size == (300, 200)
+        assert (await shrink_in_worker(LARGE, max_side=300, max_bytes=100_000)).size == (300, 200)
 
     anyio.run(main, backend=backend)

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from nano_banana_mcp.images.download.fetch import ImageFetcher, resolve_host
+from nano_banana_mcp.images.download.fetcher import ImageFetcher, resolve_host
 from nano_banana_mcp.images.errors import AddressRefused, ImageUnavailable
-from tests.unit.images.corpus import CLOSED, URLS
-from tests.unit.images.internet import PUBLIC, Internet, Trap
+from tests.support.fake_internet import PUBLIC, Internet, Trap
+from tests.support.url_corpus import CLOSED, URLS
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from PIL import Image
 from nano_banana_mcp.images.errors import ImageTooLarge
 from nano_banana_mcp.images.formats import dimensions
 from nano_banana_mcp.images.image import image_from_bytes
-from tests.unit.images.samples import PNG, drawn, png
+from tests.support.image_samples import PNG, drawn, png
 
 SAMPLES = {
     "png": drawn("png"),

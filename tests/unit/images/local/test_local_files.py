@@ -14,8 +14,8 @@ import pytest
 from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, NotAnImage
 from nano_banana_mcp.images.local import local_files
 from nano_banana_mcp.images.local.local_files import FileRefused, LocalFiles
+from tests.support.image_samples import INSIDE, OUTSIDE, large_png, png
 from tests.support.posix import posix_only
-from tests.unit.images.samples import INSIDE, OUTSIDE, large_png, png
 
 
 @pytest.fixture(params=[pytest.param("walk", marks=posix_only), "checked"], autouse=True)

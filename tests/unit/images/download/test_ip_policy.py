@@ -3,7 +3,7 @@ from ipaddress import ip_address
 import pytest
 
 from nano_banana_mcp.images.download.ip_policy import ipv4_from_spelling, is_public
-from tests.unit.images.corpus import CLOSED, OPEN
+from tests.support.url_corpus import CLOSED, OPEN
 
 
 @pytest.mark.parametrize("ip", CLOSED)

@@ -9,11 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nano_banana_mcp.images.download.fetch import USER_AGENT, ImageFetcher
+from nano_banana_mcp.images.download.fetcher import USER_AGENT, ImageFetcher
 from nano_banana_mcp.images.errors import ImageTooLarge, ImageUnavailable, NotAnImage
-from tests.unit.images.conftest import NewFetcher
-from tests.unit.images.internet import PUBLIC, Host, Internet, Trap, answer
-from tests.unit.images.samples import PNG, drawn, large_png, png
+from tests.support.fake_internet import PUBLIC, Host, Internet, NewFetcher, Trap, answer
+from tests.support.image_samples import PNG, drawn, large_png, png
 
 URL = "https://pictures.example/a.png"
 

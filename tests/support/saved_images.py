@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.images.saving.metadata import Facts
+from nano_banana_mcp.images.saving.metadata import ImageMetadata
 from nano_banana_mcp.images.saving.output_folder import LINES
-from tests.unit.images.samples import drawn
+from tests.support.image_samples import drawn
 
-FACTS = Facts(
+FACTS = ImageMetadata(
     task_id="ta1",
     number=0,
     created_at=1_795_000_000.0,

@@ -12,8 +12,8 @@ import pytest
 
 from nano_banana_mcp.images.local import local_files
 from nano_banana_mcp.images.local.local_files import FileRefused, LocalFiles
+from tests.support.image_samples import INSIDE
 from tests.support.posix import posix_only
-from tests.unit.images.samples import INSIDE
 
 pytestmark = posix_only  # links, pipes, flags of open
 

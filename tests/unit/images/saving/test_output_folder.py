@@ -17,9 +17,9 @@ from PIL import Image
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving import output_folder as folder
 from nano_banana_mcp.images.saving.output_folder import LINES, OutputFolder
+from tests.support.image_samples import drawn
 from tests.support.posix import posix_only
-from tests.unit.images.kept import FACTS, PNG, encoded_images, lines
-from tests.unit.images.samples import drawn
+from tests.support.saved_images import FACTS, PNG, encoded_images, lines
 
 
 def test_a_image_is_saved_with_a_line_about_it(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ import pytest
 from PIL import Image
 
 from nano_banana_mcp.images.errors import ImageUnavailable
-from nano_banana_mcp.images.image import breaks_off
-from tests.unit.images.conftest import NewFetcher
-from tests.unit.images.internet import Host
-from tests.unit.images.samples import PNG
+from nano_banana_mcp.images.image import is_truncated
+from tests.support.fake_internet import Host, NewFetcher
+from tests.support.image_samples import PNG
 
 URL = "https://pictures.example/a.png"
 
@@ -24,22 +23,22 @@ def drawn(form: str, **options: object) -> bytes:
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_every_length_but_the_whole_one_breaks_off(form: str, progressive: bool) -> None:
+def test_every_length_but_the_whole_one_is_truncated(form: str, progressive: bool) -> None:
     data = drawn(form, progressive=progressive) if form == "jpeg" else drawn(form)
-    assert not breaks_off(data, f"image/{form}")
-    assert not breaks_off(data + b"\x00 what some programs leave behind", f"image/{form}")
+    assert not is_truncated(data, f"image/{form}")
+    assert not is_truncated(data + b"\x00 what some programs leave behind", f"image/{form}")
     for kept in (len(data) - 2, len(data) // 2, len(data) * 9 // 10):
         if form == "png" and kept == len(data) - 2:
             continue  # only the check sum of the empty last part is cut: nothing of the picture
-        assert breaks_off(data[:kept], f"image/{form}"), kept
+        assert is_truncated(data[:kept], f"image/{form}"), kept
 
 
 @pytest.mark.parametrize("mime_type", ["image/gif", "image/avif", "image/bmp"])
 def test_formats_that_do_not_say_are_taken_as_they_are(mime_type: str) -> None:
-    assert not breaks_off(b"anything", mime_type)
+    assert not is_truncated(b"anything", mime_type)
 
 
-async def test_an_answer_without_a_length_that_breaks_off_is_no_image_and_can_be_asked_for_again(
+async def test_an_answer_without_a_length_that_is_truncated_is_no_image_and_can_be_asked_for_again(
     new_fetcher: NewFetcher, host: Host
 ) -> None:
     fetcher = new_fetcher()

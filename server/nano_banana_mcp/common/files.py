@@ -1,0 +1,55 @@
+"""Files written whole or not at all, readable by their owner only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+PART_SUFFIX = ".part"
+"""Suffix of a file that is being written. A killed process may leave one behind."""
+
+
+def atomic_write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file durably: afterwards it has the whole new content, or after an error the old one.
+
+    Args:
+        path: Where to write. A link is replaced, not followed. Its folder must exist.
+        mode: Permissions of the new file (POSIX).
+
+    Raises:
+        OSError: The file cannot be written. No partial file is left behind.
+    """
+    part = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}{PART_SUFFIX}")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(part, flags, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def private_folder(path: Path) -> Path:
+    """Create a folder that only its owner can enter, with its parents; an existing one is left as it is.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    path.mkdir(parents=True, mode=0o700, exist_ok=True)
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in a folder durable, where the system can."""
+    with contextlib.suppress(OSError):  # Windows and some file systems cannot; the file itself is durable
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
