@@ -12,7 +12,7 @@ from nano_banana_mcp.generations.models import Generation
 Why = Literal["poll", "look"]
 """Why the API was asked: a wait's schedule said so, or a caller."""
 
-Verdict = Literal["accepted", "late", "repeated", "refused"]
+Verdict = Literal["accepted", "late", "repeated", "refused", "too_large"]
 """What became of a callback: it led to a look; the end was known; too soon after another; forged or malformed."""
 
 
