@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from nano_banana_mcp.common.logging import announce
 from nano_banana_mcp.http.app import MCP_PATH, build_application
-from nano_banana_mcp.http.auth.bind_policy import check_bind, listen_addresses
+from nano_banana_mcp.http.auth.bind_policy import check_bind, is_unspecified, listen_addresses
 from nano_banana_mcp.http.connections import (
     BACKLOG,
     AcceptErrorFilter,
@@ -120,9 +120,10 @@ def listeners(settings: Settings) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         sockets: list[socket.socket] = []
         addresses = listen_addresses(settings)
+        has_ipv4 = any(is_unspecified(address) and ":" not in address for address in addresses)
         for address in addresses:
             port = sockets[0].getsockname()[1] if sockets else settings.port
-            dual_stack = address == "::" and "0.0.0.0" not in addresses and socket.has_dualstack_ipv6()
+            dual_stack = address == "::" and not has_ipv4 and socket.has_dualstack_ipv6()
             sockets.append(stack.enter_context(_listen(address, port, dual_stack=dual_stack)))
         yield sockets
 

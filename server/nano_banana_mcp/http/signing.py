@@ -1,4 +1,4 @@
-"""Signed callback addresses: ``/webhooks/{intent_id}/{signature}``, where the signature is an HMAC of the generation id.
+"""Signed callback URLs: ``/webhooks/{intent_id}/{signature}``, the signature being an HMAC of the generation id.
 
 The API signs nothing, so the address carries the proof that a callback comes from someone we gave it to.
 """

@@ -107,8 +107,6 @@ class IssuerKeys(PyJWKClient):
             PyJWKClientError: the keys cannot be fetched, and there are no earlier ones.
         """
         try:
-            if self._rate_limiter.acquire("", burst=FETCH_BURST, interval_seconds=FETCH_INTERVAL_SECONDS):
-                raise PyJWKClientError("too many fetches")
             self._last_keys = self._fetch_keys()
         except PyJWKClientError as error:
             if self._last_keys is None:
@@ -118,6 +116,8 @@ class IssuerKeys(PyJWKClient):
         return self._last_keys
 
     def _fetch_keys(self) -> dict[str, Any]:
+        if self._rate_limiter.acquire("", burst=FETCH_BURST, interval_seconds=FETCH_INTERVAL_SECONDS):
+            raise PyJWKClientError("too many fetches")
         published = self._get_json(self._jwks_url or self._discover()).get("keys")
         if not isinstance(published, list):
             raise PyJWKClientError("its key set has no list of keys")

@@ -198,9 +198,7 @@ def _write(path: Path, principals: Principals) -> None:
             os.fsync(file.fileno())
         if sys.platform != "win32" and os.geteuid() == 0 and path.exists():
             owner = path.stat()
-            os.chown(
-                temporary, owner.st_uid, owner.st_gid
-            )  # otherwise a server that is not root could no longer read it
+            os.chown(temporary, owner.st_uid, owner.st_gid)  # a server that is not root must still read it
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
