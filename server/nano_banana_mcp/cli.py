@@ -80,7 +80,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _serve_http(settings: Settings) -> int:
     from nano_banana_mcp.common.logging import configure_logging
-    from nano_banana_mcp.http.auth.authentication import BindRefused
+    from nano_banana_mcp.http.auth.bind_policy import BindRefused
     from nano_banana_mcp.http.auth.users_file import BadPrincipals
     from nano_banana_mcp.http.server import serve_http
     from nano_banana_mcp.ledger.base import LedgerError

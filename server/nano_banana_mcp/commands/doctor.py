@@ -29,7 +29,7 @@ from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 from nano_banana_mcp.storage import open_database
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.http.webhook import KeyRing
+    from nano_banana_mcp.http.signing import KeyRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _about_plain_http(base_url: str) -> str | None:
 
 
 async def _public_url(settings: Settings) -> Finding:
-    from nano_banana_mcp.http.webhook import KeyRing, known_key_ring
+    from nano_banana_mcp.http.signing import KeyRing, known_key_ring
 
     if settings.public_url is None:
         advice = "Set NANO_BANANA_PUBLIC_URL, or name it: doctor --public-url https://pictures.example.org"
@@ -195,7 +195,7 @@ async def probe(public_url: str, keys: KeyRing) -> None:
     """
     import httpx
 
-    from nano_banana_mcp.http.webhook import PROBE_PREFIX, answer_to
+    from nano_banana_mcp.http.signing import PROBE_PREFIX, answer_to
 
     name = f"{PROBE_PREFIX}{secrets.token_hex(16)}"
     try:

@@ -10,8 +10,9 @@ from nano_banana_mcp.generations.models import Generation
 Why = Literal["poll", "look"]
 """What caused a query: the schedule of a wait, or anything else."""
 
-Verdict = Literal["accepted", "late", "repeated", "refused"]
-"""How a callback was handled: it led to a query; the end was known; too soon after another; forged or malformed."""
+Verdict = Literal["accepted", "late", "repeated", "refused", "too_large"]
+"""How a callback was handled: it led to a query; the end was known; too soon after another; forged or malformed;
+larger than the bound."""
 
 
 class Instrumentation:

@@ -1,185 +1,150 @@
-"""The ASGI application: ``/mcp``, ``/healthz``, ``/readyz`` and ``/metrics``, for uvicorn or any other ASGI server."""
+"""The ASGI application: ``/mcp``, the webhook, ``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from __future__ import annotations
 
 import contextlib
-import re
-import uuid
-from collections.abc import Awaitable, Callable
+import logging
 
-import anyio
-import anyio.lowlevel
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from nano_banana_mcp import __version__
 from nano_banana_mcp.app import build_server, quotas
-from nano_banana_mcp.common import logging as logs
 from nano_banana_mcp.common.logging import set_up_as_guest
 from nano_banana_mcp.generations.quotas import Accounts, Limits
 from nano_banana_mcp.http import metrics
-from nano_banana_mcp.http.auth.authentication import (
-    Authentication,
-    NamedHosts,
-    allowed_names,
-    is_authenticated,
-    open_authentication,
-)
-from nano_banana_mcp.http.external_asgi import answer_only_this_machine, drain_at_the_end
-from nano_banana_mcp.http.middleware.sessions import SessionLimit
-from nano_banana_mcp.http.webhook import PATH, open_key_ring, receiver
+from nano_banana_mcp.http.auth.authentication import Authentication, open_authentication
+from nano_banana_mcp.http.auth.bind_policy import is_authenticated, listen_addresses
+from nano_banana_mcp.http.external_asgi import LoopbackOnly
+from nano_banana_mcp.http.health import Readiness, healthz
+from nano_banana_mcp.http.middleware.body_limits import BodyLimits
+from nano_banana_mcp.http.middleware.client_disconnects import IgnoreClientDisconnects
+from nano_banana_mcp.http.middleware.cors import AllowedOrigins
+from nano_banana_mcp.http.middleware.host_names import CheckHostNames, allowed_host_names
+from nano_banana_mcp.http.middleware.protocol_headers import ProtocolHeaders
+from nano_banana_mcp.http.middleware.request_ids import RequestIds
+from nano_banana_mcp.http.middleware.trailing_slash import TrailingSlash
+from nano_banana_mcp.http.signing import CallbackUrls, open_key_ring
+from nano_banana_mcp.http.webhook import Webhook
+from nano_banana_mcp.ledger.base import LedgerBusy
 from nano_banana_mcp.settings import Settings, load_settings
+from nano_banana_mcp.storage import open_database
 from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
 
 MCP_PATH = "/mcp"
 
-_ALL = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-"""Methods of the webhook: a 405 would tell that there is something."""
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
-    """The application by ``settings``, or by the environment, for an ASGI server that is not ours.
+    """The application for another ASGI server (``uvicorn --factory``). ``serve --http`` is the better choice: it
+    also answers waiting calls before it stops and limits connections.
 
-    It sets up logging, unless somebody has, and keeps secrets out of the ASGI server's own log. Where nobody is asked
-    who they are, it answers only callers on this machine.
+    Sets up logging unless the host has, and keeps secrets out of the host's own log. Without authentication, only
+    callers on this machine are answered.
+
+    Args:
+        settings: None to read them from the environment.
 
     Raises:
-        SettingsError: the environment has a value that cannot be used.
-        BadPrincipals: the file of tokens cannot be used.
-        OSError, LedgerError: the key of the webhook cannot be kept.
+        SettingsError: a setting cannot be used.
+        BadPrincipals: the tokens file cannot be used.
+        OSError: the webhook's key cannot be stored.
+        LedgerError: the ledger cannot be used.
     """
     settings = settings or load_settings()
     set_up_as_guest(settings.log_level, settings.log_format)
-    app, server = application(settings)
-    drain_at_the_end(app, server.drain)
-    if not (is_authenticated(settings) or settings.allow_unauthenticated):
-        answer_only_this_machine(app, MCP_PATH)
+    app, _ = build_application(
+        settings, loopback_only=not (is_authenticated(settings) or settings.allow_unauthenticated)
+    )
     return app
 
 
-def application(settings: Settings) -> tuple[Starlette, ImageServer]:
-    """The application, and the server in it."""
+def build_application(settings: Settings, *, loopback_only: bool = False) -> tuple[Starlette, ImageServer]:
+    """The application, and the server in it.
+
+    Args:
+        settings: What to serve, and to whom.
+        loopback_only: Whether ``/mcp`` answers only callers on this machine.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+        BadPrincipals: the tokens file cannot be used.
+        OSError: the webhook's key cannot be stored.
+        LedgerError: the ledger cannot be used.
+    """
+    host_names = allowed_host_names(settings)
     authentication = open_authentication(settings)
+    _check_ledger(settings)
     accounts = None if authentication is None else accounts_by(settings, authentication)
     counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
+    routes = []
     if settings.public_url is None:
         server = build_server(settings, accounts=accounts, care=True, telemetry=counts)
     else:
-        keys = open_key_ring(settings)
-        root = f"{settings.public_url}/webhooks"
-
-        def address_of(generation_id: str) -> str:
-            return f"{root}/{generation_id}/{keys.sign(generation_id)}"
-
-        server = build_server(settings, address_of, accounts, care=True, telemetry=counts)
-        server.custom_route(PATH, methods=_ALL)(receiver(server, keys, counts))
-    server.custom_route("/healthz", methods=["GET"])(_alive)
-    named = NamedHosts(allowed_names(settings))
-    server.custom_route("/readyz", methods=["GET"])(named.supervise(_readiness(server)))
-    server.custom_route(metrics.PATH, methods=["GET"])(named.supervise(counts.endpoint))
+        key_ring = open_key_ring(settings)
+        urls = CallbackUrls(settings.public_url, key_ring)
+        server = build_server(settings, urls.url_for, accounts, care=True, telemetry=counts)
+        routes.append(Webhook(server, key_ring, counts).route)
+    has_keys = settings.sandbox or (authentication is not None and authentication.has_api_keys)
+    readiness = Readiness(server, None if has_keys else settings.key_problem)
+    routes += [
+        Route("/healthz", healthz),
+        *(
+            Route(path, CheckHostNames(Route(path, endpoint).app, host_names, internal=True), methods=["GET"])
+            for path, endpoint in (("/readyz", readiness.readyz), (metrics.PATH, counts.endpoint))
+        ),
+    ]
+    max_body_bytes = round(settings.max_request_megabytes * 1024 * 1024)
     app = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
-        host=settings.host,
-        max_request_body_size=round(settings.max_request_megabytes * 1024 * 1024),
-        max_sessions=settings.max_sessions,
-        transport_security=allowed_names(settings),
+        host=listen_addresses(settings)[0],
+        max_request_body_size=max_body_bytes,
+        # CheckHostNames does this for all addresses, in any case and on any port.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.router.redirect_slashes = False  # it would repeat whatever Host it is told
+    app.router.redirect_slashes = False  # a redirect would repeat the request's Host
+    [mcp_route] = [route for route in app.router.routes if isinstance(route, Route) and route.path == MCP_PATH]
+    mcp: ASGIApp = BodyLimits(ProtocolHeaders(mcp_route.app), max_body_bytes)
     if authentication is not None:
-        _put_before_mcp(authentication, app, settings.caller_sessions)
+        mcp = authentication.protect(mcp)
+        routes += authentication.routes
+    mcp = CheckHostNames(AllowedOrigins(mcp, host_names), host_names)
+    if loopback_only:
+        mcp = LoopbackOnly(mcp)
+    app.router.routes[:] = [
+        *routes,
+        *(Route(MCP_PATH, mcp) if route is mcp_route else route for route in app.router.routes),
+    ]
+    app.add_middleware(TrailingSlash, path=MCP_PATH)
     app.add_middleware(RequestIds)
-    app.add_middleware(Turns)
+    app.add_middleware(IgnoreClientDisconnects)
     return app, server
 
 
-def _put_before_mcp(authentication: Authentication, app: Starlette, most_sessions: int) -> None:
-    """Only there: the webhook has a signature of its own, and health and metadata are for everyone."""
-    routes = app.router.routes
-    [place] = [number for number, route in enumerate(routes) if isinstance(route, Route) and route.path == MCP_PATH]
-    unprotected = routes[place]
-    assert isinstance(unprotected, Route)
-    routes[place] = Route(MCP_PATH, authentication.protect(SessionLimit(unprotected.app, most_sessions)))
-    routes.extend(authentication.routes)
+def _check_ledger(settings: Settings) -> None:
+    """Check that the ledger can be written, because nothing is sent that is not recorded.
 
-
-async def _alive(_: Request) -> Response:
-    return JSONResponse({"status": "ok", "version": __version__})
-
-
-def _readiness(server: ImageServer) -> Callable[[Request], Awaitable[Response]]:
-    async def ready(_: Request) -> Response:
-        problem = await server.not_ready()
-        if problem is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready", "problem": problem}, status_code=503)
-
-    return ready
+    Raises:
+        LedgerError: it cannot be used.
+    """
+    try:
+        with contextlib.closing(open_database(settings)) as database:
+            database.probe()
+    except LedgerBusy as error:  # a database that is starting, too: /readyz reports it until it is back
+        logger.warning("the ledger cannot be used yet: %s", error.for_operator)
 
 
 def accounts_by(settings: Settings, authentication: Authentication) -> Accounts:
-    """The accounts of callers who are asked who they are."""
+    """The accounts of authenticated callers."""
 
-    def own(principal: str) -> Limits | None:
-        said = authentication.limits_for(principal).model_dump(exclude_none=True)
-        # What the file says of somebody counts as if the settings said it to them.
-        return quotas(settings.model_copy(update=said), asked=True).limits_of(principal) if said else None
+    def own_limits(principal: str) -> Limits | None:
+        limits = authentication.limits_for(principal).model_dump(exclude_none=True)
+        # A limit in the tokens file replaces the one of the settings.
+        return quotas(settings.model_copy(update=limits), asked=True).limits_of(principal) if limits else None
 
-    return Accounts(asked=True, key_of=authentication.api_key_for, quotas=quotas(settings, asked=True, special=own))
-
-
-AT_ONCE = 4
-"""Requests that start in one round of the event loop. Each takes it a few milliseconds."""
-
-
-class Turns:
-    """Middleware: whole requests go on in the order in which they became whole; one without a body is not held back."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._turns = anyio.Semaphore(AT_ONCE, fast_acquire=True)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-
-        async def receive_in_turn() -> Message:
-            message = await receive()
-            # Not before: the bodies of a crowd arrive together as well.
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                async with self._turns:
-                    await anyio.lowlevel.checkpoint()
-            return message
-
-        # Whoever has gone before the request was whole gets no answer; it is no error of ours to be logged.
-        with contextlib.suppress(ClientDisconnect):
-            await self._app(scope, receive_in_turn, send)
-
-
-HEADER = b"x-request-id"
-_SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-
-
-class RequestIds:
-    """ASGI middleware. It passes every message on as it comes, so streams stay streams."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex.encode()
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (HEADER, request_id)]}
-            await send(message)
-
-        with logs.about(request_id=request_id.decode()):
-            await self._app(scope, receive, send_with_id)
+    return Accounts(
+        asked=True, key_of=authentication.api_key_for, quotas=quotas(settings, asked=True, special=own_limits)
+    )

@@ -1,124 +1,148 @@
-"""``serve --http``: the application under uvicorn, with an end that loses nothing."""
+"""``serve --http``: the application under uvicorn, with a stop that answers every call."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import logging
 import socket
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import anyio
 import uvicorn
+from sse_starlette.sse import AppStatus
+from starlette.applications import Starlette
 
 from nano_banana_mcp.common.logging import announce
-from nano_banana_mcp.http.app import application
-from nano_banana_mcp.http.auth.authentication import check_bind
+from nano_banana_mcp.http.app import MCP_PATH, build_application
+from nano_banana_mcp.http.auth.bind_policy import check_bind, is_unspecified, listen_addresses
+from nano_banana_mcp.http.connections import (
+    BACKLOG,
+    AcceptErrorFilter,
+    LimitedConnection,
+    limited_connections,
+    raise_open_files_limit,
+)
 from nano_banana_mcp.settings import Settings
 
 GRACE_SECONDS = 10
-"""For calls that are under way when the server is told to end; waits answer at once with their next step."""
+"""Maximum time for calls under way after a signal; waiting calls answer at once with their next step."""
+
+CLOSE_STREAMS_SECONDS = GRACE_SECONDS - 1.0
+"""Time after a signal at which streams that are still open are closed."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than clients and reverse proxies keep an idle connection (5 to 60 s): whoever closes first must be they. One
-that is closed here in the moment of its reuse is an error there."""
-
-YOUNG_OBJECTS, YOUNG_ROUNDS = 700, 10
-MIN_ROUNDS, ROUNDS_FOR_A_CALL, ROUNDS_FOR_A_CONNECTION = 10, 1.0, 0.03
-"""A full collection of garbage is due after so many rounds of young objects: at least ten, and more for all that is or
-lately was under way. It stops everything while it looks at what they hold: 0.3 ms for a waiting call."""
-
-FORGOTTEN_AT_A_TICK = 0.05
-"""Of a crowd that has left: half of it in 1.4 s. Its garbage is collected once the last answers are away."""
+"""Longer than clients and reverse proxies keep an idle connection (5 to 60 s), so that they close it first: closing
+here in the moment of its reuse is an error there."""
 
 
 def serve_http(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
-        BindRefused: the address is open to others, and nobody would be asked who they are.
-        SettingsError: OAuth is set up by halves.
-        BadPrincipals: the file of tokens cannot be used.
+        BindRefused: others can reach the address, and callers would not be authenticated.
+        SettingsError: a setting cannot be used.
+        BadPrincipals: the tokens file cannot be used.
+        LedgerError: the ledger cannot be used.
         OSError: the address cannot be listened on.
     """
     warnings = check_bind(settings)
-    app, server = application(settings)
-    config = uvicorn.Config(
-        app,
-        lifespan="on",
-        log_config=None,  # uvicorn's own would write to stdout
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
-    _allow_open_files()
-    with _listen(settings.host, settings.port) as listener:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        announce(f"nano-banana-mcp serves http://{host}:{listener.getsockname()[1]}/mcp")
+    app, server = build_application(settings)
+    if settings.key_problem is not None and not settings.sandbox:
+        warnings.append(f"no image can be made: {settings.key_problem}")
+    protocol = limited_connections(raise_open_files_limit())
+    logging.getLogger("asyncio").addFilter(AcceptErrorFilter())
+    with listeners(settings) as sockets:
+        for url in listen_urls(sockets):
+            announce(f"nano-banana-mcp serves {url}")
         for warning in warnings:
             announce(f"Warning: {warning}")
-        _collect_seldom()
-        anyio.run(_Server(config, server.drain).serve, [listener])
+        gc.collect()
+        gc.freeze()  # what is imported and built by now stays
+        anyio.run(HttpServer(app, server.drain, protocol).serve, sockets)
 
 
-class Crowd:
-    """The clients that are there, or were a moment ago: all of them wait for a full collection of garbage."""
+class HttpServer(uvicorn.Server):
+    """uvicorn's server, which lets waiting calls answer before it waits for all calls to end.
 
-    def __init__(self) -> None:
-        self._patience = 0.0
+    Args:
+        app: The application.
+        drain: Makes waiting calls answer now, and closes streams that would stay open.
+        protocol: The connections' limits.
+    """
 
-    def bears_collecting(self, calls: int, connections: int, rounds: int) -> bool:
-        """Whether now is the time, ``rounds`` of young objects after the last one; asked once a tick."""
-        there = max(ROUNDS_FOR_A_CALL * calls, ROUNDS_FOR_A_CONNECTION * connections)
-        self._patience = max(there, self._patience * (1 - FORGOTTEN_AT_A_TICK))
-        return rounds >= max(MIN_ROUNDS, self._patience)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's, which lets waiting calls answer before it waits for all calls to end."""
-
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(
+        self, app: Starlette, drain: Callable[[], None], protocol: type[LimitedConnection] = LimitedConnection
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                lifespan="on",
+                log_config=None,  # uvicorn's own would write to stdout
+                access_log=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            )
+        )
         self._drain = drain
-        self._crowd = Crowd()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until :attr:`should_exit` is set or a signal comes."""
+        # sse-starlette would cut off all answers at the signal; here it closes streams in shutdown() only.
+        AppStatus.disable_automatic_graceful_drain()
+        AppStatus.should_exit = False
+        await super().serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Told to end."""
+        """Answer the calls under way, then stop."""
         self._drain()
-        await super().shutdown(sockets)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
-        state = self.server_state
-        if self._crowd.bears_collecting(len(state.tasks), len(state.connections), gc.get_count()[2]):
-            gc.collect()
-        return await super().on_tick(counter)
+        closing = asyncio.get_running_loop().call_later(CLOSE_STREAMS_SECONDS, _close_streams)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            closing.cancel()
 
 
-def _allow_open_files() -> None:
-    """Each call is an open connection: allow as many as the system lets us."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not grant
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _close_streams() -> None:
+    AppStatus.should_exit = True
 
 
-def _collect_seldom() -> None:
-    """What is imported and built by now stays; full collections are :meth:`_Server.on_tick`'s."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, YOUNG_ROUNDS, 1_000_000)
+@contextlib.contextmanager
+def listeners(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Sockets that listen on all addresses of the settings, on one port.
+
+    Raises:
+        OSError: an address cannot be listened on.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        addresses = listen_addresses(settings)
+        has_ipv4 = any(is_unspecified(address) and ":" not in address for address in addresses)
+        for address in addresses:
+            port = sockets[0].getsockname()[1] if sockets else settings.port
+            dual_stack = address == "::" and not has_ipv4 and socket.has_dualstack_ipv6()
+            sockets.append(stack.enter_context(_listen(address, port, dual_stack=dual_stack)))
+        yield sockets
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, dual_stack: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual_stack)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
-    # asyncio sets this only on sockets that it has made itself; without it every answer waits for 40 ms.
+    # asyncio sets this on its own sockets only; without it every answer waits for 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def listen_urls(sockets: Sequence[socket.socket]) -> list[str]:
+    """The URLs of ``/mcp`` on these sockets."""
+    urls = []
+    for listener in sockets:
+        host, port = listener.getsockname()[:2]
+        urls.append(f"http://{f'[{host}]' if ':' in host else host}:{port}{MCP_PATH}")
+    return urls

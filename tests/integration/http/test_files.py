@@ -11,8 +11,8 @@ from PIL import Image
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.test_serve import at, served
 from tests.support.clients import facts, text
+from tests.support.http_server import at, served
 from tests.support.posix import posix_only
 
 

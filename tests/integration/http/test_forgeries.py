@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.integration.http.forgeries import attacked
+from tests.support.forgeries import attacked
 
 FORGERIES = 10_000
 MAX_GROWTH_BYTES = 6 * 1024 * 1024

@@ -21,11 +21,11 @@ from mcp.types import INTERNAL_ERROR, ResourceLink, TextResourceContents
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.team import ACCEPT, bearer, client_with, grant, post
-from tests.integration.http.test_serve import at, served
 from tests.integration.http.test_subscriptions import Told, subscribe
 from tests.support.clients import facts, text
 from tests.support.handshake import INITIALIZE
+from tests.support.http_server import at, served
+from tests.support.team import ACCEPT, bearer, client_with, grant, post
 
 ERAS: list[Any] = ["auto", "legacy"]
 

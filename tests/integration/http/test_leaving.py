@@ -7,7 +7,7 @@ import socket
 import httpx
 import pytest
 
-from tests.integration.http.test_serve import served
+from tests.support.http_server import served_process
 
 LEAVES = (
     "POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
@@ -18,7 +18,7 @@ SPOILS = "POST /healthz HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r
 
 @pytest.mark.parametrize(("request_", "leaves"), [(LEAVES, True), (SPOILS, False)], ids=["leaves", "spoils"])
 def test_a_client_that_does_not_end_its_body_well_is_not_logged_as_an_error(request_: str, leaves: bool) -> None:
-    with served("--sandbox") as server:
+    with served_process("--sandbox") as server:
         host = server.root.removeprefix("http://")
         with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2]))) as sock:
             sock.sendall(request_.format(host=host).encode())

@@ -18,8 +18,8 @@ from mcp.client.streamable_http import streamable_http_client
 from nano_banana_mcp.http.server import KEEP_ALIVE_SECONDS
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.test_serve import at, served
 from tests.support.clients import facts
+from tests.support.http_server import at, served, served_process
 
 CROWD = 200
 MAX_SECONDS = 120
@@ -85,7 +85,7 @@ async def test_a_signal_in_the_middle_lets_a_crowd_of_waits_answer_with_their_ne
     waiting: set[str] = set()
     all_wait = anyio.Event()
     async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
-        with served(**at(sandbox.url)) as server:
+        with served_process(**at(sandbox.url)) as server:
             async with connected(server.url) as client:
                 task_ids = await submitted(client, CROWD)
 

@@ -18,10 +18,9 @@ from mcp.client import Client
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.test_serve import Served, at
-from tests.integration.http.test_webhook import free_port
 from tests.support.clients import KEY, facts, spawned
 from tests.support.handshake import INITIALIZE
+from tests.support.http_server import Served, at, free_port
 
 WORD = "zebracanary"
 TOKEN = "tokencanary-0123456789"

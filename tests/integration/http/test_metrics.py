@@ -19,9 +19,8 @@ from nano_banana_mcp.ledger.base import LedgerBusy
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.test_serve import Served, at, served
-from tests.integration.http.test_webhook import reachable
 from tests.support.clients import facts
+from tests.support.http_server import Served, at, reachable, served
 
 MODEL = "google/gempix2"
 

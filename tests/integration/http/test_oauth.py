@@ -14,9 +14,8 @@ from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuth
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
-from tests.integration.cli.test_cli import run
-from tests.integration.http.oauth_team import team
-from tests.integration.http.team import client_with, post
+from nano_banana_mcp.http.app import build_application
+from nano_banana_mcp.settings import SettingsError, load_settings
 from tests.support.authorization_server import (
     PROGRAM,
     PUBLIC_CLIENT,
@@ -26,6 +25,8 @@ from tests.support.authorization_server import (
 )
 from tests.support.clients import KEY, facts
 from tests.support.handshake import INITIALIZE, INITIALIZED
+from tests.support.oauth_team import team
+from tests.support.team import client_with, post
 
 
 async def test_a_new_key_of_the_issuer_counts_at_once_and_garbage_does_not_hammer_it() -> None:
@@ -186,9 +187,15 @@ async def test_the_address_of_the_keys_can_be_given() -> None:
         ({"NANO_BANANA_OAUTH_SCOPES": "pictures"}, 1, "NANO_BANANA_OAUTH_ISSUER"),
     ],
 )
-def test_a_set_up_that_cannot_work_is_one_line_at_the_start(settings: dict[str, str], code: int, said: str) -> None:
-    ended = run("serve", "--http", "--port", "0", "--sandbox", settings=settings)
-    assert ended.returncode == code
-    [line] = ended.stderr.splitlines()
-    assert line.startswith("nano-banana-mcp: NANO_BANANA_OAUTH_")
-    assert said in line
+def test_oauth_settings_that_cannot_work_are_named_in_one_line(
+    settings: dict[str, str], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        loaded = load_settings(sandbox=True)
+        assert code == 1, "refused before the server is built"
+        build_application(loaded)
+    assert str(refused.value).startswith("NANO_BANANA_OAUTH_")
+    assert len(str(refused.value).splitlines()) == 1
+    assert said in str(refused.value)

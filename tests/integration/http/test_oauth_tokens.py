@@ -8,21 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 from anyio.to_thread import run_sync as in_thread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, OKPKey
 
-from nano_banana_mcp.http.auth.jwks import Keys, KeySet, NoKeys
+from nano_banana_mcp.http.auth.jwks import IssuerKeys
 from nano_banana_mcp.http.auth.oauth import OAuthTokens
-from tests.integration.http.oauth_team import team
-from tests.integration.http.team import ACCEPT, CALL, REFUSED, grant, post
-from tests.integration.http.wrong_tokens import by_secret, by_weak_key, part, wrong_tokens
 from tests.support.authorization_server import (
     new_key,
     serve_authorization,
 )
+from tests.support.oauth_team import team
+from tests.support.team import ACCEPT, CALL, REFUSED, grant, post
+from tests.support.wrong_tokens import by_secret, by_weak_key, part, wrong_tokens
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.sampled_from(["RS256", "none", "HS256", "JWT"]),
@@ -90,13 +91,13 @@ async def test_a_token_without_the_needed_scope_is_told_so() -> None:
 @settings(deadline=None)
 @given(st.text() | ANY_PARTS | ANY_HEADER)
 def test_no_text_whatever_gets_more_than_a_refusal(token: str) -> None:
-    async def no_keys() -> KeySet:
-        raise NoKeys("none in this test")
+    class NoKeys(IssuerKeys):
+        async def signing_key(self, key_id: str, algorithm: str) -> None:
+            raise jwt.PyJWKClientError("none in this test")
 
     async def ask() -> object:
-        return await OAuthTokens("https://login.example.org", "https://x.example.org/mcp", Keys(no_keys)).verify_token(
-            token
-        )
+        issuer = "https://login.example.org"
+        return await OAuthTokens(issuer, "https://x.example.org/mcp", NoKeys(issuer)).verify_token(token)
 
     assert asyncio.run(ask()) is None
 

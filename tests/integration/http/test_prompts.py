@@ -12,8 +12,8 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 
 from nano_banana_sandbox.config import SandboxConfig
 from tests.integration.http.test_isolation import ERAS, shared
-from tests.integration.http.test_serve import served
 from tests.support.clients import child
+from tests.support.http_server import served_process
 from tests.unit.tools.test_completions import IMAGE, TASK, completed, made, offered
 from tests.unit.tools.test_prompts import NEEDED, brief
 
@@ -22,7 +22,7 @@ WORD = "zebracanary"
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_mistake_with_a_prompt_is_the_callers_and_no_trouble_of_the_server(mode: Any) -> None:
-    with served("--sandbox", NANO_BANANA_LOG_LEVEL="DEBUG") as server:
+    with served_process("--sandbox", NANO_BANANA_LOG_LEVEL="DEBUG") as server:
         async with Client(server.url, mode=mode) as client:
             for name, arguments in ((WORD, {}), ("poster", {"text": WORD}), ("poster", {WORD: "x"})):
                 with pytest.raises(MCPError) as refused:

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
-from nano_banana_mcp.http.webhook import KEY_FILE
+from nano_banana_mcp.http.signing import KEY_FILE
 from tests.integration.cli.test_cli import run
-from tests.integration.http.test_serve import served
-from tests.integration.http.test_webhook import free_port
 from tests.support.fault_server import Step, fault_server
 from tests.support.faults import close_after_reading, html, redirect, reply
+from tests.support.http_server import free_port, served
 
 
 def line(output: str) -> str:

@@ -19,9 +19,8 @@ from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_sandbox.tasks import Task
-from tests.integration.http.test_serve import Served, at, served
-from tests.integration.http.test_webhook import free_port, make
 from tests.support.clients import facts
+from tests.support.http_server import Served, at, free_port, make, served, served_process
 from tests.support.postgres import PASSWORD, Cluster
 
 TAKEN_OVER_SECONDS = 30.0
@@ -184,7 +183,7 @@ async def test_replicas_start_while_the_database_is_away_and_work_when_it_is_bac
     database = frail_postgres.create()
     frail_postgres.stop()
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
-        with served(**at(sandbox.url, NANO_BANANA_LEDGER_URL=database)) as server:
+        with served_process(**at(sandbox.url, NANO_BANANA_LEDGER_URL=database)) as server:
             async with Client(server.url) as client:
                 refused = await client.call_tool("generate_image", {"prompt": "a cat"})
                 assert refused.is_error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import signal
+import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +17,15 @@ from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
 from nano_banana_mcp.app import build_server
+from nano_banana_mcp.http.server import listeners
 from nano_banana_mcp.ledger.async_ledger import PROBE_SECONDS, DurableLedger
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Stats
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.clients import KEY, child, facts
+from tests.support.clients import child, facts
 from tests.support.handshake import INITIALIZE
-
-
-class Served:
-    """A server process and where it is."""
-
-    def __init__(self, process: subprocess.Popen[bytes] | subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.url = url
-        self.root = url.removesuffix("/mcp")
-
-
-@contextmanager
-def served(*arguments: str, **settings: Any) -> Iterator[Served]:
-    parameters = child("serve", "--http", "--port", "0", *arguments, **settings)
-    with subprocess.Popen(
-        [parameters.command, *parameters.args],
-        env=parameters.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stderr is not None
-        found = re.search(rb"http://\S+/mcp", process.stderr.readline())
-        assert found
-        try:
-            yield Served(process, found[0].decode())
-        finally:
-            process.kill()
-
-
-def at(url: str, **settings: Any) -> dict[str, Any]:
-    return {"DEFAPI_BASE_URL": url, "DEFAPI_API_KEY": KEY, **settings}
+from tests.support.http_server import at, served, served_process, settings_of
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -124,23 +93,14 @@ def test_a_host_named_in_the_settings_is_answered() -> None:
         assert httpx.post(server.url, json=INITIALIZE, headers=headers).status_code == 200
 
 
-async def test_an_answer_does_not_wait_for_the_network_to_gather_more() -> None:
-    """Without TCP_NODELAY each one takes 40 ms; the best of several is far below on any machine."""
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
-        with served(**at(sandbox.url)) as server:
-            async with Client(server.url) as client:
-                made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
-                times = []
-                for _ in range(20):
-                    began = anyio.current_time()
-                    await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
-                    times.append(anyio.current_time() - began)
-    assert min(times) < 0.025
+def test_an_answer_does_not_wait_for_the_network_to_gather_more() -> None:
+    with listeners(settings_of()) as [listener]:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_signal_lets_waiting_calls_answer_with_their_next_step() -> None:
     async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
-        with served(**at(sandbox.url)) as server:
+        with served_process(**at(sandbox.url)) as server:
             async with Client(server.url) as client:
                 made = await client.call_tool("generate_image", {"prompt": "a cat"})
                 task_id = facts(made)["task_id"]

@@ -23,10 +23,9 @@ from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions import OwnedBus
-from tests.integration.http.team import client_with, grant
-from tests.integration.http.test_serve import at, served
-from tests.integration.http.test_webhook import make, reachable
 from tests.support.clients import client_at
+from tests.support.http_server import at, make, reachable, served, served_process
+from tests.support.team import client_with, grant
 
 
 async def status_of(client: Client, uri: str) -> str:
@@ -170,7 +169,7 @@ async def refused(client: Client, uris: list[str]) -> None:
 
 
 async def test_open_streams_end_in_peace_when_the_server_is_told_to() -> None:
-    with served("--sandbox") as server:
+    with served_process("--sandbox") as server:
         async with Client(server.url, mode="legacy") as old, Client(server.url) as new:
             await subscribe(old, "nanobanana://tasks")
             async with new.listen(resource_subscriptions=["nanobanana://tasks"]) as events:

@@ -16,10 +16,10 @@ from nano_banana_mcp.http.auth.authentication import open_authentication
 from nano_banana_mcp.http.auth.users_file import BadPrincipals, digest
 from nano_banana_mcp.settings import load_settings
 from tests.integration.cli.test_cli import run
-from tests.integration.http.team import grant, post
-from tests.integration.http.test_serve import served
 from tests.support.clients import clean_environment
 from tests.support.handshake import INITIALIZE
+from tests.support.http_server import served
+from tests.support.team import grant, post
 
 
 def file_in(folder: Path) -> Path:

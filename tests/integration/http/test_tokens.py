@@ -21,19 +21,19 @@ from nano_banana_mcp.http.auth.authentication import open_authentication
 from nano_banana_mcp.http.auth.users_file import OwnLimits, digest, new_token
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.team import ACCEPT, REFUSED, bearer, client_with, grant, post, watched_sandbox
-from tests.integration.http.test_serve import at, served
 from tests.integration.http.test_token_command import command, file_in
 from tests.support.clients import KEY, facts, text
 from tests.support.handshake import INITIALIZE, INITIALIZED
+from tests.support.http_server import at, served, served_process
 from tests.support.serving import listening, serving
+from tests.support.team import ACCEPT, REFUSED, bearer, client_with, grant, post, watched_sandbox
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_with_a_token_a_image_arrives_and_nothing_of_the_token_leaves(tmp_path: Path, mode: Any) -> None:
     token = grant(file_in(tmp_path), "alice")
     async with watched_sandbox() as (sandbox, egress):
-        with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path)))) as server:
+        with served_process(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path)))) as server:
             async with client_with(server.url, mode, token=token) as client:
                 made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
                 assert facts(made)["status"] == "success"
@@ -112,7 +112,7 @@ async def test_a_file_that_breaks_keeps_the_tokens_of_before_and_says_so_once_wi
     file = file_in(tmp_path)
     token = grant(file, "alice")
     good = file.read_bytes()
-    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file)) as server:
+    with served_process("--sandbox", NANO_BANANA_TOKENS_FILE=str(file)) as server:
         for broken in (b'{"principals": {"mallory-canary"', b'{"principals": {"m": {"secret-canary": 1}}}'):
             file.write_bytes(broken)
             for _ in range(3):

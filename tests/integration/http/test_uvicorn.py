@@ -20,14 +20,13 @@ from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from starlette.responses import PlainTextResponse
 
-from nano_banana_mcp.http.external_asgi import OnlyThisMachine
+from nano_banana_mcp.http.external_asgi import LoopbackOnly
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.team import ACCEPT
-from tests.integration.http.test_serve import at
-from tests.integration.http.test_webhook import free_port
 from tests.support.clients import child, facts
 from tests.support.handshake import INITIALIZE
+from tests.support.http_server import at, free_port
+from tests.support.team import ACCEPT
 
 FACTORY = ("-m", "uvicorn", "--factory", "nano_banana_mcp.http.app:create_app")
 
@@ -192,6 +191,6 @@ def test_on_an_open_bind_others_are_answered_only_if_that_was_said(allowed: bool
 async def test_only_a_peer_on_the_loopback_interface_is_of_this_machine(
     client: tuple[str, int], headers: dict[str, str], status: int
 ) -> None:
-    transport = httpx.ASGITransport(OnlyThisMachine(PlainTextResponse("served")), client=client)
+    transport = httpx.ASGITransport(LoopbackOnly(PlainTextResponse("served")), client=client)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         assert (await http.get("/mcp", headers=headers)).status_code == status

@@ -12,8 +12,8 @@ from mcp.types import ImageContent
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.integration.http.test_isolation import everything_said_of, shared
-from tests.integration.http.test_serve import at, served
 from tests.support.clients import facts
+from tests.support.http_server import at, served
 
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])

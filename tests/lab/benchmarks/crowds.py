@@ -17,7 +17,7 @@ from mcp.client import Client
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.forgeries import QUERY_EVERY_SECONDS, attacked
+from tests.support.forgeries import QUERY_EVERY_SECONDS, attacked
 from tests.lab.benchmarks.figures import Row
 from tests.support.clients import child_at, clean_environment, facts
 from tests.support.crowd import PROCESSES, TASKS, Shared, share_one_ledger

@@ -21,7 +21,7 @@ from mcp.client import Client
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.test_serve import at, served
+from tests.support.http_server import at, served_process as served
 from tests.lab.benchmarks.detection import FIXED_SECONDS
 from tests.lab.benchmarks.figures import Row, Trade
 from tests.lab.benchmarks.sharing import LOST, Noticed, promises

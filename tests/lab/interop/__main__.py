@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.http.test_serve import served
+from tests.support.http_server import served_process as served
 from tests.lab.interop import besides, environments
 from tests.lab.interop.catalog import ALL, CLIENTS, Entry
 from tests.lab.interop.table import COLUMNS, TRANSPORTS, Row, document, judge

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.http.test_serve import Served, served
+from tests.support.http_server import ServedProcess as Served, served_process as served
 from tests.release.conformance import suite
 from tests.release.conformance.scenarios import APPLICABLE, NOT_APPLICABLE, problems
 from tests.release.conformance.suite import Check

@@ -16,7 +16,7 @@ import pytest
 
 from nano_banana_mcp.cli import _parser, _serve
 from nano_banana_mcp.http.server import GRACE_SECONDS
-from tests.integration.http.test_serve import served
+from tests.support.http_server import served_process as served
 from tests.release.packaging.dockerfile import stages
 from tests.support.clients import clean_environment
 from tests.support.paths import ROOT

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from nano_banana_mcp.cli import _parser
-from tests.integration.http.test_serve import served
+from tests.support.http_server import served_process as served
 from tests.release.packaging.known import FILES, SETTINGS, commands_in, longest_end_seconds, settings_in
 from tests.support.paths import ROOT
 

@@ -22,8 +22,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.test_serve import at, served
-from tests.integration.http.test_webhook import free_port
+from tests.support.http_server import at, served_process as served
+from tests.support.http_server import free_port
 from tests.support.clients import facts
 from tests.support.paths import ROOT
 

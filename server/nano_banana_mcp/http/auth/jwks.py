@@ -1,122 +1,187 @@
-"""The issuer's public keys: fetched within bounds, and kept, so that tokens do not decide how often it is asked."""
+"""The OAuth issuer's public keys: PyJWKClient, with discovery, bounded answers, and bounds on how often it fetches."""
 
 from __future__ import annotations
 
-import re
-import ssl
-from dataclasses import dataclass
-from json import loads
-from typing import TYPE_CHECKING, Any
+import http.client
+import json
+import logging
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from jwt import PyJWK, PyJWKClient, PyJWKClientError
 
 from nano_banana_mcp import __version__
+from nano_banana_mcp.common.rate_limit import RateLimiter
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, http_url
 
-if TYPE_CHECKING:
-    import httpx
-
-
-import logging
-import time
-from collections.abc import Awaitable, Callable
-
-import jwt
-
 FETCH_SECONDS = 5.0
-"""For all of it: the requests that wait for these keys are somebody's calls."""
+"""Maximum time of one request to the issuer: callers wait for it."""
 
 MAX_ANSWER_BYTES = 256 * 1024
 MAX_KEYS = 100
-KEPT_SECONDS = 300.0
-MIN_KEPT_SECONDS, MAX_KEPT_SECONDS = 60.0, 3600.0
 
-_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?![^\s,])", re.IGNORECASE)
-_NOT_KEPT = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?![^\s,])", re.IGNORECASE)
+KEYS_LIFETIME_SECONDS = 300.0
+"""How long fetched keys are used before they are fetched again."""
+
+FETCH_BURST = 5
+FETCH_INTERVAL_SECONDS = 10.0
+"""At most `FETCH_BURST` fetches in a row, then one in this time, whatever key ids the tokens name."""
+
+MAX_WAITING_THREADS = 4
+"""Threads that fetch keys or wait for a fetch."""
+
+# Algorithm → the key's type and curve (RFC 7518, RFC 8037). None is symmetric: a public key is no secret and must
+# never be used as one.
+ALGORITHMS: dict[str, tuple[str, str | None]] = {
+    **{f"{family}{bits}": ("RSA", None) for family in ("RS", "PS") for bits in (256, 384, 512)},
+    "ES256": ("EC", "secp256r1"),
+    "ES384": ("EC", "secp384r1"),
+    "ES512": ("EC", "secp521r1"),
+    "EdDSA": ("OKP", None),
+}
+
+logger = logging.getLogger(__name__)
 
 
-class NoKeys(Exception):
-    """The issuer gave no keys. The text may be logged."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeySet:
-    """What the issuer published (RFC 7517), and for how many seconds it may be taken for granted."""
-
-    keys: list[dict[str, Any]]
-    seconds: float
-
-
-class Issuer:
-    """Where the keys are.
+class IssuerKeys(PyJWKClient):
+    """The issuer's keys. While it cannot be reached, its last keys stay valid.
 
     Args:
-        name: The issuer, exactly as its tokens and its metadata name it.
-        jwks_url: Its keys; None to ask its metadata (RFC 8414, OpenID Connect Discovery).
+        issuer: Its name, exactly as in its tokens and metadata.
+        jwks_url: Where its keys are; None to discover it (RFC 8414, OpenID Connect Discovery).
+        lifetime_seconds: How long fetched keys are used.
+        timeout_seconds: Maximum time of one request.
+        clock: Monotonic time in seconds, for the rate limit.
     """
 
-    def __init__(self, name: str, jwks_url: str | None = None) -> None:
-        self._name = name
-        self._given = jwks_url
-        self._found: str | None = None
+    def __init__(
+        self,
+        issuer: str,
+        jwks_url: str | None = None,
+        *,
+        lifetime_seconds: float = KEYS_LIFETIME_SECONDS,
+        timeout_seconds: float = FETCH_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # No cooldown: the rate limit also covers fetches that fail.
+        super().__init__(jwks_url or issuer, lifespan=lifetime_seconds, timeout=timeout_seconds, cooldown_duration=0)
+        self._issuer = issuer
+        self._jwks_url = jwks_url
+        self._last_keys: dict[str, Any] | None = None
+        self._declared_algorithms: dict[str, str] = {}
+        self._rate_limiter = RateLimiter(clock)
+        self._threads = anyio.CapacityLimiter(MAX_WAITING_THREADS)
 
-    async def keys(self) -> KeySet:
-        """The keys as they are now.
+    async def signing_key(self, key_id: str, algorithm: str) -> Any:
+        """The public key of this id; None if the issuer has none that fits the algorithm.
 
         Raises:
-            NoKeys: there is no answer, or none with keys in it.
+            jwt.PyJWTError: the keys cannot be fetched, or there is no such key.
         """
-        import httpx
+        key = self._cached_key(key_id)
+        if key is None:
+            key = await anyio.to_thread.run_sync(
+                self.get_signing_key, key_id, limiter=self._threads, abandon_on_cancel=True
+            )
+        fits = _fits(key, algorithm) and self._declared_algorithms.get(key_id, algorithm) == algorithm
+        return key.key if fits else None
 
-        problem = f"no whole answer within {FETCH_SECONDS:g} s"
+    def _cached_key(self, key_id: str) -> PyJWK | None:
+        """A key that needs no fetch, so that most calls need no thread."""
+        assert self.jwk_set_cache is not None, "PyJWKClient caches by default"
+        keys = self.jwk_set_cache.get()
+        return None if keys is None else next((key for key in keys.keys if _is_signing_key(key, key_id)), None)
+
+    def fetch_data(self) -> Any:
+        """Fetch the keys, within the rate limit; PyJWKClient caches them.
+
+        Raises:
+            PyJWKClientError: the keys cannot be fetched, and there are no earlier ones.
+        """
         try:
-            with anyio.fail_after(FETCH_SECONDS):
-                async with httpx.AsyncClient(
-                    # Nothing on this machine is reached through a proxy.
-                    trust_env=urlsplit(self._given or self._name).hostname not in LOOPBACK_HOSTS,
-                    follow_redirects=False,
-                    timeout=FETCH_SECONDS,
-                    headers={"User-Agent": f"nano-banana-mcp/{__version__}", "Accept": "application/json"},
-                ) as http:
-                    return await self._keys(http)
-        except TimeoutError:
-            pass
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, ValueError, RecursionError) as error:
-            problem = type(error).__name__
-        except NoKeys as error:
-            problem = str(error)
-        self._found = None  # the keys may have moved
-        raise NoKeys(problem)
+            self._last_keys = self._fetch_keys()
+        except PyJWKClientError as error:
+            if self._last_keys is None:
+                logger.warning("the OAuth issuer's keys cannot be fetched: %s", error)
+                raise
+            logger.warning("the OAuth issuer's keys cannot be fetched (%s); its last keys stay valid", error)
+        return self._last_keys
 
-    async def _keys(self, http: httpx.AsyncClient) -> KeySet:
-        url = self._given or self._found or await self._discovered(http)
-        published, kept_for = await _get(http, url)
-        keys = published.get("keys")
-        if not isinstance(keys, list):
-            raise NoKeys("there are no keys in what it publishes as its keys")
-        self._found = url
-        return KeySet([key for key in keys[:MAX_KEYS] if isinstance(key, dict)], kept_for)
+    def _fetch_keys(self) -> dict[str, Any]:
+        if self._rate_limiter.acquire("", burst=FETCH_BURST, interval_seconds=FETCH_INTERVAL_SECONDS):
+            raise PyJWKClientError("too many fetches")
+        published = self._get_json(self._jwks_url or self._discover()).get("keys")
+        if not isinstance(published, list):
+            raise PyJWKClientError("its key set has no list of keys")
+        keys = [key for key in published[:MAX_KEYS] if _is_usable(key)]
+        if not keys:
+            raise PyJWKClientError("its key set has no usable keys")
+        self._declared_algorithms = {key["kid"]: key["alg"] for key in keys if "alg" in key}
+        return {"keys": keys}
 
-    async def _discovered(self, http: httpx.AsyncClient) -> str:
+    def _discover(self) -> str:
         problem = ""
-        for url in _metadata_urls(self._name):
+        for url in _metadata_urls(self._issuer):
             try:
-                metadata, _ = await _get(http, url)
-            except NoKeys as error:
+                metadata = self._get_json(url)
+            except PyJWKClientError as error:
                 problem = str(error)
                 continue
-            if metadata.get("issuer") != self._name:
-                raise NoKeys("its metadata is another issuer's")
+            if metadata.get("issuer") != self._issuer:
+                raise PyJWKClientError("its metadata belongs to another issuer")
             jwks_url = metadata.get("jwks_uri")
             if not isinstance(jwks_url, str) or not _is_safe(jwks_url):
-                raise NoKeys("its metadata names no https address of keys")
+                raise PyJWKClientError("its metadata has no https address of keys")
             return jwks_url
-        raise NoKeys(f"its metadata was not found: {problem}")
+        raise PyJWKClientError(f"its metadata was not found: {problem}")
+
+    def _get_json(self, url: str) -> dict[str, Any]:
+        """One bounded GET without redirects.
+
+        Raises:
+            PyJWKClientError: there is no answer, or it is not a JSON object. The message may be logged.
+        """
+        headers = {"User-Agent": f"nano-banana-mcp/{__version__}", "Accept": "application/json"}
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
+        if urlsplit(url).hostname in LOOPBACK_HOSTS:
+            handlers.append(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's loopback
+        deadline = time.monotonic() + self.timeout
+        received = bytearray()
+        try:
+            opener = urllib.request.build_opener(*handlers)
+            with opener.open(urllib.request.Request(url, headers=headers), timeout=self.timeout) as response:  # noqa: S310 - http(s) only, by _is_safe and the settings
+                while chunk := response.read1(65_536):
+                    received += chunk
+                    if len(received) > MAX_ANSWER_BYTES:
+                        raise PyJWKClientError("its answer is too large")
+                    if time.monotonic() > deadline:
+                        raise PyJWKClientError(f"no complete answer within {self.timeout:g} s")
+            answer = json.loads(received)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise PyJWKClientError(f"its answer was {error.code}") from None
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            raise PyJWKClientError(type(error).__name__) from None
+        if not isinstance(answer, dict):
+            raise PyJWKClientError("its answer is not a JSON object")
+        return answer
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none: the error of the 3xx answer is raised."""
 
 
 def _metadata_urls(issuer: str) -> list[str]:
-    """RFC 8414 puts the well-known part before the issuer's path, OpenID Connect after it."""
+    """RFC 8414 inserts the well-known part before the issuer's path, OpenID Connect appends it."""
     parts = urlsplit(issuer)
     root, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     urls = [
@@ -128,121 +193,27 @@ def _metadata_urls(issuer: str) -> list[str]:
 
 
 def _is_safe(url: str) -> bool:
-    known = http_url(url)
-    parts = urlsplit(known or "")
-    return parts.scheme == "https" or (known is not None and parts.hostname in LOOPBACK_HOSTS)
+    parts = urlsplit(http_url(url) or "")
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS)
 
 
-async def _get(http: httpx.AsyncClient, url: str) -> tuple[dict[str, Any], float]:
-    received = bytearray()
-    async with http.stream("GET", url) as response:
-        if response.status_code != 200:
-            raise NoKeys(f"its answer was {response.status_code}")
-        async for chunk in response.aiter_bytes():
-            received += chunk
-            if len(received) > MAX_ANSWER_BYTES:
-                raise NoKeys("its answer is too large")
-        kept_for = _kept_for(response.headers.get("cache-control", ""))
-    answer = loads(received)
-    if not isinstance(answer, dict):
-        raise NoKeys("its answer is no JSON object")
-    return answer, kept_for
+def _is_usable(key: Any) -> bool:
+    """Whether a published key can be used, so that one malformed key does not take the others away."""
+    if not isinstance(key, dict) or not isinstance(key.get("kid"), str) or not isinstance(key.get("alg", ""), str):
+        return False
+    try:
+        PyJWK(key)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return True
 
 
-def _kept_for(cache_control: str) -> float:
-    if _NOT_KEPT.search(cache_control):
-        return MIN_KEPT_SECONDS
-    said = _MAX_AGE.search(cache_control)
-    return min(max(float(said[1]), MIN_KEPT_SECONDS), MAX_KEPT_SECONDS) if said else KEPT_SECONDS
+def _is_signing_key(key: PyJWK, key_id: str) -> bool:
+    return key.key_id == key_id and key.public_key_use in ("sig", None)
 
 
-logger = logging.getLogger(__name__)
-
-BURST = 5
-REFILL_SECONDS = 10.0
-"""At most `BURST` fetches in a row, then one in so many seconds, whatever key ids the tokens name."""
-
-AGAIN_SECONDS = 30.0
-"""After the keys of before could not be renewed."""
-
-# An algorithm, and the kind of key that it takes (RFC 7518, RFC 8037). None of them is symmetric: a public key is no
-# secret, and must never be taken for one.
-ALGORITHMS: dict[str, tuple[str, str | None]] = {
-    **{f"{family}{bits}": ("RSA", None) for family in ("RS", "PS") for bits in (256, 384, 512)},
-    "ES256": ("EC", "P-256"),
-    "ES384": ("EC", "P-384"),
-    "ES512": ("EC", "P-521"),
-    "EdDSA": ("OKP", "Ed25519"),
-}
-
-
-class Keys:
-    """The last good keys; asked for again when they are old, or when a token names one that is not among them.
-
-    Args:
-        fetch: Asks the issuer.
-        clock: Seconds that only ever grow.
-    """
-
-    def __init__(self, fetch: Callable[[], Awaitable[KeySet]], clock: Callable[[], float] = time.monotonic) -> None:
-        self._fetch = fetch
-        self._clock = clock
-        self._published: list[dict[str, Any]] = []
-        self._built: dict[tuple[str, str], jwt.PyJWK] = {}
-        self._fresh_until = float("-inf")
-        self._fetching = anyio.Lock()
-        self._fetches = 0
-        self._left, self._counted_at = float(BURST), clock()
-
-    async def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
-        """The key of this id, for this algorithm only; None where the issuer has none.
-
-        Raises:
-            jwt.PyJWTError: the issuer's key cannot be used.
-        """
-        if self._clock() >= self._fresh_until or all(known.get("kid") != key_id for known in self._published):
-            await self._renew()
-        return self._look(key_id, algorithm)
-
-    def _look(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
-        if (key_id, algorithm) in self._built:
-            return self._built[key_id, algorithm]
-        for key in self._published:
-            if key.get("kid") == key_id and _takes(key, algorithm):
-                self._built[key_id, algorithm] = jwt.PyJWK(key, algorithm)
-                return self._built[key_id, algorithm]
-        return None
-
-    async def _renew(self) -> None:
-        before = self._fetches
-        async with self._fetching:
-            if self._fetches != before or not self._may_fetch():
-                return  # somebody else's fetch has ended while this one waited, or there were too many
-            try:
-                found = await self._fetch()
-            except NoKeys as error:
-                logger.warning("the OAuth issuer's keys cannot be fetched (%s); those of before stay valid", error)
-                self._fresh_until = self._clock() + AGAIN_SECONDS if self._published else float("-inf")
-            else:
-                self._published, self._built = found.keys, {}
-                self._fresh_until = self._clock() + found.seconds
-            self._fetches += 1
-
-    def _may_fetch(self) -> bool:
-        now = self._clock()
-        self._left = min(BURST, self._left + (now - self._counted_at) / REFILL_SECONDS)
-        self._counted_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
-def _takes(key: dict[str, Any], algorithm: str) -> bool:
-    kind, curve = ALGORITHMS[algorithm]
-    return (
-        key.get("kty") == kind
-        and (curve is None or key.get("crv") == curve)
-        and key.get("use", "sig") == "sig"
-        and key.get("alg", algorithm) == algorithm
-    )
+def _fits(key: PyJWK, algorithm: str) -> bool:
+    key_type, curve = ALGORITHMS[algorithm]
+    if key.key_type != key_type:
+        return False
+    return curve is None or (isinstance(key.key, EllipticCurvePublicKey) and key.key.curve.name == curve)

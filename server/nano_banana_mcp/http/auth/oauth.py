@@ -1,4 +1,4 @@
-"""OAuth 2.1 resource server: who is asking, by an access token that the issuer has signed (RFC 9068)."""
+"""Verify OAuth access tokens that the issuer signed (OAuth 2.1 resource server, RFC 9068)."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from typing import Any
 import jwt
 from mcp.server.auth.provider import AccessToken
 
-from nano_banana_mcp.http.auth.jwks import ALGORITHMS, Keys
-from nano_banana_mcp.http.auth.token_file import NOT_KEPT
+from nano_banana_mcp.http.auth.jwks import ALGORITHMS, IssuerKeys
+from nano_banana_mcp.http.auth.token_file import REDACTED
 from nano_banana_mcp.http.auth.users_file import is_subject
 
 logger = logging.getLogger(__name__)
 
 LEEWAY_SECONDS = 60
-"""For clocks that differ, where a token begins; it ends when it says."""
+"""Clock difference allowed at the start of a token; its end is exact."""
 
-_TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})  # not those of ID tokens, logout tokens, proofs
+_TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})  # not of ID tokens, logout tokens or proofs
 
 
 class OAuthTokens:
     """The SDK's ``TokenVerifier`` on the issuer's keys.
 
     Args:
-        issuer: As its tokens name it, letter for letter.
-        audience: What a token must be meant for.
+        issuer: Its name, exactly as in its tokens.
+        audience: Audience that a token must have.
+        keys: The issuer's public keys.
     """
 
-    def __init__(self, issuer: str, audience: str, keys: Keys) -> None:
+    def __init__(self, issuer: str, audience: str, keys: IssuerKeys) -> None:
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Whom the token stands for; None where anything about it is wrong."""
+        """The principal of a token; None if anything in the token is invalid."""
         try:
             return await self._verified(token)
-        # All that the reading of a stranger's text can end in. Never its words: they may hold the token's.
+        # Parsing untrusted text can raise any of these. Their messages may quote the token, so only the type is logged.
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             logger.info("an OAuth token was refused (%s)", type(error).__name__)
             return None
@@ -48,7 +49,7 @@ class OAuthTokens:
         algorithm, key_id = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS or str(header.get("typ", "")).lower() not in _TYPES:
             raise jwt.InvalidTokenError
-        key = await self._keys.find(key_id, algorithm) if isinstance(key_id, str) else None
+        key = await self._keys.signing_key(key_id, algorithm) if isinstance(key_id, str) else None
         if key is None:
             raise jwt.InvalidTokenError
         claims = jwt.decode(
@@ -60,14 +61,16 @@ class OAuthTokens:
             leeway=LEEWAY_SECONDS,
             options={"require": ["exp", "iss", "aud"], "enforce_minimum_key_length": True},
         )
-        ends = int(claims["exp"])
-        if ends <= time.time():
+        expires_at = int(claims["exp"])
+        if expires_at <= time.time():
             raise jwt.ExpiredSignatureError
+        if "cnf" in claims:  # bound to a key of the sender (DPoP, mTLS), whose proof is not checked here
+            raise jwt.InvalidTokenError
         return AccessToken(
-            token=NOT_KEPT,
+            token=REDACTED,
             client_id=_principal(claims),
             scopes=_scopes(claims),
-            expires_at=ends,
+            expires_at=expires_at,
             resource=self._audience,
             subject=claims.get("sub"),
             claims={"iss": self._issuer},
@@ -75,7 +78,7 @@ class OAuthTokens:
 
 
 def _principal(claims: dict[str, Any]) -> str:
-    """A person by ``sub``; a program that acts for itself by ``client_id``, which no person can be named as."""
+    """A person by ``sub``, a program by ``client_id``; the prefixes keep the two apart."""
     if "sub" in claims:
         prefix, name = "oauth", claims["sub"]
     else:

@@ -1,4 +1,4 @@
-"""Static bearer tokens: who is asking, by a file that is read again whenever it changes."""
+"""Verify static bearer tokens by a file that is read again whenever it changes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from pathlib import Path
 from mcp.server.auth.provider import AccessToken
 from pydantic import SecretStr
 
-from nano_banana_mcp.http.auth import users_file as principals
+from nano_banana_mcp.http.auth import users_file
 from nano_banana_mcp.http.auth.users_file import BadPrincipals, OwnLimits, Principal, Version
 
 logger = logging.getLogger(__name__)
 
-NOT_KEPT = ""
-"""In place of the token in what the tools can see of it: what nobody has, nobody can pass on."""
+REDACTED = ""
+"""Stands for the token in the access token that tools can see, so that none can leak it."""
 
 
 class StaticTokens:
-    """The SDK's ``TokenVerifier`` on the file. Its last good state holds while the file cannot be used.
+    """The SDK's ``TokenVerifier`` on the tokens file. While the file cannot be used, its last good state is.
 
     Args:
-        scopes: What every holder of a token may do.
+        path: The tokens file.
+        scopes: Scopes that every token has.
 
     Raises:
         BadPrincipals: the file cannot be used.
@@ -31,53 +32,59 @@ class StaticTokens:
     def __init__(self, path: Path, scopes: Sequence[str] = ()) -> None:
         self._path = path
         self._scopes = list(scopes)
-        self._seen: Version | None = None
+        self._version: Version | None = None
         self._principals: dict[str, Principal] = {}
         self._owners: dict[str, str] = {}
-        self._take()
+        self._load()
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Whose token this is; None where it is nobody's.
+        """The principal of a token; None if the token is unknown.
 
-        It is looked up by its hash: how long that takes tells of the hash, which cannot be steered towards another.
+        The lookup is by hash: its timing reveals something of the hash only, which a caller cannot steer.
         """
-        self._keep_up()
-        name = self._owners.get(principals.digest(token))
-        return None if name is None else AccessToken(token=NOT_KEPT, client_id=name, scopes=self._scopes)
+        self._reload()
+        name = self._owners.get(users_file.digest(token))
+        return None if name is None else AccessToken(token=REDACTED, client_id=name, scopes=self._scopes)
 
     def api_key(self, name: str) -> SecretStr | None:
         """The principal's own key for the image API."""
-        self._keep_up()
+        self._reload()
         principal = self._principals.get(name)
         return None if principal is None else principal.api_key
 
+    @property
+    def has_api_keys(self) -> bool:
+        """Whether a principal has an API key of their own."""
+        self._reload()
+        return any(principal.api_key is not None for principal in self._principals.values())
+
     def limits(self, name: str) -> OwnLimits:
         """The principal's own limits."""
-        self._keep_up()
+        self._reload()
         principal = self._principals.get(name)
         return OwnLimits() if principal is None else principal.limits
 
-    def _keep_up(self) -> None:
+    def _reload(self) -> None:
         try:
-            if principals.version_of(self._path) == self._seen:
+            if users_file.version_of(self._path) == self._version:
                 return
         except OSError:
-            if self._seen is None:
-                return  # it is gone, and that has been said
+            if self._version is None:
+                return  # it is missing, which was logged before
         try:
-            self._take()
+            self._load()
         except BadPrincipals as error:
-            logger.error("the tokens of before stay valid: %s", error)  # noqa: TRY400 - a trace would show content
+            logger.error("the tokens file cannot be used, the previous tokens stay valid: %s", error)  # noqa: TRY400 - a trace would show content
 
-    def _take(self) -> None:
-        # The version first: what changes between the two is then read once more, rather than never.
+    def _load(self) -> None:
+        # The version comes first: a change between the two steps leads to one more read instead of none.
         try:
-            self._seen = principals.version_of(self._path)
+            self._version = users_file.version_of(self._path)
         except OSError as error:
-            self._seen = None
+            self._version = None
             raise BadPrincipals(
                 f"{self._path}: cannot be read: {error.strerror}; `nano-banana-mcp token create NAME` makes one"
             ) from None
-        held = principals.read(self._path).principals
-        self._principals = held
-        self._owners = {token.sha256: name for name, entry in held.items() for token in entry.tokens}
+        principals = users_file.read(self._path).principals
+        self._principals = principals
+        self._owners = {token.sha256: name for name, entry in principals.items() for token in entry.tokens}

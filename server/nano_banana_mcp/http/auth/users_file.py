@@ -1,9 +1,9 @@
-"""The file that names the principals: who may call, by the hashes of their tokens, and what belongs to each.
+"""The tokens file: the principals who may call, the hashes of their tokens, and their own keys and limits.
 
     {"principals": {"alice": {"tokens": [{"sha256": "…", "created_at": "…"}], "api_key": "dk-…", "limits": {}}}}
 
-A token is 256 random bits, so nothing can be guessed and one SHA-256 is all that a hash at rest needs: slow, salted
-hashes are for passwords. Principals that an OAuth issuer vouches for may have an entry too, without tokens.
+A token has 256 random bits, so one SHA-256 is enough: slow, salted hashes are for passwords. Principals of an OAuth
+issuer may have an entry too, without tokens.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ PREFIX = "nb_"
 MAX_FILE_BYTES = 8 * 1024 * 1024
 NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 OAUTH_PREFIXES = ("oauth:", "oauth-client:")
-"""What no name of the file's own can begin with, so that nobody is taken for a person of the issuer, or the reverse."""
+"""Prefixes of the OAuth issuer's principals; no other name may begin with them."""
 
 
 class BadPrincipals(ValueError):
-    """The file cannot be used. The text is one line and has nothing of its content."""
+    """The tokens file cannot be used. The message is one line and quotes nothing of the content."""
 
 
 class HashedToken(BaseModel):
-    """One token, as the file knows it."""
+    """One token in the file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,7 +48,7 @@ class HashedToken(BaseModel):
 
 
 class OwnLimits(BaseModel):
-    """A principal's own limits, in place of those of the settings; 0 for none."""
+    """A principal's own limits, which replace those of the settings; 0 means no limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,7 +58,7 @@ class OwnLimits(BaseModel):
 
 
 class Principal(BaseModel):
-    """One who may call."""
+    """A caller's entry."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,11 +70,11 @@ class Principal(BaseModel):
     @classmethod
     def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not is_sendable(key.get_secret_value()):
-            raise ValueError("holds characters that no key has")
+            raise ValueError("has characters that a key cannot have")
         return key
 
     def as_dict(self) -> dict[str, Any]:
-        """As the file has it."""
+        """The entry as it is written to the file."""
         key = self.api_key.get_secret_value() if self.api_key else None
         tokens = [token.model_dump() for token in self.tokens]
         limits = self.limits.model_dump(mode="json", exclude_none=True)
@@ -96,7 +96,7 @@ class Principals(BaseModel):
             if not is_principal(name):
                 raise ValueError("a name must be 1 to 64 of A-Z a-z 0-9 . _ @ -, or begin with oauth: or oauth-client:")
             if principal.tokens and not NAME.fullmatch(name):
-                raise ValueError("a principal of the issuer has its tokens from there")
+                raise ValueError("a principal of the OAuth issuer cannot have tokens here")
             for token in principal.tokens:
                 if owners.setdefault(token.sha256, name) != name:
                     raise ValueError("one token belongs to two principals")
@@ -105,7 +105,7 @@ class Principals(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Which state of the file was read: an atomic replacement changes the inode, an edit the time or the size."""
+    """Identifies a state of the file: a replacement changes the inode, an edit the time or the size."""
 
     modified_ns: int
     size: int
@@ -121,7 +121,7 @@ def is_principal(name: str) -> bool:
 
 
 def is_subject(text: object) -> bool:
-    """Whether this can be the issuer's name of somebody: it goes into logs and the ledger."""
+    """Whether this can be a subject of the issuer. It goes into logs and the ledger."""
     return isinstance(text, str) and 1 <= len(text) <= 255 and text.isprintable()
 
 
@@ -131,12 +131,12 @@ def is_sendable(key: str) -> bool:
 
 
 def new_token() -> str:
-    """A token that nobody can guess."""
+    """A new random token."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def digest(token: str) -> str:
-    """What is kept of a token."""
+    """The hash of a token, as the file stores it."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -144,10 +144,10 @@ def version_of(path: Path) -> Version:
     """The state of the file now.
 
     Raises:
-        OSError: there is none, or it cannot be looked at.
+        OSError: there is none, or it cannot be accessed.
     """
-    found = path.stat()
-    return Version(found.st_mtime_ns, found.st_size, found.st_ino)
+    status = path.stat()
+    return Version(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def read(path: Path) -> Principals:
@@ -158,7 +158,7 @@ def read(path: Path) -> Principals:
     """
     try:
         with path.open("rb") as file:
-            _look_at_mode(path, os.fstat(file.fileno()).st_mode)
+            _check_mode(path, os.fstat(file.fileno()).st_mode)
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BadPrincipals(f"{path}: cannot be read: {error.strerror}") from None
@@ -168,13 +168,13 @@ def read(path: Path) -> Principals:
         return Principals.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        # Not where in the file: the way there has names and may have, in a slip, a secret.
-        raise BadPrincipals(f"{path}: {_worded(problem['type'], problem['msg'])}") from None
+        # Without the location in the file: its path has names and may, by mistake, have a secret.
+        raise BadPrincipals(f"{path}: {_describe(problem['type'], problem['msg'])}") from None
 
 
 @contextmanager
 def edited(path: Path) -> Iterator[Principals]:
-    """The principals, to be changed in the block and written when it ends well, all at once.
+    """The principals, to be changed in the block; written atomically when it ends without an error.
 
     Raises:
         BadPrincipals: the file is there and cannot be used.
@@ -182,7 +182,7 @@ def edited(path: Path) -> Iterator[Principals]:
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(path):
+    with _locked(path):
         principals = read(path) if path.exists() else Principals()
         yield principals
         _write(path, principals)
@@ -190,32 +190,32 @@ def edited(path: Path) -> Iterator[Principals]:
 
 def _write(path: Path, principals: Principals) -> None:
     content = {"principals": {name: principal.as_dict() for name, principal in principals.principals.items()}}
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(json.dumps(content, indent=2).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         if sys.platform != "win32" and os.geteuid() == 0 and path.exists():
             owner = path.stat()
-            os.chown(part, owner.st_uid, owner.st_gid)  # or the server, which is not root, could read it no more
-        part.replace(path)
+            os.chown(temporary, owner.st_uid, owner.st_gid)  # a server that is not root must still read it
+        temporary.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _look_at_mode(path: Path, mode: int) -> None:
+def _check_mode(path: Path, mode: int) -> None:
     if sys.platform == "win32":
         return
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise BadPrincipals(f"{path}: others may write to it, and so let themselves in: chmod 600 it")
-    if mode & (stat.S_IRGRP | stat.S_IROTH):  # as the secrets of a container often are
-        logger.warning("%s can be read by others, and may hold keys: chmod 600 it", path)
+        raise BadPrincipals(f"{path}: other users can write to it and could add tokens: run chmod 600 on it")
+    if mode & (stat.S_IRGRP | stat.S_IROTH):  # common for the secrets of a container
+        logger.warning("%s can be read by other users and may hold keys: run chmod 600 on it", path)
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One edit at a time: of two, the later one would bring back the token that the earlier one revoked."""
+def _locked(path: Path) -> Iterator[None]:
+    """Allow one edit at a time: a concurrent one would bring back a token that the other has revoked."""
     if sys.platform == "win32":
         yield
         return
@@ -226,9 +226,9 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _worded(kind: str, message: str) -> str:
+def _describe(kind: str, message: str) -> str:
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     if kind == "json_invalid":
-        return "is no JSON"
+        return "is not JSON"
     return 'is not of the form {"principals": {"NAME": {"tokens": [{"sha256": …}], "api_key": …, "limits": …}}}'

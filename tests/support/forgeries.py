@@ -11,12 +11,11 @@ import anyio
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from nano_banana_mcp.http.webhook import KeyRing
+from nano_banana_mcp.http.signing import KeyRing
 from nano_banana_mcp.tracking.sweeper import FIRST_SECONDS, MIN_INTERVAL_SECONDS
 from nano_banana_sandbox.config import SandboxConfig
-from tests.integration.http.test_serve import Served
-from tests.integration.http.test_webhook import make, reachable
 from tests.support.clients import facts
+from tests.support.http_server import Served, make, reachable
 
 CONNECTIONS = 4
 

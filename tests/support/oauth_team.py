@@ -8,14 +8,13 @@ from typing import Any
 
 from anyio.to_thread import run_sync as in_thread
 
-from tests.integration.http.team import Egress, post, watched_sandbox
-from tests.integration.http.test_serve import Served, at, served
-from tests.integration.http.test_webhook import free_port
 from tests.support.authorization_server import (
     AuthorizationServer,
     serve_authorization,
 )
 from tests.support.handshake import INITIALIZE
+from tests.support.http_server import Served, at, free_port, served
+from tests.support.team import Egress, post, watched_sandbox
 
 
 class Team:

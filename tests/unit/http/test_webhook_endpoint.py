@@ -21,17 +21,16 @@ from starlette.types import Message
 
 from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.http.webhook import (
+from nano_banana_mcp.http.signing import (
     KEY_FILE,
-    MAX_BODY_BYTES,
-    MAX_READ_SECONDS,
     PROBE_PREFIX,
+    CallbackUrls,
     KeyRing,
     answer_to,
     known_key_ring,
     open_key_ring,
-    receiver,
 )
+from nano_banana_mcp.http.webhook import MAX_BODY_BYTES, MAX_READ_SECONDS, Webhook
 from nano_banana_mcp.ledger.base import LedgerBusy
 from nano_banana_mcp.settings import Settings
 from nano_banana_tools.server import ImageServer
@@ -99,8 +98,8 @@ class Call:
             return message
 
         async def run() -> Response:
-            endpoint = receiver(cast(ImageServer, self.server), KEYS, self.told)
-            answer: Response = await endpoint(Request(scope, receive))
+            webhook = Webhook(cast(ImageServer, self.server), KEYS, self.told)
+            answer = await webhook.receive(Request(scope, receive))
             self.seconds = anyio.current_time()
             return answer
 
@@ -146,7 +145,7 @@ def test_letters_that_no_encoding_has_are_refused_like_any_others() -> None:
     assert call.server.asked == [("in-\ud800", TASK)]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "DELETE", "OPTIONS"])
 def test_another_method_is_refused(method: str) -> None:
     call = Call(body_of(GOOD), method=method)
     assert call.refused
@@ -194,16 +193,28 @@ def padded(size: int) -> bytes:
     return body + b"a" * (size - len(body) - 2) + b'"}'
 
 
-def test_a_body_may_be_64_kb_and_not_a_byte_more() -> None:
-    assert MAX_BODY_BYTES == 65_536
-    assert Call(body_of(padded(MAX_BODY_BYTES))).answer.status_code == 204
-    assert Call(body_of(padded(MAX_BODY_BYTES + 1))).refused
+def test_a_callback_with_an_image_inside_is_accepted() -> None:
+    assert Call(body_of(padded(1024 * 1024))).answer.status_code == 204
 
 
-def test_of_a_body_without_end_no_more_is_read_than_it_takes_to_refuse_it() -> None:
-    call = Call(body_of(*[b"a" * 1_000] * 1_000))
-    assert call.refused
-    assert MAX_BODY_BYTES < call.read <= MAX_BODY_BYTES + 1_000
+def test_a_callback_that_is_too_large_is_counted_apart_and_not_read_to_its_end() -> None:
+    chunks = [b"a" * 1024 * 1024] * (MAX_BODY_BYTES // 1024 // 1024 + 9)
+    call = Call(body_of(*chunks))
+    assert call.answer.status_code == 413
+    assert call.told.verdicts == [(None, "too_large")]
+    assert MAX_BODY_BYTES < call.read <= MAX_BODY_BYTES + 1024 * 1024
+    assert call.server.asked == []
+
+
+def test_a_callback_wrapped_in_data_is_read_like_the_answer_of_a_query() -> None:
+    call = Call(body_of(json.dumps({"code": 0, "data": {"task_id": TASK, "status": "success"}}).encode()))
+    assert call.answer.status_code == 204
+    assert call.server.asked == [(INTENT, TASK)]
+
+
+def test_a_callback_url_has_the_generation_and_its_signature() -> None:
+    url = CallbackUrls("https://images.example.org", KEYS).url_for(INTENT)
+    assert url == f"https://images.example.org/webhooks/{INTENT}/{KEYS.sign(INTENT)}"
 
 
 def test_a_caller_that_stops_sending_is_refused_after_the_time_to_read() -> None:

@@ -1,0 +1,117 @@
+"""Signed callback URLs: ``/webhooks/{intent_id}/{signature}``, the signature being an HMAC of the generation id.
+
+The API signs nothing, so the address carries the proof that a callback comes from someone we gave it to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import known_secret, shared_secret
+
+WEBHOOK_PATH = "/webhooks/{intent_id}/{signature}"
+KEY_FILE = "webhook.key"
+
+PROBE_PREFIX = "probe-"
+"""Prefix of the ids with which ``doctor`` checks that the public URL leads here; no generation id begins with it."""
+
+
+class KeyRing:
+    """Signs with the first key and accepts signatures of all, so that keys can be rotated while callbacks are due."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = list(keys)
+
+    def sign(self, generation_id: str) -> str:
+        """The signature of a generation id, in hexadecimal digits."""
+        return _hmac(self._keys[0], generation_id)
+
+    def accepts(self, generation_id: str, signature: str) -> bool:
+        """Whether one of the keys made this signature, compared in constant time."""
+        received = signature.encode(errors="replace")
+        matches = [hmac.compare_digest(_hmac(key, generation_id).encode(), received) for key in self._keys]
+        return any(matches)
+
+
+class CallbackUrls:
+    """Makes the callback URL of a generation.
+
+    Args:
+        public_url: Where this server is reached from the internet, without a trailing slash.
+        key_ring: Signs the URLs.
+    """
+
+    def __init__(self, public_url: str, key_ring: KeyRing) -> None:
+        self._root = f"{public_url}/webhooks"
+        self._key_ring = key_ring
+
+    def url_for(self, generation_id: str) -> str:
+        """The URL that the API should call when this generation ends."""
+        return f"{self._root}/{generation_id}/{self._key_ring.sign(generation_id)}"
+
+
+def answer_to(probe: str, key_ring: KeyRing) -> str:
+    """The answer to a probe of ``doctor``, which only a server with these keys can give."""
+    return key_ring.sign(f"answer to {probe}")
+
+
+def open_key_ring(settings: Settings) -> KeyRing:
+    """The keys of the settings; if there are none, a generated one, stored in the database or the state folder.
+
+    Raises:
+        OSError: the key file cannot be written.
+        LedgerError: the database cannot be used.
+    """
+    keys = _configured_keys(settings)
+    if not keys and settings.ledger_url is not None:
+        keys = [shared_secret(settings, KEY_FILE, secrets.token_hex(32)).encode()]
+    return KeyRing(keys or [_stored_key(settings.state_path / KEY_FILE)])
+
+
+def known_key_ring(settings: Settings) -> KeyRing | None:
+    """As :func:`open_key_ring`, but never generates a key: None if there is none yet.
+
+    Raises:
+        OSError: the key file cannot be read.
+        LedgerError: the database cannot be used.
+    """
+    keys = _configured_keys(settings)
+    if not keys and settings.ledger_url is not None:
+        shared = known_secret(settings, KEY_FILE)
+        return KeyRing([shared.encode()]) if shared else None
+    try:
+        return KeyRing(keys or [(settings.state_path / KEY_FILE).read_bytes()])
+    except FileNotFoundError:
+        return None
+
+
+def _configured_keys(settings: Settings) -> list[bytes]:
+    configured = settings.webhook_keys.get_secret_value() if settings.webhook_keys else ""
+    return [key.strip().encode() for key in configured.split(",") if key.strip()]
+
+
+def _hmac(key: bytes, generation_id: str) -> str:
+    return hmac.new(key, generation_id.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def _stored_key(path: Path) -> bytes:
+    """Read the key file; create it atomically and for the owner only if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(secrets.token_hex(32).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)  # of several processes that start together, one wins
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    return path.read_bytes()

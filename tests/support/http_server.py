@@ -1,0 +1,145 @@
+"""`serve --http`: in a thread of the test's process, or as a process where signals, output or kills are tested."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from mcp.client import Client
+
+from nano_banana_mcp.http.app import build_application
+from nano_banana_mcp.http.auth.bind_policy import check_bind
+from nano_banana_mcp.http.connections import LimitedConnection
+from nano_banana_mcp.http.server import HttpServer, listen_urls, listeners
+from nano_banana_mcp.settings import Settings
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.sandbox import Sandbox
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import KEY, child, facts
+
+_FLAGS: dict[str, tuple[str, object]] = {
+    "--sandbox": ("NANO_BANANA_SANDBOX", True),
+    "--allow-unauthenticated": ("NANO_BANANA_ALLOW_UNAUTHENTICATED", True),
+}
+_OPTIONS = {"--host": "NANO_BANANA_HOST", "--port": "NANO_BANANA_PORT"}
+
+
+@dataclass
+class Served:
+    """A server in this process."""
+
+    url: str
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> str:
+        """Its URL without the path."""
+        return self.url.removesuffix("/mcp")
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return int(self.root.rpartition(":")[2])
+
+
+@dataclass
+class ServedProcess(Served):
+    """A server process."""
+
+    process: subprocess.Popen[Any] = field(kw_only=True)
+
+
+def at(url: str, **settings: Any) -> dict[str, Any]:
+    """Settings of a server that talks to the API at ``url``."""
+    return {"DEFAPI_BASE_URL": url, "DEFAPI_API_KEY": KEY, **settings}
+
+
+def settings_of(*arguments: str, **settings: Any) -> Settings:
+    """The settings that the command line and the environment would give."""
+    values: dict[str, Any] = {"NANO_BANANA_PORT": 0, **settings}
+    words = iter(arguments)
+    for word in words:
+        if word in _FLAGS:
+            name, value = _FLAGS[word]
+            values[name] = value
+        else:
+            values[_OPTIONS[word]] = next(words)
+    return Settings(_env_file=None, **{name: value for name, value in values.items() if value != ""})
+
+
+@contextmanager
+def served(*arguments: str, protocol: type[LimitedConnection] = LimitedConnection, **settings: Any) -> Iterator[Served]:
+    """A server in a thread, with an event loop of its own.
+
+    Args:
+        arguments: Of ``serve --http``.
+        protocol: The connections' limits.
+        settings: Environment variables.
+    """
+    values = settings_of(*arguments, **settings)
+    warnings = check_bind(values)
+    app, server = build_application(values)
+    with listeners(values) as sockets:
+        [url, *_] = listen_urls(sockets)
+        http = HttpServer(app, server.drain, protocol)
+        http.config.timeout_graceful_shutdown = 2
+        thread = threading.Thread(target=anyio.run, args=[http.serve, sockets], name="served")
+        thread.start()
+        try:
+            while not http.started:
+                assert thread.is_alive(), "the server did not start"
+                thread.join(0.005)
+            yield Served(url, warnings)
+        finally:
+            http.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def served_process(*arguments: str, **settings: Any) -> Iterator[ServedProcess]:
+    """A server process, killed at the end of the block."""
+    parameters = child("serve", "--http", "--port", "0", *arguments, **settings)
+    with subprocess.Popen(
+        [parameters.command, *parameters.args],
+        env=parameters.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        match = re.search(rb"http://\S+/mcp", process.stderr.readline())
+        assert match
+        try:
+            yield ServedProcess(match[0].decode(), process=process)
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@asynccontextmanager
+async def reachable(config: SandboxConfig, **settings: str) -> AsyncIterator[tuple[Sandbox, Served, Client]]:
+    """A server that the sandbox can call back, and a client of it."""
+    port = free_port()
+    async with serve_sandbox(config) as sandbox:
+        values = at(sandbox.url, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}", **settings)
+        with served("--port", str(port), **values) as server:
+            async with Client(server.url) as client:
+                yield sandbox, server, client
+
+
+async def make(client: Client, prompt: str = "a cat") -> str:
+    """Submit an image. Returns the task id."""
+    task_id: str = facts(await client.call_tool("generate_image", {"prompt": prompt}))["task_id"]
+    return task_id
