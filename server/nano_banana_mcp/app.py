@@ -27,7 +27,7 @@ from nano_banana_mcp.service.references import LocalFolders
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_ledger
 from nano_banana_tools.server import ImageServer
-from nano_banana_tools.subscriptions import OwnedBus
+from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 
 Number = TypeVar("Number", int, Decimal)
 
@@ -57,7 +57,7 @@ def build_server(
         telemetry: Told what happens.
     """
     service = open_service(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
-    return ImageServer(service, OwnedBus(settings.max_sessions, settings.caller_sessions), telemetry)
+    return ImageServer(service, ResourceUpdateBus(), telemetry, resource_links=settings.resource_links == "on")
 
 
 async def serve_stdio(server: ImageServer) -> None:

@@ -1,4 +1,4 @@
-"""Standard output as MCP wants it on Windows too: each message ends with LF, and nothing else gets between."""
+"""The SDK ends each stdio message with CR LF on Windows; MCP requires LF. No upstream issue is filed yet."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import anyio
 
 
 @contextmanager
-def answers_to() -> Iterator[anyio.AsyncFile[str] | None]:
-    """The stream that answers are written to; None where the SDK's own is right.
-
-    On Windows the SDK's ends each message with CR LF, as text does there by default.
-    """
+def message_output() -> Iterator[anyio.AsyncFile[str] | None]:
+    """The stream for outgoing messages; None if the SDK's own is right, as on every system but Windows."""
     if sys.platform != "win32":
         yield None
         return
-    wire = os.dup(1)  # never closed: a thread of the SDK may still be writing to it
-    os.dup2(2, 1)  # what anything else prints meanwhile must not be taken for a message
+    messages = os.dup(1)  # never closed: a thread of the SDK may still be writing to it
+    os.dup2(2, 1)  # so that no other output of the process is taken for a message
     try:
-        yield anyio.wrap_file(io.TextIOWrapper(os.fdopen(wire, "wb", closefd=False), encoding="utf-8", newline="\n"))
+        yield anyio.wrap_file(
+            io.TextIOWrapper(os.fdopen(messages, "wb", closefd=False), encoding="utf-8", newline="\n")
+        )
     finally:
-        os.dup2(wire, 1)
+        os.dup2(messages, 1)
