@@ -25,7 +25,7 @@ from nano_banana_mcp import __version__
 from nano_banana_mcp.install.hosts import HOSTS, KEY, TOOL_SECONDS, Secret, Server, input_of
 from nano_banana_mcp.install.hosts import NAME as ENTRY
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
-from nano_banana_tools.prompts.catalog import JOBS
+from nano_banana_tools.prompts.catalog import PROMPTS
 from nano_banana_tools.registry import tools
 
 ROOT = Path(__file__).parent.parent
@@ -86,7 +86,7 @@ def manifest() -> dict[str, Any]:
             for tool in tools()
             if (tool.meta or {}).get("ui", {}).get("visibility") != ["app"]
         ],
-        "prompts_generated": bool(JOBS),
+        "prompts_generated": bool(PROMPTS),
         "keywords": PROJECT["keywords"],
         "license": PROJECT["license"],
         "privacy_policies": [f"{REPOSITORY}/blob/main/docs/privacy.md"],

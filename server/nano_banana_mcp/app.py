@@ -40,7 +40,7 @@ from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_mcp.tracking.sweeper import OpenTaskSweeper, ReplicaFollower
 from nano_banana_mcp.tracking.waiter import TaskWaiter
 from nano_banana_tools.server import ImageServer
-from nano_banana_tools.subscriptions import OwnedBus
+from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 
 Number = TypeVar("Number", int, Decimal)
 
@@ -80,7 +80,7 @@ def build_server(
         telemetry: Receives what metrics count.
     """
     service = open_service(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
-    return ImageServer(service, OwnedBus(settings.max_sessions, settings.caller_sessions), telemetry)
+    return ImageServer(service, ResourceUpdateBus(), telemetry, resource_links=settings.resource_links == "on")
 
 
 async def serve_stdio(server: ImageServer) -> None:

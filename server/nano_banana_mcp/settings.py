@@ -327,6 +327,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Most such sessions of one caller with a token.",
     )
+    resource_links: Literal["on", "off"] = Field(
+        "on",
+        validation_alias="NANO_BANANA_RESOURCE_LINKS",
+        description="`off`: results carry no `resource_link`, for clients that fail on one.",
+    )
     log_level: LogLevel = Field(
         "WARNING",
         validation_alias="NANO_BANANA_LOG_LEVEL",

@@ -9,7 +9,7 @@ import re
 
 from nano_banana_mcp.settings import Settings
 from nano_banana_sandbox.faults import table
-from nano_banana_tools.prompts.catalog import JOBS
+from nano_banana_tools.prompts.catalog import PROMPTS
 from nano_banana_tools.registry import tools
 from tests.support.paths import ROOT
 from tests.support.supply import licences_table
@@ -40,7 +40,7 @@ def tools_table() -> str:
 def prompts_table() -> str:
     """Every prompt with its arguments, the needed ones first."""
     rows = ["| prompt | arguments | |", "|---|---|---|"]
-    for job in JOBS.values():
+    for job in PROMPTS.values():
         ordered = sorted(job.arguments, key=lambda argument: not argument.required)
         names = [f"**`{each.name}`**" if each.required else f"`{each.name}`" for each in ordered]
         rows.append(f"| `{job.name}` | {' '.join(names)} | {job.description} |")

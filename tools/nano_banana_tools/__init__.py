@@ -1,1 +1,1 @@
-"""The MCP face of the server: tools, resources, and the words for the model."""
+"""The MCP side: tools, resources, prompts and subscriptions on top of the generation service."""

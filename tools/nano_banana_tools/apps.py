@@ -1,4 +1,4 @@
-"""The pages that hosts show in the conversation (MCP Apps), and which tool belongs to which."""
+"""MCP Apps: the pages that hosts show in the conversation, and the metadata that binds tools to them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ SCHEME = "ui://"
 IMAGE_URI = "ui://nano-banana/picture.html"
 GALLERY_URI = "ui://nano-banana/gallery.html"
 
-SHOWN: dict[str, Any] = {"ui": {"resourceUri": IMAGE_URI}}
-"""What a tool carries whose result the page shows."""
+PICTURE_VIEW: dict[str, Any] = {"ui": {"resourceUri": IMAGE_URI}}
+"""Metadata of a tool: its result is shown in the picture view."""
 
-BROWSED: dict[str, Any] = {"ui": {"resourceUri": GALLERY_URI}}
-"""The same, for the page of many."""
+GALLERY_VIEW: dict[str, Any] = {"ui": {"resourceUri": GALLERY_URI}}
+"""Metadata of a tool: its result is shown in the gallery view."""
 
-FOR_THE_VIEW: dict[str, Any] = {"ui": {"visibility": ["app"]}}
-"""What a tool carries that pages call and models do not see."""
+APP_ONLY: dict[str, Any] = {"ui": {"visibility": ["app"]}}
+"""Metadata of a tool: pages may call it, and it is hidden from models."""
 
 
 def apps() -> Apps:
-    """The extension with the pages; they are read when a host asks for them.
+    """The extension with the pages, which are read from disk when a host requests them.
 
-    They declare no domains: the strictest policy holds, and pictures come to them as bytes, wherever they are.
+    The pages declare no domains, so the strictest content policy applies; images reach them as bytes.
     """
     extension = Apps()
     for uri, name, title in ((IMAGE_URI, "picture", "Picture"), (GALLERY_URI, "gallery", "Pictures")):

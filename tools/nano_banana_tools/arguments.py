@@ -1,7 +1,7 @@
-"""The types of the tools' arguments: what is published in the schema, and what is checked before anything is sent.
+"""The types of the tools' arguments: the published schema, and the checks before anything is sent.
 
-The published schemas are plain (no ``anyOf`` with null), because hosts and models cope best with those; a null
-for an optional argument is taken all the same.
+The published schemas are plain (no ``anyOf`` with null), because hosts and models handle those best; null for an
+optional argument is accepted and means its default.
 """
 
 from __future__ import annotations
@@ -19,15 +19,23 @@ from nano_banana_mcp.images.data_uri import is_image_data_uri
 from nano_banana_mcp.images.formats import describe, sniff
 
 MAX_REFERENCES = 4
-MAX_PROMPT = 32_000
-MAX_PATH = 8_192
-MAX_DATA_URI = 14_000_000
-"""About 10 MB of picture as base64: where the API's other clients stop, no limit being documented."""
+"""Reference images of one request; the API's limit."""
+
+MAX_PROMPT_CHARACTERS = 32_000
+MAX_PATH_CHARACTERS = 8_192
+MAX_DATA_URI_CHARACTERS = 14_000_000
+"""About 10 MB of image as base64. The API documents no limit; its other clients stop here."""
+
+ASPECT_RATIOS = ("1:1", "16:9", "21:9", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "auto")
+IMAGE_SIZES = ("1k", "2k", "4k")
+
+_NAMED_RATIOS = {"square": "1:1", "widescreen": "16:9", "ultrawide": "21:9"}
+_PLACEHOLDERS = frozenset({"null", "none", "undefined"})
 
 
 def _prompt(value: str) -> str:
     if all(letter.isspace() or unicodedata.category(letter).startswith("C") for letter in value):
-        raise ValueError("the prompt is empty; describe the picture")
+        raise ValueError("it is empty; describe the picture")
     return value
 
 
@@ -35,8 +43,8 @@ def _reference(value: str) -> str:
     text = value.strip()
     if IMAGE_URI.fullmatch(text):
         return text
-    if is_local(text):  # whether it may be read, and from where, is for the studio to say
-        if len(text) > MAX_PATH:
+    if is_local(text):  # the service decides whether the file may be read
+        if len(text) > MAX_PATH_CHARACTERS:
             raise ValueError("this path is too long")
         return text
     if text[:5].lower() != "data:":
@@ -44,10 +52,10 @@ def _reference(value: str) -> str:
         if url is None:
             raise ValueError(
                 "an image must be an http(s) URL, an image data URI (data:image/png;base64,…), or the resource_uri of "
-                "a picture made before"
+                "an earlier picture"
             )
         return url
-    if len(text) > MAX_DATA_URI:
+    if len(text) > MAX_DATA_URI_CHARACTERS:
         raise ValueError("this data URI is larger than 10 MB; use a smaller picture or a URL")
     if not is_image_data_uri(text):
         raise ValueError("this data URI is not an image; it must read data:image/png;base64,… (or jpeg, webp)")
@@ -55,7 +63,7 @@ def _reference(value: str) -> str:
         data = base64.b64decode(text.partition(",")[2], validate=True)
     except ValueError:
         raise ValueError("the base64 of this data URI is broken") from None
-    # Kinds of pictures that are not known here may be known to the API; what is plainly none is not paid for.
+    # The API may read formats that are unknown here; only data that is plainly no image is refused.
     if sniff(data) is None and describe(data) != "unknown data":
         raise ValueError(f"this data URI holds {describe(data)}, not a picture")
     return text
@@ -78,23 +86,26 @@ def _task_id(value: str) -> str:
 
 
 def _aspect_ratio(value: str | None) -> str | None:
-    text = (value or "").strip().lower()
-    if text and text != "auto" and not re.fullmatch(r"[1-9]\d?:[1-9]\d?", text):
-        raise ValueError('it must read like "16:9", or "auto"')
-    return text or None
+    text = re.sub(r"\s", "", unicodedata.normalize("NFKC", value or "")).lower()
+    ratio = _NAMED_RATIOS.get(text, re.sub(r"[x/×∶]", ":", text))
+    if ratio and ratio != "auto" and not re.fullmatch(r"[1-9]\d?:[1-9]\d?", ratio):
+        raise ValueError(f"it must be one of {', '.join(ASPECT_RATIOS)}")
+    return ratio or None
 
 
 def _image_size(value: str | None) -> str | None:
     text = (value or "").strip().lower()
-    if text and not re.fullmatch(r"[1-9]\d?k", text):
-        raise ValueError("it must read like 2k; 1k, 2k and 4k are known")
+    if text and not re.fullmatch(r"[1-9]\d?(\.\d)?k|0\.\d{1,2}k|[1-9]\d{2,3}", text):
+        raise ValueError("it must read like 2k; known sizes are 1k, 2k and 4k")
     return text or None
 
 
 def _model(value: str | None) -> str | None:
     text = (value or "").strip()
+    if text.lower() in _PLACEHOLDERS:
+        raise ValueError("leave it out for the default model")
     if len(text) > 200 or not text.isprintable():
-        raise ValueError("this cannot be a model's name")
+        raise ValueError("this cannot be the name of a model")
     return text or None
 
 
@@ -109,7 +120,7 @@ def _as_list(value: Any) -> Any:
     if value is None or value == "":
         return []
     if isinstance(value, list) and len(value) > MAX_REFERENCES:
-        raise ValueError(f"there are {len(value)} images, and the API takes at most {MAX_REFERENCES}")
+        raise ValueError(f"the API accepts at most {MAX_REFERENCES} images, and these are {len(value)}")
     return [value] if isinstance(value, str) else value
 
 
@@ -122,7 +133,7 @@ def _seconds(default: float) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def _whole(default: int | None) -> BeforeValidator:
+def _integer(default: int | None) -> BeforeValidator:
     def read(value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError("it must be a whole number")  # noqa: TRY004 - pydantic wants ValueError
@@ -132,7 +143,7 @@ def _whole(default: int | None) -> BeforeValidator:
 
 
 def is_local(reference: str) -> bool:
-    """Whether it names a file, in one of the ways that systems have for it."""
+    """Whether a reference names a file: a file URL, or a path of any system."""
     return (
         reference[:5].lower() == "file:"
         or reference.startswith(("/", "\\", "~", "./", "../"))
@@ -146,11 +157,11 @@ def _described(schema: dict[str, Any], description: str) -> WithJsonSchema:
 
 Prompt = Annotated[
     str,
-    Field(max_length=MAX_PROMPT),
+    Field(max_length=MAX_PROMPT_CHARACTERS),
     AfterValidator(_prompt),
     _described({"type": "string", "minLength": 1}, "What to draw, or how to change the images. Any language."),
 ]
-ReferenceResolver = Annotated[
+References = Annotated[
     list[Annotated[str, AfterValidator(_reference)]],
     BeforeValidator(_as_list),
     _described(
@@ -216,30 +227,30 @@ TimeoutSeconds = Annotated[
 ]
 Number = Annotated[
     Annotated[int, Field(ge=0)] | None,
-    _whole(None),
+    _integer(None),
     _described({"type": "integer", "minimum": 0}, "Which picture, from 0. Leave out for all."),
 ]
 MaxSide = Annotated[
     int,
-    _whole(1024),
+    _integer(1024),
     Field(ge=64, le=2048),
     _described({"type": "integer", "minimum": 64, "maximum": 2048, "default": 1024}, "Longest side, in pixels."),
 ]
-SmallerSide = Annotated[
+ViewSide = Annotated[
     int,
-    _whole(2048),
+    _integer(2048),
     Field(ge=64, le=2048),
     _described({"type": "integer", "minimum": 64, "maximum": 2048, "default": 2048}, "Longest side, in pixels."),
 ]
 Search = Annotated[
     str | None,
-    Field(max_length=MAX_PROMPT),
+    Field(max_length=MAX_PROMPT_CHARACTERS),
     AfterValidator(lambda text: (text or "").strip() or None),
     _described({"type": "string"}, "Only with this text in the prompt."),
 ]
 Limit = Annotated[
     int,
-    _whole(8),
+    _integer(8),
     Field(ge=1, le=20),
     _described({"type": "integer", "minimum": 1, "maximum": 20, "default": 8}, "Most to list."),
 ]

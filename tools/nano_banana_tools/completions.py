@@ -1,4 +1,4 @@
-"""What is offered while somebody fills in a prompt or a resource's URI: only what is public, or the caller's own."""
+"""Completions for the arguments of prompts and resource templates: constants, and the caller's own generations."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from mcp.types import INVALID_PARAMS, CompleteRequestParams, Completion, Complet
 
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.service.generation_service import GenerationService
-from nano_banana_tools.prompts.catalog import JOBS
-from nano_banana_tools.prompts.rendering import MAX_VALUE, find
+from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES
+from nano_banana_tools.prompts.catalog import PROMPTS
+from nano_banana_tools.prompts.rendering import MAX_VALUE_CHARACTERS, find_prompt
 from nano_banana_tools.resources import TEMPLATES
 from nano_banana_tools.results import resource_uri
 
 MAX_VALUES = 100
-"""As many as the protocol allows in one answer."""
+"""Values in one answer; the protocol's limit."""
 
-MAX_LOOKED_AT = 250
-"""The newest generations of the caller that are looked through."""
+MAX_SEARCHED_GENERATIONS = 250
+"""The caller's newest generations that are searched for completions."""
 
 MODELS = (
     "google/gempix2",
@@ -28,30 +29,27 @@ MODELS = (
     "google/gemini-3.1-flash-image-preview",
     "google/gemini-2.5-flash-image",
 )
-"""Those that are known; the API may have others."""
+"""Documented models; the API may have others."""
 
-ASPECT_RATIOS = ("1:1", "16:9", "21:9", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "auto")
-IMAGE_SIZES = ("1k", "2k", "4k")
-
-_LOOKED_UP = frozenset({"model", "task_id", "images"})
-_FIXED: Mapping[str, tuple[str, ...]] = {"aspect_ratio": ASPECT_RATIOS, "image_size": IMAGE_SIZES}
-_TEMPLATES = {template.uri_template for template in TEMPLATES}
+_FROM_LEDGER = frozenset({"model", "task_id", "images"})
+_CONSTANTS: Mapping[str, tuple[str, ...]] = {"aspect_ratio": ASPECT_RATIOS, "image_size": IMAGE_SIZES}
+_TEMPLATE_URIS = {template.uri_template for template in TEMPLATES}
 
 
-async def complete(service: GenerationService, asked: CompleteRequestParams, principal: str) -> Completion:
-    """What the argument that is being filled in may become; nothing where nothing can be offered.
+async def complete(service: GenerationService, request: CompleteRequestParams, principal: str) -> Completion:
+    """The completions of one argument; empty if there are none.
 
     Raises:
         MCPError: there is no such prompt or template.
-        LedgerError: nobody can tell now.
-        LimitReached: the caller asks too often for what has to be looked up.
+        LedgerError: the ledger cannot be read now.
+        LimitReached: the caller exceeds their rate limit.
     """
-    if len(asked.argument.value) > MAX_VALUE:
+    if len(request.argument.value) > MAX_VALUE_CHARACTERS:
         return _answer(())
-    if isinstance(asked.ref, PromptReference):
-        return await _for_prompt(service, asked.ref.name, asked.argument, principal)
-    filled_in = asked.context.arguments if asked.context else None
-    return await _for_template(service, asked.ref.uri, asked.argument, filled_in or {}, principal)
+    if isinstance(request.ref, PromptReference):
+        return await _for_prompt(service, request.ref.name, request.argument, principal)
+    filled_in = request.context.arguments if request.context else None
+    return await _for_template(service, request.ref.uri, request.argument, filled_in or {}, principal)
 
 
 async def _for_template(
@@ -61,71 +59,73 @@ async def _for_template(
     filled_in: Mapping[str, str],
     principal: str,
 ) -> Completion:
-    if template not in _TEMPLATES:
-        raise MCPError(INVALID_PARAMS, f"There is no such template. There are: {', '.join(sorted(_TEMPLATES))}.")
-    begun = argument.value.strip()
+    if template not in _TEMPLATE_URIS:
+        raise MCPError(INVALID_PARAMS, f"There is no such template. Templates: {', '.join(sorted(_TEMPLATE_URIS))}.")
+    prefix = argument.value.strip()
     if argument.name == "n" and "{n}" in template:
-        return _answer(_starting(begun, await _numbers(service, filled_in.get("task_id", ""), principal)))
+        return _answer(_starting(prefix, await _numbers(service, filled_in.get("task_id", ""), principal)))
     if argument.name != "task_id":
         return _answer(())
-    mine, more = await _mine(service, principal)
-    return _answer(_starting(begun, (known.public_id for known in mine)), more=more)
+    generations, has_more = await _own_generations(service, principal)
+    return _answer(_starting(prefix, (generation.public_id for generation in generations)), has_more=has_more)
 
 
 async def _for_prompt(
     service: GenerationService, prompt: str, argument: CompletionArgument, principal: str
 ) -> Completion:
-    name, begun = argument.name, argument.value.strip()
-    taken = {each.name: each for each in find(JOBS, prompt).arguments}
-    if name not in taken:
+    name, prefix = argument.name, argument.value.strip()
+    arguments = {argument.name: argument for argument in find_prompt(PROMPTS, prompt).arguments}
+    if name not in arguments:
         return _answer(())
-    if name not in _LOOKED_UP:
-        return _answer(_matching(begun, _FIXED.get(name, taken[name].suggests)))
-    mine, more = await _mine(service, principal)
+    if name not in _FROM_LEDGER:
+        return _answer(_matching(prefix, _CONSTANTS.get(name, arguments[name].suggestions)))
+    generations, has_more = await _own_generations(service, principal)
     if name == "model":
-        used = [known.model for known in mine if known.model]
-        return _answer(_matching(begun, [service.default_model, *used, *MODELS]))
+        used = [generation.model for generation in generations if generation.model]
+        return _answer(_matching(prefix, [service.default_model, *used, *MODELS]))
     if name == "images":
-        return _answer(_images(begun, mine), more=more)
-    return _answer(_starting(begun, (known.public_id for known in mine if known.images)), more=more)
+        return _answer(_images(prefix, generations), has_more=has_more)
+    return _answer(
+        _starting(prefix, (generation.public_id for generation in generations if generation.images)), has_more=has_more
+    )
 
 
-async def _mine(service: GenerationService, principal: str) -> tuple[list[Generation], bool]:
-    """The caller's own newest generations, and whether there may be more."""
+async def _own_generations(service: GenerationService, principal: str) -> tuple[list[Generation], bool]:
+    """The caller's newest generations, and whether there may be more."""
     service.accounts.quotas.count_call(principal)
-    mine = await service.ledger.recent(MAX_LOOKED_AT, principal)
-    return mine, len(mine) == MAX_LOOKED_AT
+    generations = await service.ledger.recent(MAX_SEARCHED_GENERATIONS, principal)
+    return generations, len(generations) == MAX_SEARCHED_GENERATIONS
 
 
 async def _numbers(service: GenerationService, task_id: str, principal: str) -> list[str]:
-    """The numbers of the pictures of this task, if it is the caller's own."""
+    """The numbers of the images of this task, if it is the caller's own."""
     service.accounts.quotas.count_call(principal)
-    known = await service.ledger.find(task_id)
-    if known is None or known.principal != principal:
+    generation = await service.ledger.find(task_id)
+    if generation is None or generation.principal != principal:
         return []
-    return [str(number) for number in range(len(known.images))]
+    return [str(number) for number in range(len(generation.images))]
 
 
-def _images(begun: str, mine: Iterable[Generation]) -> list[str]:
-    """References: the last of a list is the one that is being filled in, and the others stay before it."""
-    before, comma, last = begun.rpartition(",")
+def _images(prefix: str, generations: Iterable[Generation]) -> list[str]:
+    """Completions of a list of references: its last item is completed, and the others stay before it."""
+    before, comma, last = prefix.rpartition(",")
     taken = {part.strip() for part in before.split(",")}
     before = f"{before}{comma} " if comma else ""
     return [
         before + uri
-        for known in mine
-        for uri in (resource_uri(known.public_id, number) for number in range(len(known.images)))
-        if uri not in taken and (uri.startswith(last.strip()) or known.public_id.startswith(last.strip()))
+        for generation in generations
+        for uri in (resource_uri(generation.public_id, number) for number in range(len(generation.images)))
+        if uri not in taken and (uri.startswith(last.strip()) or generation.public_id.startswith(last.strip()))
     ]
 
 
-def _starting(begun: str, values: Iterable[str]) -> list[str]:
-    return [value for value in values if value.startswith(begun)]
+def _starting(prefix: str, values: Iterable[str]) -> list[str]:
+    return [value for value in values if value.startswith(prefix)]
 
 
-def _matching(begun: str, values: Iterable[str]) -> list[str]:
-    """Those with a word that starts like this, each once; in a model's name a word starts after the slash, too."""
-    sought = begun.casefold()
+def _matching(prefix: str, values: Iterable[str]) -> list[str]:
+    """The distinct values with a word that begins like ``prefix``; a slash begins a word, too (model names)."""
+    sought = prefix.casefold()
 
     def matches(value: str) -> bool:
         text = value.casefold()
@@ -134,11 +134,15 @@ def _matching(begun: str, values: Iterable[str]) -> list[str]:
     return [value for value in dict.fromkeys(values) if matches(value)]
 
 
-def _answer(values: Iterable[str], *, more: bool = False) -> Completion:
-    """At most so many as the protocol allows. ``more``: there may be others that were not looked at."""
-    found = list(values)
+def _answer(values: Iterable[str], *, has_more: bool = False) -> Completion:
+    """The answer, cut to the protocol's limit.
+
+    Args:
+        has_more: Whether there may be further values that were not searched.
+    """
+    completions = list(values)
     return Completion(
-        values=found[:MAX_VALUES],
-        total=None if more else len(found),
-        has_more=more or len(found) > MAX_VALUES,
+        values=completions[:MAX_VALUES],
+        total=None if has_more else len(completions),
+        has_more=has_more or len(completions) > MAX_VALUES,
     )

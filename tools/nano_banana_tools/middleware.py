@@ -1,4 +1,4 @@
-"""Sees every request: names it in the logs, counts it as a call, and tells how each call and each read went."""
+"""The middleware that logs requests, applies the rate limit, and reports the outcome of each tool call."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ logger = logging.getLogger(__name__)
 _CALL, _READ = "tools/call", "resources/read"
 
 _FREE = frozenset({"initialize", "ping", "server/discover", "tools/list", "prompts/list", "resources/templates/list"})
-"""What every client asks when it connects, and what answers with the same few words each time."""
+"""Requests of every connecting client, and requests with constant answers: not rate-limited."""
 
 _COUNTED_LATER = frozenset({_CALL, "completion/complete"})
-"""A tool is refused in words for the model, and of completions only those count that look something up."""
+"""Rate-limited by their handlers: a refused tool call needs a result, and only some completions query the ledger."""
 
 _TASK_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})(?:/.*)?")
-_SANE = re.compile(r"[\w./-]{1,64}", re.ASCII)
+_LOGGABLE = re.compile(r"[\w./-]{1,64}", re.ASCII)
 
 
-class Observer(ServerMiddleware[Any]):
-    """Logs one line a call or read, and counts the calls. Of arguments and URIs it keeps the task id alone.
+class CallObserver(ServerMiddleware[Any]):
+    """Logs one line for each tool call and resource read. Of arguments and URIs it logs only the task id.
 
     Args:
-        telemetry: Told how calls went.
-        tools: The names of the tools; a name that is none of them is not repeated.
-        count: Counts a call of the caller; raises
-            :class:`~nano_banana_mcp.generations.quotas.LimitReached` where it is one too many.
+        instrumentation: Receives the outcome of each tool call.
+        tools: The names of the tools; any other name is logged as "other".
+        count: Counts a call of the current caller; raises
+            :class:`~nano_banana_mcp.generations.quotas.LimitReached` above their limit.
     """
 
-    def __init__(self, telemetry: Instrumentation, tools: Collection[str], count: Callable[[], None]) -> None:
-        self._telemetry = telemetry
+    def __init__(self, instrumentation: Instrumentation, tools: Collection[str], count: Callable[[], None]) -> None:
+        self._instrumentation = instrumentation
         self._tools = tools
         self._count = count
 
@@ -56,17 +56,17 @@ class Observer(ServerMiddleware[Any]):
         params = ctx.params or {}
         token = get_access_token()
         with logs.about(
-            request_id=logs.known("request_id") or _sane(str(ctx.request_id)),
+            request_id=logs.known("request_id") or _loggable(str(ctx.request_id)),
             principal=token.client_id if token else None,
-            method=_sane(ctx.method),
+            method=_loggable(ctx.method),
             tool=self._tool(params) if ctx.method == _CALL else None,
-            task_id=_asked_for(params),
+            task_id=_requested_task(params),
         ):
             if ctx.method not in (_CALL, _READ):
-                return await self._counted(ctx, call_next)
-            return await self._observed(ctx, call_next)
+                return await self._call(ctx, call_next)
+            return await self._call_and_log(ctx, call_next)
 
-    async def _counted(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    async def _call(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         if ctx.method not in _FREE | _COUNTED_LATER:
             try:
                 self._count()
@@ -74,13 +74,13 @@ class Observer(ServerMiddleware[Any]):
                 raise MCPError(INTERNAL_ERROR, f"{error.message} {error.hint}") from error
         return await call_next(ctx)
 
-    async def _observed(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    async def _call_and_log(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         began = time.perf_counter()
         outcome, task_id = "refused", None
         try:
-            result = await self._counted(ctx, call_next)
-            answer = _as_sent(result) if ctx.method == _CALL else {}  # a picture that was read may be large
-            outcome, task_id = _outcome(answer), _made(answer)
+            result = await self._call(ctx, call_next)
+            answer = _as_sent(result) if ctx.method == _CALL else {}  # a resource may be large
+            outcome, task_id = _outcome(answer), _returned_task(answer)
         except anyio.get_cancelled_exc_class():
             outcome = "cancelled"
             raise
@@ -89,7 +89,7 @@ class Observer(ServerMiddleware[Any]):
             extra = {"outcome": outcome, "seconds": round(seconds, 4)}
             logger.info("%s: %s", ctx.method, outcome, extra=extra | ({"task_id": task_id} if task_id else {}))
             if ctx.method == _CALL:
-                self._telemetry.called(self._tool(ctx.params or {}), outcome, seconds)
+                self._instrumentation.called(self._tool(ctx.params or {}), outcome, seconds)
         return result
 
     def _tool(self, params: Mapping[str, Any]) -> str:
@@ -101,7 +101,7 @@ def _outcome(answer: Mapping[str, Any]) -> str:
     return "error" if answer.get("isError") is True else "ok"
 
 
-def _asked_for(params: Mapping[str, Any]) -> str | None:
+def _requested_task(params: Mapping[str, Any]) -> str | None:
     arguments = params.get("arguments")
     task_id = arguments.get("task_id") if isinstance(arguments, Mapping) else None
     if isinstance(task_id, str) and TASK_ID.fullmatch(task_id):
@@ -111,16 +111,16 @@ def _asked_for(params: Mapping[str, Any]) -> str | None:
     return match[1] if match else None
 
 
-def _made(answer: Mapping[str, Any]) -> str | None:
+def _returned_task(answer: Mapping[str, Any]) -> str | None:
     facts = answer.get("structuredContent")
     task_id = facts.get("task_id") if isinstance(facts, Mapping) else None
     return task_id if isinstance(task_id, str) else None
 
 
 def _as_sent(result: HandlerResult) -> Mapping[str, Any]:
-    """The SDK hands over the answer as it is sent; an interceptor may still hand over its model."""
+    """The answer as JSON; an interceptor of the SDK may return a model instead."""
     return result.model_dump(by_alias=True) if isinstance(result, BaseModel) else result or {}
 
 
-def _sane(text: str) -> str | None:
-    return text if _SANE.fullmatch(text) else None
+def _loggable(text: str) -> str | None:
+    return text if _LOGGABLE.fullmatch(text) else None

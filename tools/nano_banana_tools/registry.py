@@ -1,52 +1,51 @@
-"""The explicit list of the tools, with what hosts go by: titles, descriptions, annotations, schemas."""
+"""The explicit list of the tools, and the schemas that are published for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import ToolAnnotations
 
-from nano_banana_tools import apps as views
 from nano_banana_tools.catalog import browse_images, generate_image, get_task, read_picture, view_image, wait_for_image
+from nano_banana_tools.catalog.definition import ToolDefinition
+from nano_banana_tools.sdk_fixes.text_arguments import keep_text_arguments
 
-PAID = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
-READ_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+CATALOG = (
+    generate_image.TOOL,
+    get_task.TOOL,
+    wait_for_image.TOOL,
+    view_image.TOOL,
+    browse_images.TOOL,
+    read_picture.TOOL,
+)
 
 
 def tools() -> list[Tool]:
-    """The tools of the server, made afresh."""
-    return [
-        _tool(generate_image.generate_image, "Generate image", generate_image.DESCRIPTION, PAID, views.SHOWN),
-        _tool(get_task.get_task, "Get task", get_task.DESCRIPTION, READ_ONLY),
-        _tool(wait_for_image.wait_for_image, "Wait for image", wait_for_image.DESCRIPTION, READ_ONLY, views.SHOWN),
-        _tool(view_image.view_image, "View image", view_image.DESCRIPTION, READ_ONLY),
-        _tool(browse_images.browse_images, "Browse images", browse_images.DESCRIPTION, READ_ONLY, views.BROWSED),
-        _tool(read_picture.read_picture, "Read picture", read_picture.DESCRIPTION, READ_ONLY, views.FOR_THE_VIEW),
-    ]
+    """New SDK objects for all tools."""
+    return [_tool(definition) for definition in CATALOG]
 
 
-def _tool(
-    function: Callable[..., Any],
-    title: str,
-    description: str,
-    annotations: ToolAnnotations,
-    meta: dict[str, Any] | None = None,
-) -> Tool:
-    tool = Tool.from_function(function, title=title, description=description, annotations=annotations, meta=meta)
+def _tool(definition: ToolDefinition) -> Tool:
+    tool = Tool.from_function(
+        definition.handler,
+        title=definition.title,
+        description=definition.description,
+        annotations=definition.annotations,
+        meta=definition.meta,
+    )
     # Every byte of a schema is in the context of every conversation, used or not.
     tool.parameters = _compact(tool.parameters, {})
     if (output := tool.fn_metadata.output_schema) is not None:
         tool.fn_metadata.output_schema = _compact(output, output.get("$defs", {}))
+    keep_text_arguments(tool)
     return tool
 
 
 def _compact(schema: Any, definitions: dict[str, Any]) -> Any:
     """The same schema without generated titles and class descriptions, and with ``$ref`` resolved.
 
-    A default of null or of nothing goes too: it is what leaving the argument out means. "Or null" stays an ``anyOf``:
-    a list of types is shorter, but what maps schemas to a dialect with one type each (OpenAPI's, Gemini's) loses it.
+    A default of null or empty is dropped, because leaving the argument out means the same. "Or null" stays an
+    ``anyOf``: converters to dialects with one type each (OpenAPI, Gemini) lose a list of types.
     """
     if isinstance(schema, list):
         return [_compact(item, definitions) for item in schema]

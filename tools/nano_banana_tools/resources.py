@@ -1,4 +1,4 @@
-"""Task and image resources: what can be listed, and what a URI stands for."""
+"""Task and image resources: the list, and the content behind a URI."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from nano_banana_tools.results import as_json, resource_uri
 
 TASKS_URI = "nanobanana://tasks"
 MAX_TASKS = 50
+"""Generations in the resource of all tasks, newest first."""
+
 MAX_LISTED_IMAGES = 20
 
 _JSON = "application/json"
@@ -45,24 +47,23 @@ def task_uri(public_id: str) -> str:
     return f"{TASKS_URI}/{public_id}"
 
 
-def changes(uri: str) -> bool:
-    """Whether ``uri`` is of a kind that changes: a picture never does."""
+def is_mutable(uri: str) -> bool:
+    """Whether the content of ``uri`` can change: a task's can, an image's cannot."""
     return uri == TASKS_URI or _TASK.fullmatch(uri) is not None
 
 
 async def listed(service: GenerationService, principal: str) -> list[Resource]:
-    """The list of tasks, and the newest pictures, each under the URI that results link to."""
+    """The resource of all tasks, and the newest images under the URIs that results link to."""
     resources = [
         Resource(
             uri=TASKS_URI,
             name="tasks",
             title="Recent generations",
-            description="What was asked for lately and what became of it, newest first.",
+            description="Recent requests and their results, newest first.",
             mime_type=_JSON,
         )
     ]
-    for known in await service.ledger.recent(MAX_TASKS, principal):
-        generation = service.album.typed(known)
+    for generation in map(service.album.typed, await service.ledger.recent(MAX_TASKS, principal)):
         for number, image in enumerate(generation.images):
             if image.url is not None and not service.album.still_serves(generation):
                 continue
@@ -78,26 +79,26 @@ async def listed(service: GenerationService, principal: str) -> list[Resource]:
 
 
 async def read(service: GenerationService, uri: str, principal: str) -> ReadResourceContents:
-    """What ``uri`` stands for, to this caller.
+    """The content of ``uri``, for this caller.
 
     Raises:
-        NoSuchImage: nothing that this server knows.
-        DefapiError, ImageError: it cannot be had now.
+        NoSuchImage: there is no such resource, or it belongs to another caller.
+        DefapiError, ImageError: the content is not available now.
     """
     if uri == TASKS_URI:
         recent = await service.ledger.recent(MAX_TASKS, principal)
         tasks = [as_json(service.album.typed(generation), service.now()) for generation in recent]
         return _as_json({"tasks": tasks})
     if match := _TASK.fullmatch(uri):
-        return _as_json(as_json(await _look(service, match[1], principal), service.now()))
+        return _as_json(as_json(await _find(service, match[1], principal), service.now()))
     if match := IMAGE_URI.fullmatch(uri):
-        encoded = await service.album.open(await _look(service, match[1], principal), int(match[2]))
+        encoded = await service.album.open(await _find(service, match[1], principal), int(match[2]))
     else:
         encoded = await service.album.by_url(uri, principal)
     return ReadResourceContents(content=encoded.data, mime_type=encoded.mime_type)
 
 
-async def _look(service: GenerationService, task_id: str, principal: str) -> Generation:
+async def _find(service: GenerationService, task_id: str, principal: str) -> Generation:
     try:
         return service.album.typed(await service.look(task_id, principal))
     except TaskNotFound:

@@ -1,13 +1,14 @@
-"""Generation → CallToolResult. The only place that writes for the model.
+"""Results of the tools that return a generation: text, structured content and links.
 
-Some hosts show the model only ``structuredContent``, others only the text, so every fact is in both. No
-base64 is in either: a picture without a URL is named by its resource URI.
+Some hosts show the model only ``structuredContent``, others only the text, so both have every fact. Neither has
+base64: an image without a URL is named by its resource URI.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
@@ -19,16 +20,12 @@ from nano_banana_mcp.tracking.waiter import WaitResult
 if TYPE_CHECKING:
     from nano_banana_mcp.media.export import Kept
 
-MAX_TEXT_BYTES = 600
-MIN_MESSAGE_BYTES = 160
 MAX_MESSAGE_CHARACTERS = 700
 MAX_PROBLEM_CHARACTERS = 200
-NOT_LOST = "The picture is not lost: save it from its link soon."
-NOTHING_THERE = "Its link leads to no picture, so there may be none: look before promising one."
 
 
 class ImageResult(BaseModel):
-    """One picture in a result."""
+    """One image of a result."""
 
     url: str | None
     resource_uri: str
@@ -36,7 +33,7 @@ class ImageResult(BaseModel):
 
 
 class GenerationResult(BaseModel):
-    """The one answer shape of all tools that have one."""
+    """The structured content of all tools that return a generation."""
 
     task_id: str
     status: Literal["pending", "submitted", "in_progress", "success", "failed", "unknown"]
@@ -50,13 +47,13 @@ class GenerationResult(BaseModel):
 
 
 def resource_uri(task_id: str, number: int) -> str:
-    """The URI under which this server reads out a picture, whatever became of its URL."""
+    """The URI under which this server serves an image, even after its URL has expired."""
     return f"nanobanana://tasks/{task_id}/images/{number}"
 
 
-def describe(waited: WaitResult, now: float) -> GenerationResult:
-    """The answer shape for a generation at ``now`` (Unix time, seconds)."""
-    generation = waited.generation
+def describe(outcome: WaitResult, now: float) -> GenerationResult:
+    """The structured content for a generation at ``now`` (Unix time, seconds)."""
+    generation = outcome.generation
     elapsed = generation.elapsed_seconds(now)
     return GenerationResult(
         task_id=generation.public_id,
@@ -68,134 +65,125 @@ def describe(waited: WaitResult, now: float) -> GenerationResult:
         ],
         model=generation.model,
         credits_consumed=generation.credits_consumed,
-        message=_message(waited),
-        next_step=_next_step(waited),
+        message=_message(outcome),
+        next_step=_next_step(outcome),
         elapsed_seconds=None if elapsed is None else round(elapsed, 1),
     )
 
 
 def to_result(
-    waited: WaitResult, now: float, *, errors: frozenset[Status] = frozenset(), giving_up_is_error: bool = False
+    outcome: WaitResult, now: float, *, errors: frozenset[Status] = frozenset(), giving_up_is_error: bool = False
 ) -> CallToolResult:
-    """The whole result: text, a link for each picture, and the structured answer.
+    """The whole result: text, a link for each image, and the structured content.
 
     Args:
-        errors: The states that are an error of this call, and not just what it found.
-        giving_up_is_error: Whether a wait that was given up is one too. Not of a call that has paid for a picture: a
+        now: Unix time, seconds.
+        errors: The states that make the result an error.
+        giving_up_is_error: Whether a wait that was given up is an error. Not for a call that has paid for an image: a
             model that reads "error" there pays again.
     """
-    described = describe(waited, now)
-    content: list[ContentBlock] = [TextContent(type="text", text=_text(described, _bytes(_saved(waited.kept))))]
+    facts = describe(outcome, now)
+    content: list[ContentBlock] = [TextContent(type="text", text=_text(facts))]
     content += [
-        _link(waited.generation, number, image, described.images[number].resource_uri)
-        for number, image in enumerate(waited.generation.images)
+        _link(outcome.generation, number, image, facts.images[number].resource_uri)
+        for number, image in enumerate(outcome.generation.images)
     ]
     return CallToolResult(
         content=content,
-        structured_content=described.model_dump(mode="json"),
-        is_error=waited.generation.status in errors or (giving_up_is_error and waited.given_up),
+        structured_content=facts.model_dump(mode="json"),
+        is_error=outcome.generation.status in errors or (giving_up_is_error and outcome.given_up),
     )
 
 
 def as_json(generation: Generation, now: float) -> dict[str, Any]:
-    """A generation for the JSON resources: the answer shape and what was asked for."""
+    """A generation as a JSON resource: the structured content, the prompt and the options."""
     created = datetime.fromtimestamp(generation.created_at, UTC).isoformat(timespec="seconds")
-    described = describe(WaitResult(generation), now).model_dump(mode="json")
-    return {**described, "prompt": generation.prompt, "options": generation.options, "created_at": created}
+    facts = describe(WaitResult(generation), now).model_dump(mode="json")
+    return {**facts, "prompt": generation.prompt, "options": generation.options, "created_at": created}
 
 
-def _message(waited: WaitResult) -> str | None:
-    parts = [waited.generation.message, waited.note]
-    if waited.trouble is not None:
-        lasting = "" if waited.generation.finished else " The task itself is not lost."
-        advice = f" {waited.trouble.hint}" if waited.given_up else ""
-        parts.insert(0, f"The last query failed: {waited.trouble.message}{lasting}{advice}")
-    # Where it was saved comes first: what is cut, is cut at the end, and half a path is none.
-    saved = _saved(waited.kept)
-    message = " ".join(part for part in (saved, *parts) if part)
-    return _cut(message, max(MAX_MESSAGE_CHARACTERS, len(saved) + 2)) if message else None
+def format_credits(amount: str | None) -> str | None:
+    """An amount of credits as text: "0.5 credits"; None if it is not known."""
+    if amount is None:
+        return None
+    try:
+        number = f"{Decimal(amount).normalize():f}"
+    except InvalidOperation:
+        number = amount
+    return f"{number} credit{'' if number == '1' else 's'}"
 
 
-def _saved(kept: Kept | None) -> str:
-    """In words, what became of the saving of the pictures."""
-    if kept is None:
+def _message(outcome: WaitResult) -> str | None:
+    # Saved paths come first and are never cut: half a path is useless.
+    saved = _describe_export(outcome.kept)
+    parts = [outcome.generation.message, outcome.note]
+    if outcome.trouble is not None:
+        advice = f" {outcome.trouble.hint}" if outcome.given_up else ""
+        remains = "" if outcome.generation.finished else " The task itself is not lost."
+        parts.insert(0, f"The last query failed: {outcome.trouble.message}{remains}{advice}")
+    other = " ".join(part for part in parts if part)
+    if len(other) > MAX_MESSAGE_CHARACTERS:
+        other = other[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+    return " ".join(part for part in (saved, other) if part) or None
+
+
+def _describe_export(export: Kept | None) -> str:
+    """Where the images were saved, or why they were not."""
+    if export is None:
         return ""
-    words = []
-    if kept.paths:
-        more = f" ({len(kept.paths) - 1} more beside it)" if len(kept.paths) > 1 else ""
-        words.append(f"Saved as {os.fsencode(kept.paths[0]).decode('utf-8', 'replace')}{more}.")
-    elif kept.saved:
-        words.append("Saved by the server.")
-    if kept.saving:
-        words.append("It is still being saved.")
-    if kept.problem is not None:
-        advice = NOTHING_THERE if kept.spoiled else NOT_LOST
-        words.append(f"Not saved: {kept.problem.rstrip('.')[:MAX_PROBLEM_CHARACTERS]}. {advice}")
-    return " ".join(words)
+    sentences = []
+    if export.paths:
+        more = f" ({len(export.paths) - 1} more beside it)" if len(export.paths) > 1 else ""
+        sentences.append(f"Saved as {os.fsencode(export.paths[0]).decode('utf-8', 'replace')}{more}.")
+    elif export.saved:
+        sentences.append("Saved by the server.")
+    if export.saving:
+        sentences.append("Still being saved.")
+    if export.problem is not None:
+        problem = export.problem.rstrip(".")[:MAX_PROBLEM_CHARACTERS]
+        advice = (
+            "The URL did not return an image. Check it before you share it."
+            if export.spoiled
+            else "The picture is not lost: save it from its URL soon."
+        )
+        sentences.append(f"Not saved: {problem}. {advice}")
+    return " ".join(sentences)
 
 
-def _next_step(waited: WaitResult) -> str | None:
-    generation = waited.generation
+def _next_step(outcome: WaitResult) -> str | None:
+    generation = outcome.generation
     if generation.status is Status.FAILED:
-        return "Tell the person why. generate_image with a changed prompt is a new, paid picture."
+        return "Tell the person why. Calling generate_image with a changed prompt makes a new, paid picture."
     if generation.task_id is None:
-        return "Do not repeat it: it could be charged twice. Ask the person to look at the defapi account."
+        return "Do not repeat the call: it could be charged twice. Ask the person to check the defapi account."
     if not generation.finished:
         return f'Call wait_for_image with task_id "{generation.task_id}".'
     return None
 
 
-def _text(result: GenerationResult, whole_bytes: int = 0) -> str:
-    """All facts in a few lines, within :data:`MAX_TEXT_BYTES` of UTF-8.
-
-    What gives way when it gets long: first URLs become resource URIs, then pictures beyond the first are only
-    counted, and what is left is the message's. The structured answer and the links stay whole.
-
-    Args:
-        whole_bytes: So much of the message's beginning is never cut, even if that makes the text longer.
-    """
+def _text(result: GenerationResult) -> str:
+    """Every fact of the structured content, in a few lines."""
     facts = [f"task_id {result.task_id}", f"finished {str(result.finished).lower()}"]
     facts += [f"model {result.model}"] if result.model else []
-    facts += [f"credits {result.credits_consumed}"] if result.credits_consumed else []
+    facts += [amount] if (amount := format_credits(result.credits_consumed)) else []
     facts += [f"{result.elapsed_seconds:g} s"] if result.elapsed_seconds is not None else []
-    head = f"{result.status}: {', '.join(facts)}"
-    tail = [f"Next: {result.next_step}"] if result.next_step else []
-    urls = [f"{image.url or image.resource_uri} ({image.mime_type})" for image in result.images]
-    short = [image.resource_uri for image in result.images]
-    counted = [*short[:1], f"and {len(short) - 1} more"] if len(short) > 1 else short
-    whole_bytes += 0 if result.message is None or _bytes(result.message) == whole_bytes else _bytes(" …")
-    least = 0 if result.message is None else max(min(MIN_MESSAGE_BYTES, _bytes(result.message)), whole_bytes) + 1
-    for images in (urls, short, counted, []):
-        room = MAX_TEXT_BYTES - _bytes("\n".join([head, *images, *tail]))
-        if room >= least:
-            break
-    message = [] if result.message is None else [_cut_to_bytes(result.message, max(room - 1, whole_bytes))]
-    longest = max(MAX_TEXT_BYTES, _bytes(head) + 1 + whole_bytes)
-    return _cut_to_bytes("\n".join([head, *message, *images, *tail]), longest)
+    lines = [f"{result.status}: {', '.join(facts)}"]
+    lines += [result.message] if result.message else []
+    for image in result.images:
+        uri = f"resource_uri {image.resource_uri}"
+        lines.append(f"{uri} ({image.mime_type})" if image.url is None else f"{image.url} ({image.mime_type}), {uri}")
+    lines += [f"Next: {result.next_step}"] if result.next_step else []
+    return "\n".join(lines)
 
 
-def _link(generation: Generation, number: int, image: GeneratedImage, fallback: str) -> ResourceLink:
-    many = f" {number + 1} of {len(generation.images)}" if len(generation.images) > 1 else ""
+def _link(generation: Generation, number: int, image: GeneratedImage, fallback_uri: str) -> ResourceLink:
+    position = f" {number + 1} of {len(generation.images)}" if len(generation.images) > 1 else ""
     extension = image.mime_type.removeprefix("image/").replace("jpeg", "jpg")
     return ResourceLink(
         type="resource_link",
-        uri=image.url or fallback,
+        uri=image.url or fallback_uri,
         name=f"{generation.public_id}-{number}.{extension}",
-        title=f"Generated picture{many}",
+        title=f"Generated picture{position}",
         mime_type=image.mime_type,
         annotations=Annotations(audience=["user", "assistant"], priority=1.0),
     )
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode())
-
-
-def _cut_to_bytes(text: str, most: int) -> str:
-    if _bytes(text) <= most:
-        return text
-    return text.encode()[: max(0, most - len("…".encode()))].decode(errors="ignore") + "…"
-
-
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -1,4 +1,4 @@
-"""The MCP server: the SDK's, with resources that are looked up rather than registered, and errors in words."""
+"""The MCP server: the SDK's, with resources looked up in the ledger and with errors as text for models."""
 
 from __future__ import annotations
 
@@ -36,15 +36,20 @@ from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import GenerationService
-from nano_banana_tools import apps as views
-from nano_banana_tools import errors as boundary
-from nano_banana_tools import resources
+from nano_banana_tools import apps, completions, resources
 from nano_banana_tools.context import principal
-from nano_banana_tools.middleware import Observer
+from nano_banana_tools.errors import resource_error, tool_error, unknown_tool
+from nano_banana_tools.host_arguments import ArgumentsParser, normalize_arguments
+from nano_banana_tools.middleware import CallObserver
+from nano_banana_tools.prompts.catalog import PROMPTS
+from nano_banana_tools.prompts.rendering import list_prompts, render_prompt
 from nano_banana_tools.registry import tools
-from nano_banana_tools.sdk_fixes.malformed_messages import Readable
-from nano_banana_tools.sdk_fixes.stdio_answers import answers_to
-from nano_banana_tools.subscriptions import Listening, OwnedBus, SessionSubscriptions
+from nano_banana_tools.revisions import RevisionFilter
+from nano_banana_tools.sdk_fixes.malformed_messages import ReadableMessages
+from nano_banana_tools.sdk_fixes.windows_stdout import message_output
+from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
+from nano_banana_tools.subscriptions.listen import BoundedListenHandler
+from nano_banana_tools.subscriptions.sessions import SessionSubscriptions
 
 INSTRUCTIONS = (
     "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
@@ -52,59 +57,65 @@ INSTRUCTIONS = (
     "person the picture's URL."
 )
 
-# What only a new version of the server changes.
-_LASTING = CacheHint(ttl_ms=3_600_000, scope="public")
+# For answers that change only with the version of the server.
+_CACHED_FOR_AN_HOUR = CacheHint(ttl_ms=3_600_000, scope="public")
 
 
 class ImageServer(MCPServer[GenerationService]):
     """Serves the tools and resources of one :class:`~nano_banana_mcp.service.generation_service.GenerationService`.
 
     Args:
-        studio: Opens the studio; entered once, when serving begins.
-        bus: Tells who subscribes of changes.
-        telemetry: Told how calls went.
+        service: Opens the service; entered once, when serving begins.
+        updates: Notifies subscribers of changed resources.
+        instrumentation: Receives the outcome of each call.
+        resource_links: Whether results link to their images (``NANO_BANANA_RESOURCE_LINKS``).
     """
 
     def __init__(
         self,
         service: AbstractAsyncContextManager[GenerationService],
-        bus: OwnedBus,
-        telemetry: Instrumentation = NO_INSTRUMENTATION,
+        updates: ResourceUpdateBus,
+        instrumentation: Instrumentation = NO_INSTRUMENTATION,
+        *,
+        resource_links: bool = True,
     ) -> None:
         self._service: GenerationService | None = None
-        self._bus = bus
-        self._sessions = SessionSubscriptions(self._bus)
-        self._listening = Listening(self._bus)
+        self._sessions = SessionSubscriptions(updates)
+        self._listen_handler = BoundedListenHandler(updates)
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[GenerationService]) -> Any:
             async with service as self._service, anyio.create_task_group() as self._sessions.tasks:
-                self._service.bus.subscribe(self._bus.changed)
+                self._service.bus.subscribe(updates.on_change)
                 yield self._service
                 self._sessions.tasks.cancel_scope.cancel()
 
-        served = self._served = tools()
+        self._tools = {tool.name: tool for tool in tools()}
         super().__init__(
             "nano-banana-mcp",
             title="Nano Banana",
             instructions=INSTRUCTIONS,
             version=__version__,
-            extensions=[views.apps()],
-            tools=served,
-            middleware=[Observer(telemetry, {tool.name for tool in served}, self._count_call)],
+            extensions=[apps.apps()],
+            tools=list(self._tools.values()),
+            middleware=[
+                RevisionFilter(resource_links=resource_links),
+                ArgumentsParser(),
+                CallObserver(instrumentation, self._tools, self._count_call),
+            ],
             lifespan=lifespan,
-            subscriptions=self._bus,
+            subscriptions=updates,
             cache_hints={
-                "tools/list": _LASTING,
-                "prompts/list": _LASTING,
-                "resources/templates/list": _LASTING,
-                "server/discover": _LASTING,
+                "tools/list": _CACHED_FOR_AN_HOUR,
+                "prompts/list": _CACHED_FOR_AN_HOUR,
+                "resources/templates/list": _CACHED_FOR_AN_HOUR,
+                "server/discover": _CACHED_FOR_AN_HOUR,
             },
         )
 
-        # The SDK's server has no argument for these.
+        # The constructor of the SDK has no arguments for these.
         for method, params, handler in (
-            ("subscriptions/listen", SubscriptionsListenRequestParams, self._listening),
+            ("subscriptions/listen", SubscriptionsListenRequestParams, self._listen_handler),
             ("resources/subscribe", SubscribeRequestParams, self._sessions.subscribe),
             ("resources/unsubscribe", UnsubscribeRequestParams, self._sessions.unsubscribe),
             ("completion/complete", CompleteRequestParams, self.complete),
@@ -113,47 +124,47 @@ class ImageServer(MCPServer[GenerationService]):
 
     @property
     def service(self) -> GenerationService:
-        """The studio, while serving."""
+        """The generation service, while serving."""
         assert self._service is not None, "resources are read while serving"
         return self._service
 
     async def run_stdio_async(self) -> None:
-        """As the SDK's, and what cannot be read is answered."""
-        with answers_to() as stdout:
-            async with stdio_server(stdout=stdout) as (received, answers):
+        """Serve over stdin and stdout; messages that cannot be read are answered with an error."""
+        with message_output() as stdout:
+            async with stdio_server(stdout=stdout) as (requests, answers):
                 await self._lowlevel_server.run(
-                    Readable(received, answers), answers, self._lowlevel_server.create_initialization_options()
+                    ReadableMessages(requests, answers), answers, self._lowlevel_server.create_initialization_options()
                 )
 
     async def settled(self) -> None:
-        """Return when every submit that is under way is recorded."""
+        """Return once every submit in progress is recorded."""
         if self._service is not None:
             await self._service.settled()
 
     async def write_down(self) -> None:
-        """Write to the ledger what could not be written before."""
+        """Write pending writes to the ledger, and close it."""
         if self._service is not None:
             await self._service.ledger.aclose()
 
     def drain(self) -> None:
-        """Let waiting calls answer now, with their next step, and end the streams that would stay open for ever."""
+        """Let waiting calls answer now, with their next step, and close the streams that never end by themselves."""
         if self._service is not None:
             self._service.drain()
-        self._listening.close()
+        self._listen_handler.close()
         for session in self.session_manager._server_instances.values():  # private, but the SDK has no drain
             session.close_standalone_sse_stream()
 
     async def called_back(self, generation_id: str, task_id: str) -> bool:
-        """The API has called back about an intent. Returns whether there is such an intent."""
+        """Handle a callback of the API. Returns whether the generation exists."""
         return self._service is not None and await self._service.refresher.called_back(generation_id, task_id)
 
     async def not_ready(self) -> str | None:
-        """Why this server cannot make pictures that last; None where it can."""
+        """Why this server cannot make images that are recorded durably; None if it can."""
         return self.problem if self._service is None else await self._service.ledger.probe()
 
     @property
     def problem(self) -> str | None:
-        """As :meth:`not_ready`, by what is known without looking."""
+        """As :meth:`not_ready`, without probing the ledger."""
         return "The server is starting." if self._service is None else self._service.ledger.problem
 
     def _count_call(self) -> None:
@@ -162,69 +173,60 @@ class ImageServer(MCPServer[GenerationService]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[GenerationService, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """As the SDK's, with our errors in words instead of "Error executing tool"."""
-        tool = self._tool_manager.get_tool(name)
+        """Call a tool, with domain errors as text instead of the SDK's "Error executing tool"."""
+        tool = self._tools.get(name)
         try:
             self._count_call()
             if tool is None:
-                raise boundary.unknown_tool(
-                    name, (each.name for each in self._served if each.meta != views.FOR_THE_VIEW)
-                )
-            if error := boundary.unknown_arguments(arguments, tool.parameters["properties"]):
-                raise error
-            return await super().call_tool(name, arguments, context)
+                raise unknown_tool(name, (each.name for each in self._tools.values() if each.meta != apps.APP_ONLY))
+            schema = tool.parameters
+            return await super().call_tool(
+                name, normalize_arguments(arguments, schema["properties"], schema.get("required", ())), context
+            )
         except LimitReached as error:
-            worded = boundary.tool_error(error)
-            assert worded is not None
-            raise worded from error
+            text = tool_error(error)
+            assert text is not None
+            raise text from error
         except ToolError as error:
-            worded = boundary.tool_error(error.__cause__, submits=name == "generate_image")
-            if worded is None:
+            text = tool_error(error.__cause__, submits=name == "generate_image")
+            if text is None:
                 raise
-            raise worded from error.__cause__
+            raise text from error.__cause__
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[GenerationService, Any] | None = None
     ) -> GetPromptResult | InputRequiredResult:
-        """One of :mod:`~nano_banana_tools.prompts.catalog`, filled in. Its code is loaded when somebody asks."""
-        from nano_banana_tools.prompts import rendering as filling
-        from nano_banana_tools.prompts.catalog import JOBS
-
-        return filling.rendered(JOBS, name, arguments, self.service.default_model)
+        """One of :mod:`~nano_banana_tools.prompts.catalog`, filled in."""
+        return render_prompt(PROMPTS, name, arguments, self.service.default_model)
 
     async def list_prompts(self) -> list[Prompt]:
-        """The common jobs."""
-        from nano_banana_tools.prompts import rendering as filling
-        from nano_banana_tools.prompts.catalog import JOBS
+        """All prompts."""
+        return list_prompts(PROMPTS)
 
-        return filling.listed(JOBS)
-
-    async def complete(self, _: Any, asked: CompleteRequestParams) -> CompleteResult:
-        """What the argument of a prompt or a template may become."""
-        from nano_banana_tools import completions
-
+    async def complete(self, _: Any, request: CompleteRequestParams) -> CompleteResult:
+        """Completions for an argument of a prompt or a resource template."""
         try:
-            return CompleteResult(completion=await completions.complete(self.service, asked, principal()))
+            return CompleteResult(completion=await completions.complete(self.service, request, principal()))
         except (LedgerError, LimitReached) as error:
-            raise MCPError(INTERNAL_ERROR, str(boundary.resource_error(error, ""))) from error
+            raise MCPError(INTERNAL_ERROR, str(resource_error(error, ""))) from error
 
     async def list_resources(self) -> list[Resource]:
-        """The recent tasks and pictures, as they are now."""
+        """The recent tasks and images."""
         return await resources.listed(self.service, principal())
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
-        """How tasks and pictures are addressed."""
+        """The URI templates of tasks and images."""
         return resources.TEMPLATES
 
     async def read_resource(
         self, uri: Any, context: Context[GenerationService, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
-        """A task, a picture, any picture URL that this server handed out, or a page, which is everybody's."""
+        """A task, an image, an image URL that this server returned to this caller, or a public page."""
         try:
-            if str(uri).startswith(views.SCHEME):
+            if str(uri).startswith(apps.SCHEME):
                 return await super().read_resource(uri, context)
             return [await resources.read(self.service, str(uri), principal())]
         except (DefapiError, LedgerError, ImageError, NoSuchImage) as error:
-            worded = boundary.resource_error(error, str(uri))
-            assert worded is not None
-            raise worded from error
+            text = resource_error(error, str(uri))
+            assert text is not None
+            raise text from error

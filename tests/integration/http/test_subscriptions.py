@@ -22,7 +22,7 @@ from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.server import ImageServer
-from nano_banana_tools.subscriptions import OwnedBus
+from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from tests.support.clients import client_at
 from tests.support.http_server import at, make, reachable, served, served_process
 from tests.support.team import client_with, grant
@@ -119,7 +119,7 @@ async def test_who_unsubscribes_is_told_no_more() -> None:
 
 
 async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
-    bus = OwnedBus()
+    bus = ResourceUpdateBus()
     server = ImageServer(open_service(load_settings(sandbox=True, sandbox_seconds=3600.0)), bus)
     async with Client(server, mode="legacy") as client:
         await subscribe(client, f"nanobanana://tasks/{await make(client)}")
@@ -129,7 +129,7 @@ async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
 
 @pytest.mark.parametrize("uri", ["x" * 5_000, "nanobanana://tasks/" + "x" * 129, "nanobanana://tasks/ta1/images/0"])
 async def test_what_never_changes_is_answered_but_not_kept(uri: str) -> None:
-    bus = OwnedBus()
+    bus = ResourceUpdateBus()
     server = ImageServer(open_service(load_settings(sandbox=True)), bus)
     async with Client(server, mode="legacy") as client:
         await subscribe(client, uri)

@@ -22,7 +22,7 @@ from nano_banana_mcp.ledger.postgres_connection import Database
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_tools.subscriptions import OwnedBus
+from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from tests.support.clients import KEY
 
 PROMPT = "a secret lighthouse"
@@ -69,7 +69,7 @@ async def test_the_log_has_the_kind_and_the_place_of_an_error_and_never_its_word
 
 
 async def test_a_listener_that_fails_keeps_neither_the_others_nor_the_change_from_going_on() -> None:
-    bus = OwnedBus()
+    bus = ResourceUpdateBus()
     heard: list[object] = []
 
     def fails(_: object) -> None:

@@ -14,8 +14,9 @@ from pydantic import TypeAdapter
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.arguments import AspectRatio, ImageSize, Model
-from nano_banana_tools.completions import ASPECT_RATIOS, IMAGE_SIZES, MAX_LOOKED_AT, MODELS
-from nano_banana_tools.prompts.catalog import JOBS
+from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES
+from nano_banana_tools.completions import MAX_SEARCHED_GENERATIONS, MODELS
+from nano_banana_tools.prompts.catalog import PROMPTS
 from tests.support.clients import client_at, facts
 
 NOWHERE = "http://127.0.0.1:9"
@@ -69,9 +70,9 @@ def test_what_is_offered_is_what_the_tools_take() -> None:
     ]
     for kind, values in offers:
         assert [TypeAdapter(kind).validate_python(value) for value in values] == list(values)
-    for job in JOBS.values():
+    for job in PROMPTS.values():
         for argument in job.arguments:
-            assert len(set(argument.suggests)) == len(argument.suggests)
+            assert len(set(argument.suggestions)) == len(argument.suggestions)
 
 
 async def test_the_default_model_comes_first_then_those_used_lately() -> None:
@@ -149,7 +150,7 @@ async def test_at_most_a_hundred_are_offered_and_the_rest_is_counted() -> None:
         assert (len(listed.values), listed.total, listed.has_more) == (100, 101, True)
         one = await completed(client, TASK, "task_id", listed.values[7])
         assert (one.values, one.total, one.has_more) == ([listed.values[7]], 1, False)
-        await some(MAX_LOOKED_AT - 101)
+        await some(MAX_SEARCHED_GENERATIONS - 101)
         listed = await completed(client, TASK, "task_id", "ta")
         assert (len(listed.values), listed.total, listed.has_more) == (100, None, True)
 

@@ -29,7 +29,7 @@ def ended(**values: object) -> TaskSnapshot:
 
 def test_every_fact_of_a_finished_image_is_in_the_text() -> None:
     url = "https://pictures.example/a.png"
-    words, _ = told(ended(images=(url,), texts=("Here you are.",)))
+    words, _ = told(ended(image_sources=(url,), texts=("Here you are.",)))
     for fact in ("success", TASK, "finished true", "google/nano-banana-pro", "credits 0.5", "23.4 s", url, "image/png"):
         assert fact in words
     assert "Here you are." in words
@@ -55,7 +55,7 @@ def test_words_instead_of_a_image_are_told_as_charged_however_long_they_are(text
 @pytest.mark.parametrize("length", [60, 200, 2_000])
 def test_many_and_long_urls_give_way_to_resource_uris_and_then_to_a_count(count: int, length: int) -> None:
     urls = tuple(f"https://pictures.example/{n}/{'x' * length}.png" for n in range(count))
-    words, answer = told(ended(images=urls, texts=("some words " * 30,)))
+    words, answer = told(ended(image_sources=urls, texts=("some words " * 30,)))
     assert len(words.encode()) <= 600
     assert len(answer["images"]) == count
     assert urls[0] in words or f"nanobanana://tasks/{TASK}/images/0" in words
@@ -63,7 +63,7 @@ def test_many_and_long_urls_give_way_to_resource_uris_and_then_to_a_count(count:
 
 
 def test_a_broken_image_among_good_ones_is_not_passed_over_in_silence() -> None:
-    words, answer = told(ended(images=("https://e.org/a.png", "data:image/png;base64,aGVsbG8=")))
+    words, answer = told(ended(image_sources=("https://e.org/a.png", "data:image/png;base64,aGVsbG8=")))
     assert answer["status"] == "success"
     assert "1 more could not be used" in words
 

@@ -1,80 +1,79 @@
-"""The tool that lists what was made, for the model in a few lines and for the person as a grid."""
+"""browse_images: the newest generations, as text for the model and as a grid for the person."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from mcp.types import CallToolResult, TextContent
 
 from nano_banana_mcp.defapi.schemas import clean
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_tools import apps
 from nano_banana_tools.arguments import Limit, Search
-from nano_banana_tools.context import CurrentService, principal
-from nano_banana_tools.results import resource_uri
+from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
+from nano_banana_tools.context import ToolContext, principal
+from nano_banana_tools.results import format_credits, resource_uri
 
 DESCRIPTION = (
     "List the newest pictures, finished or not, free of charge: to find a task_id, or to show them to the person."
 )
 
+MAX_PROMPT_CHARACTERS = 80
+
 
 # No output schema: it would cost every conversation more than the answer explains.
-async def browse_images(service: CurrentService, search: Search = None, limit: Limit = 8) -> CallToolResult:
-    """Look back."""
+async def browse_images(ctx: ToolContext, search: Search = None, limit: Limit = 8) -> CallToolResult:
+    """Read the caller's newest generations from the ledger; the API is not queried."""
+    service = ctx.request_context.lifespan_context
     return to_browse_result(await service.ledger.recent(limit, principal(), search), search)
 
 
-MAX_TEXT_BYTES = 1_500
-MAX_PROMPT_BYTES = 120
+def to_browse_result(generations: Sequence[Generation], search: str | None) -> CallToolResult:
+    """One line and one row for each generation, with the same facts. Prompts are cut short in both.
 
-_MORE = "… and {} more"
-
-
-def to_browse_result(found: Sequence[Generation], search: str | None) -> CallToolResult:
-    """The same facts in the text and in the structured answer; prompts are cut short in both."""
-    if not found:
-        words = "Nothing was made yet." if search is None else "No prompt has this text in it."
-        return _result(words, [])
+    Args:
+        search: The text that was searched for; None if nothing was.
+    """
+    if not generations:
+        text = "No pictures have been made yet." if search is None else "No prompt contains this text."
+        return _result(text, [])
+    rows = [_row(generation) for generation in generations]
     head = (
-        f"{len(found)} found, newest first, with (how many pictures, if more than one). "
-        f"Picture n of a task, from 0: {resource_uri('TASK_ID', 0)[:-1]}n; get_task has the URLs.\n"
+        f"{len(rows)} task{'' if len(rows) == 1 else 's'}, newest first. Resource of picture n, from 0: "
+        f"{resource_uri('TASK_ID', 0)[:-1]}n. get_task returns the URLs."
     )
-    heads = [_head(known) for known in found]
-    room = MAX_TEXT_BYTES - len(head.encode()) - sum(len(line.encode()) + 1 for line in heads)
-    prompts = [_cut(clean(known.prompt or ""), min(MAX_PROMPT_BYTES, max(12, room // len(found)))) for known in found]
-    lines = [f"{line}{prompt}" for line, prompt in zip(heads, prompts, strict=True)]
-    return _result(head + _fitting(lines, MAX_TEXT_BYTES - len(head.encode())), list(map(_row, found, prompts)))
+    return _result("\n".join([head, *map(_line, rows)]), rows)
 
 
-def _head(known: Generation) -> str:
-    count = f" ({len(known.images)})" if len(known.images) > 1 else ""
-    return f"{known.public_id} {known.status.value}{count}: "
-
-
-def _row(known: Generation, prompt: str) -> dict[str, Any]:
+def _row(generation: Generation) -> dict[str, Any]:
     return {
-        "task_id": known.public_id,
-        "status": known.status.value,
-        "prompt": prompt,
-        "pictures": len(known.images),
-        "resource_uri": resource_uri(known.public_id, 0) if known.images else None,
+        "task_id": generation.public_id,
+        "status": generation.status.value,
+        "prompt": _shorten(clean(generation.prompt or "")),
+        "pictures": len(generation.images),
+        "resource_uri": resource_uri(generation.public_id, 0) if generation.images else None,
+        "created_at": datetime.fromtimestamp(generation.created_at, UTC).isoformat(timespec="seconds"),
+        "model": generation.model,
+        "credits_consumed": generation.credits_consumed,
+        "format": generation.options,
     }
 
 
-def _fitting(lines: list[str], most: int) -> str:
-    """As many lines as there is room for. They are left out only where task ids are far longer than the API's are."""
-    for count in range(len(lines), 0, -1):
-        text = "\n".join([*lines[:count], *([_MORE.format(len(lines) - count)] if count < len(lines) else [])])
-        if len(text.encode()) <= most:
-            return text
-    return _MORE.format(len(lines))
+def _line(row: dict[str, Any]) -> str:
+    count = f" ({row['pictures']} pictures)" if row["pictures"] > 1 else ""
+    created = f"{row['created_at'][:16].replace('T', ' ')} UTC"
+    facts = [created, row["model"], row["format"], format_credits(row["credits_consumed"])]
+    return f"{row['task_id']} {row['status']}{count}, {', '.join(fact for fact in facts if fact)}: {row['prompt']}"
 
 
-def _cut(text: str, most: int) -> str:
-    if len(text.encode()) <= most:
-        return text
-    return text.encode()[: most - len("…".encode())].decode(errors="ignore").rstrip() + "…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_PROMPT_CHARACTERS else text[: MAX_PROMPT_CHARACTERS - 1].rstrip() + "…"
 
 
 def _result(text: str, rows: list[dict[str, Any]]) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content={"generations": rows})
+
+
+TOOL = ToolDefinition(browse_images, "Browse images", DESCRIPTION, READ_ONLY, apps.GALLERY_VIEW)

@@ -1,4 +1,4 @@
-"""The tool that spends credits."""
+"""generate_image: submits a paid request, and waits for the image if asked to."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from mcp.types import CallToolResult
 
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Status
+from nano_banana_tools import apps
 from nano_banana_tools.arguments import (
     AspectRatio,
     CallbackUrl,
     ImageSize,
     Model,
     Prompt,
-    ReferenceResolver,
+    References,
     RequestId,
     WaitSeconds,
 )
-from nano_banana_tools.context import CurrentService, ToolContext, principal, progress
+from nano_banana_tools.catalog.definition import PAID, ToolDefinition
+from nano_banana_tools.context import ToolContext, principal, progress
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -31,9 +33,8 @@ DESCRIPTION = (
 
 async def generate_image(
     ctx: ToolContext,
-    service: CurrentService,
     prompt: Prompt,
-    images: ReferenceResolver = [],  # noqa: B006 - never changed
+    images: References = [],  # noqa: B006 - never changed
     model: Model = None,
     aspect_ratio: AspectRatio = None,
     image_size: ImageSize = None,
@@ -41,7 +42,8 @@ async def generate_image(
     request_id: RequestId = None,
     wait_seconds: WaitSeconds = 0,
 ) -> Annotated[CallToolResult, GenerationResult]:
-    """Submit once, and wait if asked to."""
+    """Submit once. A failed or unknown outcome is an error; a wait that is given up is not: the image is paid for."""
+    service = ctx.request_context.lifespan_context
     request = SubmitRequest(
         model=model or service.default_model,
         prompt=prompt,
@@ -50,11 +52,14 @@ async def generate_image(
         image_size=image_size,
         callback_url=callback_url,
     )
-    waited = await service.generate(
+    outcome = await service.generate(
         request,
         principal=principal(),
         request_id=request_id,
         wait_seconds=wait_seconds,
-        report=progress(ctx, wait_seconds),
+        report=progress(ctx, wait_seconds) if wait_seconds else None,
     )
-    return to_result(waited, service.now(), errors=frozenset({Status.FAILED, Status.UNKNOWN}))
+    return to_result(outcome, service.now(), errors=frozenset({Status.FAILED, Status.UNKNOWN}))
+
+
+TOOL = ToolDefinition(generate_image, "Generate image", DESCRIPTION, PAID, apps.PICTURE_VIEW)

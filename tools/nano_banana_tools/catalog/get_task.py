@@ -1,4 +1,4 @@
-"""The tool that looks once."""
+"""get_task: the state of a generation now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from mcp.types import CallToolResult
 
 from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.arguments import TaskId
-from nano_banana_tools.context import CurrentService, principal
+from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
+from nano_banana_tools.context import ToolContext, principal
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -17,9 +18,13 @@ DESCRIPTION = (
 )
 
 
-async def get_task(service: CurrentService, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
-    """The state now."""
+async def get_task(ctx: ToolContext, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
+    """Query once; not at all if the end is recorded."""
+    service = ctx.request_context.lifespan_context
     generation = await service.look(task_id, principal())
-    kept = await service.desk.kept(generation)
-    waited = WaitResult(service.album.typed(generation), note=service.ledger.problem, kept=kept)
-    return to_result(waited, service.now())
+    export = await service.desk.kept(generation)
+    state = WaitResult(service.album.typed(generation), note=service.ledger.problem, kept=export)
+    return to_result(state, service.now())
+
+
+TOOL = ToolDefinition(get_task, "Get task", DESCRIPTION, READ_ONLY)

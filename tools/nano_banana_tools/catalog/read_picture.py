@@ -1,4 +1,4 @@
-"""The tool of the picture's view, for hosts that pass it no resources. Not meant for models, who would be flooded."""
+"""read_picture: the bytes of an image for the picture view, in hosts that read no resources. Hidden from models."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from typing import Annotated
 from mcp.types import Annotations, CallToolResult, ImageContent
 from pydantic import Field
 
-from nano_banana_tools.arguments import SmallerSide, TaskId
-from nano_banana_tools.context import CurrentService, principal
+from nano_banana_tools import apps
+from nano_banana_tools.arguments import TaskId, ViewSide
+from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
+from nano_banana_tools.context import ToolContext, principal
 
 DESCRIPTION = "For the picture's own view only: its bytes. To show or link a picture, use its url."
 
-MAX_SIDE, MAX_BYTES = 2048, 700_000
-"""In base64 below the 1 MB at which hosts refuse a result."""
+MAX_BYTES = 700_000
+"""Bytes of the image; as base64 below the 1 MB at which hosts refuse a result."""
 
 
 async def read_picture(
-    service: CurrentService,
+    ctx: ToolContext,
     task_id: TaskId,
     number: Annotated[int, Field(ge=0, le=999, description="Which picture, from 0.")] = 0,
-    max_side: SmallerSide = MAX_SIDE,
+    max_side: ViewSide = 2048,
 ) -> CallToolResult:
-    """The bytes of a picture, small enough for a result."""
+    """Return one image, shrunk to what a result may hold."""
+    service = ctx.request_context.lifespan_context
     generation = await service.look(task_id, principal())
     from nano_banana_mcp.media.previews import preview
 
@@ -36,3 +39,6 @@ async def read_picture(
     )
     prompt = {} if generation.prompt is None else {"nano-banana/prompt": generation.prompt}
     return CallToolResult(content=[content], _meta=prompt)
+
+
+TOOL = ToolDefinition(read_picture, "Read picture", DESCRIPTION, READ_ONLY, apps.APP_ONLY)

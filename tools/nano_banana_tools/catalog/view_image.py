@@ -1,4 +1,4 @@
-"""The tool that lets the model see what it made."""
+"""view_image: shows the model the images of a generation."""
 
 from __future__ import annotations
 
@@ -11,83 +11,93 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.arguments import MaxSide, Number, TaskId
-from nano_banana_tools.context import CurrentService, principal
+from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
+from nano_banana_tools.context import ToolContext, principal
 from nano_banana_tools.results import describe
 
 if TYPE_CHECKING:
     from nano_banana_mcp.images.resizing.resize import Shrunk
     from nano_banana_mcp.media.previews import View
 
-
 DESCRIPTION = (
     "See the finished pictures of a task yourself, free of charge: returns them as images, shrunk. Use it to check or "
     "describe a picture, or before changing it. For the person, show the URL instead."
 )
 
+MAX_REASON_CHARACTERS = 300
+
 
 # No output schema: hosts that get structured content drop the images.
 async def view_image(
-    service: CurrentService, task_id: TaskId, number: Number = None, max_side: MaxSide = 1024
+    ctx: ToolContext, task_id: TaskId, number: Number = None, max_side: MaxSide = 1024
 ) -> CallToolResult:
-    """Look."""
-    from nano_banana_mcp.media.previews import view
+    """Return all images of a generation, or one of them."""
+    from nano_banana_mcp.media.previews import view  # imports Pillow's worker
 
+    service = ctx.request_context.lifespan_context
     generation = await service.look(task_id, principal())
-    numbers = numbers_of(generation, number)
+    numbers = select_numbers(generation, number)
     if not numbers:
-        return nothing_to_see(WaitResult(generation, note=service.ledger.problem), service.now(), number)
-    return to_view_result(generation, await view(service.album, generation, numbers, max_side=max_side))
+        return no_image_result(WaitResult(generation, note=service.ledger.problem), service.now(), number)
+    return to_view_result(generation, await view(service.images, generation, numbers, max_side=max_side))
 
 
-MAX_TROUBLE_CHARACTERS = 300
-
-
-def numbers_of(generation: Generation, number: int | None) -> Sequence[int]:
-    """Which pictures are meant: all, or the one of that number; none where there is none."""
-    there = range(len(generation.images))
+def select_numbers(generation: Generation, number: int | None) -> Sequence[int]:
+    """The numbers of the requested images: all, or the one of ``number``; empty if there is no such image."""
+    available = range(len(generation.images))
     if number is None:
-        return there
-    return [number] if number in there else []
+        return available
+    return [number] if number in available else []
 
 
-def nothing_to_see(waited: WaitResult, now: float, number: int | None) -> CallToolResult:
-    """Why there is no picture (of that number), and what to do. Only a picture that will not come is an error."""
-    generation = waited.generation
-    described = describe(waited, now)
+def no_image_result(state: WaitResult, now: float, number: int | None) -> CallToolResult:
+    """Report why there is no image (of that number), and what to do. An error only once the generation has ended."""
+    generation = state.generation
+    facts = describe(state, now)
     if generation.images:
         count = len(generation.images)
-        there = "is 1 picture, number 0" if count == 1 else f"are {count} pictures, number 0 to {count - 1}"
-        words = [f"There is no picture number {number}: there {there}."]
+        available = "There is 1 picture, number 0" if count == 1 else f"There are {count}, number 0 to {count - 1}"
+        lines = [f"This task has no picture number {number}. {available}."]
     else:
-        words = [f"{described.status}: there is no picture{'' if generation.finished else ' yet'}."]
-        words += [described.message] if described.message else []
-        words += [f"Next: {described.next_step}"] if described.next_step else []
-    return CallToolResult(content=[TextContent(type="text", text="\n".join(words))], is_error=generation.finished)
+        lines = [f"{facts.status}: this task has no picture{'' if generation.finished else ' yet'}."]
+        lines += [facts.message] if facts.message else []
+        lines += [f"Next: {facts.next_step}"] if facts.next_step else []
+    return CallToolResult(content=[TextContent(type="text", text="\n".join(lines))], is_error=generation.finished)
 
 
 def to_view_result(generation: Generation, views: Sequence[View]) -> CallToolResult:
-    """The pictures, and before them what became of each on the way. An error only where none is left."""
-    lines = [f"task_id {generation.public_id}, {len(generation.images)} picture(s)"]
+    """The images, and one line for each: its size and what was changed, or why it is missing.
+
+    The result is an error only if it has no image at all.
+    """
+    count = len(generation.images)
+    lines = [f"task_id {generation.public_id}, {count} picture{'' if count == 1 else 's'}"]
+    if generation.options:
+        lines.append(f"Asked for: {generation.options}")
     blocks: list[ContentBlock] = []
     for view in views:
         if view.shown is None:
-            lines.append(f"Picture {view.number} was left out: {(view.trouble or '')[:MAX_TROUBLE_CHARACTERS]}")
+            lines.append(f"Picture {view.number} is missing: {(view.trouble or '')[:MAX_REASON_CHARACTERS]}")
             continue
-        lines.append(f"Picture {view.number}: {_what(view.shown)}")
+        lines.append(f"Picture {view.number}: {_describe_view(view.shown)}")
         data = base64.b64encode(view.shown.data).decode("ascii")
         blocks.append(ImageContent(type="image", data=data, mime_type=view.shown.mime_type))
     text = TextContent(type="text", text="\n".join(lines))
     return CallToolResult(content=[text, *blocks], is_error=not blocks)
 
 
-def _what(shown: Shrunk) -> str:
-    now = _facts(shown.size, shown.mime_type, len(shown.data))
+def _describe_view(shown: Shrunk) -> str:
+    size = _describe_file(shown.size, shown.mime_type, len(shown.data))
     if shown.untouched:
-        return f"{now}, as it is"
-    still = "the first frame of " if shown.still else ""
-    return f"{now}, made of {still}{_facts(shown.original_size, shown.original_mime_type, shown.original_bytes)}"
+        return f"{size}, original"
+    frame = "the first frame of " if shown.still else ""
+    original = _describe_file(shown.original_size, shown.original_mime_type, shown.original_bytes)
+    return f"{size}, made from {frame}{original}"
 
 
-def _facts(size: tuple[int, int], mime_type: str, count: int) -> str:
-    bytes_ = f"{count / 1_000_000:.1f} MB" if count >= 1_000_000 else f"{-(-count // 1_000)} kB"
-    return f"{size[0]} x {size[1]} {mime_type.removeprefix('image/').upper()}, {bytes_}"
+def _describe_file(size: tuple[int, int], mime_type: str, count: int) -> str:
+    amount = f"{count / 1_000_000:.1f} MB" if count >= 1_000_000 else f"{-(-count // 1_000)} kB"
+    return f"{size[0]} x {size[1]} {mime_type.removeprefix('image/').upper()}, {amount}"
+
+
+TOOL = ToolDefinition(view_image, "View image", DESCRIPTION, READ_ONLY)

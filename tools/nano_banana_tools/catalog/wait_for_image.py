@@ -1,4 +1,4 @@
-"""The tool that waits."""
+"""wait_for_image: waits for the end of a generation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 from mcp.types import CallToolResult
 
 from nano_banana_mcp.generations.models import Status
+from nano_banana_tools import apps
 from nano_banana_tools.arguments import TaskId, TimeoutSeconds
-from nano_banana_tools.context import CurrentService, ToolContext, principal, progress
+from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
+from nano_banana_tools.context import ToolContext, principal, progress
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -19,10 +21,13 @@ DESCRIPTION = (
 
 async def wait_for_image(
     ctx: ToolContext,
-    service: CurrentService,
     task_id: TaskId,
     timeout_seconds: TimeoutSeconds = 45,
 ) -> Annotated[CallToolResult, GenerationResult]:
-    """Wait, with progress."""
-    waited = await service.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds), principal())
-    return to_result(waited, service.now(), errors=frozenset({Status.FAILED}), giving_up_is_error=True)
+    """Wait with progress. A timeout is not an error."""
+    service = ctx.request_context.lifespan_context
+    outcome = await service.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds), principal())
+    return to_result(outcome, service.now(), errors=frozenset({Status.FAILED}), giving_up_is_error=True)
+
+
+TOOL = ToolDefinition(wait_for_image, "Wait for image", DESCRIPTION, READ_ONLY, apps.PICTURE_VIEW)

@@ -1,1 +1,1 @@
-"""The prompts of the menu (MCP prompts): loaded only when somebody asks for them."""
+"""The MCP prompts: what a person fills in becomes a brief for the assistant."""

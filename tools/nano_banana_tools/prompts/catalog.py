@@ -1,4 +1,4 @@
-"""The common jobs: what each is called in menus, and what a person may fill in."""
+"""The prompts: their names in menus, and the arguments that a person can fill in."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from nano_banana_tools.arguments import MAX_REFERENCES
-from nano_banana_tools.prompts import templates as advice
+from nano_banana_tools.prompts import templates
 from nano_banana_tools.prompts.rendering import (
     ASPECT_RATIO,
     IMAGE_SIZE,
     MODEL,
     TASK_ID,
     Argument,
-    Job,
-    images,
-    several,
-    style,
+    PromptDefinition,
+    images_argument,
+    list_argument,
+    style_argument,
 )
 
 MAX_SCENES = 8
@@ -25,7 +25,7 @@ MAX_LINES = 12
 
 _YesOrNo = Annotated[Literal["yes", "no"], BeforeValidator(str.casefold)]
 
-_FOR_PHOTOS = (
+_PHOTO_STYLES = (
     "clean studio photograph on white",
     "editorial still life",
     "lifestyle photograph in daylight",
@@ -33,7 +33,7 @@ _FOR_PHOTOS = (
     "minimal, pastel background",
     "luxury advertisement",
 )
-_FOR_CHARACTERS = (
+_CHARACTER_STYLES = (
     "natural photograph",
     "children's book watercolour",
     "flat vector illustration",
@@ -43,7 +43,7 @@ _FOR_CHARACTERS = (
     "pixel art",
     "claymation",
 )
-_FOR_POSTERS = (
+_POSTER_STYLES = (
     "Swiss typographic",
     "screen print, three colours",
     "Art Deco",
@@ -53,7 +53,7 @@ _FOR_POSTERS = (
     "psychedelic 1960s",
     "cut paper",
 )
-_KEEPS = (
+_KEPT_PARTS = (
     "the face and identity",
     "the background",
     "the words in the picture",
@@ -61,21 +61,29 @@ _KEEPS = (
     "the framing",
     "the light",
 )
-_DAMAGE = ("scratches and dust", "creases and tears", "faded colours", "yellowed", "water stains", "blur", "noise")
+_DAMAGE_KINDS = (
+    "scratches and dust",
+    "creases and tears",
+    "faded colours",
+    "yellowed",
+    "water stains",
+    "blur",
+    "noise",
+)
 
 _ALL = (
-    Job(
+    PromptDefinition(
         "product_shot",
         "Product shot",
         "A product photograph for a shop or an advertisement, of a described product or of one in pictures.",
         (
             Argument("product", "Product", "What it is: shape, material, colours, label.", required=True),
-            images("Pictures of the product."),
+            images_argument("Pictures of the product."),
             Argument(
                 "setting",
                 "Setting",
                 "Where it stands.",
-                suggests=(
+                suggestions=(
                     "seamless white",
                     "marble slab",
                     "warm wood table",
@@ -83,49 +91,51 @@ _ALL = (
                     "kitchen in the morning",
                 ),
             ),
-            style(*_FOR_PHOTOS),
+            style_argument(*_PHOTO_STYLES),
             ASPECT_RATIO,
             MODEL,
         ),
         "Make a product photograph with the Nano Banana tools.",
-        advice.product_shot,
+        templates.product_shot,
     ),
-    Job(
+    PromptDefinition(
         "edit_picture",
         "Edit with references",
-        "Change something in a picture, or combine pictures, and leave the rest as it is.",
+        "Change something in a picture, or combine pictures, and leave the rest unchanged.",
         (
-            images("The picture to edit, then those to take things from.", required=True),
+            images_argument("The picture to edit, then those to take things from.", required=True),
             Argument("change", "Change", "What should be different.", required=True),
-            Argument("keep", "Keep", "What must stay as it is.", suggests=_KEEPS),
+            Argument("keep", "Keep", "What must not change.", suggestions=_KEPT_PARTS),
             ASPECT_RATIO,
             MODEL,
         ),
         "Edit a picture with the Nano Banana tools.",
-        advice.edit_picture,
+        templates.edit_picture,
     ),
-    Job(
+    PromptDefinition(
         "consistent_character",
         "Consistent character",
         "The same person or creature in several scenes. Each picture is charged, the first sheet too.",
         (
             Argument("character", "Character", "Who it is and how they look.", required=True),
-            several("scenes", "Scene", f'Up to {MAX_SCENES} scenes, with " / " between.', MAX_SCENES, required=True),
-            images("Pictures of the character.", MAX_REFERENCES - 1),
+            list_argument(
+                "scenes", "Scene", f'Up to {MAX_SCENES} scenes, with " / " between.', MAX_SCENES, required=True
+            ),
+            images_argument("Pictures of the character.", MAX_REFERENCES - 1),
             TASK_ID,
-            style(*_FOR_CHARACTERS),
+            style_argument(*_CHARACTER_STYLES),
             ASPECT_RATIO,
             MODEL,
         ),
         "Make pictures of one character who looks the same in each, with the Nano Banana tools.",
-        advice.consistent_character,
+        templates.consistent_character,
     ),
-    Job(
+    PromptDefinition(
         "poster",
         "Poster with exact text",
         "A poster, cover or card on which the words are spelt as given.",
         (
-            several(
+            list_argument(
                 "text",
                 "Line",
                 f'The words, letter for letter, with " / " between lines; up to {MAX_LINES}.',
@@ -133,34 +143,34 @@ _ALL = (
                 required=True,
             ),
             Argument("subject", "Subject", "What it is for, and what is to be seen.", required=True),
-            style(*_FOR_POSTERS),
+            style_argument(*_POSTER_STYLES),
             ASPECT_RATIO,
             IMAGE_SIZE,
             MODEL,
         ),
         "Make a poster with the Nano Banana tools, with exactly the words that I give.",
-        advice.poster,
+        templates.poster,
     ),
-    Job(
+    PromptDefinition(
         "restore_photo",
         "Restore a photo",
         "Repair an old or damaged photograph without changing who is in it.",
         (
-            images("The photograph.", required=True),
-            Argument("damage", "Damage", "What is wrong with it.", suggests=_DAMAGE),
+            images_argument("The photograph.", required=True),
+            Argument("damage", "Damage", "What is wrong with it.", suggestions=_DAMAGE_KINDS),
             Argument(
                 "colorize",
                 "In colour",
                 "yes: give it colours. Else it stays as it was.",
-                suggests=("yes", "no"),
+                suggestions=("yes", "no"),
                 kind=_YesOrNo,
             ),
             IMAGE_SIZE,
             MODEL,
         ),
         "Restore a photograph with the Nano Banana tools.",
-        advice.restore_photo,
+        templates.restore_photo,
     ),
 )
 
-JOBS = {job.name: job for job in _ALL}
+PROMPTS = {prompt.name: prompt for prompt in _ALL}

@@ -1,29 +1,29 @@
-"""How to write for an image model of this kind (Gemini's, called Nano Banana), job by job."""
+"""How to write for this kind of image model (Gemini's, called Nano Banana): one function for each prompt."""
 
 from __future__ import annotations
 
 import json
 
-from nano_banana_tools.prompts.rendering import Given
+from nano_banana_tools.prompts.rendering import Values
 
-TAKES_FORMATS = "google/nano-banana"
-TAKES_SIZES = ("google/nano-banana-pro", "google/nano-banana-2")
+FORMAT_MODELS_PREFIX = "google/nano-banana"
+SIZE_MODELS = ("google/nano-banana-pro", "google/nano-banana-2")
 
 
-def steps(given: Given, *, ratio: str | None, check: str, each: str | None = None) -> list[str]:
-    """What to call: generate_image once (for ``each``), wait, look, show."""
+def steps(values: Values, *, ratio: str | None, check: str, subject: str | None = None) -> list[str]:
+    """The calls: generate_image once (for each ``subject``), wait, view, show."""
     arguments = ["prompt: what you wrote"]
-    task_id = given.get("task_id")
-    references = [*([f"nanobanana://tasks/{task_id}/images/0"] if task_id else ()), *given.values.get("images", ())]
+    task_id = values.get("task_id")
+    references = [*([f"nanobanana://tasks/{task_id}/images/0"] if task_id else ()), *values.values.get("images", ())]
     if references:
         arguments.append(f"images: {json.dumps(references, ensure_ascii=False)}")
-    elif each:
+    elif subject:
         arguments.append("images: a list with the resource_uri of the sheet (for the sheet itself: none)")
-    if model := given.get("model"):
+    if model := values.get("model"):
         arguments.append(f"model: {json.dumps(model, ensure_ascii=False)}")
-    notes = [*_format(given, given.get("aspect_ratio") or ratio, arguments), *_size(given, arguments)]
-    once = f"once for each {each}; start all of them first" if each else "once"
-    waits = f"Call wait_for_image with {'each' if each else 'the'} task_id."
+    notes = [*_format(values, values.get("aspect_ratio") or ratio, arguments), *_size(values, arguments)]
+    once = f"once for each {subject}; start all of them first" if subject else "once"
+    waits = f"Call wait_for_image with {'each' if subject else 'the'} task_id."
     return [
         "Then:",
         f"1. Call generate_image {once}, with",
@@ -37,40 +37,40 @@ def steps(given: Given, *, ratio: str | None, check: str, each: str | None = Non
     ]
 
 
-def _format(given: Given, ratio: str | None, arguments: list[str]) -> list[str]:
+def _format(values: Values, ratio: str | None, arguments: list[str]) -> list[str]:
     if ratio is None:
         return ["Leave aspect_ratio out: the picture keeps its own format."]
-    if not given.model.startswith(TAKES_FORMATS):
+    if not values.model.startswith(FORMAT_MODELS_PREFIX):
         words = "in the format that suits it" if ratio == "auto" else f"in {ratio} format"
         return [
-            f"and say the format in the prompt, in words (“{words}”). Leave aspect_ratio out: {given.model} "
-            "is not known to heed it."
+            f"and say the format in the prompt, in words (“{words}”). Leave aspect_ratio out: {values.model} "
+            "is not known to support it."
         ]
     arguments.append(f'aspect_ratio: "{ratio}"')
     return []
 
 
-def _size(given: Given, arguments: list[str]) -> list[str]:
-    size = given.get("image_size")
+def _size(values: Values, arguments: list[str]) -> list[str]:
+    size = values.get("image_size")
     if size is None:
         return []
-    if given.model in TAKES_SIZES:
+    if values.model in SIZE_MODELS:
         arguments.append(f'image_size: "{size}"')
         return []
     return [
-        f"Leave image_size out, and tell me that {' and '.join(TAKES_SIZES)} are the models known to make {size}; "
-        f"{given.model} is not."
+        f"Leave image_size out, and say that {' and '.join(SIZE_MODELS)} are the models known to make {size}; "
+        f"{values.model} is not."
     ]
 
 
 _GAPS = "Where I said nothing, choose what suits and say in one line what you chose; ask only if you cannot begin."
 
 
-def product_shot(given: Given) -> str:
+def product_shot(values: Values) -> str:
     product = (
         "The product: exactly the one in the reference pictures. Say so, and name what must stay: shape, proportions, "
         "colours, material, logo and the words on the label. Only surroundings, light and angle are new."
-        if "images" in given
+        if "images" in values
         else "The product: shape, material, colour, finish, size beside familiar things. Words on it go in double "
         "quotes, letter for letter."
     )
@@ -90,12 +90,12 @@ def product_shot(given: Given) -> str:
             "clutter”.",
             _GAPS,
             "",
-            *steps(given, ratio="1:1", check="that shape, colours and label are right"),
+            *steps(values, ratio="1:1", check="that shape, colours and label are right"),
         ]
     )
 
 
-def edit_picture(given: Given) -> str:
+def edit_picture(values: Values) -> str:
     return "\n".join(
         [
             "Write the prompt as an instruction of 30 to 80 words. Do not describe the whole picture anew: what "
@@ -105,30 +105,30 @@ def edit_picture(given: Given) -> str:
             "- With several pictures, say which is which by their order: “the first picture”, “the jacket of the "
             "second picture”. The first is the one that is edited.",
             "- What must not change, by name: what I want kept, and the face and identity of everybody in it, pose, "
-            "hands, framing, camera angle, and words in the picture. Then: “Keep everything else exactly as it is.”",
+            "hands, framing, camera angle, and words in the picture. Then: “Keep everything else exactly the same.”",
             "- The fit: same direction of light, perspective, sharpness and grain as around it, with its shadow and "
             "reflection.",
             "- New words in the picture go in double quotes, letter for letter.",
             "",
-            *steps(given, ratio=None, check="that the change is there, and that nothing else has changed"),
+            *steps(values, ratio=None, check="that the change is there, and that nothing else has changed"),
         ]
     )
 
 
-def consistent_character(given: Given) -> str:
-    known = "images" in given or "task_id" in given
+def consistent_character(values: Values) -> str:
+    has_reference = "images" in values or "task_id" in values
     sheet = (
         "The reference shows who it is already; no sheet is needed."
-        if known
+        if has_reference
         else "There is no reference yet, so begin with a sheet: one picture of the character alone, from head to foot, "
         "seen from the front and in three-quarter view, neutral pose, even light, plain background. Make it as below, "
         "show it to me, and go on when I like it; it is charged like the others."
     )
-    reference = "those references" if known else "the resource_uri of the sheet"
+    reference = "those references" if has_reference else "the resource_uri of the sheet"
     return "\n".join(
         [
             "First write the character down once, in 30 to 60 words: age, build, face, hair, eyes, skin, clothes with "
-            "their colours, and one mark that nobody else has. Repeat these words unchanged in every prompt, and the "
+            "their colours, and one distinctive mark. Repeat these words unchanged in every prompt, and the "
             "same words for the style.",
             sheet,
             "Then one prompt of 50 to 100 words for each scene:",
@@ -141,12 +141,12 @@ def consistent_character(given: Given) -> str:
             f"In every scene images is {reference}, never a scene made before: from copy to copy the face drifts.",
             _GAPS,
             "",
-            *steps(given, ratio="4:5", check="that it is the same face and the same clothes in each", each="scene"),
+            *steps(values, ratio="4:5", check="that it is the same face and the same clothes in each", subject="scene"),
         ]
     )
 
 
-def poster(given: Given) -> str:
+def poster(values: Values) -> str:
     return "\n".join(
         [
             "Write one prompt of 80 to 150 words, in whole sentences:",
@@ -161,21 +161,21 @@ def poster(given: Given) -> str:
             _GAPS,
             "",
             *steps(
-                given,
+                values,
                 ratio="2:3",
                 check="every word letter by letter. If one is wrong, offer to correct this very picture: its "
                 "resource_uri in images, and as the prompt “Replace the text "
-                '"…" with "…"; keep everything else exactly as it is”',
+                '"…" with "…"; keep everything else exactly the same”',
             ),
         ]
     )
 
 
-def restore_photo(given: Given) -> str:
+def restore_photo(values: Values) -> str:
     colour = (
         "- Colour: give it natural, slightly muted colours that fit its time and place; skin with its real variation; "
-        "where nobody can know a colour, a plain one."
-        if given.get("colorize") == "yes"
+        "where the colour cannot be known, a plain one."
+        if values.get("colorize") == "yes"
         else "- Colour: keep it as it was taken. Black and white or sepia stays so; of a colour photograph, only take "
         "away the cast and the fading."
     )
@@ -191,6 +191,6 @@ def restore_photo(given: Given) -> str:
             colour,
             "- Words in the picture stay letter for letter, and an unreadable one stays unreadable.",
             "",
-            *steps(given, ratio=None, check="each face beside the original; tell me of anything that was made up"),
+            *steps(values, ratio=None, check="each face beside the original; list anything that was made up"),
         ]
     )

@@ -1,6 +1,7 @@
-"""What comes over stdio and cannot be read is answered: the SDK drops it, and its caller would wait for ever.
+"""The SDK drops a stdio message that it cannot parse, so its sender waits for ever; here it gets an error answer.
 
-That is more than noise: a host that cuts a text amid an emoji sends half of a surrogate pair.
+This happens in practice: a host that cuts a text inside an emoji sends half of a surrogate pair. No upstream issue is
+filed yet.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from mcp.shared.message import SessionMessage
 from mcp.types import INVALID_REQUEST, PARSE_ERROR, ErrorData, JSONRPCError
 from pydantic import ValidationError
 
-NOTHING_DONE = "Nothing was done with it, so nothing was charged."
+NOT_PROCESSED = "The message was not processed, so nothing was charged."
 
 
-class Readable(ReadStream[SessionMessage | Exception]):
-    """The stream of a transport without what cannot be read, which is answered on ``answers``."""
+class ReadableMessages(ReadStream[SessionMessage | Exception]):
+    """A transport's stream without unreadable messages, which are answered on ``answers``."""
 
     def __init__(self, stream: ReadStream[SessionMessage | Exception], answers: WriteStream[SessionMessage]) -> None:
         self._stream = stream
@@ -29,7 +30,7 @@ class Readable(ReadStream[SessionMessage | Exception]):
         return getattr(self._stream, "last_context", None)
 
     async def receive(self) -> SessionMessage | Exception:
-        """The next message that can be read."""
+        """The next readable message."""
         while isinstance(item := await self._stream.receive(), Exception):
             if (answer := answer_to(item)) is not None:
                 await self._answers.send(SessionMessage(answer))
@@ -45,7 +46,7 @@ class Readable(ReadStream[SessionMessage | Exception]):
         return self
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the stream."""
         await self._stream.aclose()
 
     async def __aenter__(self) -> Self:
@@ -56,7 +57,7 @@ class Readable(ReadStream[SessionMessage | Exception]):
 
 
 def answer_to(error: Exception) -> JSONRPCError | None:
-    """The answer to what could not be read; None where none is due: to blank lines, notifications and answers."""
+    """The answer to an unreadable message; None for blank lines, notifications and answers, which get none."""
     if not isinstance(error, ValidationError):
         return None
     problems = error.errors(include_url=False)
@@ -65,38 +66,40 @@ def answer_to(error: Exception) -> JSONRPCError | None:
         if not line.strip():
             return None
         reason = problems[0]["msg"].removeprefix("Invalid JSON: ")
-        return _error(PARSE_ERROR, _loaded(line), f"This is no JSON that can be read: {reason}.")
-    # Only a problem with the whole of it, such as a missing part, holds the whole of it.
-    whole = next((problem["input"] for problem in problems if problem["type"] in ("missing", "model_type")), None)
+        return _error(PARSE_ERROR, _parse_leniently(line), f"The message is not valid JSON: {reason}.")
+    # Only a problem with the whole message, such as a missing field, carries the whole message.
+    message = next((problem["input"] for problem in problems if problem["type"] in ("missing", "model_type")), None)
     return _error(
-        INVALID_REQUEST, whole, 'This is no request: it needs jsonrpc "2.0", a method, and params as an object.'
+        INVALID_REQUEST,
+        message,
+        'The message is not a JSON-RPC request: it needs jsonrpc "2.0", a method, and params as an object.',
     )
 
 
-def _loaded(line: str) -> Any:
-    """Python's own reader takes some of what pydantic's refuses."""
+def _parse_leniently(line: str) -> Any:
+    """Parse with the standard library, which accepts some messages that pydantic refuses."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
 
 
-def _error(code: int, message: Any, words: str) -> JSONRPCError | None:
-    number = None
+def _error(code: int, message: Any, reason: str) -> JSONRPCError | None:
+    request_id = None
     if isinstance(message, dict):
-        number = message.get("id")
-        if "method" not in message or number is None:
+        request_id = message.get("id")
+        if "method" not in message or request_id is None:
             return None
         if (
-            isinstance(number, bool)
-            or not isinstance(number, int | str)
-            or (isinstance(number, str) and not _sound(number))
+            isinstance(request_id, bool)
+            or not isinstance(request_id, int | str)
+            or (isinstance(request_id, str) and not _is_encodable(request_id))
         ):
-            number = None
-    return JSONRPCError(jsonrpc="2.0", id=number, error=ErrorData(code=code, message=f"{words} {NOTHING_DONE}"))
+            request_id = None
+    return JSONRPCError(jsonrpc="2.0", id=request_id, error=ErrorData(code=code, message=f"{reason} {NOT_PROCESSED}"))
 
 
-def _sound(text: str) -> bool:
+def _is_encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

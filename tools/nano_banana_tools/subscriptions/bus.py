@@ -1,0 +1,73 @@
+"""The bus of resource updates: a change of a generation reaches the streams and sessions of its owner only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mcp.server.subscriptions import ResourceUpdated, ServerEvent
+from mcp.shared.exceptions import MCPError
+from mcp.types import INTERNAL_ERROR
+
+from nano_banana_mcp.common.supervise import log_exceptions
+from nano_banana_mcp.generations.models import Generation
+from nano_banana_tools.context import principal
+from nano_banana_tools.resources import TASKS_URI, task_uri
+
+MAX_LISTENERS = 5_000
+"""Streams and sessions that may listen at a time."""
+
+MAX_URIS = 1_000
+"""Subscriptions of one stream, or of one session of a client before 2026-07-28."""
+
+Listener = Callable[[ServerEvent], None]
+
+
+class ResourceUpdateBus:
+    """The SDK's ``SubscriptionBus``, which remembers the owner of each listener.
+
+    Args:
+        max_listeners: Streams and sessions that may listen at a time.
+    """
+
+    def __init__(self, max_listeners: int = MAX_LISTENERS) -> None:
+        self.max_listeners = max_listeners
+        self._listeners: dict[object, tuple[str, Listener]] = {}
+
+    @property
+    def listeners(self) -> int:
+        """Number of streams and sessions that listen now."""
+        return len(self._listeners)
+
+    def check_capacity(self) -> None:
+        """Check that one more listener is allowed.
+
+        Raises:
+            MCPError: ``max_listeners`` is reached.
+        """
+        if len(self._listeners) >= self.max_listeners:
+            raise MCPError(INTERNAL_ERROR, "Too many clients are subscribed to this server. Try again later.")
+
+    async def publish(self, event: ServerEvent) -> None:
+        """Notify all listeners of an event that has no owner, such as a changed list of tools."""
+        for _, listener in list(self._listeners.values()):
+            with log_exceptions("notifying a subscriber"):
+                listener(event)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Add a listener of the current caller. Returns the function that removes it."""
+        token = object()
+        self._listeners[token] = (principal(), listener)
+        return lambda: self._listeners.pop(token, None) and None
+
+    def on_change(self, generation: Generation) -> None:
+        """Notify the owner's listeners of a changed generation, and of the changed list of tasks."""
+        uris = {task_uri(generation.public_id), task_uri(generation.generation_id), TASKS_URI}
+        for owner, listener in list(self._listeners.values()):
+            if owner == generation.principal:
+                with log_exceptions("notifying a subscriber"):
+                    for uri in uris:
+                        listener(ResourceUpdated(uri=uri))
+
+    def changed(self, generation: Generation) -> None:
+        """Stand-in until the change bus exists, which calls :meth:`on_change`."""
+        self.on_change(generation)
