@@ -1,4 +1,4 @@
-"""A stand-in for the image API: the same answers, the same failings on request, and nothing is paid.
+"""A stand-in for the image API: the same answers, failures on request, no cost. It imports nothing of the server.
 
-Importing this package loads nothing; `sandbox.server` is the door.
+Start with :func:`nano_banana_sandbox.server.serve_sandbox`.
 """

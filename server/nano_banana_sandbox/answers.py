@@ -1,4 +1,4 @@
-"""The JSON bodies, word for word as the guide has them; and answers that go wrong, as Starlette responses."""
+"""The JSON bodies exactly as in the API's guide, and faulty answers as Starlette responses."""
 
 import json
 import socket
@@ -16,6 +16,9 @@ from nano_banana_sandbox.faults import Directives
 from nano_banana_sandbox.tasks import Drawings, Task, suffix
 
 Body = dict[str, Any]
+
+_HUGE_BYTES = 64_000_000
+"""Size of a `huge` file."""
 
 NOT_FOUND: Body = {"code": 1, "message": "task not found"}
 NO_CONTENT = "The model returned empty content. The request is billed all the same."
@@ -60,7 +63,7 @@ def image_url(task: Task, number: int) -> str:
 
 
 async def result(task: Task, images: Drawings) -> Any:
-    """What the task ends with."""
+    """The result of the finished task."""
     kind = task.directives.result
     fixed: dict[str, Any] = {"failed": None, "null": None, "empty": [], "text": [{"text": SPOKEN}]}
     if kind in fixed:
@@ -74,7 +77,7 @@ async def result(task: Task, images: Drawings) -> Any:
 
 
 async def ending(task: Task, images: Drawings) -> Body:
-    """The task's end, flat as the callback carries it; true or not yet."""
+    """The finished task in the flat form of a callback, also if it has not finished yet."""
     return {
         "result": await result(task, images),
         "status": task.outcome,
@@ -85,7 +88,7 @@ async def ending(task: Task, images: Drawings) -> Body:
 
 
 async def state(task: Task, images: Drawings) -> Body:
-    """What a query shows now."""
+    """The task as a query answers it now."""
     if task.finished:
         return {**await ending(task, images), "created_at": task.created_at}
     return {
@@ -109,9 +112,6 @@ def _reason(task: Task) -> str | None:
     return task.directives.reason or usual.get(task.directives.result)
 
 
-_HUGE_BYTES = 64_000_000
-
-
 def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     # Pure ASCII, so that a prompt with lone surrogates cannot break an answer.
     return Response(json.dumps(body), status, headers, media_type="application/json")
@@ -128,7 +128,7 @@ def html_page() -> Response:
 
 
 async def gone(receive: Receive) -> None:
-    """Return when the client has gone, or the server closes."""
+    """Return when the client disconnects or the server closes."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -151,7 +151,7 @@ class Reset(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = _transport(scope)
-        # Linger on, for zero seconds: the kernel drops what is unsent and resets instead of saying goodbye.
+        # SO_LINGER of zero seconds: the kernel drops unsent data and sends RST instead of FIN.
         linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
@@ -186,7 +186,7 @@ class Drip(Response):
 
 
 class Huge(Response):
-    """A picture that does not end before 64 MB, and does not say so beforehand."""
+    """An image of 64 MB without a Content-Length."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({**_start(self), "headers": [(b"content-type", b"image/png")]})
@@ -206,7 +206,7 @@ def _chunk(body: bytes) -> Message:
 
 
 def answer(kind: str, body: Body, directives: Directives, *, drip_interval: float, query: bool = False) -> Response:
-    """The answer that a fault makes out of the right body."""
+    """The faulty answer instead of the right body."""
     if kind in _SIMPLE:
         return _SIMPLE[kind](body)
     if kind == "drip":
@@ -229,7 +229,7 @@ def _truncated(body: Body) -> Response:
 
 
 _SIMPLE: dict[str, Callable[[Body], Response]] = {
-    "code": lambda body: json_answer(failed("the sandbox was told to fail")),
+    "code": lambda body: json_answer(failed("the sandbox fails on request")),
     "html": lambda body: html_page(),
     "truncated": _truncated,
     "short": lambda body: Short(_text(body), media_type="application/json"),

@@ -1,8 +1,6 @@
-"""The sandbox as an ASGI application: the API's endpoints, the pictures, and what the tests ask for."""
+"""The sandbox as an ASGI application: the endpoints of the API, the images, and statistics for tests."""
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -11,9 +9,10 @@ from starlette.routing import Route
 
 from nano_banana_sandbox import answers
 from nano_banana_sandbox.answers import json_answer
-from nano_banana_sandbox.faults import REFUSALS, DirectiveError, Directives, parse
+from nano_banana_sandbox.faults import REFUSALS
+from nano_banana_sandbox.orders import BadOrderError, read_order
 from nano_banana_sandbox.sandbox import Sandbox
-from nano_banana_sandbox.tasks import Order, Task, kept, media_type, suffix
+from nano_banana_sandbox.tasks import Order, Task, media_type, suffix
 
 REFUSED_KEYS = frozenset({"dk-invalid", "dk-expired", "dk-suspended"})
 BROKE_KEY = "dk-broke"
@@ -101,7 +100,7 @@ class _Api:
     async def _state(self, task: Task) -> Response:
         fault = task.directives.query
         struck = fault.strikes(task.queries)
-        if not struck and not task.known:
+        if not struck and not task.is_visible:
             return json_answer(answers.NOT_FOUND, 404)
         state = await answers.state(task, self._sandbox.images)
         if struck:
@@ -167,75 +166,3 @@ class _Api:
 
 def _blocked() -> Response:
     return PlainTextResponse("error code: 1010", 403)
-
-
-ASPECT_RATIOS = ("1:1", "16:9", "21:9", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "auto")
-IMAGE_SIZES = ("1k", "2k", "4k")
-MAX_IMAGES = 4
-
-
-class BadOrderError(ValueError):
-    """The order is refused; the message is the `detail` of the answer."""
-
-
-def read_order(body: bytes, defaults: Directives) -> Order:
-    """Check a submit's body.
-
-    Raises:
-        BadOrderError: the API would answer 400.
-    """
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadOrderError("malformed JSON") from None
-    if not isinstance(request, dict):
-        raise BadOrderError("the body must be a JSON object")
-    prompt = _required(request, "prompt")
-    _required(request, "model")
-    images = _images(request)
-    aspect_ratio = _chosen(request, "aspect_ratio", ASPECT_RATIOS)
-    image_size = _chosen(request, "image_size", IMAGE_SIZES)
-    callback_url = request.get("callback_url")
-    if not (callback_url is None or isinstance(callback_url, str)):
-        raise BadOrderError("callback_url must be a string")
-    try:
-        words, directives = parse(prompt, defaults)
-    except DirectiveError as error:
-        raise BadOrderError(str(error)) from None
-    return Order(
-        prompt=prompt,
-        words=words,
-        directives=directives,
-        request=kept(request),
-        images=len(images),
-        aspect_ratio="1:1" if aspect_ratio in (None, "auto") else aspect_ratio,
-        image_size=image_size or "1k",
-        callback_url=callback_url or None,
-    )
-
-
-def _required(request: dict[str, Any], name: str) -> str:
-    value = request.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise BadOrderError(f"{name} is required")
-    return value
-
-
-def _images(request: dict[str, Any]) -> list[str]:
-    images = request.get("images")
-    if images is None:
-        return []
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise BadOrderError("images must be a list of strings")
-    if len(images) > MAX_IMAGES:
-        raise BadOrderError(f"at most {MAX_IMAGES} images are allowed")
-    return images
-
-
-def _chosen(request: dict[str, Any], name: str, values: tuple[str, ...]) -> str | None:
-    value = request.get(name)
-    if value is None:
-        return None
-    if value not in values:
-        raise BadOrderError(f"{name} must be one of {', '.join(values)}")
-    return str(value)

@@ -1,4 +1,4 @@
-"""Draws the picture: the same words give the same picture. Imported only when somebody looks at one."""
+"""Draws the images: the same words give the same image. Imported only when an image is requested."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from nano_banana_sandbox import scenery
 from nano_banana_sandbox.palette import read_theme
 
 MAX_SIDE = {"1k": 1024, "2k": 2048, "4k": 4096}
-# Drawn larger than most are delivered: shrinking is the anti-aliasing.
+# Longest side of the canvas in pixels. Most images are shrunk from it, which smooths their edges.
 _CANVAS = 2048
 
 
@@ -23,7 +23,7 @@ def size_of(aspect_ratio: str, image_size: str) -> tuple[int, int]:
 
 
 def draw(words: str, *, aspect_ratio: str, image_size: str, references: int = 0, number: int = 0) -> Image.Image:
-    """A landscape for these words; `number` tells the pictures of one task apart."""
+    """A landscape for these words; `number` distinguishes the images of one task."""
     seed = hashlib.sha256(f"{number}:{words}".encode("utf-8", "surrogatepass")).digest()
     dice = random.Random(seed)  # noqa: S311 - art, not secrets
     canvas = Image.new("RGB", _within(aspect_ratio, _CANVAS))
@@ -35,8 +35,14 @@ def draw(words: str, *, aspect_ratio: str, image_size: str, references: int = 0,
     return canvas.resize(size_of(aspect_ratio, image_size), Image.Resampling.LANCZOS)
 
 
+def plain(words: str, *, aspect_ratio: str, image_size: str, number: int = 0) -> Image.Image:
+    """An image of one colour, which depends on the words and the number."""
+    colour = hashlib.sha256(f"{number}:{words}".encode("utf-8", "surrogatepass")).digest()
+    return Image.new("RGB", size_of(aspect_ratio, image_size), (colour[0], colour[1], colour[2]))
+
+
 def encode(image: Image.Image, form: str) -> bytes:
-    """The picture as png, jpeg, webp or gif."""
+    """The image as png, jpeg, webp or gif."""
     target = io.BytesIO()
     if form == "png":
         image.save(target, "PNG", compress_level=3)
@@ -57,9 +63,9 @@ def noise(words: str, *, megabytes: float) -> bytes:
     return target.getvalue()
 
 
-def _within(aspect_ratio: str, longest: int) -> tuple[int, int]:
+def _within(aspect_ratio: str, max_side: int) -> tuple[int, int]:
     wide, high = map(int, aspect_ratio.split(":"))
-    scale = longest / max(wide, high)
+    scale = max_side / max(wide, high)
     return round(wide * scale), round(high * scale)
 
 
@@ -69,7 +75,7 @@ RIBBON = "SANDBOX · not a real generation"
 _MAX_LINES = 3
 _PAPER = (12, 14, 24)
 _BANANA = (255, 214, 64)
-# Pillow's own font speaks Latin only. The first one here that draws most of a caption is taken.
+# Pillow's own font has Latin letters only. The first font here that draws most of a caption is used.
 _SYSTEM_FONTS = (
     "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
     "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
@@ -86,7 +92,7 @@ _SYSTEM_FONTS = (
 
 
 def inscribe(image: Image.Image, words: str, marks: list[str]) -> Image.Image:
-    """The picture with its ribbon, the caption and any further marks."""
+    """The image with its ribbon, the caption and any further marks."""
     unit = min(image.size)
     margin = unit // 28
     small = ImageFont.load_default(size=unit / 40)
@@ -111,7 +117,7 @@ def inscribe(image: Image.Image, words: str, marks: list[str]) -> Image.Image:
 
 
 def font_for(words: str, size: int) -> tuple[Font, str]:
-    """The font that draws most of the words, and what it draws of them."""
+    """The font that draws most of the words, and the words that it draws."""
     wanted = " ".join("".join(char for char in words if char.isprintable()).split())
     best: tuple[Font, str] = (ImageFont.load_default(size=size), "")
     for font in _fonts(size):
@@ -125,14 +131,14 @@ def font_for(words: str, size: int) -> tuple[Font, str]:
 
 
 def drawable(words: str, font: Font) -> str:
-    """The words without the characters that the font would show as an empty box."""
+    """The words without characters that the font would show as an empty box."""
     missing = bytes(font.getmask("\U0010fffd"))
-    kept = "".join(
+    letters = "".join(
         char
         for char in words
         if char == " " or (not unicodedata.combining(char) and bytes(font.getmask(char)) not in (missing, b""))
     )
-    return " ".join(kept.split())
+    return " ".join(letters.split())
 
 
 @lru_cache(maxsize=4)
@@ -160,7 +166,7 @@ def _wrap(text: str, font: Font, width: float) -> list[str]:
 
 
 def _fitting(text: str, font: Font, width: float) -> str:
-    """As much of the text as fits into a line, broken at a space where there is one."""
+    """The start of the text that fits into a line, broken at a space if it has one."""
     length = len(text)
     if font.getlength(text) > width:
         low, high = 1, length

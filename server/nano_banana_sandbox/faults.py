@@ -1,4 +1,4 @@
-"""The words that make the sandbox misbehave: `sandbox:NAME=VALUE` anywhere in a prompt.
+"""The directives for faults: `sandbox:NAME=VALUE` anywhere in a prompt.
 
 Pure: text in, `Directives` out. The same words, with or without the prefix, are the defaults of a `SandboxConfig`.
 """
@@ -75,23 +75,23 @@ FILES: Words = {
     "huge": "64 MB without a Content-Length",
 }
 
-# After these a submit is not charged. After all others it is, whatever the client got to see.
+# A submit with one of these faults is not charged. With any other fault it is.
 REFUSALS = frozenset({"400", "401", "402", "403", "404", "429", "500", "503", "code", "reset-before"})
 
 
 class DirectiveError(ValueError):
-    """A directive that the sandbox does not know; the message lists those it does."""
+    """An unknown directive; the message lists the known ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong, and for how many requests (`None`: for all)."""
+    """A fault, and the number of requests that it affects (`None`: all)."""
 
     kind: str
     times: int | None = None
 
     def strikes(self, nth: int) -> bool:
-        """Whether the nth request of its kind, counted from 1, is hit."""
+        """Whether the fault affects the nth request of its kind, counted from 1."""
         return self.kind != "ok" and (self.times is None or nth <= self.times)
 
 
@@ -181,12 +181,12 @@ def _fault(name: str, words: Words, does: str) -> Directive:
 
 VOCABULARY = (
     _free("seconds", "F", "how long until the task ends (6)", _duration),
-    _free("grace", "F", "for so long after the submit a query answers 404 (0)", _duration),
+    _free("grace", "F", "seconds after the submit in which a query answers 404 (0)", _duration),
     _fault("submit", ANSWERS, "what a submit answers; `*N`: only the first N submits of this prompt"),
     _fault("query", ANSWERS, "what a query answers; `*N`: only the first N queries of this task"),
     _free("retry-after", "S", "adds a Retry-After header to 429 and 503", _whole),
     _choice("result", RESULTS, "what the finished task holds"),
-    _choice("consumed", {"string": '`"0.500000"`', "number": "`0.5`", "null": "`null`"}, "how the price is told"),
+    _choice("consumed", {"string": '`"0.500000"`', "number": "`0.5`", "null": "`null`"}, "the form of the price"),
     _free("status", "WORD", "the status word shown while the task works", _word),
     _choice("id", {"ta": "`ta` + UUID", "uuid": "a UUID that begins with `ta`"}, "the task id; by default in turns"),
     _free("reason", "WORDS_LIKE_THIS", "`status_reason.message` of the finished task", _sentence),
@@ -220,8 +220,8 @@ def apply(words: list[str], directives: Directives) -> Directives:
         try:
             read = _BY_NAME[name].read(value)
         except (KeyError, ValueError):
-            known = ", ".join(f"{each.name}={each.values}" for each in VOCABULARY)
-            raise DirectiveError(f"unknown sandbox directive {word[:100]!r}; known: {known}") from None
+            vocabulary = ", ".join(f"{item.name}={item.values}" for item in VOCABULARY)
+            raise DirectiveError(f"unknown sandbox directive {word[:100]!r}; known: {vocabulary}") from None
         directives = replace(directives, **{name.replace("-", "_"): read})
     return directives
 

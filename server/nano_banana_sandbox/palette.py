@@ -1,4 +1,4 @@
-"""What a prompt says about light and place."""
+"""Light, place and colours for the words of a prompt."""
 
 import colorsys
 import random
@@ -43,7 +43,7 @@ _CAT_WORDS = {"cat", "cats", "kitten", "fox", "고양이", "여우"}
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """A mood made concrete."""
+    """What is painted, with all colours."""
 
     place: str
     sky: tuple[Colour, Colour, Colour]
@@ -55,13 +55,13 @@ class Theme:
 
 
 def read_theme(words: str, dice: random.Random) -> Theme:
-    """What the words ask for; the dice decide what they leave open."""
-    said = _said(words)
-    mood = MOODS[_best(said, _MOOD_WORDS) or dice.choice(("dawn", "day", "dusk", "night", "gold"))]
-    lighthouse = bool(said & _LIGHTHOUSE_WORDS)
+    """The theme for these words; the dice decide what they leave open."""
+    terms = _terms(words)
+    mood = MOODS[_best(terms, _MOOD_WORDS) or dice.choice(("dawn", "day", "dusk", "night", "gold"))]
+    lighthouse = bool(terms & _LIGHTHOUSE_WORDS)
     place = (
         ("sea" if lighthouse else None)
-        or _best(said, _PLACE_WORDS)
+        or _best(terms, _PLACE_WORDS)
         or dice.choice(("hills", "hills", "mountains", "sea", "forest"))
     )
     turn = dice.uniform(-0.025, 0.025)
@@ -71,7 +71,7 @@ def read_theme(words: str, dice: random.Random) -> Theme:
 
     top, middle, horizon = mood.sky
     sky = (tinted(top), tinted(middle), tinted(horizon))
-    return Theme(place, sky, rgb(mood.light), tinted(mood.ground), mood.night, bool(said & _CAT_WORDS), lighthouse)
+    return Theme(place, sky, rgb(mood.light), tinted(mood.ground), mood.night, bool(terms & _CAT_WORDS), lighthouse)
 
 
 def rgb(code: str) -> Colour:
@@ -84,14 +84,14 @@ def blend(one: Colour, other: Colour, share: float) -> Colour:
     return red, green, blue
 
 
-def _said(words: str) -> set[str]:
-    found = set(re.findall(r"\w+", words.lower()))
-    # Korean glues its particles to the noun: 바다에서, 고양이가.
-    return found | {word[:length] for word in found if not word.isascii() for length in range(1, len(word))}
+def _terms(words: str) -> set[str]:
+    terms = set(re.findall(r"\w+", words.lower()))
+    # Korean particles follow the noun without a space: 바다에서, 고양이가.
+    return terms | {word[:length] for word in terms if not word.isascii() for length in range(1, len(word))}
 
 
-def _best(said: set[str], vocabulary: dict[str, str]) -> str | None:
-    hits = {name: len(said.intersection(words.split())) for name, words in vocabulary.items()}
+def _best(terms: set[str], vocabulary: dict[str, str]) -> str | None:
+    hits = {name: len(terms.intersection(words.split())) for name, words in vocabulary.items()}
     name = max(hits, key=hits.__getitem__)
     return name if hits[name] else None
 

@@ -1,4 +1,4 @@
-"""The landscape: sky, a light, layers of land that darken towards us, and what lives there."""
+"""The landscape: sky, sun or moon, layers of land that darken towards the viewer, and a lighthouse or a cat."""
 
 import math
 import random
@@ -56,7 +56,7 @@ def _stars(canvas: Image.Image, dice: random.Random) -> None:
 
 
 def _light(canvas: Image.Image, theme: Theme, dice: random.Random) -> tuple[float, float]:
-    """The sun with its glow; at night the moon, which in this house is a banana."""
+    """The sun with its glow; at night the moon, in the shape of a banana."""
     unit = min(canvas.size)
     x = canvas.width * dice.uniform(0.25, 0.75)
     y = canvas.height * (dice.uniform(0.22, 0.32) if theme.night else dice.uniform(0.24, 0.44))
@@ -233,7 +233,7 @@ def _lighthouse(canvas: Image.Image, rock: Colour, right: bool) -> None:
     high = top - unit * 0.055
     pen.polygon([(x - width * 0.6, high), (x, top - unit * 0.1), (x + width * 0.6, high)], fill=rock)
     shore = ((-0.24, 0.1), (-0.11, -0.012), (-0.02, -0.03), (0.09, -0.005), (0.25, 0.1))
-    pen.polygon([(x + unit * aside, foot + unit * down) for aside, down in shore], fill=rock)
+    pen.polygon([(x + unit * right, foot + unit * down) for right, down in shore], fill=rock)
 
 
 def _cat(canvas: Image.Image, ridge: Ridge, colour: Colour, dice: random.Random) -> None:
@@ -250,4 +250,4 @@ def _cat(canvas: Image.Image, ridge: Ridge, colour: Colour, dice: random.Random)
     pen.ellipse((x - size * 0.5, head - size * 0.42, x + size * 0.5, head + size * 0.42), fill=colour)
     for side in (-size, size):
         ear = ((0.48, 0.05), (0.44, 0.78), (0.06, 0.34))
-        pen.polygon([(x + side * aside, head - size * up) for aside, up in ear], fill=colour)
+        pen.polygon([(x + side * right, head - size * up) for right, up in ear], fill=colour)

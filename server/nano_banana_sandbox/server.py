@@ -1,7 +1,7 @@
 """Serves a sandbox: inside another process (`serve_sandbox`) or as a process of its own (`run_sandbox`).
 
 uvicorn's HTTP protocol is used without its `Server`, which installs signal handlers, calls `sys.exit` when a port is
-taken, and logs: nothing for a guest in a stdio server.
+taken, and logs. None of this is acceptable inside a stdio server.
 """
 
 import asyncio
@@ -18,8 +18,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from nano_banana_sandbox.app import create_app
+from nano_banana_sandbox.callbacks import CallbackSender
 from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.sandbox import CallbackTracker, Sandbox
+from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.tasks import Task
 
 __all__ = ["Sandbox", "SandboxConfig", "run_sandbox", "serve_sandbox"]
@@ -38,7 +39,7 @@ async def serve_sandbox(
     """
     listener = _listen(host, port)
     sandbox = Sandbox(SandboxConfig() if config is None else config, _url(host, listener))
-    callbacks = CallbackTracker(sandbox)
+    callbacks = CallbackSender(sandbox)
     failure: Exception | None = None
     async with anyio.create_task_group() as background:
 
@@ -91,14 +92,14 @@ def _url(host: str, listener: socket.socket) -> str:
 
 
 class _Protocol(H11Protocol):
-    """Puts the transport within reach of a request: the reset faults need it.
+    """Makes the transport available to a request, for the reset faults.
 
     uvicorn copies `app_state` into `scope["state"]` of every request on the connection.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a socket
         super().connection_made(transport)
-        # asyncio does this only for sockets that name their protocol, which those of a ready-made listener do not.
+        # asyncio sets this only for sockets that name their protocol, which sockets of a given listener do not.
         # Without it every second answer on a connection waits 40 ms (Nagle against delayed acknowledgements).
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "transport": transport}
@@ -106,7 +107,7 @@ class _Protocol(H11Protocol):
 
 
 class _Requests:
-    """Runs each request in a scope of its own, so that all can be ended quietly."""
+    """Runs each request in a cancel scope of its own, so that all can be ended without an error."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -128,7 +129,7 @@ class _Requests:
 @asynccontextmanager
 async def _serving(listener: socket.socket, app: ASGIApp) -> AsyncIterator[None]:
     requests = _Requests(app)
-    # No log settings: uvicorn's loggers belong to the process, which may well run a server of its own.
+    # No log settings: uvicorn's loggers belong to the process, which may run a server of its own.
     config = Config(requests, http=_Protocol, ws="none", lifespan="off", log_config=None, proxy_headers=False)
     config.load()
     state = ServerState()

@@ -1,5 +1,4 @@
-"""The tasks: what was asked, what it cost, and which state each is in at which moment; and the bytes of
-their pictures: drawn once, in a thread, when somebody looks, and kept while they are recent."""
+"""The tasks with their request, cost and state, and the bytes of their images, which are drawn on the first request."""
 
 import base64
 import time
@@ -14,19 +13,22 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
+from nano_banana_sandbox.config import Art
 from nano_banana_sandbox.faults import Directives
 
 Clock = Callable[[], float]
 
 PRICE = 0.5
-# Which share of the task's time has passed when the next state begins.
+# Share of the task's duration at which the next state begins.
 _SUBMITTED, _IN_PROGRESS = 0.1, 0.25
-_MAX_KEPT = 4096
+_MAX_INLINE_LETTERS = 4096
+_MAX_CACHE_BYTES = 48_000_000
+_SUFFIXES = {"jpeg": "jpg", "mislabelled": "png"}
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A submit that passed the checks."""
+    """An accepted submit."""
 
     prompt: str
     words: str  # the prompt without its directives
@@ -40,7 +42,7 @@ class Order:
 
 @dataclass(slots=True)
 class Task:
-    """A charged order. Its state follows from the clock alone."""
+    """A charged order. Its state depends only on the clock."""
 
     id: str
     order: Order
@@ -83,24 +85,24 @@ class Task:
         return "submitted" if done < _IN_PROGRESS else "in_progress"
 
     @property
-    def known(self) -> bool:
-        """Whether a query finds it already."""
+    def is_visible(self) -> bool:
+        """Whether a query finds the task already."""
         return self.age >= self.directives.grace
 
     @property
     def cost(self) -> float:
-        """Credits it takes from the balance; a failed task gives them back."""
+        """Credits; a failed task is free."""
         return 0.0 if self.finished and self.outcome == "failed" else PRICE
 
     @property
     def image_count(self) -> int:
-        """How many pictures it ends with."""
+        """Number of images of the finished task."""
         if self.directives.result in ("null", "empty", "text", "failed"):
             return 0
         return 4 if self.directives.result == "many" else 1
 
     def as_dict(self) -> dict[str, Any]:
-        """What the tests ask for: the state now, and everything the client sent."""
+        """The state now and everything that the client sent, for `/_sandbox/tasks`."""
         return {
             "id": self.id,
             "prompt": self.prompt,
@@ -128,7 +130,7 @@ class TaskStore:
         return len(self._tasks)
 
     def create(self, order: Order, origin: str) -> Task:
-        """Charge an order: from here on there is a task."""
+        """Charge an order and start its task."""
         shape = order.directives.id or ("ta" if len(self._tasks) % 2 == 0 else "uuid")
         created_at = datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="seconds")
         task = Task(_new_id(shape), order, origin, created_at, self._clock(), self._clock)
@@ -143,16 +145,16 @@ class TaskStore:
         return sum(task.cost for task in self._tasks.values())
 
 
-def kept(request: dict[str, Any]) -> dict[str, Any]:
-    """The request as it is remembered: reference images sent inline are shortened."""
+def shortened(request: dict[str, Any]) -> dict[str, Any]:
+    """The request for `/_sandbox/tasks`: inline reference images are cut."""
     images = request.get("images")
     if not isinstance(images, list):
         return request
-    return {**request, "images": [_shortened(image) for image in images]}
+    return {**request, "images": [_cut(image) for image in images]}
 
 
-def _shortened(image: str) -> str:
-    return image if len(image) <= _MAX_KEPT else f"{image[:64]}… ({len(image)} characters)"
+def _cut(image: str) -> str:
+    return image if len(image) <= _MAX_INLINE_LETTERS else f"{image[:64]}… ({len(image)} characters)"
 
 
 def _new_id(shape: str) -> str:
@@ -160,55 +162,57 @@ def _new_id(shape: str) -> str:
     return f"ta{fresh}" if shape == "ta" else f"ta{fresh[2:]}"
 
 
-_KEPT_BYTES = 48_000_000
-_SUFFIXES = {"jpeg": "jpg", "mislabelled": "png"}
-
-
 def suffix(task: Task) -> str:
-    """How the picture's URL ends."""
+    """The suffix of the image's URL."""
     return _SUFFIXES.get(task.directives.picture, task.directives.picture)
 
 
 def media_type(task: Task) -> str:
-    """What the picture claims to be."""
+    """The Content-Type of the image, which may be wrong on purpose."""
     return "image/png" if task.directives.picture == "mislabelled" else f"image/{task.directives.picture}"
 
 
 class Drawings:
-    """Draws and remembers."""
+    """Draws images in a thread and caches recent ones."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+    def __init__(self, art: Art = "scenery") -> None:
+        self._art = art
+        self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._one_at_a_time = anyio.Lock()
 
     async def get(self, task: Task, number: int) -> bytes:
-        """The bytes of a task's picture, counted from 0."""
+        """The bytes of a task's image, counted from 0."""
         key = (task.id, number)
         async with self._one_at_a_time:
-            if key not in self._kept:
-                self._kept[key] = await to_thread.run_sync(partial(_draw, task, number), abandon_on_cancel=True)
-            self._kept.move_to_end(key)
-            while len(self._kept) > 1 and sum(map(len, self._kept.values())) > _KEPT_BYTES:
-                self._kept.popitem(last=False)
-            return self._kept[key]
+            if key not in self._cache:
+                self._cache[key] = await to_thread.run_sync(
+                    partial(_draw, task, number, self._art), abandon_on_cancel=True
+                )
+            self._cache.move_to_end(key)
+            while len(self._cache) > 1 and sum(map(len, self._cache.values())) > _MAX_CACHE_BYTES:
+                self._cache.popitem(last=False)
+            return self._cache[key]
 
     async def data_uri(self, task: Task, number: int) -> str:
         content = base64.b64encode(await self.get(task, number)).decode("ascii")
         return f"data:{media_type(task)};base64,{content}"
 
 
-def _draw(task: Task, number: int) -> bytes:
-    from nano_banana_sandbox import drawing
+def _draw(task: Task, number: int, art: Art) -> bytes:
+    from nano_banana_sandbox import drawing  # Pillow is imported only when an image is drawn
 
     order = task.order
     if order.directives.result == "big-data-uri":
         return drawing.noise(order.words, megabytes=3.75)
     form = "jpeg" if order.directives.picture == "mislabelled" else order.directives.picture
-    encoded = drawing.draw(
+    if art == "plain":
+        image = drawing.plain(order.words, aspect_ratio=order.aspect_ratio, image_size=order.image_size, number=number)
+        return drawing.encode(image, form)
+    image = drawing.draw(
         order.words,
         aspect_ratio=order.aspect_ratio,
         image_size=order.image_size,
         references=order.images,
         number=number,
     )
-    return drawing.encode(encoded, form)
+    return drawing.encode(image, form)

@@ -63,9 +63,9 @@ async def listed(service: GenerationService, principal: str) -> list[Resource]:
             mime_type=_JSON,
         )
     ]
-    for generation in map(service.album.typed, await service.ledger.recent(MAX_TASKS, principal)):
+    for generation in map(service.images.typed, await service.ledger.recent(MAX_TASKS, principal)):
         for number, image in enumerate(generation.images):
-            if image.url is not None and not service.album.still_serves(generation):
+            if image.url is not None and not service.images.still_serves(generation):
                 continue
             resources.append(
                 Resource(
@@ -87,20 +87,20 @@ async def read(service: GenerationService, uri: str, principal: str) -> ReadReso
     """
     if uri == TASKS_URI:
         recent = await service.ledger.recent(MAX_TASKS, principal)
-        tasks = [as_json(service.album.typed(generation), service.now()) for generation in recent]
+        tasks = [as_json(service.images.typed(generation), service.now()) for generation in recent]
         return _as_json({"tasks": tasks})
     if match := _TASK.fullmatch(uri):
         return _as_json(as_json(await _find(service, match[1], principal), service.now()))
     if match := IMAGE_URI.fullmatch(uri):
-        encoded = await service.album.open(await _find(service, match[1], principal), int(match[2]))
+        encoded = await service.images.open(await _find(service, match[1], principal), int(match[2]))
     else:
-        encoded = await service.album.by_url(uri, principal)
+        encoded = await service.images.by_url(uri, principal)
     return ReadResourceContents(content=encoded.data, mime_type=encoded.mime_type)
 
 
 async def _find(service: GenerationService, task_id: str, principal: str) -> Generation:
     try:
-        return service.album.typed(await service.look(task_id, principal))
+        return service.images.typed(await service.look(task_id, principal))
     except TaskNotFound:
         raise NoSuchImage from None
 

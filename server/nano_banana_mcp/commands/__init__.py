@@ -1,1 +1,1 @@
-"""What the command line does besides serving. Each is imported only when it is asked for."""
+"""The commands of ``nano-banana-mcp``: each module has ``add_arguments(commands)`` and ``run(settings, arguments)``."""

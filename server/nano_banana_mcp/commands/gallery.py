@@ -1,7 +1,8 @@
-"""``gallery``: a local page of what was made."""
+"""``gallery``: a local web page with all images."""
 
 from __future__ import annotations
 
+import argparse
 import signal
 import socket
 import sys
@@ -9,13 +10,16 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import uvicorn
 
 from nano_banana_mcp.app import open_service
-from nano_banana_mcp.gallery.app import TOKEN, Guard, create_app
+from nano_banana_mcp.commands.console import refuse
+from nano_banana_mcp.gallery.access import TOKEN, GalleryAccess
+from nano_banana_mcp.gallery.app import create_app
 from nano_banana_mcp.gallery.service import GalleryService
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import LedgerError
@@ -23,40 +27,45 @@ from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 
 GRACE_SECONDS = 2
+"""How long open requests may take after a signal."""
 
 
-def run(settings: Settings, port: int, *, browser: bool) -> int:
-    """Serve the page until interrupted. Returns the exit code.
+def add_arguments(commands: Any) -> None:
+    """Add the command to the parser of the command line."""
+    parser = commands.add_parser("gallery", help="show your pictures in the browser")
+    parser.add_argument("--port", type=int, default=0, help="port on this machine (default: any free one)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.set_defaults(run=run)
 
-    Args:
-        port: On this machine; 0 for any free one.
-        browser: Whether to open it.
-    """
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Serve the page until interrupted. Returns the exit code."""
+    port = arguments.port
     try:
         with _listen(port) as listener:
-            anyio.run(_serve, settings, listener, browser)
+            anyio.run(_serve, settings, listener, not arguments.no_browser)
     except LedgerError as error:
-        return _refuse(error.for_operator)
+        return refuse("gallery", error.for_operator)
     except (OSError, OverflowError) as error:
-        return _refuse(f"cannot listen on port {port}: {getattr(error, 'strerror', None) or error}")
+        return refuse("gallery", f"cannot listen on port {port}: {getattr(error, 'strerror', None) or error}")
     return 0
 
 
-async def _serve(settings: Settings, listener: socket.socket, browser: bool) -> None:
+async def _serve(settings: Settings, listener: socket.socket, opens_browser: bool) -> None:
     saved = None if settings.output_dir is None else OutputFolder(settings.output_dir)
     ledger = await anyio.to_thread.run_sync(open_database, settings)
     try:
-        # Looking at pictures saves none.
+        # Without the setting, the service exports nothing: the gallery only shows.
         async with open_service(settings.model_copy(update={"output_dir": None})) as service:
             port = listener.getsockname()[1]
-            log_exceptions = Guard(create_app(GalleryService(ledger, service.album, saved)), port)
-            url = f"http://127.0.0.1:{port}/?{TOKEN}={log_exceptions.token}"
-            sys.stdout.write(f"Your pictures: {url}\nKeep this address to yourself. Ctrl-C ends it.\n")
+            app = GalleryAccess(create_app(GalleryService(ledger, service.images, saved)), port)
+            url = f"http://127.0.0.1:{port}/?{TOKEN}={app.token}"
+            sys.stdout.write(f"Your pictures: {url}\nKeep this address private. Press Ctrl-C to stop.\n")
             sys.stdout.flush()
-            if browser:  # some are in no hurry to return
+            if opens_browser:  # some browsers return only when they are closed
                 threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
             config = uvicorn.Config(
-                log_exceptions,
+                app,
                 lifespan="off",
                 ws="none",
                 log_config=None,
@@ -71,11 +80,10 @@ async def _serve(settings: Settings, listener: socket.socket, browser: bool) -> 
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, for which a signal is an end and no error."""
+    """A server that ends without an error after a signal."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """While it serves."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -88,8 +96,3 @@ def _listen(port: int) -> socket.socket:
     listener = socket.create_server(("127.0.0.1", port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def _refuse(words: str) -> int:
-    sys.stderr.write(f"nano-banana-mcp gallery: {words}\n")
-    return 1

@@ -1,4 +1,4 @@
-"""``install`` and ``uninstall``: the server in the configuration of a host, and out of it again."""
+"""``install`` and ``uninstall``: the entry of this server in the configuration of a host."""
 
 from __future__ import annotations
 
@@ -8,123 +8,191 @@ import re
 import stat
 import sys
 from contextlib import suppress
+from getpass import getpass
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
+from nano_banana_mcp.commands.console import USAGE_ERROR, refuse
 from nano_banana_mcp.common.urls import http_url
-from nano_banana_mcp.install import entry as changes
-from nano_banana_mcp.install.config_file import Held, Refused, Unreadable, check_writable, hold, replace
-from nano_banana_mcp.install.entry import difference
+from nano_banana_mcp.install.config_file import ConfigFile, check_writable, read_config, replace
+from nano_banana_mcp.install.diff import difference
+from nano_banana_mcp.install.entry import (
+    MAX_BYTES,
+    check_ours,
+    entries,
+    entry,
+    has_secret,
+    installed,
+    is_remote,
+    secrets_in,
+    uninstalled,
+)
+from nano_banana_mcp.install.errors import Refused, Unreadable
 from nano_banana_mcp.install.hosts import ALIASES, HOSTS, KEY, TOKEN, Host, Secret, Server
-from nano_banana_mcp.install.paths import Machine, command, exists, is_ours
+from nano_banana_mcp.install.launch import command, exists, is_ours
+from nano_banana_mcp.install.paths import Machine
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 
-USAGE_ERROR = 2
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def run(settings: Settings, arguments: argparse.Namespace, *, machine: Machine | None = None) -> int:
-    """Do it. Returns 0, 1 where nothing was changed although it should have been, 2 for a wrong command line."""
-    machine = machine or Machine.here()
-    if arguments.list:
-        return _list(machine)
-    fault = _fault(arguments)
-    if fault:
-        return _failed(fault, USAGE_ERROR)
+def add_arguments(commands: Any) -> None:
+    """Add both commands to the parser of the command line."""
+    install = commands.add_parser("install", help="add the server to a host's configuration", allow_abbrev=False)
+    uninstall = commands.add_parser("uninstall", help="remove it from a host's configuration", allow_abbrev=False)
+    install.add_argument("--list", action="store_true", help="show which hosts are here, and which are set up")
+    key = install.add_mutually_exclusive_group()
+    key.add_argument("--key-from-env", action="store_true", help="name DEFAPI_API_KEY in the entry, not its value")
+    key.add_argument("--store-key", action="store_true", help="store the key in the file, not a reference to it")
+    key.add_argument("--no-key", action="store_true", help="an entry without a key")
+    for parser in (install, uninstall):
+        parser.add_argument("host", nargs="?", choices=[*HOSTS, *ALIASES], metavar="HOST", help=", ".join(HOSTS))
+        parser.add_argument("--url", metavar="URL", help="the /mcp address of a server that runs on another machine")
+        parser.add_argument("--config", type=Path, metavar="FILE", help="the host's configuration file")
+        parser.add_argument("--name", default="nano-banana", help="name of the entry (default: nano-banana)")
+        parser.add_argument("--dry-run", action="store_true", help="only show the change")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="even if the host is not found, or the entry runs another program",
+        )
+        parser.set_defaults(run=run, uninstall=parser is uninstall)
+    uninstall.set_defaults(list=False)
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Add or remove the entry, or list the hosts.
+
+    Returns:
+        0, 1 if the change was not made, 2 for a wrong command line.
+    """
+    name = "uninstall" if arguments.uninstall else "install"
+    problem = None if arguments.list else _usage_problem(arguments)
+    if problem:
+        return refuse(name, problem, USAGE_ERROR)
+    try:
+        machine = Machine.here()
+    except Refused as error:
+        return refuse(name, error)
+    return _list(machine) if arguments.list else _change(name, machine, settings, arguments)
+
+
+def _change(name: str, machine: Machine, settings: Settings, arguments: argparse.Namespace) -> int:
+    """Add or remove the entry; ``name`` is that of the command."""
     host = HOSTS[ALIASES.get(arguments.host, arguments.host)]
-    path = arguments.config or host.place(machine)
+    path = arguments.config or host.config_path(machine)
     try:
         path = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - links are followed later
-        held = hold(path, changes.MAX_BYTES[host.form])
-        return _uninstall(host, held, arguments) if arguments.uninstall else _install(host, held, settings, arguments)
+        config = read_config(path, MAX_BYTES[host.form])
+        if arguments.uninstall:
+            return _uninstall(host, config, arguments)
+        if not (arguments.config or arguments.force or _is_present(host, config, machine)):
+            reason = f"{host.title} was not found on this machine: there is no {_marker(config.path, machine)}. "
+            return refuse(name, f"{reason}Name its configuration with --config, or add --force")
+        return _install(host, config, settings, arguments)
     except Unreadable as error:
-        return _failed(f"{path}, {error}. The file was left as it is; mend it first")
+        return refuse(name, f"{path}, {error}. The file is unchanged; correct it first")
     except Refused as error:
-        return _failed(f"{path}: {error}")
+        return refuse(name, f"{path}: {error}")
 
 
-def _fault(arguments: argparse.Namespace) -> str | None:
+def _usage_problem(arguments: argparse.Namespace) -> str | None:
     if arguments.host is None:
-        return f"which host? One of: {', '.join(HOSTS)}. `install --list` shows what is there"
+        return f"which host? One of: {', '.join(HOSTS)}. `install --list` shows those on this machine"
     if not _NAME.fullmatch(arguments.name):
-        return "--name takes 1 to 64 of the letters A-Z a-z, digits, _ and -"
+        return "--name takes 1 to 64 letters A-Z a-z, digits, _ and -"
     if arguments.url is not None and http_url(arguments.url) is None:
-        return "--url takes the whole address of a server, as https://mcp.example.org/mcp"
+        return "--url takes the whole address of a server, such as https://mcp.example.org/mcp"
     return None
 
 
-def _install(host: Host, held: Held, settings: Settings, arguments: argparse.Namespace) -> int:
-    known = changes.entry(host, held.text, arguments.name)
-    changes.check_ours(known, arguments.name, arguments.url, force=arguments.force)
+def _is_present(host: Host, config: ConfigFile, machine: Machine) -> bool:
+    """Whether the host seems to be installed: its configuration exists, or the folder for it."""
+    if config.data is not None:
+        return True
+    marker = _marker(config.path, machine)
+    return marker != config.path and marker.is_dir()
+
+
+def _marker(path: Path, machine: Machine) -> Path:
+    """The folder that shows that the host is installed; the file itself if the folder shows nothing."""
+    if path.parent == machine.home and path.name == ".claude.json":
+        return machine.home / ".claude"
+    return path if path.parent in (machine.home, machine.folder) else path.parent
+
+
+def _install(host: Host, config: ConfigFile, settings: Settings, arguments: argparse.Namespace) -> int:
+    current = entry(host, config.text, arguments.name)
+    check_ours(current, arguments.name, arguments.url, force=arguments.force)
     if arguments.url and host.remote is None:
         raise Refused(f"{host.title} takes no address here; add {arguments.url} under Settings > Connectors")
-    check_writable(held)
-    stays = changes.has_secret(known) and changes.is_remote(known) == bool(arguments.url)
-    secret = _secret(host, settings, arguments, known=stays)
+    check_writable(config)
+    has_key = has_secret(current) and is_remote(current) == bool(arguments.url)
+    secret = _secret(host, settings, arguments, has_key=has_key)
     server = Server((), arguments.url, secret) if arguments.url else Server(_command(settings, arguments), None, secret)
-    old = host.fresh if held.data is None else held.text
-    new = changes.installed(host, old, arguments.name, server, keep_secret=not arguments.no_key)
-    if held.data is not None and new == held.text:
-        sys.stdout.write(f"{host.title} is set up already, and nothing changes: {held.path}\n")
+    old = host.fresh if config.data is None else config.text
+    new = installed(host, old, arguments.name, server, keep_secret=not arguments.no_key)
+    if config.data is not None and new == config.text:
+        sys.stdout.write(f"{host.title} is already set up, nothing changes: {config.path}\n")
         return 0
-    secrets = [*changes.secrets_in(known), *([secret.value] if secret and secret.value else [])]
-    _show(held, new, secrets)
-    _advise(host, held, secret)
-    if not _agreed(arguments):
+    secrets = [*secrets_in(current), *([secret.value] if secret and secret.value else [])]
+    _show(config, new, secrets)
+    _advise(host, config, secret)
+    if not _is_confirmed(arguments):
         return 0 if arguments.dry_run else 1
-    _say_backup(replace(held, held.encoded(new)))
-    sys.stdout.write(f"{host.title} is set up: “{arguments.name}” in {held.path}. {host.after}\n")
+    _report_backup(replace(config, config.encoded(new)))
+    sys.stdout.write(f"{host.title} is set up: “{arguments.name}” in {config.path}. {host.after}\n")
     return 0
 
 
-def _uninstall(host: Host, held: Held, arguments: argparse.Namespace) -> int:
-    known = changes.entry(host, held.text, arguments.name)
-    if known is None:
-        sys.stdout.write(f"{host.title} has no “{arguments.name}”; nothing to take out: {held.path}\n")
+def _uninstall(host: Host, config: ConfigFile, arguments: argparse.Namespace) -> int:
+    current = entry(host, config.text, arguments.name)
+    if current is None:
+        sys.stdout.write(f"{host.title} has no “{arguments.name}”; nothing to remove: {config.path}\n")
         return 0
-    changes.check_ours(known, arguments.name, arguments.url, force=arguments.force)
-    check_writable(held)
-    data = changes.uninstalled(host, held, arguments.name)
-    new = Held(held.path, held.target, data, held.mode).text
-    secrets = changes.secrets_in(known)
-    _show(held, new, secrets)
+    check_ours(current, arguments.name, arguments.url, force=arguments.force)
+    check_writable(config)
+    data = uninstalled(host, config, arguments.name)
+    new = ConfigFile(config.path, config.target, data, config.mode).text
+    secrets = secrets_in(current)
+    _show(config, new, secrets)
     if data is None:
-        sys.stdout.write("The file held nothing else, and goes.\n")
-    if not _agreed(arguments):
+        sys.stdout.write("The file config nothing else, and goes.\n")
+    if not _is_confirmed(arguments):
         return 0 if arguments.dry_run else 1
-    _say_backup(replace(held, data), secret=bool(secrets))
-    sys.stdout.write(f"“{arguments.name}” is out of {held.path}. {host.title} notices when it starts again.\n")
+    _report_backup(replace(config, data), has_secret=bool(secrets))
+    sys.stdout.write(f"“{arguments.name}” is removed from {config.path}. Restart {host.title}.\n")
     return 0
 
 
 def _list(machine: Machine) -> int:
     for host in HOSTS.values():
-        path = host.place(machine)
-        state, more = _state(host, path, machine)
+        path = host.config_path(machine)
+        state, details = _state(host, path, machine)
         sys.stdout.write(f"{host.id:<15} {state:<10} {path}\n")
-        for line in more:
+        for line in details:
             sys.stdout.write(f"{'':<26} {line}\n")
     return 0
 
 
 def _state(host: Host, path: Path, machine: Machine) -> tuple[str, list[str]]:
     try:
-        held = hold(path, changes.MAX_BYTES[host.form])
-        servers = changes.entries(host, held.text)
+        config = read_config(path, MAX_BYTES[host.form])
+        servers = entries(host, config.text)
     except Refused as error:
         return "unreadable", [str(error)]
-    lines = []
-    for name, found in servers.items():
-        if is_ours(found):
-            program = str(found.get("command") or found.get("cmd"))
-            gone = "" if exists(program) else "; this program is gone: install again"
-            lines.append(f"“{name}” starts {program}{gone}")
-    if lines:
-        return "set up", lines
-    marker = path.parent if path.parent != machine.home else machine.home / ".claude"
-    found_here = held.data is not None or (marker.is_dir() and host.place is not HOSTS["librechat"].place)
-    return ("found" if found_here else "not found"), []
+    details = []
+    for name, server in servers.items():
+        if is_ours(server):
+            program = str(server.get("command") or server.get("cmd"))
+            missing = "" if exists(program) else "; this program no longer exists: install again"
+            details.append(f"“{name}” starts {program}{missing}")
+    if details:
+        return "set up", details
+    return ("found" if _is_present(host, config, machine) else "not found"), []
 
 
 def _command(settings: Settings, arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -136,36 +204,34 @@ def _command(settings: Settings, arguments: argparse.Namespace) -> tuple[str, ..
     return tuple(words)
 
 
-def _secret(host: Host, settings: Settings, arguments: argparse.Namespace, *, known: bool) -> Secret | None:
-    """What the entry says of the key: the host asks for it, names a variable, or has it in the file."""
+def _secret(host: Host, settings: Settings, arguments: argparse.Namespace, *, has_key: bool) -> Secret | None:
+    """How the entry gets the key: the host asks for it, reads a variable, or has it in the file."""
     variable = TOKEN if arguments.url else KEY
     if arguments.no_key or (not arguments.url and (settings.sandbox or arguments.env_file)):
         return None
     if arguments.key_from_env:
         if host.reference is None:
-            raise Refused(f"{host.title} does not fill in variables; leave out --key-from-env")
+            raise Refused(f"{host.title} does not read variables; leave out --key-from-env")
         return Secret(variable, "reference")
     if arguments.store_key or host.prefers == "stored":
-        return _stored(settings, arguments, variable, known=known)
+        return _stored(settings, arguments, variable, has_key=has_key)
     if host.prefers == "input" or host.fills_in_itself:
         return Secret(variable, "input" if host.prefers == "input" else "reference")
     value = _in_environment(settings, variable)
     if value:
         _check_key(settings, value, variable)
         return Secret(variable, "reference")
-    return _stored(settings, arguments, variable, known=known)
+    return _stored(settings, arguments, variable, has_key=has_key)
 
 
-def _stored(settings: Settings, arguments: argparse.Namespace, variable: str, *, known: bool) -> Secret | None:
+def _stored(settings: Settings, arguments: argparse.Namespace, variable: str, *, has_key: bool) -> Secret | None:
     value = _in_environment(settings, variable)
-    if not value and known and not arguments.store_key:
-        return None  # the one that is there stays
+    if not value and has_key and not arguments.store_key:
+        return None  # the present key stays
     if not value and arguments.dry_run:
         return Secret(variable, "stored", EXAMPLE_KEY)
     if not value and sys.stdin.isatty():
-        from getpass import getpass
-
-        with suppress(EOFError):  # ended with Ctrl-D: none is given
+        with suppress(EOFError):  # Ctrl-D: no key
             value = getpass("Token for the server (not shown): " if arguments.url else "API key (not shown): ").strip()
     if not value:
         raise Refused(f"there is no key. Set {variable} for this command, or add --no-key or --sandbox")
@@ -185,35 +251,34 @@ def _in_environment(settings: Settings, variable: str) -> str:
     return settings.api_key.get_secret_value().strip() if settings.api_key else ""
 
 
-def _show(held: Held, new: str, secrets: list[str]) -> None:
-    sys.stdout.write(difference(held.text, new, str(held.path), secrets))
+def _show(config: ConfigFile, new: str, secrets: list[str]) -> None:
+    sys.stdout.write(difference(config.text, new, str(config.path), secrets))
 
 
-def _advise(host: Host, held: Held, secret: Secret | None) -> None:
-    if host.fresh and held.data is None:
+def _advise(host: Host, config: ConfigFile, secret: Secret | None) -> None:
+    if host.fresh and config.data is None:
         sys.stdout.write(f"{host.title} reads this file in its own folder: run this there, or name it with --config\n")
-    if not held.target.parent.is_dir():
-        sys.stdout.write(f"{host.title} seems not to be installed here: there is no folder {held.target.parent}\n")
     if secret is None:
         return
-    if secret.how == "stored" and held.mode is not None and os.name == "posix":
-        if stat.S_IMODE(held.mode) & 0o077:
-            sys.stdout.write(f"Others on this machine may read this file, and the key in it: chmod 600 {held.target}\n")
+    if secret.how == "stored" and config.mode is not None and os.name == "posix":
+        if stat.S_IMODE(config.mode) & 0o077:
+            sys.stdout.write(f"Other users can read the key in this file. To prevent it: chmod 600 {config.target}\n")
     elif secret.how == "reference":
         sys.stdout.write(
-            f"{host.title} takes the key from {secret.variable} each time it starts: set it for good, "
-            "not only in this shell, or keep the key in the file with --store-key\n"
+            f"{host.title} reads the key from {secret.variable} at each start. Set the variable permanently, "
+            "not only in this shell, or store the key in the file with --store-key\n"
         )
 
 
-def _agreed(arguments: argparse.Namespace) -> bool:
+def _is_confirmed(arguments: argparse.Namespace) -> bool:
     if arguments.dry_run:
         sys.stdout.write("Nothing was written (--dry-run).\n")
         return False
     if arguments.yes:
         return True
     if not sys.stdin.isatty():
-        _failed("nobody can be asked here, so nothing was written. Add --yes to write this change")
+        name = "uninstall" if arguments.uninstall else "install"
+        refuse(name, "this is not a terminal, so nothing was written. Add --yes to write this change")
         return False
     sys.stdout.write("Write this change? [y/N] ")
     sys.stdout.flush()
@@ -223,12 +288,7 @@ def _agreed(arguments: argparse.Namespace) -> bool:
     return False
 
 
-def _say_backup(backup: Path | None, *, secret: bool = False) -> None:
+def _report_backup(backup: Path | None, *, has_secret: bool = False) -> None:
     if backup is not None:
-        still = "; the key is still in it: delete it when all is well" if secret else ""
-        sys.stdout.write(f"What was there before is in {backup}{still}\n")
-
-
-def _failed(text: str, code: int = 1) -> int:
-    sys.stderr.write(f"nano-banana-mcp: {text}\n")
-    return code
+        warning = "; it still contains the key: delete it when everything works" if has_secret else ""
+        sys.stdout.write(f"The file before the change: {backup}{warning}\n")

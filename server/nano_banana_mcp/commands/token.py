@@ -1,14 +1,17 @@
-"""``token``: who may call over HTTP. A token is shown once, on stdout; all else goes to stderr."""
+"""``token``: callers of the server over HTTP. A token is shown once, on stdout; everything else goes to stderr."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from datetime import UTC, datetime
+from getpass import getpass
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
+from nano_banana_mcp.commands.console import reason_of, refuse
 from nano_banana_mcp.http.auth.users_file import (
     NAME,
     OAUTH_PREFIXES,
@@ -29,35 +32,54 @@ ID_DIGITS = 8
 
 
 class Refused(ValueError):
-    """It will not be done. The text says why."""
+    """The command cannot be done. The text says why."""
 
 
-def run(settings: Settings, action: str, file: Path, arguments: argparse.Namespace) -> int:
-    """Do it. Returns the exit code."""
+def add_arguments(commands: Any) -> None:
+    """Add the command to the parser of the command line."""
+    token = commands.add_parser("token", help="create, list and revoke the tokens of callers over HTTP")
+    actions = token.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    create = actions.add_parser("create", help="make a token, for a new principal or one more for an existing one")
+    create.add_argument("--api-key", action="store_true", help="ask for the principal's own key for the image API")
+    actions.add_parser("list", help="list the principals and their tokens")
+    revoke = actions.add_parser("revoke", help="remove all tokens and the key of a principal")
+    revoke.add_argument("--id", metavar="ID", help="only the token that `list` shows under this id")
+    key = actions.add_parser("key", help="set a principal's own key for the image API; oauth:… for one of the issuer")
+    key.add_argument("--remove", action="store_true", help="use the server's key again")
+    for name, action in actions.choices.items():
+        if name != "list":
+            action.add_argument("name", metavar="NAME", help="the principal")
+        action.add_argument("--file", type=Path, metavar="FILE", help="default: NANO_BANANA_TOKENS_FILE")
+    token.set_defaults(run=run)
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Do the action. Returns the exit code."""
+    file = (arguments.file or settings.tokens_file or settings.state_path / "tokens.json").expanduser().absolute()
     try:
-        if action == "list":
+        if arguments.action == "list":
             _list(file)
-        elif action == "create":
+        elif arguments.action == "create":
             _create(file, arguments.name, own_key=arguments.api_key)
-            _say_how_to_use(settings, file)
-        elif action == "revoke":
+            _print_usage(settings, file)
+        elif arguments.action == "revoke":
             _revoke(file, arguments.name, arguments.id)
         else:
             _set_key(file, arguments.name, remove=arguments.remove)
     except (Refused, BadPrincipals) as error:
-        return _failed(str(error))
+        return refuse("token", error)
     except OSError as error:
-        return _failed(f"{file}: {error.strerror}")
+        return refuse("token", f"{file}: {reason_of(error)}")
     return 0
 
 
 def _create(file: Path, name: str, *, own_key: bool) -> None:
     if not NAME.fullmatch(name):
-        raise Refused("a name is 1 to 64 of the letters A-Z a-z, digits and . _ @ -")
+        raise Refused("a name has 1 to 64 letters A-Z a-z, digits and . _ @ -")
     key = _ask_for_key(name) if own_key else None
     token = new_token()
-    with edited(file) as held:
-        principal = held.principals.setdefault(name, Principal())
+    with edited(file) as users:
+        principal = users.principals.setdefault(name, Principal())
         created_at = datetime.now(UTC).isoformat(timespec="seconds")
         principal.tokens.append(HashedToken(sha256=digest(token), created_at=created_at))
         if key is not None:
@@ -66,7 +88,7 @@ def _create(file: Path, name: str, *, own_key: bool) -> None:
     sys.stdout.write(f"{token}\n")
     sys.stdout.flush()
     others = f" {name} has {number} tokens now, and all are valid." if number > 1 else ""
-    _say(f"This is {name}'s token. It is never shown again; only its hash is kept.{others}")
+    _print(f"This is {name}'s token. It is never shown again; only its hash is kept.{others}")
 
 
 def _list(file: Path) -> None:
@@ -84,37 +106,37 @@ def _list(file: Path) -> None:
 def _revoke(file: Path, name: str, token_id: str | None) -> None:
     if not file.exists():
         raise Refused(f"there is no file {file}")
-    with edited(file) as held:
-        principal = _known(held.principals, name)
+    with edited(file) as users:
+        principal = _principal(users.principals, name)
         if token_id is not None:
-            gone = [token for token in principal.tokens if token.sha256.startswith(token_id.lower())]
-            if len(token_id) < ID_DIGITS or len(gone) != 1:
+            matches = [token for token in principal.tokens if token.sha256.startswith(token_id.lower())]
+            if len(token_id) < ID_DIGITS or len(matches) != 1:
                 raise Refused(f"{name} has no token {token_id}; `nano-banana-mcp token list` shows the ids")
-            principal.tokens.remove(gone[0])
+            principal.tokens.remove(matches[0])
         elif principal.limits != OwnLimits():
-            # If the name comes back, so should its limits.
-            held.principals[name] = Principal(limits=principal.limits)
+            # A principal that is created again has its limits again.
+            users.principals[name] = Principal(limits=principal.limits)
         else:
-            del held.principals[name]
+            del users.principals[name]
     what = f"The token {token_id} of {name} is" if token_id else f"The tokens and the key of {name} are"
-    _say(f"{what} gone: a running server refuses from the next request on. What was made stays in the ledger.")
+    _print(f"{what} removed: a running server refuses them from the next request on. The ledger keeps the requests.")
 
 
 def _set_key(file: Path, name: str, *, remove: bool) -> None:
     if not is_principal(name):
-        raise Refused("a name is that of a token's owner, or oauth:SUBJECT for one whom the OAuth issuer vouches for")
+        raise Refused("a name is that of a principal with a token, or oauth:SUBJECT for a caller of the OAuth issuer")
     key = None if remove else _ask_for_key(name)
-    with edited(file) as held:
+    with edited(file) as users:
         if name.startswith(OAUTH_PREFIXES):
-            held.principals.setdefault(name, Principal())
-        principal = _known(held.principals, name)
+            users.principals.setdefault(name, Principal())
+        principal = _principal(users.principals, name)
         principal.api_key = key
         if principal == Principal():
-            del held.principals[name]
-    _say(f"{name} uses {'the key of the server' if remove else 'a key of their own'} from the next request on.")
+            del users.principals[name]
+    _print(f"{name} uses {'the key of the server' if remove else 'a key of their own'} from the next request on.")
 
 
-def _known(principals: dict[str, Principal], name: str) -> Principal:
+def _principal(principals: dict[str, Principal], name: str) -> Principal:
     if name not in principals:
         raise Refused(f"there is no principal {name}; `nano-banana-mcp token list` shows them")
     return principals[name]
@@ -122,27 +144,20 @@ def _known(principals: dict[str, Principal], name: str) -> Principal:
 
 def _ask_for_key(name: str) -> SecretStr:
     if sys.stdin.isatty():
-        from getpass import getpass
-
         key = getpass(f"API key of {name} (not shown): ", sys.stderr).strip()
     else:
         key = sys.stdin.readline().strip()
     if not is_sendable(key):
-        raise Refused("no API key was given, or one with characters that no key has")
+        raise Refused("there is no API key, or it contains characters that a key cannot have")
     return SecretStr(key)
 
 
-def _say_how_to_use(settings: Settings, file: Path) -> None:
+def _print_usage(settings: Settings, file: Path) -> None:
     if settings.tokens_file == file:
-        _say(f"The server that runs with NANO_BANANA_TOKENS_FILE={file} accepts it from now on.")
+        _print(f"The server that runs with NANO_BANANA_TOKENS_FILE={file} accepts it now.")
     else:
-        _say(f"The server must be told of the file: NANO_BANANA_TOKENS_FILE={file}")
+        _print(f"Start the server with NANO_BANANA_TOKENS_FILE={file}")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-def _failed(text: str) -> int:
-    sys.stderr.write(f"nano-banana-mcp token: {text}\n")
-    return 1

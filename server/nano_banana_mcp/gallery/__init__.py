@@ -1,1 +1,1 @@
-"""A local page of what was made, for the person whose machine this is."""
+"""A local web page with all images, for the person who uses this machine."""

@@ -1,4 +1,4 @@
-"""What the gallery shows: rows of the ledger, and their pictures."""
+"""What the gallery shows: generations of the ledger and their images."""
 
 from __future__ import annotations
 
@@ -14,112 +14,125 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing.worker import shrink_aside
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.queries import Filters, SqlLedger
-from nano_banana_mcp.media.image_store import MAX_DECODED_AT_ONCE, ImageStore
+from nano_banana_mcp.media.image_store import ImageStore
+from nano_banana_mcp.media.previews import MAX_DECODED_AT_ONCE
 
-PAGE = 48
-"""So many rows are shown at a time: whole lines of two, three, four or six."""
+PAGE_SIZE = 48
+"""Generations on one page: full rows of two, three, four or six."""
 
-THUMBNAIL_SIDE, THUMBNAIL_BYTES = 512, 80_000
+MAX_THUMBNAIL_SIDE = 512
+"""Pixels."""
+MAX_THUMBNAIL_BYTES = 80_000
 
 T = TypeVar("T")
 
 
 class GalleryService:
-    """The generations of everybody who uses this ledger: who opens the gallery can read its file.
+    """The generations of all callers of a ledger: a person who opens the gallery can read the ledger anyway.
 
     Args:
-        ledger: Used by one thread at a time, by nobody else.
-        saved: Where finished pictures are saved, if they are.
+        ledger: Used by one thread at a time and by no other object.
+        images: The store of their bytes.
+        saved: The folder that finished images are exported to, if any.
     """
 
-    def __init__(self, ledger: SqlLedger, album: ImageStore, saved: OutputFolder | None) -> None:
+    def __init__(self, ledger: SqlLedger, images: ImageStore, saved: OutputFolder | None) -> None:
         self._ledger = ledger
-        self._album = album
+        self._images = images
         self._saved = saved
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._decoders = anyio.CapacityLimiter(MAX_DECODED_AT_ONCE)
 
     async def page(self, offset: int, filters: Filters) -> dict[str, Any]:
-        """One page of what fits the filters, newest first, and the sums of all that fits.
+        """One page of the generations that match, newest first, and the sums of all that match.
+
+        Args:
+            offset: Number of matches before the page.
+            filters: What must match.
 
         Raises:
-            LedgerError: it cannot be read.
+            LedgerError: The ledger cannot be read.
         """
-        found, tally, models = await self._ask(
+        matches, tally, models = await self._run(
             lambda ledger: (
-                ledger.history(limit=PAGE, offset=offset, **filters),
+                ledger.history(limit=PAGE_SIZE, offset=offset, **filters),
                 ledger.tally(**filters),
                 ledger.models(),
             )
         )
         return {
-            "generations": [row(known) for known in found],
+            "generations": [row(generation) for generation in matches],
             "number": tally.number,
             "credits": f"{tally.credits:f}",
             "models": models,
         }
 
     async def find(self, generation_id: str) -> Generation | None:
-        """One of them.
+        """The generation of this id, None if there is no such generation.
 
         Raises:
-            LedgerError: it cannot be read.
+            LedgerError: The ledger cannot be read.
         """
-        return await self._ask(lambda ledger: ledger.find(generation_id))
+        return await self._run(lambda ledger: ledger.find(generation_id))
 
-    async def whole(self, known: Generation, number: int) -> EncodedImage:
-        """A picture as it is: from the folder of saved ones, or from where it came.
+    async def image(self, generation: Generation, number: int) -> EncodedImage:
+        """An image of a generation, counted from 0: from the folder of exported files, or from the image store.
 
         Raises:
-            NoSuchImage: it has none of that number.
-            ImageError: the bytes cannot be had.
-            OSError: the folder of saved pictures cannot be read.
+            NoSuchImage: The generation has no image of that number.
+            ImageError: The bytes are not available.
+            OSError: The folder of exported files cannot be read.
         """
         if self._saved is not None:
-            saved = await anyio.to_thread.run_sync(self._saved.read, known.public_id, number)
+            saved = await anyio.to_thread.run_sync(self._saved.read, generation.public_id, number)
             if saved is not None:
                 return saved
-        return await self._album.open(known, number)
+        return await self._images.open(generation, number)
 
-    async def thumbnail(self, known: Generation, number: int) -> EncodedImage:
-        """A picture, small. Raises as :meth:`whole` does."""
-        encoded = await self.whole(known, number)
+    async def thumbnail(self, generation: Generation, number: int) -> EncodedImage:
+        """A small version of an image. Raises as :meth:`image` does."""
+        encoded = await self.image(generation, number)
         async with self._decoders:
-            return await shrink_aside(encoded, max_side=THUMBNAIL_SIDE, max_bytes=THUMBNAIL_BYTES)
+            return await shrink_aside(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
 
     async def delete(self, generation_id: str, *, unfinished: bool) -> bool:
-        """Drop a generation from the ledger, and the copies of its pictures that the ledger and the cache keep. Saved
-        files stay. Returns whether it went; see :meth:`~nano_banana_mcp.ledger.queries.SqlLedger.delete`.
+        """Delete a generation from the ledger, and its stored images. Exported files stay.
+
+        Args:
+            unfinished: Whether a generation may be deleted whose outcome is not known.
+
+        Returns:
+            Whether it was deleted.
 
         Raises:
-            LedgerError: it cannot be written.
+            LedgerError: The ledger cannot be written.
         """
-        gone = await self._ask(partial(SqlLedger.delete, generation_id=generation_id, unfinished=unfinished))
-        if gone is not None:
-            await self._album.delete(gone)
-        return gone is not None
+        deleted = await self._run(partial(SqlLedger.delete, generation_id=generation_id, unfinished=unfinished))
+        if deleted is not None:
+            await self._images.delete(deleted)
+        return deleted is not None
 
-    async def _ask(self, work: Callable[[SqlLedger], T]) -> T:
-        with anyio.CancelScope(shield=True):  # a write goes to its end
-            answer = await anyio.to_thread.run_sync(work, self._ledger, limiter=self._one_at_a_time)
-        return answer  # noqa: RET504 - a scope may end what it holds, to a type checker
+    async def _run(self, query: Callable[[SqlLedger], T]) -> T:
+        with anyio.CancelScope(shield=True):  # a write that has begun must end
+            answer = await anyio.to_thread.run_sync(query, self._ledger, limiter=self._one_at_a_time)
+        return answer  # noqa: RET504 - to a type checker, a cancel scope may suppress an exception
 
 
-def row(known: Generation) -> dict[str, Any]:
+def row(generation: Generation) -> dict[str, Any]:
     """A generation for the page; times in Unix seconds."""
     return {
-        "id": known.generation_id,
-        "task_id": known.task_id,
-        "status": known.status.value,
-        "finished": known.finished,
-        "pictures": len(known.images) if known.status is Status.SUCCESS else 0,
-        "prompt": known.prompt,
-        "options": known.options,
-        "model": known.model,
-        "credits": known.credits_consumed,
-        "sandbox": known.api == "sandbox",
-        "message": known.message,
-        "principal": known.principal,
-        "created_at": known.created_at,
-        "seconds": known.elapsed_seconds(known.finished_at) if known.finished_at is not None else None,
+        "id": generation.generation_id,
+        "task_id": generation.task_id,
+        "status": generation.status.value,
+        "finished": generation.finished,
+        "pictures": len(generation.images) if generation.status is Status.SUCCESS else 0,
+        "prompt": generation.prompt,
+        "options": generation.options,
+        "model": generation.model,
+        "credits": generation.credits_consumed,
+        "sandbox": generation.api == "sandbox",
+        "message": generation.message,
+        "principal": generation.principal,
+        "created_at": generation.created_at,
+        "seconds": generation.elapsed_seconds(generation.finished_at) if generation.finished_at is not None else None,
     }

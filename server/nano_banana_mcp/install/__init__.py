@@ -1,0 +1,1 @@
+"""The entry of this server in the configuration of a host application."""

@@ -1,275 +1,226 @@
-"""What becomes of a configuration file's text when the entry goes in, is renewed, or goes out; and how a person
-sees that before it is made: no secret in it, neither ours nor a neighbour's."""
+"""Changes to the text of a configuration file: the entry is added, renewed or removed."""
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
-from collections.abc import Iterable
 from copy import deepcopy
-from importlib import import_module
 from typing import Any
 
-from nano_banana_mcp.install.config_file import Held, Keys, Refused, backups, hold, same
+from nano_banana_mcp.install.config_file import ConfigFile, backups, read_config
+from nano_banana_mcp.install.errors import Refused
+from nano_banana_mcp.install.formats import editor_for, jsonc
+from nano_banana_mcp.install.formats.text import Keys, same
 from nano_banana_mcp.install.hosts import KEY, TOKEN, Host, Secret, Server, input_of
-from nano_banana_mcp.install.paths import is_ours
+from nano_banana_mcp.install.launch import is_ours
 
-# Reading is linear, but at 1 to 10 MB/s for JSON and TOML and 0.2 MB/s for YAML: some seconds at most.
-MAX_BYTES = {"json": 32_000_000, "toml": 8_000_000, "yaml": 1_000_000}
+# Reading is linear, at 1 to 10 MB/s for JSON and TOML and 0.1 MB/s for YAML: a few seconds at most.
+MAX_BYTES = {"json": 32_000_000, "toml": 4_000_000, "yaml": 1_000_000}
 MAX_BACKUPS = 20
-MAX_ENTRY = 100_000
+MAX_ENTRY_BYTES = 100_000
 INPUTS = "inputs"
 
-_START = {"command", "cmd", "args", "type", "name", "url", "uri", "httpUrl", "serverUrl"}
-_SECRETS = {KEY, TOKEN}
-_NAMED_VALUES = ("env", "envs")
-_NAMES = ("env_vars", "env_keys")
-_HEADERS = ("headers", "http_headers", "bearer_token_env_var")
+_LAUNCH_KEYS = {"command", "cmd", "args", "type", "name", "url", "uri", "httpUrl", "serverUrl"}
+_URL_KEYS = ("url", "uri", "httpUrl", "serverUrl")
+_SECRET_NAMES = {KEY, TOKEN}
+_ENVIRONMENT_KEYS = ("env", "envs")
+_VARIABLE_LIST_KEYS = ("env_vars", "env_keys")
+_HEADER_KEYS = ("headers", "http_headers", "bearer_token_env_var")
 
 
 def entries(host: Host, text: str) -> dict[str, Any]:
     """All servers that the text lists, by name.
 
     Raises:
-        Unreadable: it is not what the host expects.
+        Unreadable: The text is not what the host expects.
     """
-    found = _module(host).entry(text, (host.table,))
-    return found if isinstance(found, dict) else {}
+    servers = editor_for(host.form).entry(text, (host.table,))
+    return servers if isinstance(servers, dict) else {}
 
 
 def entry(host: Host, text: str, name: str) -> Any:
-    """The server of this name, None where there is none.
+    """The server of this name, None if the text has no such server.
 
     Raises:
-        Unreadable: it is not what the host expects.
+        Unreadable: The text is not what the host expects.
     """
-    return _module(host).entry(text, (host.table, name))
+    return editor_for(host.form).entry(text, (host.table, name))
 
 
-def check_ours(found: Any, name: str, url: str | None, *, force: bool) -> None:
-    """See whether an entry under our name may be changed.
+def check_ours(current: Any, name: str, url: str | None, *, force: bool) -> None:
+    """Check that the entry under our name may be changed.
+
+    Args:
+        current: The entry, None if there is no entry of this name.
+        url: The server address that the command line names.
+        force: Whether an entry of another program may be changed.
 
     Raises:
-        Refused: it seems to be another program's.
+        Refused: The entry belongs to another program.
     """
-    if found is None or force or is_ours(found) or (url is not None and url in _urls(found)):
+    if current is None or force or is_ours(current) or (url is not None and url in _urls(current)):
         return
     raise Refused(
-        f"“{name}” there is not an entry for this program. Choose another name with --name, or insist with --force"
+        f"the entry “{name}” runs another program. Choose another name with --name, or add --force to change this entry"
     )
 
 
 def installed(host: Host, text: str, name: str, server: Server, *, keep_secret: bool) -> str:
-    """The text with the entry. Of an entry that is there, what the user added stays.
+    """The text with the entry. Settings that the user added to an existing entry stay.
 
     Args:
-        keep_secret: Whether the secret of an entry that is there stays, if the server comes without one.
+        keep_secret: Whether the secret of an existing entry stays if the server comes without one.
 
     Raises:
-        Unreadable: the text is not what the host expects.
-        Refused: it cannot be done without changing more.
+        Unreadable: The text is not what the host expects.
+        Refused: The change would alter other lines.
     """
-    known = entry(host, text, name)
+    current = entry(host, text, name)
     wanted = host.entry(host, name, server)
-    if isinstance(known, dict) and is_remote(known) == bool(server.url):
-        wanted = _renewed(known, wanted, forget=server.secret is not None or not keep_secret)
-    if known is not None and known == wanted:
+    if isinstance(current, dict) and is_remote(current) == bool(server.url):
+        wanted = _renewed(current, wanted, forget_secret=server.secret is not None or not keep_secret)
+    if current is not None and current == wanted:
         return text
-    return _written(host, text, name, wanted)
+    return _with_entry(host, text, name, wanted)
 
 
-def is_remote(found: Any) -> bool:
-    """Whether an entry names a server elsewhere."""
-    return bool(_urls(found))
+def is_remote(current: Any) -> bool:
+    """Whether an entry names the address of a server."""
+    return bool(_urls(current))
 
 
-def has_secret(found: Any) -> bool:
-    """Whether an entry has an API key or a token, or names where it is."""
-    if not isinstance(found, dict):
+def has_secret(current: Any) -> bool:
+    """Whether an entry holds an API key or a token, or a reference to one."""
+    if not isinstance(current, dict):
         return False
-    named = [*_names(found, _NAMED_VALUES), *_names(found, _NAMES)]
-    return bool(_SECRETS & set(named)) or any(key in found for key in _HEADERS)
+    names = [*_names(current, _ENVIRONMENT_KEYS), *_names(current, _VARIABLE_LIST_KEYS)]
+    return bool(_SECRET_NAMES & set(names)) or any(key in current for key in _HEADER_KEYS)
 
 
-def secrets_in(found: Any) -> list[str]:
-    """The values in an entry that nobody should see."""
-    if not isinstance(found, dict):
+def secrets_in(current: Any) -> list[str]:
+    """The values in an entry that must not be shown."""
+    if not isinstance(current, dict):
         return []
-    groups = [found[key] for key in (*_NAMED_VALUES, "headers", "http_headers") if isinstance(found.get(key), dict)]
+    keys = (*_ENVIRONMENT_KEYS, "headers", "http_headers")
+    groups = [current[key] for key in keys if isinstance(current.get(key), dict)]
     values = [str(value).removeprefix("Bearer ") for group in groups for value in group.values()]
     return [value for value in values if len(value) > 3 and "$" not in value]
 
 
-def uninstalled(host: Host, held: Held, name: str) -> bytes | None:
-    """The bytes without the entry: those from before it came, if nothing else was changed since (None: no file).
+def uninstalled(host: Host, config: ConfigFile, name: str) -> bytes | None:
+    """The bytes without the entry: those of the back-up if only the entry was added since (None: remove the file).
 
     Raises:
-        Unreadable: the text is not what the host expects.
-        Refused: it cannot be done without changing more.
+        Unreadable: The text is not what the host expects.
+        Refused: The change would alter other lines.
     """
-    text = held.text
-    found = entry(host, text, name)
-    for earlier in [*_earlier(host, held), Held(held.path, held.target, None, None)]:
+    text = config.text
+    current = entry(host, text, name)
+    for earlier in [*_earlier_versions(host, config), ConfigFile(config.path, config.target, None, None)]:
         try:
             before = host.fresh if earlier.data is None else earlier.text
-            if entry(host, before, name) is None and earlier.encoded(_written(host, before, name, found)) == held.data:
+            if entry(host, before, name) is not None:
+                continue
+            if earlier.encoded(_with_entry(host, before, name, current)) == config.data:
                 return earlier.data
         except Refused:
             continue
-    new = _module(host).drop(text, (host.table, name))
+    new = editor_for(host.form).drop(text, (host.table, name))
     if host.prefers == "input":
-        new = _without_inputs(new, found)
-    return held.encoded(new)
+        new = _without_inputs(new, current)
+    return config.encoded(new)
 
 
-def _earlier(host: Host, held: Held) -> list[Held]:
-    found = []
-    for backup in backups(held)[:MAX_BACKUPS]:
+def _earlier_versions(host: Host, config: ConfigFile) -> list[ConfigFile]:
+    versions = []
+    for backup in backups(config)[:MAX_BACKUPS]:
         try:
-            data = hold(backup, MAX_BYTES[host.form]).data or b""
+            data = read_config(backup, MAX_BYTES[host.form]).data or b""
         except Refused:
             continue
-        if not 0 < len(held.data or b"") - len(data) < MAX_ENTRY:  # not worth the reading
-            continue
-        found.append(Held(held.path, held.target, data, held.mode))
-    return found
+        # A back-up of another size cannot be this file without one entry, and is not parsed.
+        if 0 < len(config.data or b"") - len(data) < MAX_ENTRY_BYTES:
+            versions.append(ConfigFile(config.path, config.target, data, config.mode))
+    return versions
 
 
-def _written(host: Host, text: str, name: str, wanted: Any) -> str:
-    new = _merged(_module(host), text, (host.table, name), entry(host, text, name), wanted)
+def _with_entry(host: Host, text: str, name: str, wanted: Any) -> str:
+    new = _merged(editor_for(host.form), text, (host.table, name), entry(host, text, name), wanted)
     if host.prefers == "input":
-        from nano_banana_mcp.install.formats import jsonc
-
-        known = jsonc.entry(new, (INPUTS,)) or []
-        ids = [item.get("id") for item in known if isinstance(item, dict)] if isinstance(known, list) else []
+        inputs = jsonc.entry(new, (INPUTS,)) or []
+        ids = [item.get("id") for item in inputs if isinstance(item, dict)] if isinstance(inputs, list) else []
         for item in _inputs_of(wanted):
             if item["id"] not in ids:
                 new = jsonc.put_item(new, INPUTS, item)
     return new
 
 
-def _merged(module: Any, text: str, path: Keys, known: Any, wanted: Any) -> str:
-    """The text with this value, of which only what differs is written anew: comments between the rest stay."""
-    if not (isinstance(known, dict) and isinstance(wanted, dict) and known.keys() & wanted.keys()):
-        return str(module.put(text, path, wanted))
+def _merged(editor: Any, text: str, path: Keys, current: Any, wanted: Any) -> str:
+    """The text with this value. Only what differs is rewritten, so that comments between the rest stay."""
+    if not (isinstance(current, dict) and isinstance(wanted, dict) and current.keys() & wanted.keys()):
+        return str(editor.put(text, path, wanted))
     try:
         new = text
-        for key in [key for key in known if key not in wanted]:
-            new = module.drop(new, (*path, key))
+        for key in [key for key in current if key not in wanted]:
+            new = editor.drop(new, (*path, key))
         for key, value in wanted.items():
-            if key not in known or not same(known[key], value):
-                new = _merged(module, new, (*path, key), known.get(key), value)
+            if key not in current or not same(current[key], value):
+                new = _merged(editor, new, (*path, key), current.get(key), value)
     except Refused:
-        return str(module.put(text, path, wanted))
+        return str(editor.put(text, path, wanted))
     return new
 
 
-def _without_inputs(text: str, gone: Any) -> str:
-    from nano_banana_mcp.install.formats import jsonc
-
-    known = jsonc.entry(text, (INPUTS,))
-    for item in _inputs_of(gone):
-        if isinstance(known, list) and item in known and _asked(item) not in text:
+def _without_inputs(text: str, removed: Any) -> str:
+    inputs = jsonc.entry(text, (INPUTS,))
+    for item in _inputs_of(removed):
+        if isinstance(inputs, list) and item in inputs and _placeholder(item) not in text:
             text = jsonc.drop_item(text, INPUTS, item)
     return text
 
 
-def _inputs_of(found: Any) -> list[dict[str, Any]]:
+def _inputs_of(current: Any) -> list[dict[str, Any]]:
     inputs = [input_of(Secret(variable, "input")) for variable in (KEY, TOKEN)]
-    return [item for item in inputs if _asked(item) in json.dumps(found, default=str)]
+    return [item for item in inputs if _placeholder(item) in json.dumps(current, default=str)]
 
 
-def _asked(item: dict[str, Any]) -> str:
+def _placeholder(item: dict[str, Any]) -> str:
     return f"${{input:{item['id']}}}"
 
 
-def _renewed(known: dict[str, Any], wanted: dict[str, Any], *, forget: bool) -> dict[str, Any]:
-    """The known entry, with our part of it as wanted. Limits and switches that are there stay as they are."""
-    entry = deepcopy(known)
-    if forget:
-        for key in _HEADERS:
-            entry.pop(key, None)
-        for key in (*_NAMED_VALUES, *_NAMES):
-            held = entry.get(key)
-            if isinstance(held, dict):
-                entry[key] = {name: value for name, value in held.items() if name not in _SECRETS}
-            elif isinstance(held, list):
-                entry[key] = [name for name in held if name not in _SECRETS]
-            if held and not entry[key]:
-                del entry[key]
+def _renewed(current: dict[str, Any], wanted: dict[str, Any], *, forget_secret: bool) -> dict[str, Any]:
+    """The current entry with our part of it as wanted. Limits and switches of the user stay."""
+    renewed = deepcopy(current)
+    if forget_secret:
+        _remove_secrets(renewed)
     for key, value in wanted.items():
-        held = entry.get(key)
-        if isinstance(held, dict) and isinstance(value, dict):
-            entry[key] = held | value
-        elif key in _NAMES and isinstance(held, list):
-            entry[key] = [*held, *(name for name in value if name not in held)]
-        elif key in _START or key not in entry:
-            entry[key] = value
-    return entry
+        present = renewed.get(key)
+        if isinstance(present, dict) and isinstance(value, dict):
+            renewed[key] = present | value
+        elif key in _VARIABLE_LIST_KEYS and isinstance(present, list):
+            renewed[key] = [*present, *(name for name in value if name not in present)]
+        elif key in _LAUNCH_KEYS or key not in renewed:
+            renewed[key] = value
+    return renewed
 
 
-def _urls(found: Any) -> list[str]:
-    keys = ("url", "uri", "httpUrl", "serverUrl")
-    return [str(found[key]) for key in keys if found.get(key)] if isinstance(found, dict) else []
+def _remove_secrets(current: dict[str, Any]) -> None:
+    for key in _HEADER_KEYS:
+        current.pop(key, None)
+    for key in (*_ENVIRONMENT_KEYS, *_VARIABLE_LIST_KEYS):
+        present = current.get(key)
+        if isinstance(present, dict):
+            current[key] = {name: value for name, value in present.items() if name not in _SECRET_NAMES}
+        elif isinstance(present, list):
+            current[key] = [name for name in present if name not in _SECRET_NAMES]
+        if present and not current[key]:
+            del current[key]
 
 
-def _names(found: dict[str, Any], keys: tuple[str, ...]) -> list[str]:
-    return [str(name) for key in keys for name in (found.get(key) or ()) if isinstance(found.get(key), (dict, list))]
+def _urls(current: Any) -> list[str]:
+    return [str(current[key]) for key in _URL_KEYS if current.get(key)] if isinstance(current, dict) else []
 
 
-def _module(host: Host) -> Any:
-    # Each with its parser: only the one that is needed.
-    name = {"json": "jsonc", "toml": "tomltext", "yaml": "yamltext"}[host.form]
-    return import_module(f"nano_banana_mcp.installing.{name}")
-
-
-MASK = "••••••"
-MAX_LINE = 160
-_TELLING = re.compile(
-    r"""((?:[\w-]*(?:key|token|secret|passw|credential)[\w-]*|authorization|cookie)["']?\s*[:=]\s*(?:Bearer\s+)?)"""
-    r"""("(?:\\.|[^"\\])*"|'[^']*'|[^\s"',\]}{\[#][^\s,}\]#]*)""",
-    re.IGNORECASE,
-)
-_PLAIN = re.compile(r'"?(?:true|false|null|none|\d{1,6}|\$.*|Bearer \$.*)?"?', re.IGNORECASE)
-
-
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """The text without these secrets, and without what is called a key, token, secret or password."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return _TELLING.sub(_hidden, text)
-
-
-def difference(old: str, new: str, name: str, secrets: Iterable[str]) -> str:
-    """A unified diff with one line of context; of a file in one line, only what changes in it."""
-    secrets = list(secrets)
-    if max(map(len, [*old.split("\n"), *new.split("\n")])) > MAX_LINE * 4:
-        return _in_place(old, new, name, secrets)
-    before, after = old.splitlines(), new.splitlines()
-    lines = difflib.unified_diff(before, after, name, f"{name} (new)", n=1, lineterm="")
-    shown = [masked(line, secrets) for line in lines]
-    if before == after:
-        shown = ["(only line ends or the end of the file differ)"]
-    return "".join(f"{line[:MAX_LINE]}{'…' if len(line) > MAX_LINE else ''}\n" for line in shown)
-
-
-def _in_place(old: str, new: str, name: str, secrets: list[str]) -> str:
-    first = _common(old, new)
-    last = _common(old[first:][::-1], new[first:][::-1])
-    gone, come = old[first : len(old) - last], new[first : len(new) - last]
-    lines = [f"--- {name}", f"@@ at character {first + 1} @@"]
-    lines += [f"{sign}{line}" for sign, part in (("-", gone), ("+", come)) if part for line in part.splitlines()]
-    return "".join(f"{masked(line, secrets)}\n" for line in lines)
-
-
-def _common(one: str, other: str) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _hidden(found: re.Match[str]) -> str:
-    if _PLAIN.fullmatch(found[2]):
-        return found[0]
-    quote = found[2][0] if found[2][0] in "\"'" else ""
-    return f"{found[1]}{quote}{MASK}{quote}"
+def _names(current: dict[str, Any], keys: tuple[str, ...]) -> list[str]:
+    return [
+        str(name) for key in keys for name in (current.get(key) or ()) if isinstance(current.get(key), (dict, list))
+    ]

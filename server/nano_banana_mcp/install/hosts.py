@@ -1,4 +1,4 @@
-"""The hosts: where their configuration is, which part of it lists servers, and what an entry looks like there."""
+"""The hosts: where their configuration is, which part of it lists servers, and the form of an entry."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nano_banana_mcp.install import paths as places
+from nano_banana_mcp.install import paths
+from nano_banana_mcp.install.formats import Format
 from nano_banana_mcp.install.paths import Machine
 
 NAME = "nano-banana"
 KEY = "DEFAPI_API_KEY"
 TOKEN = "NANO_BANANA_TOKEN"  # noqa: S105 - the name of a variable
 TOOL_SECONDS = 300
-"""How long a host should wait for a call: a wait lasts 240 s at most."""
+"""Timeout of a call in the host: a wait takes up to 240 s."""
 START_SECONDS = 60
-"""How long a host should wait for the start: uvx may have to fetch the package first."""
+"""Timeout of a start in the host: uvx may have to download the package first."""
 
 How = Literal["stored", "reference", "input"]
 
@@ -35,7 +36,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a host is to start, or to call."""
+    """The command that a host starts, or the URL that it calls."""
 
     command: tuple[str, ...] = ()
     url: str | None = None
@@ -48,26 +49,26 @@ class Host:
 
     id: str
     title: str
-    place: Callable[[Machine], Path]
-    form: Literal["json", "toml", "yaml"]
+    config_path: Callable[[Machine], Path]
+    form: Format
     table: str
-    """The name in the file's root under which its servers are."""
+    """The key in the root of the file that holds the servers."""
     entry: Callable[[Host, str, Server], dict[str, Any]]
     reference: str | None
-    """How a value names an environment variable, with {} for its name; None: it cannot."""
+    """How a value refers to an environment variable, with {} for its name; None if it cannot."""
     prefers: How
-    """How it best gets a secret that is in the environment now: not as itself where the host can fill it in."""
+    """How the host best gets a secret that is in the environment now: by reference if the host can fill it in."""
     remote: dict[str, str] | None = None
-    """What marks an entry with a URL, and under which name the URL is (an empty value)."""
+    """The keys of an entry with a URL; the URL replaces the empty value. None if the host takes no URL."""
     fills_in_itself: bool = False
-    """Whether it fills references in from a file of its own, so that nothing need be asked."""
+    """Whether the host fills references in from a file of its own, so that no key has to be in the environment."""
     fresh: str = ""
-    """What a new file must hold besides."""
+    """What a new file must contain besides the entry."""
     after: str = ""
-    """What a person has to do or know then."""
+    """What a person has to do after the installation."""
 
-    def said(self, secret: Secret) -> str:
-        """The value that stands for the secret in this host's entry."""
+    def value_for(self, secret: Secret) -> str:
+        """The value that stands for the secret in an entry of this host."""
         if secret.how == "stored":
             return secret.value
         if secret.how == "input":
@@ -76,14 +77,14 @@ class Host:
 
 
 def input_of(secret: Secret) -> dict[str, Any]:
-    """What makes VS Code ask for the secret, once, and keep it safely."""
-    name, words = ("defapi-key", "defapi API key") if secret.variable == KEY else ("nano-banana-token", "token")
-    return {"type": "promptString", "id": name, "description": words, "password": True}
+    """The item of ``inputs`` that makes VS Code ask for the secret once and store it."""
+    name, description = ("defapi-key", "defapi API key") if secret.variable == KEY else ("nano-banana-token", "token")
+    return {"type": "promptString", "id": name, "description": description, "password": True}
 
 
 def _local(host: Host, server: Server) -> dict[str, Any]:
     program, *arguments = server.command
-    env = {server.secret.variable: host.said(server.secret)} if server.secret else {}
+    env = {server.secret.variable: host.value_for(server.secret)} if server.secret else {}
     return {"command": program, "args": arguments, **({"env": env} if env else {})}
 
 
@@ -91,7 +92,7 @@ def _remote(host: Host, server: Server) -> dict[str, Any]:
     assert host.remote is not None
     entry: dict[str, Any] = {key: value or server.url for key, value in host.remote.items()}
     if server.secret:
-        entry["headers"] = {"Authorization": f"Bearer {host.said(server.secret)}"}
+        entry["headers"] = {"Authorization": f"Bearer {host.value_for(server.secret)}"}
     return entry
 
 
@@ -135,7 +136,7 @@ def _goose(host: Host, name: str, server: Server) -> dict[str, Any]:
     if server.url:
         entry |= {"type": "streamable_http", "uri": server.url}
         if secret:
-            entry["headers"] = {"Authorization": f"Bearer {host.said(secret)}"}
+            entry["headers"] = {"Authorization": f"Bearer {host.value_for(secret)}"}
     else:
         entry |= {"cmd": server.command[0], "args": list(server.command[1:])}
         if secret and secret.how == "stored":
@@ -150,8 +151,8 @@ def _librechat(host: Host, name: str, server: Server) -> dict[str, Any]:
     return {**typed, "timeout": TOOL_SECONDS * 1000, "initTimeout": START_SECONDS * 1000}
 
 
-_RESTART = "Quit it wholly and start it again."
-_SESSION = "Sessions that are started from now on have it; /mcp shows it."
+_RESTART = "Quit the application completely and start it again."
+_SESSION = "New sessions have it; /mcp shows it."
 _HTTP = {"type": "http", "url": ""}
 _URL = {"url": ""}
 
@@ -159,45 +160,45 @@ HOSTS = {
     host.id: host
     for host in (
         Host(
-            "claude-desktop", "Claude Desktop", places.claude_desktop, "json", "mcpServers", _plain, None, "stored",
+            "claude-desktop", "Claude Desktop", paths.claude_desktop, "json", "mcpServers", _plain, None, "stored",
             after=_RESTART,
         ),
         Host(
-            "claude-code", "Claude Code", places.claude_code, "json", "mcpServers", _typed, "${{{}}}", "reference",
+            "claude-code", "Claude Code", paths.claude_code, "json", "mcpServers", _typed, "${{{}}}", "reference",
             remote=_HTTP, after=_SESSION,
         ),
         Host(
-            "cursor", "Cursor", places.cursor, "json", "mcpServers", _plain, "${{env:{}}}", "reference",
-            remote=_URL, after="It is under Settings > MCP; switch it on there.",
+            "cursor", "Cursor", paths.cursor, "json", "mcpServers", _plain, "${{env:{}}}", "reference",
+            remote=_URL, after="Switch it on under Settings > MCP.",
         ),
         Host(
-            "vscode", "VS Code", places.vs_code, "json", "servers", _typed, "${{env:{}}}", "input",
-            remote=_HTTP, after="Start it with “MCP: List Servers”, in the command palette.",
+            "vscode", "VS Code", paths.vs_code, "json", "servers", _typed, "${{env:{}}}", "input",
+            remote=_HTTP, after="Start it with “MCP: List Servers” in the command palette.",
         ),
         Host(
-            "windsurf", "Windsurf", places.windsurf, "json", "mcpServers", _plain, "${{env:{}}}", "reference",
+            "windsurf", "Windsurf", paths.windsurf, "json", "mcpServers", _plain, "${{env:{}}}", "reference",
             remote={"serverUrl": ""}, after="Press the refresh button above the list of MCP servers.",
         ),
         Host(
-            "codex", "Codex", places.codex, "toml", "mcp_servers", _codex, "{}", "reference",
+            "codex", "Codex", paths.codex, "toml", "mcp_servers", _codex, "{}", "reference",
             remote=_URL, after=_SESSION,
         ),
         Host(
-            "gemini", "Gemini CLI", places.gemini, "json", "mcpServers", _in_milliseconds, "${}", "reference",
+            "gemini", "Gemini CLI", paths.gemini, "json", "mcpServers", _in_milliseconds, "${}", "reference",
             remote={"httpUrl": ""}, after=_SESSION,
         ),
         Host(
-            "goose", "Goose", places.goose, "yaml", "extensions", _goose, "${}", "reference",
-            remote=_URL, after="Sessions that are started from now on have it.",
+            "goose", "Goose", paths.goose, "yaml", "extensions", _goose, "${}", "reference",
+            remote=_URL, after="New sessions have it.",
         ),
         Host(
-            "zed", "Zed", places.zed, "json", "context_servers", _in_seconds, None, "stored",
-            remote=_URL, after="It is in the settings of the agent panel.",
+            "zed", "Zed", paths.zed, "json", "context_servers", _in_seconds, None, "stored",
+            remote=_URL, after="It appears in the settings of the agent panel.",
         ),
         Host(
-            "librechat", "LibreChat", places.librechat, "yaml", "mcpServers", _librechat, "${{{}}}", "reference",
+            "librechat", "LibreChat", paths.librechat, "yaml", "mcpServers", _librechat, "${{{}}}", "reference",
             remote={"type": "streamable-http", "url": ""}, fills_in_itself=True,
-            fresh="version: 1.2.8\n",  # without one LibreChat ends at its start
+            fresh="version: 1.2.8\n",  # without a version LibreChat does not start
             after="Put the variable into LibreChat's own .env file, and restart its API.",
         ),
     )

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: real processes."""
+"""The command line: texts and exit codes in this process, and a few real processes."""
 
 from __future__ import annotations
 
@@ -7,38 +7,25 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 from anyio.to_thread import run_sync as in_thread
 from PIL import Image
+from ruamel.yaml import YAML
 
-from nano_banana_mcp.commands.doctor import configurations
+from nano_banana_mcp import cli
+from nano_banana_mcp.install.configurations import configurations
 from nano_banana_mcp.settings import Settings
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, clean_environment
-
-
-def run(
-    *arguments: str, cwd: Path | None = None, settings: Mapping[str, str] | None = None, **more: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nano_banana_mcp", *arguments],
-        env={**clean_environment(), **(settings or {}), **more},
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+from tests.support.command_line import run_here
+from tests.support.command_line import run_process as run
 
 
 def test_help_shows_every_setting_with_its_default() -> None:
-    shown = run("--help").stdout
+    shown = run_here("--help").stdout
     for field in Settings.model_fields.values():
         assert str(field.validation_alias) in shown
 
@@ -53,22 +40,23 @@ def test_a_wrong_value_is_one_line_on_stderr_and_no_traceback() -> None:
 
 
 def test_a_wrong_key_is_never_shown() -> None:
-    ended = run("doctor", DEFAPI_API_KEY=f"{KEY} with words", DEFAPI_BASE_URL="http://127.0.0.1:9")
+    ended = run_here("doctor", DEFAPI_API_KEY=f"{KEY} with words", DEFAPI_BASE_URL="http://127.0.0.1:9")
     assert ended.returncode == 1
     assert KEY not in ended.stdout + ended.stderr
 
 
 def test_an_unknown_command_is_refused_in_words() -> None:
-    ended = run("paint")
+    ended = run_here("paint")
     assert ended.returncode == 2
     assert "paint" in ended.stderr
 
 
-def test_the_version_is_told() -> None:
-    assert re.fullmatch(r"nano-banana-mcp \d+\.\d+\.\d+\n", run("--version").stdout)
+def test_the_version_is_printed() -> None:
+    assert re.fullmatch(r"nano-banana-mcp \d+\.\d+\.\d+\n", run_here("--version").stdout)
+    assert run_here("-V").stdout == run_here("--version").stdout
 
 
-def test_the_demo_makes_a_image_that_can_be_opened(tmp_path: Path) -> None:
+def test_the_demo_makes_an_image_that_can_be_opened(tmp_path: Path) -> None:
     ended = run("demo", "a", "lighthouse", "at", "dawn", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="1")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "sandbox" in ended.stdout
@@ -79,7 +67,7 @@ def test_the_demo_makes_a_image_that_can_be_opened(tmp_path: Path) -> None:
     assert Path(file[1]).parent == tmp_path / "pictures"
     with Image.open(file[1]) as image:
         assert image.size == (1024, 1024)
-    assert "█" in ended.stdout
+    assert re.search(r"^wait_for_image  success$", ended.stdout, re.MULTILINE)
 
 
 async def test_the_demo_uses_the_real_api_where_a_key_is_set(tmp_path: Path) -> None:
@@ -115,24 +103,19 @@ async def test_a_demo_that_cannot_save_says_so_before_it_spends_anything(tmp_pat
     (tmp_path / "file").write_text("")
     async with serve_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
-        ended = await in_thread(lambda: run("demo", "--output", str(tmp_path / "file"), settings=settings))
+        ended = await in_thread(lambda: run_here("demo", "--output", str(tmp_path / "file"), settings=settings))
         assert sandbox.stats.submits == 0
     assert ended.returncode == 1
     assert "--output" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_a_terminal_without_the_letters_does_not_end_the_demo(tmp_path: Path) -> None:
-    ended = run("demo", "등대", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="0", PYTHONIOENCODING="ascii")
-    assert ended.returncode == 0, ended.stderr
-
-
-def test_the_demo_imports_nothing_of_the_folder_it_is_started_in(tmp_path: Path) -> None:
+def test_the_demo_imports_no_module_of_the_working_folder_and_survives_an_ascii_terminal(tmp_path: Path) -> None:
     for name in ("mcp", "httpx", "anyio", "server", "tools"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')")
     ended = subprocess.run(
-        [sys.executable, "-P", "-m", "nano_banana_mcp", "demo", "a cat"],
-        env={**clean_environment(), "NANO_BANANA_SANDBOX_SECONDS": "0"},
+        [sys.executable, "-P", "-m", "nano_banana_mcp", "demo", "등대"],
+        env={**clean_environment(), "NANO_BANANA_SANDBOX_SECONDS": "0", "PYTHONIOENCODING": "ascii"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -144,7 +127,7 @@ def test_the_demo_imports_nothing_of_the_folder_it_is_started_in(tmp_path: Path)
 async def test_the_doctor_finds_everything_well_and_prints_configurations() -> None:
     async with serve_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
-        ended = await in_thread(lambda: run("doctor", settings=settings))
+        ended = await in_thread(lambda: run_here("doctor", settings=settings))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "1000.000000 left" in ended.stdout
     assert KEY not in ended.stdout
@@ -163,7 +146,7 @@ async def test_the_doctor_finds_everything_well_and_prints_configurations() -> N
 async def test_the_doctor_names_what_is_wrong(key: str, base_url: str | None, expected: str) -> None:
     async with serve_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": key, "DEFAPI_BASE_URL": base_url or sandbox.url}
-        ended = await in_thread(lambda: run("doctor", settings=settings))
+        ended = await in_thread(lambda: run_here("doctor", settings=settings))
     assert ended.returncode == 1
     assert expected in ended.stdout
     assert "FAIL" in ended.stdout
@@ -171,7 +154,7 @@ async def test_the_doctor_names_what_is_wrong(key: str, base_url: str | None, ex
 
 def test_the_doctor_notices_a_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    ended = run("doctor", "--sandbox", NANO_BANANA_STATE_DIR=str(tmp_path / "file" / "state"))
+    ended = run_here("doctor", "--sandbox", NANO_BANANA_STATE_DIR=str(tmp_path / "file" / "state"))
     assert ended.returncode == 1
     assert "FAIL  state folder" in ended.stdout
 
@@ -183,7 +166,7 @@ def test_the_printed_configurations_can_be_read_by_their_hosts(start: list[str])
         entry = json.loads(by_host[host])["mcpServers"]["nano-banana"]
         assert [entry["command"], *entry["args"]] == start
     assert json.loads(by_host["VS Code"])["servers"]["nano-banana"]["command"] == start[0]
-    assert yaml.safe_load(by_host["Goose"])["extensions"]["nano-banana"]["cmd"] == start[0]
+    assert YAML(typ="safe").load(by_host["Goose"])["extensions"]["nano-banana"]["cmd"] == start[0]
     assert tomllib.loads(by_host["Codex"])["mcp_servers"]["nano-banana"]["command"] == start[0]
 
 
@@ -208,7 +191,38 @@ def test_the_sandbox_runs_alone_and_ends_by_a_signal() -> None:
 
 
 def test_a_sandbox_with_a_misspelt_directive_or_a_taken_port_says_so() -> None:
-    ended = run("sandbox", "--port", "0", "--directives", "sumbit=503")
+    ended = run_here("sandbox", "--port", "0", "--directives", "sumbit=503")
     assert ended.returncode == 1
     assert "sumbit" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--sandbox"], ["--sandbox", "history", "--json"], ["token", "list"], ["serve"]])
+def test_the_parser_of_one_command_reads_as_the_whole_parser(words: list[str]) -> None:
+    one, whole = cli.build_parser(cli._command_in(words)).parse_args(words), cli.build_parser().parse_args(words)
+    assert vars(one) == vars(whole)
+
+
+def test_every_command_has_a_module() -> None:
+    shown = run_here("--help").stdout
+    for name in cli.COMMANDS:
+        assert f"    {name} " in shown
+        assert run_here(name, "--help").returncode == 0
+
+
+@pytest.mark.parametrize("option", [["--port", "8000"], ["--host", "::"], ["--allow-unauthenticated"]])
+def test_options_for_http_are_refused_over_stdio(option: list[str]) -> None:
+    ended = run_here("serve", *option)
+    assert ended.returncode == 2
+    assert f"{option[0]} needs --http" in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="homes of POSIX")
+def test_without_a_home_folder_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    ended = run_here("install", "cursor", "--yes")
+    assert ended.returncode == 1
+    assert ended.stderr == "nano-banana-mcp install: this user has no home folder: set HOME\n"

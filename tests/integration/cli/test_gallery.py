@@ -24,8 +24,8 @@ from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.cli.test_cli import run
 from tests.support.clients import KEY, child, client_at, facts
+from tests.support.command_line import run_here as run
 from tests.support.gallery import NOW, Opened, drawn, gallery
 
 

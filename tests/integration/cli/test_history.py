@@ -19,8 +19,8 @@ from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.cli.test_cli import run
 from tests.support.clients import KEY, facts
+from tests.support.command_line import run_here as run
 from tests.support.postgres import PASSWORD
 
 DAY = 86_400.0
@@ -66,7 +66,7 @@ def history(state: State, *arguments: str) -> str:
 
 
 def prompts(state: State, *arguments: str) -> list[str]:
-    return [each["prompt"] for each in json.loads(history(state, "--json", *arguments))["generations"]]
+    return [row["prompt"] for row in json.loads(history(state, "--json", *arguments))["generations"]]
 
 
 def test_the_table_shows_state_credits_age_and_prompt_newest_first(state: State) -> None:
@@ -96,7 +96,7 @@ def test_as_json_it_loses_no_letter_to_a_code_page(state: State) -> None:
 
 def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: State) -> None:
     sums = json.loads(history(state, "--json", "--limit", "1"))["totals"]
-    assert {(each["model"], each["sandbox"], each["credits"]) for each in sums} == {
+    assert {(row["model"], row["sandbox"], row["credits"]) for row in sums} == {
         ("m", False, "0"),
         ("m", True, "0.500000"),
         ("m", False, "1.25"),
@@ -127,7 +127,7 @@ def test_where_callers_are_known_it_tells_whose_each_is_and_what_each_has_paid(n
     assert prompts(nothing_yet, "--principal", "") == ["own"]
     assert prompts(nothing_yet, "--principal", "nobody") == []
     report = json.loads(history(nothing_yet, "--json", "--principal", "alice"))
-    assert {each["principal"] for each in report["generations"]} == {"alice"}
+    assert {row["principal"] for row in report["generations"]} == {"alice"}
     assert report["principals"] == [{"principal": "alice", "generations": 2, "credits": "2.0"}]
 
 
@@ -191,7 +191,7 @@ def test_the_doctor_names_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothing_yet: State) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+    async with serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, **nothing_yet}
         async with Client(build_server(Settings(**settings))) as client:
             made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))

@@ -1,4 +1,4 @@
-"""`save`, and what the doctor says of folders: real processes."""
+"""`save`, and the folders in the report of the doctor."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from anyio.to_thread import run_sync as in_thread
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from nano_banana_mcp.commands import save
-from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.cli.test_cli import run
 from tests.support.clients import KEY, client_at, facts
+from tests.support.command_line import run_here as run
 
-QUICK = SandboxConfig(seconds=0.0)
+QUICK = SandboxConfig(seconds=0.0, art="plain")
 
 
 @pytest.mark.parametrize("how", ["--output", "the setting"])
@@ -53,46 +51,50 @@ async def test_a_tasks_images_are_saved_and_their_paths_printed(how: str, seen: 
     assert len((folder / "pictures.jsonl").read_text().splitlines()) == 4
 
 
-async def test_what_cannot_be_saved_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_what_cannot_be_saved_has_a_readable_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    async with serve_sandbox() as sandbox:
-        settings = load_settings(base_url=sandbox.url, api_key=KEY, state_dir=tmp_path / "state")
-        made = {}
+    async with serve_sandbox(SandboxConfig(art="plain")) as sandbox:
+        settings = {
+            "DEFAPI_API_KEY": KEY,
+            "DEFAPI_BASE_URL": sandbox.url,
+            "NANO_BANANA_STATE_DIR": str(tmp_path / "state"),
+        }
+        ids = {}
         async with client_at(sandbox.url, state_dir=tmp_path / "state") as client:
             for words in ("seconds=3600", "seconds=0 result=failed", "seconds=0 file=404", "seconds=0"):
                 prompt = " ".join(["a cat", *(f"sandbox:{word}" for word in words.split())])
-                made[words] = facts(await client.call_tool("generate_image", {"prompt": prompt}))["task_id"]
-        out = str(tmp_path / "out")
-        for arguments, code, expected in (
-            ((made["seconds=0"],), 2, "--output"),
-            (("ta/../1", "--output", out), 2, "cannot be a task id"),
-            (("ta-nobody", "--output", out), 1, "404"),
-            ((made["seconds=3600"], "--output", out), 1, "no picture to save"),
-            ((made["seconds=0 result=failed"], "--output", out), 1, "failed"),
-            ((made["seconds=0 file=404"], "--output", out), 1, "picture 0: "),
-            ((made["seconds=0"], "--output", str(tmp_path / "file")), 1, "Not a directory"),
-            ((made["seconds=0"], "--output", str(tmp_path / "none" / "out")), 1, "No such file"),
+                ids[words] = facts(await client.call_tool("generate_image", {"prompt": prompt}))["task_id"]
+        out = tmp_path / "out"
+        for task_id, output, code, expected in (
+            (ids["seconds=0"], None, 2, "--output"),
+            (ids["seconds=0"], "~nobody-of-this-name/out", 2, "user who does not exist"),
+            ("ta/../1", out, 2, "is not a task id"),
+            ("ta-nobody", out, 1, "404"),
+            (ids["seconds=3600"], out, 1, "no picture to save"),
+            (ids["seconds=0 result=failed"], out, 1, "failed"),
+            (ids["seconds=0 file=404"], out, 1, "picture 0: "),
+            (ids["seconds=0"], tmp_path / "file", 1, "Not a directory"),
+            (ids["seconds=0"], tmp_path / "none" / "out", 1, "No such file"),
         ):
-            folder = Path(arguments[2]) if len(arguments) > 1 else None
-            ended = await in_thread(save.run, settings, arguments[0], folder)
-            printed = capsys.readouterr()
-            assert (ended, printed.out) == (code, ""), (arguments, printed.err)
-            assert printed.err.startswith("nano-banana-mcp save: ")
-            assert expected in printed.err
+            options = [] if output is None else [f"--output={output}"]
+            ended = await in_thread(lambda words=("save", task_id, *options): run(*words, settings=settings))
+            assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
+            assert ended.stderr.startswith("nano-banana-mcp save: ")
+            assert expected in ended.stderr
 
 
-async def test_a_tilde_that_no_shell_has_expanded_is_the_home(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
+async def test_a_tilde_that_no_shell_has_expanded_is_the_home(tmp_path: Path) -> None:
     async with serve_sandbox(QUICK) as sandbox:
-        settings = load_settings(base_url=sandbox.url, api_key=KEY, state_dir=tmp_path / "state")
+        settings = {
+            "DEFAPI_API_KEY": KEY,
+            "DEFAPI_BASE_URL": sandbox.url,
+            "NANO_BANANA_STATE_DIR": str(tmp_path / "state"),
+            "HOME": str(tmp_path),
+        }
         async with client_at(sandbox.url, state_dir=tmp_path / "state") as client:
             task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
-        assert await in_thread(save.run, settings, task_id, Path("~/kept")) == 0
-        assert Path(capsys.readouterr().out.strip()).parent == tmp_path / "kept"
-        assert await in_thread(save.run, settings, task_id, Path("~nobody-of-this-name/kept")) == 2
-        assert "user who does not exist" in capsys.readouterr().err
+        ended = await in_thread(lambda: run("save", task_id, "--output=~/pictures", settings=settings))
+    assert Path(ended.stdout.strip()).parent == tmp_path / "pictures", ended.stderr
 
 
 async def test_settling_saves_what_has_ended(tmp_path: Path) -> None:
@@ -108,15 +110,6 @@ async def test_settling_saves_what_has_ended(tmp_path: Path) -> None:
         ended = await in_thread(lambda: run("history", "settle", settings=settings))
     assert ended.returncode == 0, ended.stderr
     assert len(list((tmp_path / "kept").glob("*_a-cat_*.png"))) == 1
-
-
-def test_the_demo_saves_where_the_setting_says(tmp_path: Path) -> None:
-    folder = tmp_path / "kept"
-    ended = run("demo", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="0", NANO_BANANA_OUTPUT_DIR=str(folder))
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    [path] = folder.glob("*.png")
-    assert f"File  {path}" in ended.stdout
-    assert "a-lighthouse-at-dawn" in path.name
 
 
 @pytest.mark.parametrize(

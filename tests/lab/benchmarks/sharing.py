@@ -89,7 +89,7 @@ class _Api:
 
     async def _call_back(self, address: str, task_id: str, seconds: float) -> None:
         await anyio.sleep(seconds + 0.02)
-        assert await self.service.inquiry.called_back(address, task_id)
+        assert await self.service.refresher.called_back(address, task_id)
 
     async def settled(self) -> None:
         """As the client's."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.cli import _parser
+from nano_banana_mcp.cli import build_parser
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from tests.integration.cli.test_gallery import png
@@ -44,10 +44,10 @@ def test_a_command_in_a_sentence_is_one_that_the_program_knows(command: str) -> 
     words = shlex.split(command.replace("HOST", "cursor"))[1:]
     named = all(not word.startswith("-") for word in words)  # a command's name alone: what it needs is left out
     with pytest.raises(SystemExit) as ended:
-        _parser().parse_args([*words, "--help"])
+        build_parser().parse_args([*words, "--help"])
     assert ended.value.code == 0
     if not named and "--help" not in words:
-        _parser().parse_args(words)
+        build_parser().parse_args(words)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nano_banana_mcp.cli import _parser
+from nano_banana_mcp.cli import build_parser
 from tests.release.packaging.known import longest_end_seconds
 from tests.support.paths import ROOT
 
@@ -85,4 +85,4 @@ def test_every_service_that_stays_has_a_health_check() -> None:
 def test_what_the_containers_run_is_known_to_the_command_line() -> None:
     for name in ("server", "admin"):
         if command := SERVICES[name].get("command"):
-            _parser().parse_args(command)
+            build_parser().parse_args(command)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.cli import _parser, _serve
+from nano_banana_mcp.cli import build_parser
 from nano_banana_mcp.http.server import GRACE_SECONDS
 from tests.support.http_server import served_process as served
 from tests.release.packaging.dockerfile import stages
@@ -45,8 +45,8 @@ def test_its_state_is_in_a_volume_of_that_user() -> None:
 
 def test_it_serves_over_http_for_others() -> None:
     assert IMAGE.command("ENTRYPOINT") == ["nano-banana-mcp"]
-    parsed = _parser().parse_args(IMAGE.command("CMD"))
-    assert parsed.run is _serve
+    parsed = build_parser().parse_args(IMAGE.command("CMD"))
+    assert parsed.http is True
     assert (parsed.http, parsed.host) == (True, "0.0.0.0")
 
 

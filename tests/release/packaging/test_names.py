@@ -8,8 +8,8 @@ import httpx
 import pytest
 import yaml
 
-from nano_banana_mcp.cli import _parser
 from tests.support.http_server import served_process as served
+from nano_banana_mcp.cli import build_parser
 from tests.release.packaging.known import FILES, SETTINGS, commands_in, longest_end_seconds, settings_in
 from tests.support.paths import ROOT
 
@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 def takes(arguments: list[str]) -> bool:
     """Whether the command line understands them."""
     try:
-        _parser().parse_args(arguments)
+        build_parser().parse_args(arguments)
     except SystemExit as ended:
         return ended.code == 0
     return True

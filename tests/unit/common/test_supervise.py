@@ -95,8 +95,8 @@ async def test_an_odd_row_met_after_a_callback_ends_no_call(monkeypatch: pytest.
             raise ValueError(PROMPT)
 
         with monkeypatch.context() as broken:
-            broken.setattr(service.inquiry, "ask", odd)
-            assert await service.inquiry.called_back(made.generation_id, made.task_id)
+            broken.setattr(service.refresher, "ask", odd)
+            assert await service.refresher.called_back(made.generation_id, made.task_id)
             with anyio.fail_after(5):
                 await seen.wait()
             await anyio.wait_all_tasks_blocked()

@@ -9,7 +9,7 @@ from nano_banana_mcp.cli import _parser
 from nano_banana_mcp.commands import install
 from nano_banana_mcp.settings import load_settings
 from tests.support.clients import KEY
-from tests.unit.install.support import Run
+from tests.support.install_files import Run
 
 PARSER = _parser()
 

@@ -9,8 +9,8 @@ import pytest
 
 from nano_banana_mcp.install.hosts import HOSTS, Host
 from tests.support.clients import KEY
-from tests.unit.install.corpus import BOM, CASES, Case
-from tests.unit.install.support import Run, listing, parsed, without
+from tests.support.install_corpus import BOM, CASES, Case
+from tests.support.install_files import Run, listing, parsed, without
 
 ALL = [(host, case) for host in HOSTS.values() for case in CASES[host.form]]
 GOOD = [pytest.param(host, case, id=f"{host.id}-{case.name}") for host, case in ALL if case.fault is None]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nano_banana_mcp.install.config_file import Refused, hold, replace
-from tests.unit.install.support import Run, listing
+from tests.support.install_files import Run, listing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX")
 

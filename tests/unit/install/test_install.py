@@ -20,7 +20,7 @@ from nano_banana_mcp.install.hosts import HOSTS
 from nano_banana_mcp.install.paths import command, is_ours
 from tests.support.clients import KEY, clean_environment
 from tests.support.posix import posix_only
-from tests.unit.install.support import Run, listing, parsed
+from tests.support.install_files import Run, listing, parsed
 
 
 def _servers(file: Path) -> dict[str, dict[str, object]]:

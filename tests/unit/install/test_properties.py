@@ -13,7 +13,7 @@ from nano_banana_mcp.install.config_file import Refused
 from nano_banana_mcp.install.formats import jsonc
 from nano_banana_mcp.install.formats import toml as tomltext
 from nano_banana_mcp.install.formats import yaml as yamltext
-from tests.unit.install.support import parsed, without
+from tests.support.install_files import parsed, without
 
 ENTRY = {"command": "/opt/nano-banana-mcp", "args": ["--sandbox"], "env": {"A": "$B"}, "timeout": 300}
 PATH = ("servers", "nano-banana")

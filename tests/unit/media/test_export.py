@@ -39,7 +39,7 @@ def asking(prompt: str, *images: str) -> SubmitRequest:
 async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> None:
     async with opened(output_dir=tmp_path) as (sandbox, service):
         made = (await service.generate(asking("a cat"))).generation
-        assert await service.inquiry.called_back(made.generation_id, made.task_id or "")
+        assert await service.refresher.called_back(made.generation_id, made.task_id or "")
         with anyio.fail_after(10):
             await sandbox.until(lambda stats: stats.files == 1)
             await service.settled()
@@ -61,7 +61,7 @@ async def test_a_image_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_pa
                 created_at=time.time() - age,
                 finished_at=time.time() - age,
             )
-            kept = await service.desk.kept(old)
+            kept = await service.kept(old)
             assert (kept is not None) is (files == 1)
             assert sandbox.stats.files == asked + files
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from nano_banana_sandbox.server import SandboxConfig, serve_sandbox
-from tests.unit.sandbox.driver import Driver
+from tests.support.sandbox_driver import Driver
 
 Serve = Callable[..., AbstractAsyncContextManager[Driver]]
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.unit.sandbox.conftest import Serve
-from tests.unit.sandbox.driver import KEY, MODEL
+from tests.support.sandbox_driver import KEY, MODEL
 
 
 async def test_a_submit_answers_with_a_task_id_and_the_query_with_the_task(serve: Serve) -> None:

@@ -7,7 +7,7 @@ from PIL import Image, ImageFont
 
 from nano_banana_sandbox import drawing
 from tests.unit.sandbox.conftest import Serve
-from tests.unit.sandbox.driver import BROWSER, KEY
+from tests.support.sandbox_driver import BROWSER, KEY
 
 
 def opened(response: httpx.Response) -> Image.Image:

@@ -22,8 +22,8 @@ async def get_task(ctx: ToolContext, task_id: TaskId) -> Annotated[CallToolResul
     """Query once; not at all if the end is recorded."""
     service = ctx.request_context.lifespan_context
     generation = await service.look(task_id, principal())
-    export = await service.desk.kept(generation)
-    state = WaitResult(service.album.typed(generation), note=service.ledger.problem, kept=export)
+    export = await service.kept(generation)
+    state = WaitResult(service.images.typed(generation), note=service.ledger.problem, kept=export)
     return to_result(state, service.now())
 
 

@@ -30,7 +30,7 @@ async def read_picture(
     generation = await service.look(task_id, principal())
     from nano_banana_mcp.media.previews import preview
 
-    image = await preview(service.album, generation, number, max_side=max_side, max_bytes=MAX_BYTES)
+    image = await preview(service.images, generation, number, max_side=max_side, max_bytes=MAX_BYTES)
     content = ImageContent(
         type="image",
         data=base64.b64encode(image.data).decode(),

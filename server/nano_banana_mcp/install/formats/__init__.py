@@ -1,0 +1,15 @@
+"""Edits of configuration texts that keep everything outside the entry: JSON with comments, TOML, YAML."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Literal
+
+Format = Literal["json", "toml", "yaml"]
+
+_MODULES = {"json": "jsonc", "toml": "toml", "yaml": "yaml"}
+
+
+def editor_for(form: Format) -> Any:
+    """The module with ``entry``, ``put`` and ``drop`` for this format, imported together with its parser."""
+    return import_module(f"{__name__}.{_MODULES[form]}")

@@ -1,4 +1,4 @@
-"""JSON as editors write it, with comments and trailing commas: values changed in the text, all else kept."""
+"""JSON with comments and trailing commas: one value is changed in the text, everything else stays."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from nano_banana_mcp.install.config_file import (
+from nano_banana_mcp.install.errors import Unreadable
+from nano_banana_mcp.install.formats.text import (
+    Edit,
     Keys,
-    Unreadable,
     eol_of,
     indent_at,
-    not_kept,
+    layout_refused,
     same,
     spliced,
     unreadable,
 )
 
-DEEPEST = 200
+MAX_DEPTH = 200
 _SPACE = re.compile(r"(?:[ \t\r\n]+|//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
 _SCALAR = re.compile(r"(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.+-])")
-_MAX_NUMBER = 300
+_MAX_NUMBER_DIGITS = 300
 
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it stands. Of an object or a list: its parts, in their order."""
+    """A value and its position in the text; for an object or a list also its parts, in order."""
 
     start: int
     end: int
@@ -45,40 +46,40 @@ class Part:
     key: str | None
     node: Node
     comma: int | None = None
-    """Where the comma after it ends."""
+    """Index after the comma that follows; None without a comma."""
 
 
 def read(text: str) -> Any:
-    """The value; None of a text without any.
+    """The value; None if the text has no value.
 
     Raises:
-        Unreadable: it is no JSON.
+        Unreadable: The text is not JSON.
     """
     root = parsed(text)
     return root.value if root else None
 
 
 def entry(text: str, path: Keys) -> Any:
-    """The value at this path of keys, None where there is none.
+    """The value at this path of keys, None if there is no such value.
 
     Raises:
-        Unreadable: it is no JSON, or something on the way is no object or there twice.
+        Unreadable: The text is not JSON, or a key on the path is not an object or occurs twice.
     """
     node = parsed(text)
     for number, key in enumerate(path):
         if node is None or (number and node.value is None):
             return None
-        found = _find(text, node, key)
-        node = found.node if found else None
+        member = _find(text, node, key)
+        node = member.node if member else None
     return node.value if node else None
 
 
 @lru_cache(maxsize=2)
 def parsed(text: str) -> Node | None:
-    """The tree of values, not to be changed; None of a text without any.
+    """The tree of values, not to be modified; None if the text has no value.
 
     Raises:
-        Unreadable: it is no JSON.
+        Unreadable: The text is not JSON.
     """
     at = _after_space(text, 0)
     if at == len(text):
@@ -86,16 +87,16 @@ def parsed(text: str) -> Node | None:
     root = _value(text, at, 0)
     at = _after_space(text, root.end)
     if at != len(text):
-        raise unreadable(text, at, "there is more after the end of the value")
+        raise unreadable(text, at, "there is more text after the end of the value")
     return root
 
 
 def put(text: str, path: Keys, value: Any) -> str:
-    """The text with this value at this path of keys. Objects on the way are made where there are none.
+    """The text with this value at this path of keys. Missing objects on the path are created.
 
     Raises:
-        Unreadable: it is no JSON, or something on the way is no object or there twice.
-        Refused: it cannot be done without changing more.
+        Unreadable: The text is not JSON, or a key on the path is not an object or occurs twice.
+        Refused: The change would alter other lines.
     """
     root = parsed(text)
     expected = _with(root.value if root else None, path, value)
@@ -107,7 +108,7 @@ def put(text: str, path: Keys, value: Any) -> str:
         pretty = "\n" in text[root.start : root.end] or not root.parts
         new = spliced(text, _put(text, root, path, value, _unit(text, root) if pretty else None))
     if not same(read(new), expected):
-        raise not_kept()
+        raise layout_refused()
     return new
 
 
@@ -115,8 +116,8 @@ def drop(text: str, path: Keys) -> str:
     """The text without what is at this path.
 
     Raises:
-        Unreadable: it is no JSON, or something on the way is no object or there twice.
-        Refused: it cannot be done without changing more.
+        Unreadable: The text is not JSON, or a key on the path is not an object or occurs twice.
+        Refused: The change would alter other lines.
     """
     root = parsed(text)
     holder = root
@@ -124,33 +125,33 @@ def drop(text: str, path: Keys) -> str:
         holder = _member(text, holder, key).node if holder else None
     assert root is not None
     assert holder is not None
-    gone = _member(text, holder, path[-1])
+    removed = _member(text, holder, path[-1])
     expected = deepcopy(root.value)
     inner = expected
     for key in path[:-1]:
         inner = inner[key]
     del inner[path[-1]]
-    return _without(text, holder, gone, expected)
+    return _without(text, holder, removed, expected)
 
 
 def put_item(text: str, key: str, item: dict[str, Any]) -> str:
     """The text with this item at the end of the list under a key of the root.
 
     Raises:
-        Unreadable: it is no JSON, or what is there is no list.
-        Refused: it cannot be done without changing more.
+        Unreadable: The text is not JSON, or the value is not a list.
+        Refused: The change would alter other lines.
     """
     root = parsed(text)
-    held = _find(text, root, key) if root else None
-    if root is None or held is None or held.node.value is None:
+    member = _find(text, root, key) if root else None
+    if root is None or member is None or member.node.value is None:
         return put(text, (key,), [item])
-    if not isinstance(held.node.value, list):
-        raise unreadable(text, held.node.start, f"“{key}” is not a list")
-    expected = {**root.value, key: [*held.node.value, item]}
+    if not isinstance(member.node.value, list):
+        raise unreadable(text, member.node.start, f"“{key}” is not a list")
+    expected = {**root.value, key: [*member.node.value, item]}
     unit = _unit(text, root) if "\n" in text[root.start : root.end] else None
-    new = spliced(text, _insert(text, held.node, None, item, unit))
+    new = spliced(text, _insert(text, member.node, None, item, unit))
     if not same(read(new), expected):
-        raise not_kept()
+        raise layout_refused()
     return new
 
 
@@ -158,30 +159,30 @@ def drop_item(text: str, key: str, item: Any) -> str:
     """The text without this item in the list under a key of the root.
 
     Raises:
-        Refused: it cannot be done without changing more.
+        Refused: The change would alter other lines.
     """
     root = parsed(text)
     assert root is not None
     holder = _member(text, root, key).node
-    gone = next(part for part in holder.parts if same(part.node.value, item))
-    items = [part.node.value for part in holder.parts if part is not gone]
-    return _without(text, holder, gone, {**root.value, key: items})
+    removed = next(part for part in holder.parts if same(part.node.value, item))
+    items = [part.node.value for part in holder.parts if part is not removed]
+    return _without(text, holder, removed, {**root.value, key: items})
 
 
 def _value(text: str, at: int, depth: int) -> Node:
     opening = text[at : at + 1]
     if opening in ("{", "["):
-        if depth == DEEPEST:
-            raise unreadable(text, at, f"it is nested deeper than {DEEPEST} levels")
+        if depth == MAX_DEPTH:
+            raise unreadable(text, at, f"it is nested deeper than {MAX_DEPTH} levels")
         return _container(text, at, depth + 1)
     if opening == '"':
-        found = _string(text, at)
-        return Node(at, found.end(), _said(found[0]))
+        quoted = _string(text, at)
+        return Node(at, quoted.end(), _unquoted(quoted[0]))
     scalar = _SCALAR.match(text, at)
     if scalar is None:
         raise unreadable(text, at, "a value is expected here")
     number = scalar[0]
-    return Node(at, scalar.end(), number if len(number) > _MAX_NUMBER else json.loads(number))
+    return Node(at, scalar.end(), number if len(number) > _MAX_NUMBER_DIGITS else json.loads(number))
 
 
 def _container(text: str, start: int, depth: int) -> Node:
@@ -196,9 +197,9 @@ def _container(text: str, start: int, depth: int) -> Node:
         if is_object:
             if text[at : at + 1] != '"':
                 raise unreadable(text, at, "a name in double quotes is expected here")
-            found = _string(text, at)
-            key = _said(found[0])
-            at = _after_space(text, found.end())
+            name = _string(text, at)
+            key = _unquoted(name[0])
+            at = _after_space(text, name.end())
             if text[at : at + 1] != ":":
                 raise unreadable(text, at, "“:” is expected here")
             at = _after_space(text, at + 1)
@@ -217,34 +218,34 @@ def _container(text: str, start: int, depth: int) -> Node:
 
 
 def _string(text: str, at: int) -> re.Match[str]:
-    found = _STRING.match(text, at)
-    if found is None:
-        raise unreadable(text, at, "this text in quotes does not end, or holds what may not be in one")
-    return found
+    match = _STRING.match(text, at)
+    if match is None:
+        raise unreadable(text, at, "this string does not end, or contains characters that are not allowed in a string")
+    return match
 
 
-def _said(quoted: str) -> str:
+def _unquoted(quoted: str) -> str:
     return str(json.loads(quoted)) if "\\" in quoted else quoted[1:-1]
 
 
 def _after_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
 
 
 def _find(text: str, holder: Node, key: str) -> Part | None:
     if not isinstance(holder.value, dict):
         raise unreadable(text, holder.start, "an object “{…}” is expected here")
-    found = [part for part in holder.parts if part.key == key]
-    if len(found) > 1:
-        raise unreadable(text, found[1].start, f"“{key}” is there twice; which one counts is not certain")
-    return found[0] if found else None
+    members = [part for part in holder.parts if part.key == key]
+    if len(members) > 1:
+        raise unreadable(text, members[1].start, f"“{key}” occurs twice; it is not clear which one the host reads")
+    return members[0] if members else None
 
 
 def _member(text: str, holder: Node, key: str) -> Part:
-    found = _find(text, holder, key)
-    assert found is not None
-    return found
+    member = _find(text, holder, key)
+    assert member is not None
+    return member
 
 
 def _with(value: Any, path: Keys, new: Any) -> Any:
@@ -264,7 +265,7 @@ def _nested(path: Keys, value: Any) -> Any:
     return value
 
 
-def _put(text: str, holder: Node, path: Keys, value: Any, unit: str | None) -> list[tuple[int, int, str]]:
+def _put(text: str, holder: Node, path: Keys, value: Any, unit: str | None) -> list[Edit]:
     member = _find(text, holder, path[0])
     rest = _nested(path[1:], value)
     if member is None:
@@ -277,7 +278,7 @@ def _put(text: str, holder: Node, path: Keys, value: Any, unit: str | None) -> l
     return [(member.node.start, member.node.end, new)]
 
 
-def _insert(text: str, holder: Node, key: str | None, value: Any, unit: str | None) -> list[tuple[int, int, str]]:
+def _insert(text: str, holder: Node, key: str | None, value: Any, unit: str | None) -> list[Edit]:
     eol = eol_of(text)
     close = holder.end - 1
     last = holder.parts[-1] if holder.parts else None
@@ -305,16 +306,16 @@ def _part(key: str | None, value: str, gap: str) -> str:
     return value if key is None else f"{json.dumps(key, ensure_ascii=False)}:{gap}{value}"
 
 
-def _without(text: str, holder: Node, gone: Part, expected: Any) -> str:
-    number = holder.parts.index(gone)
+def _without(text: str, holder: Node, removed: Part, expected: Any) -> str:
+    number = holder.parts.index(removed)
     before = holder.parts[number - 1] if number else None
-    end = gone.comma or gone.node.end
+    end = removed.comma or removed.node.end
     edits = []
-    if gone.comma is None and before is not None and before.comma is not None:
+    if removed.comma is None and before is not None and before.comma is not None:
         edits.append((before.comma - 1, before.comma, ""))
-    lead = len(text[: gone.start].rstrip())
-    rest = text[holder.start + 1 : gone.start] + text[end : holder.end - 1]
-    ways = [[(lead, end, "")], [(gone.start, end, "")]]
+    lead = len(text[: removed.start].rstrip())
+    rest = text[holder.start + 1 : removed.start] + text[end : holder.end - 1]
+    ways = [[(lead, end, "")], [(removed.start, end, "")]]
     if len(holder.parts) == 1 and not rest.strip():
         ways.insert(0, [(holder.start + 1, holder.end - 1, "")])
     for way in ways:
@@ -324,7 +325,7 @@ def _without(text: str, holder: Node, gone: Part, expected: Any) -> str:
                 return new
         except Unreadable:
             continue
-    raise not_kept()
+    raise layout_refused()
 
 
 def _unit(text: str, root: Node) -> str:

@@ -1,20 +1,28 @@
-"""YAML: one member of a mapping near the root, put in or taken out by its lines, with all else kept."""
+"""YAML: one member of a mapping near the root is put in or taken out by its lines, everything else stays.
+
+ruamel.yaml reads the positions and writes the entry. It does not write the whole document, because it would change the
+layout of lines that are not ours.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any, TypeVar
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
-from nano_banana_mcp.install.config_file import (
+from nano_banana_mcp.install.errors import Refused, Unreadable
+from nano_banana_mcp.install.formats.text import (
+    Edit,
     Keys,
-    Refused,
-    Unreadable,
     eol_of,
     indent_at,
-    not_kept,
+    layout_refused,
     same,
     spliced,
     unreadable,
@@ -22,55 +30,71 @@ from nano_banana_mcp.install.config_file import (
 
 T = TypeVar("T")
 _NULLS = ("", "~", "null", "Null", "NULL")
+_MAX_WIDTH = 1_000_000
+"""Line width in characters for the writer, so that it does not fold long values."""
+
+
+def dumped(value: Any, indent: int = 2) -> str:
+    """The value in block style, in the order of its keys.
+
+    Args:
+        indent: Blanks for each level of a mapping.
+    """
+    writer = YAML(pure=True)
+    writer.indent(mapping=indent, sequence=2, offset=0)
+    writer.width = _MAX_WIDTH
+    stream = StringIO()
+    writer.dump(value, stream)
+    return stream.getvalue()
 
 
 def entry(text: str, path: Keys) -> Any:
-    """The value at this path of keys, None where there is none.
+    """The value at this path of keys, None if there is no such value.
 
     Raises:
-        Unreadable: it is no YAML, or something on the way is no mapping or there twice.
+        Unreadable: The text is not YAML, or a key on the path is not a mapping or occurs twice.
     """
     node = _composed(text)
     for key in path:
         if node is None or _is_null(node):
             return None
-        found = _find(text, node, key)
-        node = found[1] if found else None
+        member = _find(text, node, key)
+        node = member[1] if member else None
     return None if node is None else _plain(text, node)
 
 
 def put(text: str, path: Keys, value: Any) -> str:
-    """The text with this value at this path of two keys or more. Where there are more, all but the last are there.
+    """The text with this value at this path of two keys or more. Of more than two keys, only the last may be missing.
 
     Raises:
-        Unreadable: it is no YAML, or something on the way is no mapping or there twice.
-        Refused: it cannot be done without changing more.
+        Unreadable: The text is not YAML, or a key on the path is not a mapping or occurs twice.
+        Refused: The change would alter other lines.
     """
-    before = _canonical(text, path)
+    before = _outline(text, path)
     for edits in _ways_in(text, path, value):
         new = spliced(text, edits)
         try:
-            if _canonical(new, path) == before and same(entry(new, path), value):
+            if _outline(new, path) == before and same(entry(new, path), value):
                 return new
         except Unreadable:
             continue
-    raise not_kept()
+    raise layout_refused()
 
 
 def drop(text: str, path: Keys) -> str:
     """The text without what is at this path of two keys or more.
 
     Raises:
-        Unreadable: it is no YAML, or something on the way is no mapping or there twice.
-        Refused: it cannot be done without changing more.
+        Unreadable: The text is not YAML, or a key on the path is not a mapping or occurs twice.
+        Refused: The change would alter other lines.
     """
-    before = _canonical(text, path)
+    before = _outline(text, path)
     root = _composed(text)
     holder_key, holder = _holder(text, root, path)
-    key, value = _found(text, holder, path[-1])
+    key, value = _member(text, holder, path[-1])
     start, end = _lines(text, holder, key)
     colon = text.find(":", holder_key.end_mark.index)
-    # Not every host takes a name without a value for an empty mapping.
+    # Some hosts do not accept a name without a value as an empty mapping.
     ways = [[(start, end, "")]] if len(holder.value) > 1 else [[(start, end, ""), (colon + 1, colon + 1, " {}")]]
     number = [child for child, _ in holder.value].index(key)
     if holder.flow_style:
@@ -82,24 +106,25 @@ def drop(text: str, path: Keys) -> str:
     for edits in ways:
         new = spliced(text, edits)
         try:
-            if _canonical(new, path) == before and entry(new, path) is None:
+            if _outline(new, path) == before and entry(new, path) is None:
                 return new
         except Unreadable:
             continue
-    raise not_kept()
+    raise layout_refused()
 
 
-def _ways_in(text: str, path: Keys, value: Any) -> Iterator[list[tuple[int, int, str]]]:
+def _ways_in(text: str, path: Keys, value: Any) -> Iterator[list[Edit]]:
     root = _composed(text)
     if root is None or _is_null(root):
         yield [_block(text, len(text), 0, {path[0]: {path[1]: value}}, 2)]
         return
-    found = _find(text, root, path[0])
+    member = _find(text, root, path[0])
     if root.flow_style:
-        raise unreadable(text, root.start_mark.index, "the whole file is written in braces, which is not changed here")
+        reason = "the whole file is written in braces, which this command does not change"
+        raise unreadable(text, root.start_mark.index, reason)
     base = root.start_mark.column
     unit = _unit(root)
-    if found is None:
+    if member is None:
         for at in _ends(text, root, root.end_mark.index):
             yield [_block(text, at, base, {path[0]: {path[1]: value}}, unit)]
         return
@@ -110,25 +135,25 @@ def _ways_in(text: str, path: Keys, value: Any) -> Iterator[list[tuple[int, int,
         line = _line_end(text, max(end, holder_key.end_mark.index))
         yield [(start, end, ""), _block(text, line, base + unit, {path[-1]: value}, unit)]
         return
-    known = _find(text, holder, path[-1])
-    if known and isinstance(known[1], yaml.ScalarNode) and not isinstance(value, (dict, list)):
-        yield [(known[1].start_mark.index, known[1].end_mark.index, json.dumps(value, ensure_ascii=False))]
+    current = _find(text, holder, path[-1])
+    if current and isinstance(current[1], ScalarNode) and not isinstance(value, (dict, list)):
+        yield [(current[1].start_mark.index, current[1].end_mark.index, json.dumps(value, ensure_ascii=False))]
     if holder.flow_style:
         if not holder.value:
             colon, end = text.find(":", holder_key.end_mark.index), holder.end_mark.index
             block = _block(text, _line_end(text, end), base + unit, {path[-1]: value}, unit)
             yield [(colon + 1, end, ""), block]
         inner = f"{json.dumps(path[-1])}: {json.dumps(value, ensure_ascii=False)}"
-        if known:
-            yield [(known[0].start_mark.index, known[1].end_mark.index, inner)]
+        if current:
+            yield [(current[0].start_mark.index, current[1].end_mark.index, inner)]
         else:
             at = holder.end_mark.index - 1
             yield [(at, at, (", " if holder.value else "") + inner)]
             yield [(at, at, " " + inner)]  # after a comma that is there
         return
     column = holder.start_mark.column
-    if known:
-        start, end = _lines(text, holder, known[0])
+    if current:
+        start, end = _lines(text, holder, current[0])
         yield [(start, end, _block(text, start, column, {path[-1]: value}, unit)[2])]
         return
     for at in _ends(text, holder, holder.end_mark.index):
@@ -137,8 +162,8 @@ def _ways_in(text: str, path: Keys, value: Any) -> Iterator[list[tuple[int, int,
     yield [_block(text, first, column, {path[-1]: value}, unit)]
 
 
-def _ends(text: str, node: yaml.MappingNode, limit: int) -> list[int]:
-    """Where new lines may go at the end of a block: before the comments after it, or after them."""
+def _ends(text: str, node: MappingNode, limit: int) -> list[int]:
+    """Positions for new lines at the end of a block: before the comments after it, or after them."""
     return [_content_end(text, node.start_mark.index, limit), text.rfind("\n", 0, limit) + 1, limit]
 
 
@@ -149,7 +174,7 @@ def _content_end(text: str, start: int, limit: int) -> int:
     return limit
 
 
-def _lines(text: str, holder: yaml.MappingNode, key: yaml.Node) -> tuple[int, int]:
+def _lines(text: str, holder: MappingNode, key: Node) -> tuple[int, int]:
     """The lines of a member of a block mapping, without the comments after it."""
     start = key.start_mark.index
     later = [other.start_mark.index for other, _ in holder.value if other.start_mark.index > start]
@@ -159,93 +184,101 @@ def _lines(text: str, holder: yaml.MappingNode, key: yaml.Node) -> tuple[int, in
 
 
 def _line_end(text: str, at: int) -> int:
-    found = text.find("\n", at)
-    return len(text) if found < 0 else found + 1
+    newline = text.find("\n", at)
+    return len(text) if newline < 0 else newline + 1
 
 
-def _block(text: str, at: int, column: int, value: dict[str, Any], unit: int) -> tuple[int, int, str]:
+def _block(text: str, at: int, column: int, value: dict[str, Any], unit: int) -> Edit:
     eol = eol_of(text)
-    written = yaml.safe_dump(
-        value, sort_keys=False, default_flow_style=False, allow_unicode=True, indent=unit, width=float("inf")
-    )
-    lines = [" " * column + line for line in written.splitlines()]
+    lines = [" " * column + line for line in dumped(value, unit).splitlines()]
     gap = eol if at and text[at - 1] != "\n" else ""
     return at, at, gap + eol.join(lines) + eol
 
 
-def _unit(root: yaml.MappingNode) -> int:
+def _unit(root: MappingNode) -> int:
     for _, value in root.value:
-        if isinstance(value, yaml.MappingNode) and not value.flow_style:
+        if isinstance(value, MappingNode) and not value.flow_style:
             deeper = value.start_mark.column - root.start_mark.column
-            if 1 < deeper < 10 and value.start_mark.line > root.start_mark.line:  # what PyYAML can write
+            if 1 < deeper < 10 and value.start_mark.line > root.start_mark.line:  # what the writer supports
                 return int(deeper)
     return 2
 
 
 def _composed(text: str) -> Any:
-    return _guarded(text, lambda: yaml.compose(text, Loader=yaml.SafeLoader))
+    return _guarded(text, lambda: YAML(typ="safe", pure=True).compose(text))
 
 
-def _plain(text: str, node: yaml.Node) -> Any:
-    return _guarded(text, lambda: yaml.SafeLoader("").construct_document(node))
+def _plain(text: str, node: Node) -> Any:
+    return _guarded(text, lambda: YAML(typ="safe", pure=True).constructor.construct_document(node))
 
 
-def _canonical(text: str, path: Keys) -> str:
-    """The document written anew without what is at this path, so that two can be compared."""
+def _outline(text: str, path: Keys) -> Any:
+    """The document without the value at this path, as plain tuples that can be compared."""
     root = _composed(text)
     if root is None or _is_null(root):
-        return ""
+        return ()
     _take_out(text, root, path)
-    return _guarded(text, lambda: str(yaml.serialize(root))) if root.value else ""
+    return _guarded(text, lambda: _tuples(root, {})) if root.value else ()
 
 
-def _take_out(text: str, node: yaml.Node, path: Keys) -> None:
-    found = _find(text, node, path[0])
-    if found is None:
+def _tuples(node: Node, numbers: dict[int, int]) -> Any:
+    if id(node) in numbers:  # an alias: its anchor is compared already
+        return numbers[id(node)]
+    numbers[id(node)] = len(numbers)
+    if isinstance(node, MappingNode):
+        return node.tag, tuple((_tuples(key, numbers), _tuples(value, numbers)) for key, value in node.value)
+    if isinstance(node, SequenceNode):
+        return node.tag, tuple(_tuples(item, numbers) for item in node.value)
+    return node.tag, node.value
+
+
+def _take_out(text: str, node: Node, path: Keys) -> None:
+    member = _find(text, node, path[0])
+    if member is None:
         return
-    held = found[1]
-    if path[1:] and not _is_null(held):
-        _take_out(text, held, path[1:])
-    if not path[1:] or _is_null(held) or (isinstance(held, yaml.MappingNode) and not held.value):
-        node.value.remove(found)  # empty and absent are one to the hosts
+    value = member[1]
+    if path[1:] and not _is_null(value):
+        _take_out(text, value, path[1:])
+    if not path[1:] or _is_null(value) or (isinstance(value, MappingNode) and not value.value):
+        node.value.remove(member)  # hosts treat empty and missing alike
 
 
-def _holder(text: str, root: yaml.Node, path: Keys) -> tuple[Any, Any]:
-    """The mapping that the last key of the path is in, after the key it stands under."""
-    found = (None, root)
+def _holder(text: str, root: Node, path: Keys) -> tuple[Any, Any]:
+    """The key and the mapping that contain the last key of the path."""
+    member = (None, root)
     for key in path[:-1]:
-        found = _found(text, found[1], key)
-    return found
+        member = _member(text, member[1], key)
+    return member
 
 
-def _find(text: str, node: yaml.Node, key: str) -> tuple[Any, Any] | None:
-    if not isinstance(node, yaml.MappingNode):
+def _find(text: str, node: Node, key: str) -> tuple[Any, Any] | None:
+    if not isinstance(node, MappingNode):
         raise unreadable(text, node.start_mark.index, "a mapping (“name: value”) is expected here")
-    found = [(name, value) for name, value in node.value if isinstance(name, yaml.ScalarNode) and name.value == key]
-    if len(found) > 1:
-        at = found[1][0].start_mark.index
-        raise unreadable(text, at, f"“{key}” is there twice; which one counts is not certain")
-    return found[0] if found else None
+    members = [(name, value) for name, value in node.value if isinstance(name, ScalarNode) and name.value == key]
+    if len(members) > 1:
+        at = members[1][0].start_mark.index
+        raise unreadable(text, at, f"“{key}” occurs twice; it is not clear which one the host reads")
+    return members[0] if members else None
 
 
-def _found(text: str, node: Any, key: str) -> tuple[Any, Any]:
-    found = _find(text, node, key)
-    assert found is not None
-    return found
+def _member(text: str, node: Any, key: str) -> tuple[Any, Any]:
+    member = _find(text, node, key)
+    assert member is not None
+    return member
 
 
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null" and node.value in _NULLS
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.tag == "tag:yaml.org,2002:null" and node.value in _NULLS
 
 
 def _guarded(text: str, do: Callable[[], T]) -> T:
     try:
         return do()
-    except yaml.MarkedYAMLError as error:
+    except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        what = error.problem or str(error)
-        raise Unreadable(what, mark.line + 1, mark.column + 1) if mark else Refused(what) from None
-    except yaml.reader.ReaderError as error:
+        reason = error.problem or str(error)
+        raise Unreadable(reason, mark.line + 1, mark.column + 1) if mark else Refused(reason) from None
+    except ReaderError as error:
         raise unreadable(text, error.position, f"a character that YAML does not allow: {error.reason}") from None
     except RecursionError:
         raise unreadable(text, 0, "it is nested too deeply") from None

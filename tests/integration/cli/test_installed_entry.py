@@ -10,11 +10,11 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
 from nano_banana_mcp.install.hosts import HOSTS
-from tests.integration.cli.test_cli import run
-from tests.unit.install.support import parsed
+from tests.support.command_line import run_here as run
+from tests.support.install_files import parsed
 
 
-@pytest.mark.parametrize("host", ["claude-desktop", "vscode", "codex", "goose"])
+@pytest.mark.parametrize("host", ["claude-desktop", "codex", "goose"])
 async def test_the_installed_entry_starts_the_server_with_a_bare_environment(host: str, tmp_path: Path) -> None:
     file = tmp_path / "config"
     ended = run("install", host, "--config", str(file), "--sandbox", "--yes", settings={"HOME": str(tmp_path)})
