@@ -69,9 +69,8 @@ def test_name_version_and_description_are_the_same_everywhere(made: Path) -> Non
     for each in (*described, listed, plugin):
         assert (each["version"], each["description"]) == (__version__, artefacts.DESCRIPTION)
     assert {each["version"] for each in listed["packages"]} == {__version__}
-    for page in ("README.md", "docs/package.md"):
-        names = re.findall(r"mcp-name: (\S+)", (ROOT / page).read_text(encoding="utf-8"))
-        assert names == [listed["name"]]
+    names = re.findall(r"mcp-name: (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert names == [listed["name"]]
 
 
 def test_server_json_keeps_the_registrys_rules(made: Path) -> None:
