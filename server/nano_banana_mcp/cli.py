@@ -318,10 +318,10 @@ def _add_common(parser: argparse.ArgumentParser, *, default: Any) -> None:
 
 
 def _settings_help() -> str:
-    from nano_banana_mcp.settings import Settings
+    from nano_banana_mcp.settings import Settings, variable_of
 
     lines = ["settings (environment variables, or lines of --env-file):"]
-    for field in Settings.model_fields.values():
+    for name, field in Settings.model_fields.items():
         default = "" if field.default is None else f" [{field.default}]"
-        lines.append(f"  {field.validation_alias}{default}\n      {field.description}")
+        lines.append(f"  {variable_of(name)}{default}\n      {field.description}")
     return "\n".join(lines)

@@ -34,6 +34,7 @@ class DefapiError(Exception):
 
     hint = "Try again later."
     asking = False
+    is_safe_to_log = True
 
     def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
         super().__init__()

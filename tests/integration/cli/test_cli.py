@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync as in_thread
 from PIL import Image
 
 from nano_banana_mcp.commands.doctor import configurations
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import Settings, variable_of
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, clean_environment
 
@@ -39,8 +39,8 @@ def run(
 
 def test_help_shows_every_setting_with_its_default() -> None:
     shown = run("--help").stdout
-    for field in Settings.model_fields.values():
-        assert str(field.validation_alias) in shown
+    for name in Settings.model_fields:
+        assert variable_of(name) in shown
 
 
 def test_a_wrong_value_is_one_line_on_stderr_and_no_traceback() -> None:

@@ -19,7 +19,7 @@ import pytest
 
 import artefacts
 from nano_banana_mcp import __version__
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import variables
 from nano_banana_tools.registry import tools as registered
 from tests.lab.benchmarks.cold_start import once
 from tests.support.npm import NotToBeHadError, packages
@@ -85,9 +85,9 @@ def test_server_json_keeps_the_registrys_rules(made: Path) -> None:
     assert bundle["identifier"].endswith(f"/v{__version__}/{artefacts.bundle_name()}")
     [remote] = listed["remotes"]
     assert set(re.findall(r"{(\w+)}", remote["url"])) == set(remote["variables"])
-    known = {field.validation_alias for field in Settings.model_fields.values()}
+    settings = set(variables())
     for each in listed["packages"]:
-        assert {variable["name"] for variable in each["environmentVariables"]} <= known
+        assert {variable["name"] for variable in each["environmentVariables"]} <= settings
         [key] = [variable for variable in each["environmentVariables"] if variable["name"] == "DEFAPI_API_KEY"]
         assert key["isSecret"]
 
