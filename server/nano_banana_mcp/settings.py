@@ -113,7 +113,12 @@ class Settings(BaseSettings):
     """The settings, from the environment or from the file that ``--env-file`` names."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
     )
 
     api_key: SecretStr | None = Field(
@@ -241,7 +246,7 @@ class Settings(BaseSettings):
     )
     webhook_keys: SecretStr | None = Field(
         None,
-        description="Keys that sign callback addresses, separated by commas; the first signs. Not set: one is generated.",
+        description="Keys that sign callback addresses, separated by commas; the first signs. Not set: generated.",
     )
     calls_per_minute: int | None = Field(
         None,
@@ -286,7 +291,7 @@ class Settings(BaseSettings):
         gt=0,
         le=10_000,
         allow_inf_nan=False,
-        description="Maximum average rate of queries to the image API; bursts of up to four seconds' worth are allowed.",
+        description="Maximum average rate of queries to the image API; a burst may contain those of four seconds.",
     )
     max_request_megabytes: float = Field(
         64.0,
@@ -364,7 +369,7 @@ class Settings(BaseSettings):
         if key == EXAMPLE_KEY:
             return f"DEFAPI_API_KEY holds a placeholder ({EXAMPLE_KEY}). Replace it with your own key."
         if not (key.isascii() and key.isprintable()) or " " in key:
-            return "DEFAPI_API_KEY holds characters that an HTTP header cannot carry (spaces, line breaks or non-ASCII letters)."
+            return "DEFAPI_API_KEY holds characters that no key has (spaces, line breaks or non-ASCII letters)."
         return None
 
     @property

@@ -164,7 +164,7 @@ def test_matching_quotes_around_a_value_are_removed(monkeypatch: pytest.MonkeyPa
     assert (settings.port, settings.keep_days) == (8123, None)
 
 
-@pytest.mark.parametrize("value", ["\"dk-a'", '"', "dk-\"a\"b"])
+@pytest.mark.parametrize("value", ["\"dk-a'", '"', 'dk-"a"b'])
 def test_other_quotes_stay_in_the_value(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("DEFAPI_MODEL", value)
     assert load_settings().model == value

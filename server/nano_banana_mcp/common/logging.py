@@ -35,7 +35,14 @@ _MIN_LEVELS = {
 }
 
 # Loggers of external ASGI servers: they log addresses and callers at every level.
-_SERVER_LOGGERS = ("uvicorn.access", "uvicorn.error", "gunicorn.access", "gunicorn.error", "hypercorn.access", "hypercorn.error")
+_SERVER_LOGGERS = (
+    "uvicorn.access",
+    "uvicorn.error",
+    "gunicorn.access",
+    "gunicorn.error",
+    "hypercorn.access",
+    "hypercorn.error",
+)
 
 _SECRETS = re.compile(r"(/webhooks/)[^\s\"']+|\b(Bearer )[^\s\"']+|\b(dk-)[\w-]{4,}", re.IGNORECASE)
 

@@ -24,8 +24,7 @@ def clean(text: str, limit: int = MAX_CLEAN_CHARACTERS) -> str:
     Args:
         limit: Maximum number of characters of the result.
     """
-    characters = text[: 4 * limit]
-    plain = "".join(" " if unicodedata.category(character) in _UNSAFE_CATEGORIES else character for character in characters)
+    plain = "".join(" " if unicodedata.category(char) in _UNSAFE_CATEGORIES else char for char in text[: 4 * limit])
     line = " ".join(_INVISIBLE.sub(" ", plain).split())
     return shorten(_HTML_TAG.sub("‹", _MARKDOWN_IMAGE.sub("", line)), limit)
 

@@ -22,7 +22,7 @@ def http_url(text: str) -> str | None:
     """Return ``text`` as a plain ASCII http(s) URL, or None if it is not one.
 
     A well-formed URL is returned unchanged except for a lower-case host and a missing path. Spaces and letters outside
-    ASCII are escaped. Control characters, quotes and angle brackets are refused: they may address the reader of the URL.
+    ASCII are escaped. Control characters, quotes and angle brackets are refused: they may carry text for the reader.
     """
     text = text.strip(" ")
     if len(text) > MAX_URL or not text.isprintable() or any(character in '"<>\\' for character in text):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
-from nano_banana_mcp.defapi.schemas import TaskSnapshot, clean, sentence
+from nano_banana_mcp.common.text import clean, sentence
+from nano_banana_mcp.defapi.schemas import TaskSnapshot
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import guess_from_url
 from nano_banana_mcp.images.image import EncodedImage, decode_data_uri
