@@ -3,9 +3,7 @@
 FROM python:3.13-slim AS build
 ARG EXTRAS="[postgres]"
 WORKDIR /src
-COPY pyproject.toml constraints.txt LICENSE ./
-COPY docs/package.md ./docs/
-COPY packaging/hatch_build.py ./packaging/
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY server ./server
 COPY tools ./tools
 RUN python -m venv /opt/nano-banana-mcp

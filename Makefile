@@ -1,5 +1,5 @@
-# Everything a newcomer or CI needs. `make demo` and `make test` set up .venv by themselves.
-.PHONY: help demo test lint format types contract tests pythons snapshots mutants sbom audit bench bench-docs crash torture interop metadata bundle dist pins clean
+# Every command for users, developers and CI. `make demo`, `make check` and `make test` set up .venv themselves.
+.PHONY: help demo check test lint format types platforms contract unit tests pythons snapshots mutants sbom audit bench bench-docs crash torture interop metadata bundle dist pins clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -7,114 +7,129 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 SOURCES = pyproject.toml constraints.txt
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 comma := ,
 
-# One recipe for both kinds of install: $(1) is what to install.
+# Install $(1), editable, into .venv.
 ifdef UV
 install = $(UV) venv -q --allow-existing --python $(PYTHON) .venv && $(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '$(1)'
 else
 install = $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '$(1)'
 endif
 
-# Where Python is told to write no bytecode, our code, which is not copied into .venv, would be compiled at every start.
+# An editable install has no bytecode where PYTHONDONTWRITEBYTECODE is set: each start would compile all modules again.
 compile = $(BIN)/python -m compileall -q server tools
 
 .venv/.runtime: $(SOURCES)
-	$(call install,.)
-	$(compile)
+	@echo "Setting up .venv: the server"
+	@$(call install,.)
+	@$(compile)
 	@touch $@
 
 .venv/.dev: $(SOURCES)
-	$(call install,.[dev])
-	$(compile)
+	@echo "Setting up .venv: the server and everything for its tests (1 to 3 minutes the first time)"
+	@$(call install,.[dev])
+	@$(compile)
 	@touch $@ .venv/.runtime
 
 .venv/.mutation: $(SOURCES)
-	$(call install,.[dev$(comma)mutation])
+	@echo "Setting up .venv: mutmut"
+	@$(call install,.[dev$(comma)mutation])
 	@touch $@ .venv/.dev .venv/.runtime
 
 .venv/.supply: $(SOURCES)
-	$(call install,.[dev$(comma)supply])
+	@echo "Setting up .venv: the tools for the bill of materials and the audit"
+	@$(call install,.[dev$(comma)supply])
 	@touch $@ .venv/.dev .venv/.runtime
 
-# The prompt goes through the environment: it may hold quotes.
+# The prompt is passed in the environment since it may contain quotes.
 demo: export PROMPT := $(value PROMPT)
-demo: .venv/.runtime ## make a picture: a real client, a real server process (sandbox without a key)
+demo: .venv/.runtime ## make an image with a real client and server process (in the sandbox if no key is set)
 	@$(BIN)/nano-banana-mcp demo -- "$$PROMPT"
 
-test: lint types contract tests ## every check and every test
+# Worker processes of pytest: most tests wait for clocks, sockets and processes.
+WORKERS ?= 4
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+check: lint types contract unit ## the fast gates: lint, types, import contracts and unit tests
+
+test: lint types platforms contract tests ## every gate and every test
 
 lint: .venv/.dev ## ruff: lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: .venv/.dev ## let ruff mend what it can
+format: .venv/.dev ## apply the fixes and the format of ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: .venv/.dev ## mypy, strict; and the program as on Windows and macOS
+types: .venv/.dev ## mypy, strict
 	$(BIN)/mypy
+
+platforms: .venv/.dev ## mypy over the server as on Windows and macOS
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 server tools
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin server tools
 
-contract: .venv/.dev ## which room may import which
+contract: .venv/.dev ## import contracts: which package may import which
 	$(BIN)/lint-imports
 
-tests: .venv/.dev ## pytest, several processes: most tests wait for clocks and sockets
+unit: .venv/.dev ## the unit tests
+	$(PYTEST) tests/unit
+
+tests: .venv/.dev ## all tests
 	@tests/support/install_postgres.sh
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(PYTEST)
 
-pythons: ## the tests on each Python that is found from 3.11 on
-	tests/support/each_python.sh -n 4 --dist worksteal
+pythons: ## the tests on every installed Python from 3.11
+	tests/support/each_python.sh -n $(WORKERS) --dist worksteal
 
-snapshots: .venv/.dev ## renew what is kept of tools, resources and prompts, and the documents' tables: then read the diff
+snapshots: .venv/.dev ## renew the snapshots of tools, resources and prompts, and the tables of the documents; then read the diff
 	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/unit/tools/test_contract.py tests/unit/tools/test_prompts.py
 	$(BIN)/python -m tests.support.documents
 	git --no-pager diff --stat -- tests/snapshots README.md CONTRIBUTING.md docs
 
-mutants: .venv/.mutation ## change what must not be wrong, bit by bit, and see whether a test notices
+mutants: .venv/.mutation ## mutation tests of the code that must not be wrong (retry, waits, callbacks, paths, addresses)
 	nice -n 10 $(BIN)/python -m tests.lab.mutation
 
-sbom: .venv/.supply ## the bill of materials of a plain install, as CycloneDX, into dist/
+sbom: .venv/.supply ## write the bill of materials of a plain install (CycloneDX) to dist/
 	$(BIN)/python -m tests.support.supply sbom
 
-audit: .venv/.supply ## ask the public advisories about every pin, where they can be reached
+audit: .venv/.supply ## check every pinned package against the public advisories
 	$(BIN)/python -m tests.support.supply audit
 
-# BENCH: options, such as --quick or --only cold-start,load
-bench: .venv/.dev ## every figure that is promised, beside its target, from one run (BENCH="--quick" for few rounds)
+# BENCH: options, for example --quick or --only cold-start,load
+bench: .venv/.dev ## measure every promised figure beside its target (BENCH="--quick" for few rounds)
 	$(compile)
 	@tests/support/install_postgres.sh
 	$(BIN)/python -m tests.lab.benchmarks $(BENCH)
 
 bench-docs: BENCH = --docs
-bench-docs: bench ## the same, and docs/performance.md with its plot made of it
+bench-docs: bench ## the same, and write docs/performance.md and its plot
 
 crash: .venv/.dev ## kill -9 and disconnects at every point of a submit, 100 rounds each
 	CRASH_ROUNDS=100 $(BIN)/pytest -s tests/lab/crash
 
-interop: .venv/.dev ## other people's clients against this server; writes docs/interop.md
+interop: .venv/.dev ## run third-party clients against this server and write docs/interop.md
 	$(BIN)/python -m tests.lab.interop
 
-metadata: .venv/.dev ## renew server.json, the plugins' files and the README's links
+metadata: .venv/.dev ## renew server.json, the plugin files and the install links of the README
 	$(BIN)/python packaging/artefacts.py metadata
 
-bundle: .venv/.dev ## dist/…mcpb, to be opened with Claude Desktop
+bundle: .venv/.dev ## build the .mcpb bundle for Claude Desktop in dist/
 	$(BIN)/python packaging/artefacts.py bundle
 
-dist: .venv/.dev ## all that a release has, with checksums: the same bytes each time
+dist: .venv/.dev ## build all files of a release with checksums (reproducible)
 	$(BIN)/python packaging/artefacts.py dist
 
 TORTURE ?= --long
-torture: .venv/.dev ## break it: faults, kill -9, 100,000 odd requests, ten minutes of load (TORTURE=--quick: minutes)
+torture: .venv/.dev ## faults, kill -9, 100,000 malformed requests, ten minutes of load (TORTURE=--quick takes minutes)
 	$(BIN)/python -m tests.lab.torture $(TORTURE)
 
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml
 	$(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --all-extras --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o constraints.txt
 	echo fastmcp | $(if $(UV),$(UV),$(BIN)/uv) pip compile -q --universal --upgrade --no-annotate --no-header --no-emit-index-url --no-emit-find-links - -o tests/lab/benchmarks/fastmcp_pins.txt
 
-clean: ## remove what was built
+clean: ## remove everything that was built
 	rm -rf .venv .venvs dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .node .interop .bench build

@@ -24,7 +24,7 @@ from urllib.parse import quote
 from nano_banana_mcp import __version__
 from nano_banana_mcp.install.hosts import HOSTS, KEY, TOOL_SECONDS, Secret, Server, input_of
 from nano_banana_mcp.install.hosts import NAME as ENTRY
-from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, variable_of
 from nano_banana_tools.prompts.catalog import PROMPTS
 from nano_banana_tools.registry import tools
 
@@ -49,7 +49,7 @@ OFFERED = {
 
 def describe(variable: str) -> str:
     """A setting's own description."""
-    [field] = [each for each in Settings.model_fields.values() if each.validation_alias == variable]
+    [field] = [field for name, field in Settings.model_fields.items() if variable_of(name) == variable]
     return str(field.description).replace("`", "")
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from nano_banana_mcp import __version__
-from nano_banana_mcp.settings import Settings, SettingsError, load_settings
+from nano_banana_mcp.settings import Settings, SettingsError, load_settings, variable_of
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -132,7 +132,7 @@ def _add_common_arguments(parser: argparse.ArgumentParser, *, default: Any) -> N
 
 def _settings_help() -> str:
     lines = ["settings (environment variables, or lines of --env-file):"]
-    for field in Settings.model_fields.values():
+    for name, field in Settings.model_fields.items():
         default = "" if field.default is None else f" [{field.default}]"
-        lines.append(f"  {field.validation_alias}{default}\n      {field.description}")
+        lines.append(f"  {variable_of(name)}{default}\n      {field.description}")
     return "\n".join(lines)

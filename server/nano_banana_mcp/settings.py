@@ -1,12 +1,14 @@
-"""What a user can set. Nothing is read at import: call :func:`load_settings`.
+"""The settings, from environment variables. Nothing is read at import: call :func:`load_settings`.
 
-The field order is the order of ``--help`` and of the documents' table, which is generated from here.
+The fields are in the order of ``--help`` and of docs/settings.md, which is generated from here.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,20 +17,28 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nano_banana_mcp.common.logging import LogFormat
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, http_url
 
+PREFIX = "NANO_BANANA_"
+"""Of the variables of all settings but the four that start with ``DEFAPI_``."""
+
 EXAMPLE_KEY = "dk-your-key"
-"""What stands for a key in documents and ready-made entries."""
-# Gemini CLI leaves a plain $NAME as it is where there is no such variable.
-_UNFILLED = re.compile(r"\s*(\$\{[^}]*\}|\$[A-Z_]+)\s*")
+"""Placeholder for a key in documents and ready-made configuration entries."""
+
+# `${user_config.x}`, or a plain $NAME as Gemini CLI leaves it, that the host application did not fill in.
+_PLACEHOLDER = re.compile(r"\s*(\$\{[^}]*\}|\$[A-Z_]+)\s*")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
+_OTHER_VARIABLES = frozenset({"NANO_BANANA_TOKEN"})
+"""Variables that entries of clients use and the server does not read."""
+
 _SECRETS = ("DEFAPI_API_KEY", "NANO_BANANA_WEBHOOK_KEYS", "NANO_BANANA_LEDGER_URL")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-LogFormat = Literal["text", "json"]
+_LOG_LEVEL_ALIASES = {"WARN": "WARNING"}
 
 
 class SettingsError(ValueError):
-    """A setting has a value that cannot be used. The text has one line a setting, ready to print."""
+    """A setting has an unusable value. The text has one line for each such setting, ready to print."""
 
 
 def _base_url(value: str) -> str:
@@ -41,14 +51,14 @@ def _base_url(value: str) -> str:
     return url.rstrip("/")
 
 
-def _issuers_url(value: str) -> str:
-    """As it is, to the last slash: a token's issuer is compared letter for letter."""
+def _issuer_url(value: str) -> str:
+    """Validate the URL and return it unchanged, since the issuer of a token is compared exactly."""
     url = http_url(value)
     if url is None:
         raise ValueError("must be an https URL such as https://login.example.org")
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK_HOSTS:
-        raise ValueError("must be an https URL: who can change what travels could let anyone in")
+        raise ValueError("must be an https URL: over http, an attacker on the network could replace the keys")
     if parts.username or parts.password or parts.fragment:
         raise ValueError("must be a bare URL: no user name or fragment")
     return value.strip()
@@ -57,7 +67,7 @@ def _issuers_url(value: str) -> str:
 def _scopes(value: str) -> str:
     names = value.replace(",", " ").split()
     if not all(_SCOPE.fullmatch(name) for name in names):
-        raise ValueError("must be names of scopes, with spaces or commas between them")
+        raise ValueError("must be names of scopes, separated by spaces or commas")
     return " ".join(names)
 
 
@@ -65,9 +75,9 @@ def _absolute(value: Path) -> Path:
     try:
         path = value.expanduser()
     except RuntimeError:
-        raise ValueError("names the home of a user who does not exist") from None
+        raise ValueError("names the home folder of a user that does not exist") from None
     if not path.is_absolute():
-        raise ValueError("must be an absolute path (~ is allowed): hosts start servers in folders of their own")
+        raise ValueError("must be an absolute path (~ is allowed): hosts start the server in a folder of their choice")
     return path
 
 
@@ -87,23 +97,28 @@ def _ledger_url(value: SecretStr) -> SecretStr:
         from psycopg.conninfo import conninfo_to_dict
     except ImportError:
         raise ValueError("needs the extra “postgres”: pip install '.[postgres]' in the project's folder") from None
-    wrong = ValueError("is no PostgreSQL URL. In its parts, write %40 for @, %2F for /, and so on")
+    invalid = ValueError("is not a valid PostgreSQL URL. In its parts, write %40 for @, %2F for /, and so on")
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise wrong from None
-    # What a misread password leaves in these would be told with every error.
+        raise invalid from None
+    # A password with an unescaped character ends up in these parts, and they are part of every error message.
     names = f"{parts.get('host', '')}{parts.get('dbname', '')}"
     if "@" in names or not re.fullmatch(r"[0-9,]*", str(parts.get("port", ""))):
-        raise wrong
+        raise invalid
     return SecretStr(url)
 
 
 class Settings(BaseSettings):
-    """The server's settings, from the environment or from the file that ``--env-file`` names."""
+    """The settings, from the environment or from the file that ``--env-file`` names."""
 
     model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
     )
 
     api_key: SecretStr | None = Field(
@@ -114,14 +129,14 @@ class Settings(BaseSettings):
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.defapi.org",
         validation_alias="DEFAPI_BASE_URL",
-        description="Where the image API is.",
+        description="Address of the image API.",
     )
     model: str = Field(
         "google/gempix2",
         validation_alias="DEFAPI_MODEL",
         min_length=1,
         max_length=200,
-        description="The model used when a call names none.",
+        description="Model of calls that name none.",
     )
     timeout_seconds: float = Field(
         60.0,
@@ -129,203 +144,171 @@ class Settings(BaseSettings):
         gt=0,
         le=600,
         allow_inf_nan=False,
-        description="Longest time for one whole request to the image API, in seconds.",
+        description="Maximum time of one request to the image API, in seconds.",
     )
     state_dir: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         None,
-        validation_alias="NANO_BANANA_STATE_DIR",
-        description="Folder for the server's state. Default: your system's folder for application state.",
+        description="Folder for the server's state. Default: the folder for application state of your system.",
     )
     ledger_url: Annotated[SecretStr, AfterValidator(_ledger_url)] | None = Field(
         None,
-        validation_alias="NANO_BANANA_LEDGER_URL",
-        description="`postgresql://…`, where several servers share one ledger. Not set: a file in the state folder.",
+        description="`postgresql://…` if several servers share one ledger. Not set: a file in the state folder.",
     )
     keep_days: float | None = Field(
         None,
-        validation_alias="NANO_BANANA_KEEP_DAYS",
         gt=0,
         le=36_500,
         allow_inf_nan=False,
-        description="Forget finished pictures so many days after their end. Not set: never.",
+        description="Days after which finished images are forgotten. Not set: never.",
     )
     keep_megabytes: float | None = Field(
         None,
-        validation_alias="NANO_BANANA_KEEP_MEGABYTES",
         gt=0,
         le=1e9,
         allow_inf_nan=False,
-        description="Most disk space for pictures that came without a URL; the oldest go first. Not set: no limit.",
+        description="Maximum disk space of all stored images; the oldest are deleted first. Not set: no limit.",
     )
     cache_megabytes: float = Field(
         200.0,
-        validation_alias="NANO_BANANA_CACHE_MEGABYTES",
         ge=0,
         le=1e9,
         allow_inf_nan=False,
-        description="Most disk space for copies of fetched pictures; the least used go first. 0: none are kept.",
+        description="No effect since 0.2.0: images are stored for good. See NANO_BANANA_KEEP_MEGABYTES.",
     )
     output_dir: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         None,
-        validation_alias="NANO_BANANA_OUTPUT_DIR",
-        description="Folder in which finished pictures are saved at once. Not set: they are not saved.",
+        description="Folder to which finished images are saved. Not set: they are not saved there.",
     )
     input_dirs: Annotated[str, AfterValidator(_absolute_list)] = Field(
         "",
-        validation_alias="NANO_BANANA_INPUT_DIRS",
-        description="Folders that reference pictures may be read from over stdio, with `:` (Windows: `;`) between.",
+        description="Folders from which reference images may be read over stdio, separated by `:` (Windows: `;`).",
     )
     reference_max_side: int = Field(
         2048,
-        validation_alias="NANO_BANANA_REFERENCE_MAX_SIDE",
         ge=256,
         le=8192,
-        description="Longest side of a reference picture in pixels, if it is sent from here; a longer one is shrunk.",
+        description="Maximum side of a reference image in pixels; a larger file or data URI is shrunk.",
     )
     sandbox: bool = Field(
         False,
-        validation_alias="NANO_BANANA_SANDBOX",
-        description="Use the built-in stand-in for the API: no key, no cost, drawn pictures.",
+        description="Use the built-in stand-in for the API: no key, no cost, drawn images.",
     )
     sandbox_seconds: float = Field(
         6.0,
-        validation_alias="NANO_BANANA_SANDBOX_SECONDS",
         ge=0,
         le=3600,
         allow_inf_nan=False,
-        description="How long a sandbox picture takes, in seconds.",
+        description="Time that a sandbox image takes, in seconds.",
     )
     host: str = Field(
         "127.0.0.1",
-        validation_alias="NANO_BANANA_HOST",
         min_length=1,
-        description="Address that `serve --http` listens on.",
+        description="Address on which `serve --http` listens.",
     )
     port: int = Field(
         8000,
-        validation_alias="NANO_BANANA_PORT",
         ge=0,
         le=65535,
-        description="Port that `serve --http` listens on; 0 for any free one.",
+        description="Port on which `serve --http` listens; 0 for any free port.",
     )
     allowed_hosts: str = Field(
         "",
-        validation_alias="NANO_BANANA_ALLOWED_HOSTS",
-        description="Host names besides this machine's that HTTP requests may name (a reverse proxy's), with commas.",
+        description="Further host names that HTTP requests may use (those of a reverse proxy), separated by commas.",
     )
     tokens_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         None,
-        validation_alias="NANO_BANANA_TOKENS_FILE",
-        description="File of users and their hashed tokens (`nano-banana-mcp token`); HTTP requests then need one.",
+        description="File of users and their hashed tokens (`nano-banana-mcp token`); HTTP requests then need a token.",
     )
-    oauth_issuer: Annotated[str, AfterValidator(_issuers_url)] | None = Field(
+    oauth_issuer: Annotated[str, AfterValidator(_issuer_url)] | None = Field(
         None,
-        validation_alias="NANO_BANANA_OAUTH_ISSUER",
-        description="OAuth issuer, letter for letter, whose access tokens (JWT) HTTP requests may carry.",
+        description="OAuth issuer whose access tokens (JWT) HTTP requests may carry; compared exactly.",
     )
     oauth_audience: str | None = Field(
         None,
-        validation_alias="NANO_BANANA_OAUTH_AUDIENCE",
         min_length=1,
-        description="Audience that those tokens must name. Default: `/mcp` under NANO_BANANA_PUBLIC_URL.",
+        description="Audience that these tokens must name. Default: `/mcp` under NANO_BANANA_PUBLIC_URL.",
     )
-    oauth_jwks_url: Annotated[str, AfterValidator(_issuers_url)] | None = Field(
+    oauth_jwks_url: Annotated[str, AfterValidator(_issuer_url)] | None = Field(
         None,
-        validation_alias="NANO_BANANA_OAUTH_JWKS_URL",
-        description="Where the issuer's public keys are. Default: where its metadata says.",
+        description="Address of the issuer's public keys. Default: as in its metadata.",
     )
     oauth_scopes: Annotated[str, AfterValidator(_scopes)] = Field(
         "",
-        validation_alias="NANO_BANANA_OAUTH_SCOPES",
-        description="Scopes that those tokens must have, with spaces or commas.",
+        description="Scopes that these tokens must have, separated by spaces or commas.",
     )
     allow_unauthenticated: bool = Field(
         False,
-        validation_alias="NANO_BANANA_ALLOW_UNAUTHENTICATED",
-        description="Let `serve --http` listen beyond this machine without asking who calls.",
+        description="Let `serve --http` accept other machines without authentication.",
     )
     public_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
         None,
-        validation_alias="NANO_BANANA_PUBLIC_URL",
-        description="Where `serve --http` is reached from the internet; the API then calls back and is hardly polled.",
+        description="Address of `serve --http` on the internet; the API then calls back instead of being polled.",
     )
     webhook_keys: SecretStr | None = Field(
         None,
-        validation_alias="NANO_BANANA_WEBHOOK_KEYS",
-        description="Keys that sign callback addresses, with commas; the first signs. Not set: one is made and kept.",
+        description="Keys that sign callback addresses, separated by commas; the first signs. Not set: generated.",
     )
     calls_per_minute: int | None = Field(
         None,
-        validation_alias="NANO_BANANA_CALLS_PER_MINUTE",
         ge=0,
-        description="Most calls a minute of one caller; 0: no limit. Default: 120 with tokens, else none.",
+        description="Maximum calls per minute of one caller; 0: no limit. Default: 120 with tokens, else no limit.",
     )
     open_tasks: int | None = Field(
         None,
-        validation_alias="NANO_BANANA_OPEN_TASKS",
         ge=0,
-        description="Most unfinished pictures of one caller; 0: no limit. Default: 20 with tokens, else none.",
+        description="Maximum unfinished images of one caller; 0: no limit. Default: 20 with tokens, else no limit.",
     )
     credits_per_day: Decimal | None = Field(
         None,
-        validation_alias="NANO_BANANA_CREDITS_PER_DAY",
         ge=0,
         allow_inf_nan=False,
-        description="Most credits a day (UTC) of one caller; 0: no limit. Default: 50 with tokens, else none.",
+        description="Maximum credits per day (UTC) of one caller; 0: no limit. Default: 50 with tokens, else no limit.",
     )
     total_calls_per_minute: int | None = Field(
         None,
-        validation_alias="NANO_BANANA_TOTAL_CALLS_PER_MINUTE",
         ge=0,
-        description="The same for all callers together. Default: 3000 with tokens, else none.",
+        description="The same limit for all callers together. Default: 3000 with tokens, else no limit.",
     )
     total_open_tasks: int | None = Field(
         None,
-        validation_alias="NANO_BANANA_TOTAL_OPEN_TASKS",
         ge=0,
-        description="The same for all callers together. Default: 300 with tokens, else none.",
+        description="The same limit for all callers together. Default: 300 with tokens, else no limit.",
     )
     total_credits_per_day: Decimal | None = Field(
         None,
-        validation_alias="NANO_BANANA_TOTAL_CREDITS_PER_DAY",
         ge=0,
         allow_inf_nan=False,
-        description="The same for all callers together. Default: 1000 with tokens, else none.",
+        description="The same limit for all callers together. Default: 1000 with tokens, else no limit.",
     )
     upstream_concurrency: int = Field(
         64,
-        validation_alias="NANO_BANANA_UPSTREAM_CONCURRENCY",
         ge=1,
         le=1_000,
-        description="Most requests to the image API at a time, submits and queries each.",
+        description="Maximum concurrent submits, and maximum concurrent queries, to the image API.",
     )
     queries_per_second: float = Field(
         50.0,
-        validation_alias="NANO_BANANA_QUERIES_PER_SECOND",
         gt=0,
         le=10_000,
         allow_inf_nan=False,
-        description="Most queries a second to the image API in the long run; four seconds of them may come at once.",
+        description="Maximum average rate of queries to the image API; a burst may contain those of four seconds.",
     )
     max_request_megabytes: float = Field(
         64.0,
-        validation_alias="NANO_BANANA_MAX_REQUEST_MEGABYTES",
         gt=0,
         le=1_024,
         allow_inf_nan=False,
-        description="Largest HTTP request taken: room for four reference pictures of 10 MB as data URIs.",
+        description="Maximum size of an HTTP request. The default fits four 10 MB reference images as data URIs.",
     )
     max_sessions: int = Field(
         5_000,
-        validation_alias="NANO_BANANA_MAX_SESSIONS",
         ge=1,
-        description="Most sessions of clients of the older protocol at a time.",
+        description="No effect since 0.2.0.",
     )
     caller_sessions: int = Field(
         100,
-        validation_alias="NANO_BANANA_CALLER_SESSIONS",
         ge=1,
-        description="Most such sessions of one caller with a token.",
+        description="No effect since 0.2.0.",
     )
     resource_links: Literal["on", "off"] = Field(
         "on",
@@ -334,66 +317,69 @@ class Settings(BaseSettings):
     )
     log_level: LogLevel = Field(
         "WARNING",
-        validation_alias="NANO_BANANA_LOG_LEVEL",
-        description="What is logged, on stderr: DEBUG, INFO, WARNING or ERROR.",
+        description="Lowest level of the log on stderr: DEBUG, INFO, WARNING or ERROR.",
     )
     log_format: LogFormat = Field(
         "text",
-        validation_alias="NANO_BANANA_LOG_FORMAT",
-        description="How: `text`, or `json` with one object a line.",
+        description="Format of the log: `text`, or `json` with one object a line.",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_unfilled_placeholders(cls, values: Any) -> Any:
-        """A host that fails to fill in ``${user_config.x}`` hands over the literal: that is "not set".
+    def _normalize(cls, values: Any) -> Any:
+        """Remove quotes around values and placeholders that the host did not fill in.
 
-        The key keeps the literal, so that the answer to a call can name the cause.
+        Docker's ``--env-file`` leaves quotes in the value. A placeholder means "not set", except in the key, where an
+        error can name it as the cause.
         """
         if not isinstance(values, dict):
             return values
-        kept = {
-            name: value
-            for name, value in values.items()
-            if name in ("DEFAPI_API_KEY", "api_key") or not (isinstance(value, str) and _UNFILLED.fullmatch(value))
-        }
-        level, form = kept.get("NANO_BANANA_LOG_LEVEL"), kept.get("NANO_BANANA_LOG_FORMAT")
-        cased = {"NANO_BANANA_LOG_LEVEL": level.upper()} if isinstance(level, str) else {}
-        return kept | cased | ({"NANO_BANANA_LOG_FORMAT": form.lower()} if isinstance(form, str) else {})
+        settings: dict[str, Any] = {}
+        for name, given in values.items():
+            value = _without_quotes(given) if isinstance(given, str) else given
+            is_key = name in ("DEFAPI_API_KEY", "api_key")
+            if isinstance(value, str) and not is_key and (_PLACEHOLDER.fullmatch(value) or (given and not value)):
+                continue
+            settings[name] = value
+        if isinstance(level := settings.get("log_level"), str):
+            settings["log_level"] = _LOG_LEVEL_ALIASES.get(level.upper(), level.upper())
+        if isinstance(form := settings.get("log_format"), str):
+            settings["log_format"] = form.lower()
+        return settings
 
     @property
     def allowed_host_names(self) -> list[str]:
-        """``allowed_hosts`` as a list."""
+        """The names of ``allowed_hosts``."""
         return [name.strip() for name in self.allowed_hosts.split(",") if name.strip()]
 
     @property
     def input_folders(self) -> tuple[Path, ...]:
-        """``input_dirs`` as absolute paths."""
+        """The folders of ``input_dirs`` as absolute paths."""
         parts = [part.strip() for part in self.input_dirs.split(os.pathsep)]
         return tuple(Path(part).expanduser() for part in parts if part)
 
     @property
     def usable_key(self) -> SecretStr | None:
-        """The key, or None where there is none that could be sent (see :attr:`key_problem`)."""
+        """The key, or None if there is no key that could be sent (see :attr:`key_problem`)."""
         return self.api_key if self.key_problem is None else None
 
     @property
     def key_problem(self) -> str | None:
-        """Why there is no usable key, in words that may be shown to anyone; None where there is one."""
+        """Why there is no usable key, safe to show to any caller; None if there is one."""
         key = self.api_key.get_secret_value().strip() if self.api_key else ""
         if not key:
             return "No API key is set."
-        if _UNFILLED.fullmatch(key):
+        if _PLACEHOLDER.fullmatch(key):
             return "DEFAPI_API_KEY holds a placeholder (`${…}`) that the host application did not fill in."
         if key == EXAMPLE_KEY:
-            return f"DEFAPI_API_KEY holds a placeholder ({EXAMPLE_KEY}): put your own key in its place."
+            return f"DEFAPI_API_KEY holds a placeholder ({EXAMPLE_KEY}). Replace it with your own key."
         if not (key.isascii() and key.isprintable()) or " " in key:
             return "DEFAPI_API_KEY holds characters that no key has (spaces, line breaks or non-ASCII letters)."
         return None
 
     @property
     def state_path(self) -> Path:
-        """The folder for state: `NANO_BANANA_STATE_DIR`, or the platform's own."""
+        """The state folder: ``state_dir``, or the folder for application state of this system."""
         if self.state_dir is not None:
             return self.state_dir
         import platformdirs
@@ -402,18 +388,20 @@ class Settings(BaseSettings):
 
 
 def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
-    """Read the settings from the environment, and before it from ``env_file`` if one is named.
+    """Read the settings from the environment and from ``env_file``; the environment takes precedence.
 
-    ``overrides`` are field names (``sandbox=True``) and win over both.
+    Args:
+        env_file: A file of ``NAME=value`` lines, or None.
+        overrides: Values by field name (``sandbox=True``), which take precedence over both.
 
     Raises:
-        SettingsError: a value cannot be used, or the file cannot be read.
+        SettingsError: A value is unusable, or the file cannot be read.
     """
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: there is no file {env_file}")
-    by_variable = {variable_of(name): value for name, value in overrides.items()}
+    values = {Settings.model_fields[name].validation_alias or name: value for name, value in overrides.items()}
     try:
-        return Settings(_env_file=env_file, **by_variable)
+        return Settings(_env_file=env_file, **{str(name): value for name, value in values.items()})
     except ValidationError as error:
         raise SettingsError("\n".join(_line(problem) for problem in error.errors())) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -421,14 +409,45 @@ def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
 
 
 def variable_of(field: str) -> str:
-    """The environment variable of a settings field."""
-    return str(Settings.model_fields[field].validation_alias)
+    """Return the environment variable of a settings field."""
+    alias = Settings.model_fields[field].validation_alias
+    return f"{PREFIX}{field.upper()}" if alias is None else str(alias)
+
+
+def variables() -> list[str]:
+    """Return the environment variables of all settings, in the order of ``--help``."""
+    return [variable_of(field) for field in Settings.model_fields]
+
+
+def misspelt_variables(names: Iterable[str] | None = None) -> list[str]:
+    """Return one warning for each variable that looks like a setting and is none.
+
+    Args:
+        names: Names of variables; None for those of the environment.
+    """
+    known_names = variables()
+    warnings = []
+    for name in sorted(os.environ if names is None else names):
+        upper = name.upper()
+        if not upper.startswith((PREFIX, "DEFAPI_")) or upper in known_names or upper in _OTHER_VARIABLES:
+            continue
+        similar = difflib.get_close_matches(upper, known_names, n=1)
+        hint = f" Did you mean {similar[0]}?" if similar else ""
+        warnings.append(f"{name} is not a setting and has no effect.{hint}")
+    return warnings
+
+
+def _without_quotes(value: str) -> str:
+    text = value.strip()
+    is_quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else value
 
 
 def _line(problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    field = str(problem["loc"][0]) if problem["loc"] else "settings"
+    name = variable_of(field) if field in Settings.model_fields else field
     text = problem["msg"].removeprefix("Value error, ")
     value = str(problem["input"])
-    # A URL with a user name may have a password.
+    # A URL with a user name may contain a password.
     shown = "" if name in _SECRETS or "@" in value else f" (it is {value[:80]!r})"
     return f"{name}: {text[:1].lower()}{text[1:]}{shown}"

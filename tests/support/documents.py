@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import Settings, variable_of
 from nano_banana_sandbox.faults import table
 from nano_banana_tools.prompts.catalog import PROMPTS
 from nano_banana_tools.registry import tools
@@ -18,9 +18,9 @@ from tests.support.supply import licences_table
 def settings_table() -> str:
     """Every setting, in the order of ``--help``."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
-    for field in Settings.model_fields.values():
+    for name, field in Settings.model_fields.items():
         default = "" if field.default is None else f"`{field.default}`"
-        rows.append(f"| `{field.validation_alias}` | {default} | {field.description} |")
+        rows.append(f"| `{variable_of(name)}` | {default} | {field.description} |")
     return "\n".join(rows)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.settings import Settings, SettingsError, load_settings
+from nano_banana_mcp.settings import Settings, SettingsError, load_settings, misspelt_variables, variables
 
 
 def test_nothing_set_gives_the_documented_defaults() -> None:
@@ -150,3 +150,59 @@ def test_by_default_nothing_is_saved_and_no_folder_is_open() -> None:
     settings = load_settings()
     assert settings.output_dir is None
     assert settings.input_folders == ()
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_matching_quotes_around_a_value_are_removed(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
+    """Docker's --env-file leaves them in the value."""
+    monkeypatch.setenv("DEFAPI_API_KEY", f"{quote}dk-secret{quote}")
+    monkeypatch.setenv("NANO_BANANA_PORT", f" {quote}8123{quote} ")
+    monkeypatch.setenv("NANO_BANANA_KEEP_DAYS", quote * 2)
+    settings = load_settings()
+    assert settings.usable_key is not None
+    assert settings.usable_key.get_secret_value() == "dk-secret"
+    assert (settings.port, settings.keep_days) == (8123, None)
+
+
+@pytest.mark.parametrize("value", ["\"dk-a'", '"', 'dk-"a"b'])
+def test_other_quotes_stay_in_the_value(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("DEFAPI_MODEL", value)
+    assert load_settings().model == value
+
+
+@pytest.mark.parametrize(
+    ("value", "level"), [("warn", "WARNING"), ("WARN", "WARNING"), ("info", "INFO"), ("Debug", "DEBUG")]
+)
+def test_a_log_level_is_read_in_any_case_and_warn_means_warning(
+    monkeypatch: pytest.MonkeyPatch, value: str, level: str
+) -> None:
+    monkeypatch.setenv("NANO_BANANA_LOG_LEVEL", value)
+    assert load_settings().log_level == level
+
+
+def test_settings_of_older_versions_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("CACHE_MEGABYTES", "50"), ("MAX_SESSIONS", "10"), ("CALLER_SESSIONS", "10")):
+        monkeypatch.setenv(f"NANO_BANANA_{name}", value)
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("NANO_BANANA_CREDIT_PER_DAY", "Did you mean NANO_BANANA_CREDITS_PER_DAY?"),
+        ("DEFAPI_APIKEY", "Did you mean DEFAPI_API_KEY?"),
+        ("NANO_BANANA_XYZ", "NANO_BANANA_XYZ is not a setting and has no effect."),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_setting_it_resembles(
+    monkeypatch: pytest.MonkeyPatch, name: str, warning: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    [line] = misspelt_variables()
+    assert line.startswith(name)
+    assert warning in line
+
+
+def test_no_setting_and_no_variable_of_another_program_is_reported_as_misspelt() -> None:
+    names = [*variables(), "nano_banana_port", "NANO_BANANA_TOKEN", "PATH", "NANO_BANANAS"]
+    assert misspelt_variables(names) == []

@@ -1,8 +1,8 @@
-"""Logs on stderr, as text or as JSON, each record with what it is about. Knows no MCP.
+"""Logging to stderr, as text or as JSON, with context fields on each record.
 
-What must not be in them (keys, tokens, prompts, callback addresses) is not logged in the first place: our own modules
-log none of it, and those of others, whose low levels show addresses, errors and whole messages, are held above
-them. :func:`without_secrets` is the net below that, for the words of a traceback.
+Secrets (keys, tokens, prompts, callback addresses) are not logged in the first place: our modules log none, and loggers
+of libraries, which show addresses and whole messages at low levels, are limited to higher levels.
+:func:`without_secrets` is the safety net for the text of tracebacks.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from nano_banana_mcp.settings import LogFormat
+LogFormat = Literal["text", "json"]
 
 FIELDS = ("request_id", "principal", "task_id", "method", "tool", "outcome", "seconds")
-"""What a record may carry besides its message; absent where it is not known."""
+"""Context fields of a record; a field without a value is left out."""
 
 _OURS = ("nano_banana_mcp", "nano_banana_tools")
 
-# Of others, these say too much, or what is no news, even below WARNING or ERROR.
-_LEAST = {
+# Lowest level of loggers that reveal too much, or log normal events, below it.
+_MIN_LEVELS = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "httpx2": logging.WARNING,
@@ -35,63 +34,75 @@ _LEAST = {
     "stamina": logging.ERROR,
 }
 
-# The loggers of servers whose guest we may be: they name addresses and callers at any level.
-_HOSTS = ("uvicorn.access", "uvicorn.error", "gunicorn.access", "gunicorn.error", "hypercorn.access", "hypercorn.error")
+# Loggers of external ASGI servers: they log addresses and callers at every level.
+_SERVER_LOGGERS = (
+    "uvicorn.access",
+    "uvicorn.error",
+    "gunicorn.access",
+    "gunicorn.error",
+    "hypercorn.access",
+    "hypercorn.error",
+)
 
 _SECRETS = re.compile(r"(/webhooks/)[^\s\"']+|\b(Bearer )[^\s\"']+|\b(dk-)[\w-]{4,}", re.IGNORECASE)
 
-_about: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("about", default=None)
+_context: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("log_context", default=None)
 
 
 @contextmanager
 def about(**fields: Any) -> Iterator[None]:
-    """Within the block, and in tasks started in it, records carry these :data:`FIELDS`; None adds nothing."""
-    known = {name: value for name, value in fields.items() if value is not None}
-    token = _about.set({**(_about.get() or {}), **known})
+    """Add these :data:`FIELDS` to every record of the block and of tasks started in it; None adds nothing."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    token = _context.set({**(_context.get() or {}), **given})
     try:
         yield
     finally:
-        _about.reset(token)
+        _context.reset(token)
 
 
 def known(field: str) -> Any:
-    """What the records of now carry as ``field``, or None."""
-    return (_about.get() or {}).get(field)
+    """Return the current value of a context field, or None."""
+    return (_context.get() or {}).get(field)
 
 
 def without_secrets(text: str) -> str:
-    """``text`` without what looks like a key, a token or the rest of a callback's address."""
+    """Return ``text`` with keys, tokens and the secret part of callback addresses replaced by ``***``."""
     return _SECRETS.sub(lambda match: f"{match[1] or match[2] or match[3]}***", text)
 
 
 def configure_logging(level: str, form: LogFormat = "text") -> None:
-    """Log to stderr: while serving stdio, stdout is the protocol."""
+    """Log to stderr; over stdio, stdout belongs to the protocol.
+
+    Args:
+        level: Lowest level of our own records. Records of libraries start at INFO at the lowest.
+        form: ``text``, or ``json`` with one object a line.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
-    handler.addFilter(_carry)
-    handler.addFilter(_is_news)
+    handler.addFilter(_add_context)
+    handler.addFilter(_is_relevant)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
     for name in _OURS:
         logging.getLogger(name).setLevel(level)
-    for name, least in _LEAST.items():
-        logging.getLogger(name).setLevel(max(least, root.level))
+    for name, min_level in _MIN_LEVELS.items():
+        logging.getLogger(name).setLevel(max(min_level, root.level))
     logging.captureWarnings(True)
 
 
 def set_up_as_guest(level: str, form: LogFormat = "text") -> None:
-    """As :func:`configure_logging` if nobody has set logging up; in any case, keep secrets out of what others log."""
+    """Under an external ASGI server: configure logging unless it is configured, and remove secrets from its records."""
     if not logging.getLogger().handlers:
         configure_logging(level, form)
-    for name, least in _LEAST.items():
-        logging.getLogger(name).setLevel(logging.getLogger(name).level or least)
-    for name in (*_HOSTS, *_LEAST):
-        logging.getLogger(name).addFilter(_conceal)  # a second time changes nothing
+    for name, min_level in _MIN_LEVELS.items():
+        logging.getLogger(name).setLevel(logging.getLogger(name).level or min_level)
+    for name in (*_SERVER_LOGGERS, *_MIN_LEVELS):
+        logging.getLogger(name).addFilter(_conceal)  # adding a filter twice has no effect
 
 
 def announce(message: str) -> None:
-    """Tell whoever started the process, whatever the level; as a plain line, or as a record among JSON."""
+    """Write a message for the operator at any log level: as a plain line, or as a record where the log is JSON."""
     handlers = logging.getLogger().handlers
     if handlers and isinstance(handlers[0].formatter, _Json):
         record = logging.LogRecord("nano_banana_mcp", logging.INFO, __file__, 0, message, None, None)
@@ -101,8 +112,8 @@ def announce(message: str) -> None:
 
 
 def _conceal(record: logging.LogRecord) -> bool:
-    """Take secrets out of a record before any handler has it."""
-    if isinstance(record.args, tuple):  # which formatters such as uvicorn's take apart
+    """Remove secrets from a record before a handler formats it."""
+    if isinstance(record.args, tuple):  # formatters such as that of uvicorn unpack the arguments
         record.args = tuple(_concealed(value) for value in record.args)
         record.msg = _concealed(record.msg)
     else:
@@ -118,19 +129,20 @@ def _concealed(value: Any) -> Any:
     return value if safe == text else safe
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Neither a client that leaves amid its own request is, nor one whose request breaks the protocol amid its body,
-    which uvicorn has refused by then: both are logged as errors of the server, with a traceback.
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Filter out two faults of clients that libraries log as server errors, with a traceback.
+
+    A client that disconnects during its request, and one whose body breaks the protocol, which uvicorn has refused.
     """
     error = record.exc_info[1] if record.exc_info else None
-    name = type(error).__name__  # neither class is imported over stdio
-    # Any other LocalProtocolError would tell of an answer of ours that is wrong.
+    name = type(error).__name__  # by name: neither class is imported over stdio
+    # Any other LocalProtocolError means that a response of ours is invalid.
     return name != "ClientDisconnect" and not (name == "LocalProtocolError" and "MUST_CLOSE" in str(error))
 
 
-def _carry(record: logging.LogRecord) -> bool:
-    """Hang what is known by the context on the record; what it was logged with comes first."""
-    for name, value in (_about.get() or {}).items():
+def _add_context(record: logging.LogRecord) -> bool:
+    """Add the context fields to a record; fields given with the record take precedence."""
+    for name, value in (_context.get() or {}).items():
         if not hasattr(record, name):
             setattr(record, name, value)
     return True
@@ -140,7 +152,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
 
 
-def _word(value: Any) -> str:
+def _quoted(value: Any) -> str:
     text = str(value)
     return text if text.isprintable() and " " not in text else json.dumps(text)
 
@@ -149,8 +161,8 @@ class _Text(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        fields = " ".join(f"{name}={_word(value)}" for name, value in _fields(record).items())
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides a method of logging
+        fields = " ".join(f"{name}={_quoted(value)}" for name, value in _fields(record).items())
         return f"{super().formatMessage(record)} [{fields}]" if fields else super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,7 +1,4 @@
-"""The edge of tasks that run beside the callers': what goes wrong in one is logged, and ends nothing else.
-
-A task group ends all its tasks with the first that raises; the studio's holds every call.
-"""
+"""Run background tasks so that an exception is logged and does not cancel the task group."""
 
 from __future__ import annotations
 
@@ -12,32 +9,31 @@ from pathlib import Path
 
 import anyio
 
-from nano_banana_mcp.defapi.errors import DefapiError
-from nano_banana_mcp.ledger.base import LedgerError
-
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 5.0
+"""Pause before failed work is started again."""
 
 
 @contextmanager
 def log_exceptions(name: str) -> Iterator[None]:
-    """Log what is raised in the block, and go on after it. Cancellation passes.
+    """Log an exception of the block and continue after it. Cancellation passes through.
 
     Args:
-        name: What the block does, for people.
+        name: What the block does, for the log.
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - the edge of a task: nothing in it may end the server
-        logger.warning("%s went wrong: %s", name, in_words(error))
+    except Exception as error:  # noqa: BLE001 - the edge of a background task: its errors must not end the server
+        logger.warning("%s failed: %s", name, in_words(error))
 
 
 async def supervise(name: str, work: Callable[[], Awaitable[object]], *, goes_on: bool = False) -> None:
-    """Run ``work`` under a :func:`log_exceptions`.
+    """Run ``work`` within :func:`log_exceptions`.
 
     Args:
-        goes_on: Whether it runs until cancelled: then it is begun again, :data:`PAUSE_SECONDS` after it went wrong.
+        name: What the work is, for the log.
+        goes_on: Whether to start the work again, :data:`PAUSE_SECONDS` after each failure.
     """
     while True:
         with log_exceptions(name):
@@ -49,13 +45,18 @@ async def supervise(name: str, work: Callable[[], Awaitable[object]], *, goes_on
 
 
 def in_words(error: BaseException) -> str:
-    """What went wrong, for the log. Of an error not ours the kind and the place: its words may hold a prompt."""
+    """Describe an error for the log without its message, which may contain a prompt.
+
+    An error class whose ``repr`` is free of such text sets ``is_safe_to_log = True`` and is described by its ``repr``.
+    Any other error is described by its class and the line that raised it.
+    """
     if isinstance(error, BaseExceptionGroup):
-        return ", ".join(in_words(each) for each in error.exceptions)
-    if isinstance(error, DefapiError | LedgerError):
+        return ", ".join(in_words(member) for member in error.exceptions)
+    if getattr(error, "is_safe_to_log", False):
         return repr(error)
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = "" if place is None else f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}"
-    return f"{type(error).__name__}{where}"
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return type(error).__name__
+    return f"{type(error).__name__} at {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans around requests to others. Nothing of a span goes along with the request."""
+"""OpenTelemetry spans around outgoing requests. No trace header is sent with the request."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ _tracer = get_tracer("nano-banana-mcp", __version__)
 
 @contextmanager
 def request_span(name: str, method: str, host: str | None, **attributes: str | None) -> Iterator[None]:
-    """A span around one request to ``host``. Of an error it keeps the class: words may hold what was sent.
+    """Open a span around one request to ``host``.
+
+    The span records the class of an error but not its message, which may contain what was sent.
 
     Args:
-        attributes: More of them, with ``__`` for the dot.
+        name: The name of the span.
+        method: The HTTP method.
+        host: The host name of the server.
+        attributes: Further attributes, with ``__`` for the dot; those that are None are left out.
     """
-    known = {name.replace("__", "."): value for name, value in attributes.items() if value is not None}
+    given = {key.replace("__", "."): value for key, value in attributes.items() if value is not None}
     with _tracer.start_as_current_span(
         name,
         kind=SpanKind.CLIENT,
-        attributes={"http.request.method": method, "server.address": host or "", **known},
+        attributes={"http.request.method": method, "server.address": host or "", **given},
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
@@ -36,10 +41,10 @@ def request_span(name: str, method: str, host: str | None, **attributes: str | N
 
 
 def name_task(task_id: str) -> None:
-    """The request of the current span led to this task."""
+    """Add the id of the task that the request created to the current span."""
     get_current_span().set_attribute("nano_banana.task_id", task_id)
 
 
 def answered(status: int) -> None:
-    """The request of the current span was answered."""
+    """Add the HTTP status of the response to the current span."""
     get_current_span().set_attribute("http.response.status_code", status)

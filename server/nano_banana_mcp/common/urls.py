@@ -1,4 +1,4 @@
-"""The one idea of an http(s) URL, and of a picture's own URI, that the rooms share."""
+"""Validation of http(s) URLs, and the resource URI of an image."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import re
 from urllib.parse import quote, urlsplit
 
 MAX_URL = 8_192
+"""Maximum length of a URL in characters."""
+
 IMAGE_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})/images/(\d{1,3})")
-"""Under which this server reads out a picture, by task id and number, whatever became of its URL."""
+"""Resource URI of an image, by task id and number. It stays readable when the image's URL has died."""
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
-# What RFC 3986 allows in a URL, and the percent sign of what is escaped already.
+# Characters that RFC 3986 allows in a URL, with the percent sign of existing escapes.
 _ALLOWED = "%/:?#[]@!$&'()*+,;=~-._"
 _HOST = re.compile(r"(?!-)[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 
 
 def http_url(text: str) -> str | None:
-    """``text`` as a plain ASCII http(s) URL, or None where it is none.
+    """Return ``text`` as a plain ASCII http(s) URL, or None if it is not one.
 
-    A URL that is well formed comes back as it is, but for the upper case of its host and a missing path.
-    Blanks and letters outside ASCII are escaped; control characters, quotes and angle brackets are refused,
-    since what carries them may be meant for whoever reads the URL.
+    A well-formed URL is returned unchanged except for a lower-case host and a missing path. Spaces and letters outside
+    ASCII are escaped. Control characters, quotes and angle brackets are refused: they may carry text for the reader.
     """
     text = text.strip(" ")
-    if len(text) > MAX_URL or not text.isprintable() or any(letter in '"<>\\' for letter in text):
+    if len(text) > MAX_URL or not text.isprintable() or any(character in '"<>\\' for character in text):
         return None
     try:
         parts = urlsplit(text)

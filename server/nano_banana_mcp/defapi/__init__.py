@@ -1,1 +1,1 @@
-"""The remote image API. Knows HTTP, knows no MCP."""
+"""Client of the remote image API. Independent of MCP."""

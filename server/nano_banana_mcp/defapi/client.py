@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 MAX_QUERY_SECONDS = 30.0
 
 MIN_SECRET = 6
-"""A key shorter than this is none, and would be found in every other word."""
+"""A shorter key is not masked in messages: it would match ordinary text."""
 
 
 class DefapiClient:
-    """Talks to the image API. Close it with :meth:`aclose`.
+    """Client of the image API. Close it with :meth:`aclose`.
 
     Args:
-        base_url: Where the API is, without a trailing slash.
+        base_url: Address of the API without a trailing slash.
         key: The API key, or None.
-        key_problem: Why there is no key, for the error that a call then gets.
-        timeout_seconds: Longest time for one whole request, answer included.
-        concurrency: Most submits, and most queries, under way at a time.
-        queries_per_second: Most queries a second in the long run; None for no limit.
+        key_problem: Why there is no key, for the error message.
+        timeout_seconds: Maximum time of one request, answer included.
+        concurrency: Maximum concurrent submits, and maximum concurrent queries.
+        queries_per_second: Maximum average rate of queries; None for no limit.
     """
 
     def __init__(
@@ -86,13 +86,14 @@ class DefapiClient:
         return task_id
 
     async def query(self, task_id: str, *, key: SecretStr | None = None) -> TaskSnapshot:
-        """The state of a task, asked once.
+        """Query the state of a task once. A query is free.
 
         Args:
-            key: Whose task it is, if not the server's.
+            task_id: The id of the task.
+            key: The API key that created the task; None for the key of the server.
 
         Raises:
-            NotSent, Refused, NoAnswer: see their words; asking again is always free.
+            NotSent, Refused, NoAnswer: As their classes say.
         """
         secret = self._require_key(key, asking=True)
         with _asking(secret), request_span("defapi.query", "GET", self._host, nano_banana__task_id=task_id):
@@ -103,10 +104,10 @@ class DefapiClient:
         return snapshot.model_copy(update={"reason": reason, "texts": texts})
 
     async def credits(self) -> str:
-        """The credits left on the account, as a decimal string.
+        """Return the remaining credits of the account as a decimal string.
 
         Raises:
-            NotSent, Refused, NoAnswer: as :meth:`query`.
+            NotSent, Refused, NoAnswer: As their classes say.
         """
         secret = self._require_key(asking=True)
         with _asking(secret), request_span("defapi.credits", "GET", self._host):
@@ -124,7 +125,7 @@ class DefapiClient:
             if task_id:
                 return task_id
             raise OutcomeUnknown(
-                f"The request was sent, but no whole answer of the image API arrived ({broken}). "
+                f"The request was sent, but no complete answer of the image API arrived ({broken}). "
                 f"{MAY_HAVE_BEEN_CHARGED}"
             ) from broken
         return answers.read_submit(answer)
@@ -133,12 +134,12 @@ class DefapiClient:
         seconds = min(self._timeout, MAX_QUERY_SECONDS)
         try:
             async with self._queries:
-                await self._budget.take()  # last: what is spent is sent
+                await self._budget.take()  # last, so that a reserved turn is used
                 return await self._connection.send("GET", path, key=secret, seconds=seconds, params=params)
         except Broken as broken:
             if not broken.sent:
                 raise self._unreachable(broken) from broken
-            raise NoAnswer(f"The image API gave no whole answer ({broken}).") from broken
+            raise NoAnswer(f"The image API gave no complete answer ({broken}).") from broken
 
     def _unreachable(self, broken: Broken) -> Unreachable:
         host = urlsplit(self.base_url).netloc
@@ -155,7 +156,7 @@ class DefapiClient:
 
 @contextmanager
 def _asking(secret: str) -> Iterator[None]:
-    """Marks errors as those of a question, which costs nothing."""
+    """Mark errors of the block as errors of a query, which is free, and mask the key in them."""
     try:
         yield
     except DefapiError as error:
@@ -164,6 +165,6 @@ def _asking(secret: str) -> Iterator[None]:
         raise
 
 
-def _without_key(words: str, secret: str) -> str:
-    """Some APIs repeat a wrong key in their words; ours must not go on from here."""
-    return words.replace(secret, "***") if len(secret) >= MIN_SECRET else words
+def _without_key(text: str, secret: str) -> str:
+    """Mask the key in a message of the API: some APIs repeat a wrong key."""
+    return text.replace(secret, "***") if len(secret) >= MIN_SECRET else text

@@ -1,12 +1,12 @@
-"""What can go wrong with the image API.
+"""Errors of the image API.
 
 ::
 
     DefapiError
-    ├── NotSent                 nothing left this machine; nothing can have been charged
+    ├── NotSent                 nothing was sent; nothing can have been charged
     │   ├── KeyMissing          there is no usable key
-    │   └── Unreachable         no connection to the API could be made
-    ├── Refused                 the API answered, in whole, that it will not do it
+    │   └── Unreachable         no connection to the API could be opened
+    ├── Refused                 a complete answer of the API refused the request
     │   ├── RequestRefused      400, another 4xx, a redirect, or 200 with `code` ≠ 0
     │   ├── KeyRefused          401, 403
     │   ├── OutOfCredits        402
@@ -16,25 +16,27 @@
     ├── OutcomeUnknown          a submit that may have arrived: it may have been charged, never repeat it
     └── NoAnswer                a query without a usable answer: asking again is free
 
-Each carries ``message`` (what happened) and ``hint`` (what to do), both safe to show to anyone: no key,
-no prompt of ours, text of the API cleaned and cut.
+Each has a ``message`` (what happened) and a ``hint`` (what to do). Both are safe to show to any caller: they contain no
+key and no prompt, and text of the API is cleaned and shortened.
 """
 
 from __future__ import annotations
 
 
 class DefapiError(Exception):
-    """Base of everything :mod:`nano_banana_mcp.defapi` raises.
+    """Base of all errors of :mod:`nano_banana_mcp.defapi`.
 
     Attributes:
         message: What happened, one or two sentences.
         hint: What to do next.
-        status: The HTTP status, where a whole answer was read.
-        asking: Whether it was only a question, which costs nothing.
+        status: The HTTP status of a complete answer, else None.
+        asking: Whether the request was a query, which is free.
+        is_safe_to_log: The ``repr`` contains no text of the API or of a caller.
     """
 
     hint = "Try again later."
     asking = False
+    is_safe_to_log = True
 
     def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
         super().__init__()
@@ -47,69 +49,71 @@ class DefapiError(Exception):
         return self.message
 
     def __repr__(self) -> str:
-        # The retry library logs the repr, and the API's words may echo a prompt.
+        # The retry library logs the repr, and a message of the API may contain the prompt.
         return f"{type(self).__name__}(status={self.status})"
 
 
 class NotSent(DefapiError):
-    """The request did not leave this machine."""
+    """The request was not sent."""
 
 
 class KeyMissing(NotSent):
     """There is no usable API key."""
 
     hint = (
-        "Set DEFAPI_API_KEY (it looks like dk-…) in the server's configuration and restart it, "
-        "or try it without a key: start the server with --sandbox (or NANO_BANANA_SANDBOX=1)."
+        "Set DEFAPI_API_KEY (dk-…) in the configuration of this server and restart it. "
+        "To try it without a key, start the server with --sandbox (or NANO_BANANA_SANDBOX=1)."
     )
 
 
 class Unreachable(NotSent):
-    """No connection to the API could be made."""
+    """No connection to the API could be opened."""
 
-    hint = "Check the network and DEFAPI_BASE_URL, then try again: it is safe."
+    hint = "Check the network and DEFAPI_BASE_URL, then try again. Nothing was sent, so nothing was charged."
 
 
 class Refused(DefapiError):
-    """The API answered, in whole, that it will not do what was asked."""
+    """A complete answer of the API refused the request."""
 
 
 class RequestRefused(Refused):
-    """The request was not acceptable."""
+    """The API does not accept this request."""
 
-    hint = "Change the request as the message says; sending the same again will not help."
+    hint = "Change the request as the message says. The same request would be refused again."
 
 
 class KeyRefused(Refused):
-    """The key is wrong, missing, expired, suspended, or not allowed to do this."""
+    """The key is wrong, missing, expired, suspended or lacks a permission."""
 
-    hint = "Check DEFAPI_API_KEY in the server's configuration, and the account at defapi; then restart the server."
+    hint = (
+        "Check DEFAPI_API_KEY in the configuration of this server, and the account at defapi. Then restart the server."
+    )
 
 
 class OutOfCredits(Refused):
-    """The account cannot pay for it."""
+    """The account does not have enough credits."""
 
     hint = "Add credits to the defapi account, then try again."
 
 
 class TaskNotFound(Refused):
-    """The API knows no such task (or no such endpoint)."""
+    """The API has no such task or no such endpoint."""
 
-    hint = "Check DEFAPI_BASE_URL: this API has no such address."
+    hint = "Check DEFAPI_BASE_URL: the API has no such address."
 
 
 class Busy(Refused):
-    """The API refused for now (429, 500 or 503).
+    """A temporary refusal (429, 500 or 503).
 
     Attributes:
-        retry_after: Seconds that the API asked to wait, if it did.
+        retry_after: Pause in seconds that the API asked for, or None.
     """
 
     def __init__(self, message: str, *, status: int, retry_after: float | None = None) -> None:
         super().__init__(message, status=status)
         self.retry_after = retry_after
         if retry_after is not None and retry_after > 0:
-            self.hint = f"Try again in {retry_after:.0f} s: the API asked for that pause."
+            self.hint = f"Try again in {retry_after:.0f} s: the API asked for this pause."
 
 
 class SubmitFailed(DefapiError):
@@ -119,15 +123,15 @@ class SubmitFailed(DefapiError):
 
 
 class OutcomeUnknown(DefapiError):
-    """A submit that may have arrived. The picture may have been charged; it must not be sent again by itself."""
+    """A submit that may have arrived. The image may have been charged, so the server never repeats the submit."""
 
     hint = (
-        "Do not simply repeat the call: it could be charged twice. Look at the account's task list and credits "
-        "at defapi first; ask the person before paying again."
+        "Do not repeat the call at once: it could be charged twice. Check the task list and the credits of the "
+        "account at defapi, and ask the user before you pay again."
     )
 
 
 class NoAnswer(DefapiError):
-    """A query got no usable answer. Nothing is charged for asking, so it can be asked again."""
+    """A query without a usable answer. Queries are free, so it can be repeated."""
 
-    hint = "Ask again in a few seconds: asking costs nothing."
+    hint = "Try again in a few seconds: a query is free."

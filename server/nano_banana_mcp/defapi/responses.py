@@ -1,4 +1,4 @@
-"""What a whole answer of the API means. Pure: an :class:`Answer` in, a value or an error out."""
+"""Turn a complete answer of the API into a value or an error."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from datetime import UTC
 from http import HTTPStatus
 from typing import Any
 
-from nano_banana_mcp.defapi import schemas as wire
+from nano_banana_mcp.common.text import clean, sentence
+from nano_banana_mcp.defapi import schemas
 from nano_banana_mcp.defapi.errors import (
     Busy,
     DefapiError,
@@ -22,23 +24,25 @@ from nano_banana_mcp.defapi.errors import (
     TaskNotFound,
 )
 
-MAY_HAVE_BEEN_CHARGED = "The picture may have been charged."
+MAY_HAVE_BEEN_CHARGED = "The image may have been charged."
+
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+"""Longer pauses in a ``Retry-After`` header are read as one day."""
 
 _WHOLE_TASK_ID = re.compile(rb'"task_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
-_REFUSING_FOR_NOW = frozenset({429, 500, 503})
-
+_TEMPORARY_REFUSALS = frozenset({429, 500, 503})
 
 _MEANING: dict[int, tuple[type[DefapiError], str]] = {
     401: (KeyRefused, "The image API refused the API key"),
-    402: (OutOfCredits, "The account has not enough credits"),
-    403: (KeyRefused, "The image API does not allow this with the key in use"),
-    404: (TaskNotFound, "The image API knows no such task or address"),
+    402: (OutOfCredits, "The account does not have enough credits"),
+    403: (KeyRefused, "The image API does not allow this request with the API key in use"),
+    404: (TaskNotFound, "The image API has no such task or address"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer."""
+    """A complete HTTP answer."""
 
     status: int
     body: bytes
@@ -46,12 +50,12 @@ class Answer:
 
     @property
     def successful(self) -> bool:
-        """Whether the status is one of success (200-299)."""
+        """Whether the status is 200-299."""
         return 200 <= self.status < 300
 
     @property
     def json(self) -> dict[str, Any] | None:
-        """The body as a JSON object, or None where it is anything else."""
+        """The body as a JSON object; None if it is anything else."""
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -60,78 +64,88 @@ class Answer:
 
 
 def read_submit(answer: Answer) -> str:
-    """The task id in the answer to a submit.
+    """Return the task id in the answer to a submit.
 
     Raises:
-        Refused: the API will not draw it; nothing was charged, as far as the API says.
-        OutcomeUnknown: the answer does not tell whether a task was made.
+        Refused: The API refused the request; it reported no charge.
+        OutcomeUnknown: The answer does not show whether a task was created.
     """
-    # Whatever else it says: a task that has an id was made, and another submit would pay twice.
+    # A task id proves that a task was created, whatever the status: another submit would pay twice.
     if task_id := task_id_in_fragment(answer.body):
         return task_id
     body = answer.json
-    if answer.successful and (body is None or not wire.failure_code(body)):
+    if answer.successful and (body is None or not schemas.failure_code(body)):
         raise OutcomeUnknown(
-            f"The image API took the request but its answer holds no task id. {MAY_HAVE_BEEN_CHARGED}",
+            f"The image API accepted the request, but its answer contains no task id. {MAY_HAVE_BEEN_CHARGED}",
             status=answer.status,
         )
     if answer.successful or _is_refusal(answer.status):
         raise _refusal(answer, body)
     raise OutcomeUnknown(
-        f"The image API's gateway answered {_named(answer.status)}, so it is not known whether the request "
+        f"The image API's gateway answered {_status_name(answer.status)}, so it is not known whether the request "
         f"arrived. {MAY_HAVE_BEEN_CHARGED}",
         status=answer.status,
     )
 
 
-def read_query(answer: Answer) -> wire.TaskSnapshot:
-    """The state in the answer to a query.
+def read_query(answer: Answer) -> schemas.TaskSnapshot:
+    """Return the state in the answer to a query.
 
     Raises:
-        Refused: as :func:`read_submit`.
-        NoAnswer: no state in it; ask again.
+        Refused: The API refused the query.
+        NoAnswer: The answer contains no state; query again.
     """
     try:
         body = _usable_body(answer)
     except TaskNotFound as error:
-        error.hint = "Check the task_id. A task belongs to the API key that made it."
+        error.hint = "Check the task_id. A task can only be queried with the API key that created it."
         raise
-    snapshot = wire.read_snapshot(body)
+    snapshot = schemas.read_snapshot(body)
     if snapshot is None:
-        raise NoAnswer("The image API's answer to the query holds no status.", status=answer.status)
+        raise NoAnswer("The answer of the image API to the query contains no status.", status=answer.status)
     return snapshot
 
 
 def read_account(answer: Answer) -> str:
-    """The credits left, as a decimal string, in the answer about the account.
+    """Return the remaining credits, as a decimal string, in the answer about the account.
 
     Raises:
-        Refused: as :func:`read_submit`.
-        NoAnswer: no credits in it.
+        Refused: The API refused the query.
+        NoAnswer: The answer contains no credits.
     """
-    credit = wire.read_credits(wire.unwrap(_usable_body(answer)).get("credit"))
+    credit = schemas.read_credits(schemas.unwrap(_usable_body(answer)).get("credit"))
     if credit is None:
-        raise NoAnswer("The image API's answer about the account names no credits.", status=answer.status)
+        raise NoAnswer("The answer of the image API about the account contains no credits.", status=answer.status)
     return credit
 
 
 def task_id_in_fragment(body: bytes) -> str | None:
-    """The task id in a body that broke off: an id up to its closing quote is whole, and was paid for."""
-    found = _WHOLE_TASK_ID.search(body)
-    return found[1].decode() if found else None
+    """Return the task id in a body that may be cut off: an id with its closing quote is complete, and was paid for."""
+    match = _WHOLE_TASK_ID.search(body)
+    return match[1].decode() if match else None
 
 
 def parse_retry_after(value: str | None, now: float | None = None) -> float | None:
-    """Seconds to wait by a ``Retry-After`` header, in either of its forms (RFC 9110, 10.2.3)."""
+    """Return the seconds of a ``Retry-After`` header in either of its forms (RFC 9110, section 10.2.3).
+
+    Args:
+        value: The header; None if there is none.
+        now: The current time, in seconds since the epoch; None for the clock.
+
+    Returns:
+        0 to :data:`MAX_RETRY_AFTER_SECONDS`, or None if the header cannot be read.
+    """
     if value is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value):
-        return float(value)
+        return min(float(value), MAX_RETRY_AFTER_SECONDS)
     try:
         when = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    return max(0.0, when.timestamp() - (time.time() if now is None else now))
+    if when.tzinfo is None:  # "-0000"; a local time near the year 9999 has no timestamp
+        when = when.replace(tzinfo=UTC)
+    return min(max(0.0, when.timestamp() - (time.time() if now is None else now)), MAX_RETRY_AFTER_SECONDS)
 
 
 def _usable_body(answer: Answer) -> dict[str, Any]:
@@ -139,54 +153,54 @@ def _usable_body(answer: Answer) -> dict[str, Any]:
     if not answer.successful:
         if _is_refusal(answer.status):
             raise _refusal(answer, body)
-        raise NoAnswer(f"The image API's gateway answered {_named(answer.status)}.", status=answer.status)
+        raise NoAnswer(f"The image API's gateway answered {_status_name(answer.status)}.", status=answer.status)
     if body is None:
-        raise NoAnswer("The image API answered with something that is not its JSON.", status=answer.status)
-    if wire.failure_code(body):
+        raise NoAnswer("The image API answered with something other than a JSON object.", status=answer.status)
+    if schemas.failure_code(body):
         if _status_in_code(body) in _MEANING:
             raise _refusal(answer, body)
-        raise NoAnswer(f"The image API answered the query with a failure.{_said(body)}", status=answer.status)
+        raise NoAnswer(f"The image API answered the query with a failure.{_api_message(body)}", status=answer.status)
     return body
 
 
 def _is_refusal(status: int) -> bool:
-    # 408: the server gave up on a request that it may have read in part, as gateways do.
-    return status in _REFUSING_FOR_NOW or (300 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT)
+    # 408 is not a refusal: a gateway timed out on a request that the server may have received.
+    return status in _TEMPORARY_REFUSALS or (300 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT)
 
 
 def _status_in_code(body: dict[str, Any]) -> int | None:
-    """The HTTP status that a 200 answer carries in its ``code`` or words, if it names one."""
+    """Return the HTTP status in the ``code`` or the message of a 200 answer, or None."""
     code = str(body.get("code"))
     if code.isdecimal() and len(code) == 3:
         return int(code)
-    return 404 if "task not found" in (wire.failure_text(body) or "").lower() else None
+    return 404 if "task not found" in (schemas.failure_text(body) or "").lower() else None
 
 
 def _refusal(answer: Answer, body: dict[str, Any] | None) -> DefapiError:
     if answer.successful and body is not None:
-        status, named = _status_in_code(body) or 400, f"code {wire.clean(str(body.get('code')))[:20]}"
+        status, name = _status_in_code(body) or 400, f"code {clean(str(body.get('code')))[:20]}"
     else:
-        status, named = answer.status, str(answer.status)
-    if status in _REFUSING_FOR_NOW and (status == HTTPStatus.TOO_MANY_REQUESTS or not answer.successful):
-        what = "is limiting requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "has trouble"
-        words = f"The image API {what} ({named}).{_said(body)}"
-        return Busy(words, status=status, retry_after=parse_retry_after(answer.retry_after))
+        status, name = answer.status, str(answer.status)
+    if status in _TEMPORARY_REFUSALS and (status == HTTPStatus.TOO_MANY_REQUESTS or not answer.successful):
+        problem = "is limiting requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "has a temporary problem"
+        message = f"The image API {problem} ({name}).{_api_message(body)}"
+        return Busy(message, status=status, retry_after=parse_retry_after(answer.retry_after))
     if 300 <= status < 400:
-        hint = "Check DEFAPI_BASE_URL: it should be the address that the redirect leads to."
-        return RequestRefused(f"The image API answered with a redirect ({named}).", status=status, hint=hint)
-    kind, what = _MEANING.get(status, (RequestRefused, "The image API refused the request"))
-    error = kind(f"{what} ({named}).{_said(body)}", status=status)
-    if status in _REFUSING_FOR_NOW or status >= 500:
+        hint = "Set DEFAPI_BASE_URL to the address that the redirect leads to."
+        return RequestRefused(f"The image API answered with a redirect ({name}).", status=status, hint=hint)
+    kind, message = _MEANING.get(status, (RequestRefused, "The image API refused the request"))
+    error = kind(f"{message} ({name}).{_api_message(body)}", status=status)
+    if status in _TEMPORARY_REFUSALS or status >= 500:
         error.hint = "Try again later."
     return error
 
 
-def _said(body: dict[str, Any] | None) -> str:
-    text = wire.failure_text(body)
-    return f" It said: {wire.sentence(text)}" if text else ""
+def _api_message(body: dict[str, Any] | None) -> str:
+    text = schemas.failure_text(body)
+    return f" It said: {sentence(text)}" if text else ""
 
 
-def _named(status: int) -> str:
+def _status_name(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

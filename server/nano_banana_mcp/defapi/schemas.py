@@ -1,26 +1,23 @@
-"""What travels between this server and the image API, read as tolerantly as its real answers ask for.
+"""The request and response bodies of the image API, read tolerantly.
 
-Sources of the shapes: the API's published guide, and what public clients have met (a flat body without
-``data``, one object instead of a list, ``consumed`` as a number, text instead of a picture).
+Besides the shapes of the API's guide, those that public clients have received are accepted: a flat body without
+``data``, one object instead of a list, ``consumed`` as a number, text instead of an image.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from nano_banana_mcp.common.text import clean
 from nano_banana_mcp.common.urls import http_url
 
-# Two shapes are seen (`ta` + UUID, and a UUID that starts with `ta`), so only the alphabet is checked.
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-
-_MAX_TEXT = 500
-_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""The API uses two shapes (`ta` + UUID, and a UUID that starts with `ta`), so only the alphabet is checked."""
 
 
 class SubmitRequest(BaseModel):
@@ -36,20 +33,20 @@ class SubmitRequest(BaseModel):
     image_size: str | None = None
 
     def body(self) -> dict[str, Any]:
-        """The JSON body: what is not set is not sent."""
+        """Return the JSON body without the fields that are not set."""
         return self.model_dump(exclude_none=True)
 
 
 class TaskSnapshot(BaseModel):
-    """One answer of ``GET /api/task/query``, or one callback.
+    """The state of a task, from ``GET /api/task/query`` or a callback.
 
     Attributes:
-        task_id: As the API gives it back; None where it is left out.
-        status: The API's word, lower case.
-        pictures: URLs and data URIs, in the API's order.
-        texts: What the model said instead of (or beside) drawing.
+        task_id: The id in the answer; None if it is missing.
+        status: The status of the API in lower case.
+        image_sources: URLs and data URIs of the images, in the order of the API.
+        texts: Text of the model instead of, or beside, an image.
         reason: ``status_reason.message``.
-        consumed: Credits as a decimal string.
+        consumed: Charged credits as a decimal string.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,19 +60,19 @@ class TaskSnapshot(BaseModel):
 
 
 def unwrap(body: dict[str, Any]) -> dict[str, Any]:
-    """The inside of an answer: ``data``, or the body itself where the wrapper is missing."""
+    """Return the content of an answer: ``data``, or the body itself if there is no ``data`` object."""
     data = body.get("data")
     return data if isinstance(data, dict) else body
 
 
 def failure_code(body: dict[str, Any]) -> bool:
-    """Whether a 200 answer says by its ``code`` that it is a failure."""
+    """Return whether the ``code`` of a 200 answer reports a failure."""
     code = body.get("code", 0)
     return code not in (0, "0", None, 200, "200")
 
 
 def failure_text(body: Any) -> str | None:
-    """The useful part of an error body: ``detail``, then ``message``."""
+    """Return the first text of ``detail``, ``message`` and ``error`` of an error body, or None."""
     if not isinstance(body, dict):
         return None
     for name in ("detail", "message", "error"):
@@ -88,7 +85,7 @@ def failure_text(body: Any) -> str | None:
 
 
 def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
-    """The state in a query's answer or a callback; None where there is no status in it."""
+    """Return the state in the answer to a query or in a callback; None if it has no status."""
     data = unwrap(body)
     status = data.get("status")
     if not isinstance(status, str) or not clean(status):
@@ -108,23 +105,11 @@ def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
 
 
 def read_credits(value: Any) -> str | None:
-    """An amount of credits, which the API sends as a decimal string, seldom as a number."""
+    """Return an amount of credits as a decimal string; the API sends a string or, rarely, a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     text = f"{Decimal(repr(value)):f}" if isinstance(value, float) and math.isfinite(value) else str(value).strip()
     return text if re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text) else None
-
-
-def clean(text: str) -> str:
-    """Text of others as data: one line, no control or direction characters, no Markdown picture, cut short."""
-    flat = "".join(" " if unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text[: 4 * _MAX_TEXT])
-    flat = re.sub(r"!+(?=\[)", "", " ".join(flat.split()))
-    return flat if len(flat) <= _MAX_TEXT else flat[: _MAX_TEXT - 1] + "…"
-
-
-def sentence(text: str) -> str:
-    """``text`` with a full stop, unless it ends like a sentence already."""
-    return text if text.endswith((".", "!", "?", "…", "。", "！", "？")) else f"{text}."
 
 
 def _read_result(result: Any) -> tuple[list[str], list[str]]:
@@ -134,15 +119,15 @@ def _read_result(result: Any) -> tuple[list[str], list[str]]:
     for item in items:
         image = item.get("image") if isinstance(item, dict) else item
         text = item.get("text") if isinstance(item, dict) else None
-        if isinstance(image, str) and (address := _address(image)):
-            image_sources.append(address)
+        if isinstance(image, str) and (source := _image_source(image)):
+            image_sources.append(source)
         if isinstance(text, str) and clean(text):
             texts.append(clean(text))
     return image_sources, texts
 
 
-def _address(image: str) -> str | None:
-    """A picture's address if it can be passed on; what only looks like one may hold words for the model."""
+def _image_source(image: str) -> str | None:
+    """Return the URL or data URI of an image, or None: other text could address the model."""
     text = image.strip()
     if text[:11].lower() == "data:image/":
         return text if text.isascii() else None

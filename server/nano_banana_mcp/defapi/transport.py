@@ -1,4 +1,4 @@
-"""One request and its whole answer, within a time. Knows bytes and connections, not what they mean."""
+"""Send one request and read its complete answer within a time limit."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
 
     import httpx
 
-
 USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
 
 MAX_CONNECT_SECONDS = 10.0
 MAX_SILENCE_SECONDS = 6.0
-"""Of a query. One that hangs is worth less than the next one; one that brings a large picture may take its time."""
+"""Read timeout of a query: the next query is worth more than a hanging one. A growing answer may take longer."""
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Room for four pictures of about 10 MB as base64."""
+"""Fits four images of about 10 MB as base64."""
 
+BURST_SECONDS = 4.0
+"""A burst may contain the queries of this many seconds."""
 
-_ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_TLS_AND_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class Connection:
-    """The connections to the API. Nothing is opened before the first request."""
+    """HTTP connections to the API, opened with the first request."""
 
     def __init__(self, base_url: str, timeout_seconds: float) -> None:
         self._base_url = base_url
@@ -43,7 +44,7 @@ class Connection:
         self._tls: ssl.SSLContext | None = None
 
     async def aclose(self) -> None:
-        """Close them."""
+        """Close all connections."""
         for http in (self._paid_http, self._free_http):
             if http is not None:
                 await http.aclose()
@@ -59,18 +60,21 @@ class Connection:
         params: dict[str, str] | None = None,
         json: Any = None,
     ) -> Answer:
-        """One request and its whole answer within ``seconds``.
+        """Send one request and return its complete answer.
+
+        Args:
+            seconds: Time limit for the whole exchange.
 
         Raises:
-            Broken: there is no whole answer.
+            Broken: There is no complete answer.
         """
         import httpx
 
         paid = method == "POST"
         received, sent = bytearray(), _Sent()
-        why: str
+        reason: str
         try:
-            # httpx bounds each read, not their sum: a body that drips needs the deadline around all of it.
+            # httpx limits each read; a slowly dripping body needs a deadline for the whole exchange.
             with anyio.fail_after(seconds):
                 async with self._http(paid=paid).stream(
                     method,
@@ -84,27 +88,27 @@ class Connection:
                     async for chunk in response.aiter_bytes():
                         received += chunk
                         if len(received) > MAX_ANSWER_BYTES:
-                            raise Broken("its answer is larger than any picture", sent=True, received=bytes(received))
+                            raise Broken("its answer is too large", sent=True, received=bytes(received))
                     return Answer(response.status_code, bytes(received), response.headers.get("retry-after"))
         except TimeoutError:
-            why = f"no answer within {seconds:g} s"
-        # A TLS stream that breaks in the middle may surface as it is, an SSLError, which is an OSError.
+            reason = f"no answer within {seconds:g} s"
+        # A TLS stream that breaks may raise a bare SSLError, which is an OSError.
         except (httpx.RequestError, httpx.InvalidURL, OSError) as error:
-            why = _why(error)
-        # Outside the handlers: httpx's errors hold the request, and with it the key.
-        raise Broken(why, sent=bool(sent), received=bytes(received))
+            reason = _reason(error)
+        # Raised outside the handlers: an httpx error as its context would hold the request and the key.
+        raise Broken(reason, sent=bool(sent), received=bytes(received))
 
     def _http(self, *, paid: bool) -> httpx.AsyncClient:
         if paid:
-            # A kept-alive connection may be closed by the server in the moment of reuse, and then nobody
-            # knows whether the request was read: a submit always gets a connection of its own.
-            self._paid_http = self._paid_http or self._new_http(keep=0, longest_silence=self._timeout)
+            # A server may close a kept-alive connection while it is reused, and then it is unclear whether it read the
+            # request. So each submit opens a connection.
+            self._paid_http = self._paid_http or self._new_http(keep=0, read_timeout=self._timeout)
             return self._paid_http
         silence = min(self._timeout, MAX_SILENCE_SECONDS)
-        self._free_http = self._free_http or self._new_http(keep=32, longest_silence=silence)
+        self._free_http = self._free_http or self._new_http(keep=32, read_timeout=silence)
         return self._free_http
 
-    def _new_http(self, *, keep: int, longest_silence: float) -> httpx.AsyncClient:
+    def _new_http(self, *, keep: int, read_timeout: float) -> httpx.AsyncClient:
         import httpx
 
         parts = urlsplit(self._base_url)
@@ -113,36 +117,36 @@ class Connection:
             if parts.scheme == "https" and self._tls is None:
                 self._tls = httpx.create_ssl_context()
             return httpx.AsyncClient(
-                # Nothing on this machine is reached through a proxy.
+                # A loopback address is not reached through a proxy.
                 trust_env=parts.hostname not in LOOPBACK_HOSTS,
                 verify=self._tls or False,
-                timeout=httpx.Timeout(self._timeout, connect=connect, read=longest_silence, pool=None),
-                # The client bounds them: the pool would, at each turn, go through all that wait for each of them.
+                timeout=httpx.Timeout(self._timeout, connect=connect, read=read_timeout, pool=None),
+                # DefapiClient limits the concurrency; the pool of httpx would scan all waiting requests at each step.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep),
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
         except (OSError, ValueError, ImportError, httpx.InvalidURL):
-            # Not the error's own words: they may hold a proxy's password.
-            names = [name for name in _ENVIRONMENT if os.environ.get(name) or os.environ.get(name.lower())]
+            # Without the message of the error, which may contain the password of a proxy.
+            names = [name for name in _TLS_AND_PROXY_VARIABLES if os.environ.get(name) or os.environ.get(name.lower())]
             raise Broken(f"{' or '.join(names) or 'the TLS set-up'} cannot be used", sent=False, received=b"") from None
 
 
 class Broken(Exception):
-    """No whole answer; the text says why.
+    """There is no complete answer; the message says why.
 
     Attributes:
-        sent: Whether any byte of the request may have left.
-        received: What there was of the body.
+        sent: Whether any byte of the request may have been sent.
+        received: The received part of the body.
     """
 
-    def __init__(self, why: str, *, sent: bool, received: bytes) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, *, sent: bool, received: bytes) -> None:
+        super().__init__(reason)
         self.sent = sent
         self.received = received
 
 
 class _Sent:
-    """Whether any byte of a request may have left, by what the connection reports of itself."""
+    """Records, by the trace hook of httpcore, whether any byte of a request may have been sent."""
 
     def __init__(self) -> None:
         self._started = False
@@ -152,11 +156,11 @@ class _Sent:
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         if event.endswith("send_request_headers.started"):
-            # A proxy is first asked for a tunnel, through the same hook: that is not our request yet.
+            # The CONNECT request to a proxy reports to the same hook.
             self._started = self._started or info["request"].method != b"CONNECT"
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     import ssl
 
     import httpx
@@ -168,7 +172,7 @@ def _why(error: Exception) -> str:
         if isinstance(cause, ssl.SSLError):
             return "TLS broke"
         cause = cause.__cause__ or cause.__context__
-    known: tuple[tuple[type[Exception], str], ...] = (
+    reasons: tuple[tuple[type[Exception], str], ...] = (
         (httpx.ConnectTimeout, "connecting took too long"),
         (httpx.ConnectError, "the connection was refused or the name does not resolve"),
         (httpx.TimeoutException, "it took too long"),
@@ -178,32 +182,28 @@ def _why(error: Exception) -> str:
         (httpx.ProxyError, "the proxy refused"),
         (httpx.InvalidURL, "its address cannot be used"),
     )
-    return next((words for kind, words in known if isinstance(error, kind)), "the connection failed")
-
-
-BURST_SECONDS = 4.0
-"""So many seconds' worth of queries may come at once, before they are spread out."""
+    return next((reason for kind, reason in reasons if isinstance(error, kind)), "the connection failed")
 
 
 class QueryBudget:
-    """Spreads queries so that there are at most ``per_second`` in the long run. First come, first served.
+    """Rate limit of queries, first come, first served.
 
     Args:
-        per_second: Queries a second; None for no limit.
+        per_second: Maximum average rate; None for no limit.
     """
 
     def __init__(self, per_second: float | None) -> None:
-        self._each = 0.0 if per_second is None else 1.0 / per_second
-        self._spent_until = float("-inf")
-        self._line = anyio.Lock(fast_acquire=True)
+        self._interval = 0.0 if per_second is None else 1.0 / per_second
+        self._reserved_until = float("-inf")
+        self._lock = anyio.Lock(fast_acquire=True)
 
     async def take(self) -> None:
-        """Return when it is this query's turn. One that is cancelled before has spent nothing."""
-        if not self._each:
+        """Wait for the turn of this query. A cancelled wait uses up nothing."""
+        if not self._interval:
             return
-        async with self._line:
+        async with self._lock:
             now = anyio.current_time()
-            due = max(self._spent_until, now - BURST_SECONDS) + self._each
+            due = max(self._reserved_until, now - BURST_SECONDS) + self._interval
             if due > now:
                 await anyio.sleep_until(due)
-            self._spent_until = due
+            self._reserved_until = due

@@ -15,7 +15,6 @@ from nano_banana_mcp.images.resizing.worker import shrink_aside
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.queries import Filters, SqlLedger
 from nano_banana_mcp.media.image_store import ImageStore
-from nano_banana_mcp.media.previews import MAX_DECODED_AT_ONCE
 
 PAGE_SIZE = 48
 """Generations on one page: full rows of two, three, four or six."""
@@ -41,7 +40,6 @@ class GalleryService:
         self._images = images
         self._saved = saved
         self._one_at_a_time = anyio.CapacityLimiter(1)
-        self._decoders = anyio.CapacityLimiter(MAX_DECODED_AT_ONCE)
 
     async def page(self, offset: int, filters: Filters) -> dict[str, Any]:
         """One page of the generations that match, newest first, and the sums of all that match.
@@ -92,8 +90,7 @@ class GalleryService:
     async def thumbnail(self, generation: Generation, number: int) -> EncodedImage:
         """A small version of an image. Raises as :meth:`image` does."""
         encoded = await self.image(generation, number)
-        async with self._decoders:
-            return await shrink_aside(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
+        return await shrink_aside(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
 
     async def delete(self, generation_id: str, *, unfinished: bool) -> bool:
         """Delete a generation from the ledger, and its stored images. Exported files stay.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nano_banana_mcp.defapi.schemas import TaskSnapshot, clean, sentence
+from nano_banana_mcp.common.text import clean, sentence
+from nano_banana_mcp.defapi.schemas import TaskSnapshot
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+from nano_banana_mcp.images.data_uri import decode_data_uri
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import guess_from_url
-from nano_banana_mcp.images.data_uri import decode_data_uri
 from nano_banana_mcp.images.image import EncodedImage
 
 MAX_IMAGES = 16

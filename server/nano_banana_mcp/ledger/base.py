@@ -24,6 +24,8 @@ class LedgerError(Exception):
         for_operator: The same, and what the database itself says of it: names of hosts, users, databases.
     """
 
+    is_safe_to_log = True
+
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message)
         self.for_operator = f"{message} The database says: {detail}" if detail else message

@@ -34,7 +34,7 @@ def to_row(generation: Generation) -> dict[str, Any]:
 def from_row(row: Any) -> Generation:
     """The generation of a row. What cannot be read in it (somebody else's hand, a bad block) becomes "unknown" and
     "no pictures" rather than an error that hides all other rows."""
-    values: dict[str, Any] = {_FIELDS.get(column, column): value for column, value in dict(row).items()}
+    values: dict[str, Any] = {_FIELDS.get(column, column): value for column, value in dict[str, Any](row).items()}
     values["expects_callback"] = bool(values["expects_callback"])
     try:
         values["status"] = Status(values["status"])

@@ -117,7 +117,7 @@ STATES = [
     State("text-only", ("No picture this time", "answered in words", "may have been charged"), "sandbox:result=text"),
     State(
         "unknown",
-        ("Nobody knows yet whether this picture was made", "Do not simply repeat it"),
+        ("Nobody knows yet whether this picture was made", "Do not repeat the call it"),
         "sandbox:submit=reset-after",
     ),
     State("no-key", ("could not be made", "DEFAPI_API_KEY"), settings={"api_key": None}),

@@ -16,8 +16,9 @@ from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import IMAGE_URI
 from tests.integration.browser.host import EVERYTHING, Host
 from tests.integration.browser.states import PROMPT, WITHOUT_TOOLS, ended
-from tests.support.http_server import at, served_process as served
 from tests.support.clients import child_at, client_at, facts, text
+from tests.support.http_server import at
+from tests.support.http_server import served_process as served
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

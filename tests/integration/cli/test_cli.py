@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from nano_banana_mcp import cli
 from nano_banana_mcp.install.configurations import configurations
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import Settings, variable_of
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, clean_environment
 from tests.support.command_line import run_here
@@ -26,8 +26,8 @@ from tests.support.command_line import run_process as run
 
 def test_help_shows_every_setting_with_its_default() -> None:
     shown = run_here("--help").stdout
-    for field in Settings.model_fields.values():
-        assert str(field.validation_alias) in shown
+    for name in Settings.model_fields:
+        assert variable_of(name) in shown
 
 
 def test_a_wrong_value_is_one_line_on_stderr_and_no_traceback() -> None:

@@ -17,10 +17,10 @@ from mcp.client import Client
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.forgeries import QUERY_EVERY_SECONDS, attacked
 from tests.lab.benchmarks.figures import Row
 from tests.support.clients import child_at, clean_environment, facts
 from tests.support.crowd import PROCESSES, TASKS, Shared, share_one_ledger
+from tests.support.forgeries import QUERY_EVERY_SECONDS, attacked
 
 WAITS = 100
 WAITS_FOR_ONE = 20

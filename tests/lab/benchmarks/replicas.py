@@ -10,8 +10,8 @@ import anyio
 
 from nano_banana_sandbox.config import SandboxConfig
 from tests.integration.http.test_replicas import TAKEN_OVER_SECONDS, killed_under_load, lag, three
-from tests.support.http_server import make
 from tests.lab.benchmarks.figures import Row
+from tests.support.http_server import make
 from tests.support.postgres import NoPostgres, running
 
 WARM_UP = 4

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 from mcp.client import Client
@@ -20,13 +18,11 @@ from nano_banana_sandbox.server import serve_sandbox
 from tests.lab.benchmarks.cold_start import ECHO, listed
 from tests.lab.benchmarks.figures import Relation, Row
 from tests.support.clients import client_at, facts, text
-from tests.support.paths import ROOT
 
 TARGET_LIST_BYTES = 9_000
 TARGET_FINISHED_TEXT_BYTES = 600
 TARGET_DATA_URI_BYTES = 1_000
 TARGET_PAGE_BYTES = 40_000
-TARGET_WHEEL_BYTES = 300_000
 
 PROMPT = "A lighthouse on a quiet coast at dawn, thin fog over the water"
 
@@ -77,17 +73,8 @@ async def tools_list() -> dict[str, int]:
     return {tool.name: len(tool.model_dump_json(by_alias=True, exclude_none=True).encode()) for tool in tools}
 
 
-def wheel_bytes() -> int:
-    """Of the wheel as it is built from these files."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        [wheel] = Path(folder).glob("*.whl")
-        return wheel.stat().st_size
-
-
 def rows(quick: bool) -> Iterator[Row]:
-    """What is listed, typical results, pages, and the wheel."""
+    """Sizes of `tools/list`, of typical results and of the pages."""
     sent = {}
     for name, command in (("ours", [sys.executable, "-m", "nano_banana_mcp"]), ("echo", ECHO)):
         with tempfile.TemporaryDirectory() as state, listed(command, NANO_BANANA_STATE_DIR=state) as server:
@@ -112,7 +99,6 @@ def rows(quick: bool) -> Iterator[Row]:
             yield Row(f"{name}: structured content", structured, "bytes", relation=relation, target=target)
     for name in ("picture", "gallery"):
         yield Row(f"page {name}.html", len(views.page(name).encode()), "bytes", relation="<", target=TARGET_PAGE_BYTES)
-    yield Row("wheel", wheel_bytes(), "bytes", relation="<", target=TARGET_WHEEL_BYTES)
 
 
 def _promised(result: str) -> tuple[int | None, Relation]:

@@ -28,7 +28,7 @@ COMMITTED = Report.from_json(FIGURES.read_text(encoding="utf-8"))
 PROMISES = {
     "cold-start": ("against a bare SDK echo server", "against a FastMCP echo server"),
     "per-call": ("get_task of an open task over stdio", "calls a second"),
-    "sizes": ("tools/list", "get_task, finished: text", "5 MB, finished: text", "structured", "picture.html", "wheel"),
+    "sizes": ("tools/list", "get_task, finished: text", "5 MB, finished: text", "structured", "picture.html"),
     "detection": ("12 s, polling, 20 seen: mean lag", "45 s, polling, 20 seen: queries"),
     "sharing": (
         "webhook: queries",

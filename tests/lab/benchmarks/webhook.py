@@ -21,11 +21,12 @@ from mcp.client import Client
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.http_server import at, served_process as served
 from tests.lab.benchmarks.detection import FIXED_SECONDS
 from tests.lab.benchmarks.figures import Row, Trade
 from tests.lab.benchmarks.sharing import LOST, Noticed, promises
 from tests.support.clients import KEY, facts
+from tests.support.http_server import at
+from tests.support.http_server import served_process as served
 
 MEDIAN_SECONDS = 3.0
 SIGMA = 0.4

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.http_server import served_process as served
 from tests.lab.interop import besides, environments
 from tests.lab.interop.catalog import ALL, CLIENTS, Entry
 from tests.lab.interop.table import COLUMNS, TRANSPORTS, Row, document, judge
 from tests.lab.interop.walk import FAILING, NO_SUCH_TASK, PROMPT, SHOWS, Seen
 from tests.support.clients import child, clean_environment
+from tests.support.http_server import served_process as served
 from tests.support.npm import NotToBeHadError
 from tests.support.paths import ROOT
 

@@ -27,7 +27,7 @@ PACKAGES = ("mcp", "httpx", "anyio", "pydantic", "uvicorn", "starlette", "hypoth
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"rounds": 3, "kills": 3, "soak": 20.0, "requests": 2_500, "stdin": 1_500, "port": 1_000},
     "long": {"rounds": 100, "kills": 30, "soak": 600.0, "requests": 45_000, "stdin": 35_000, "port": 20_000},
-    "fuzz5000": {"requests": 2_500, "stdin": 1_500, "port": 1_000},
+    "fuzz": {"requests": 250, "stdin": 150, "port": 100},
 }
 SHARES = {"tools over stdio": 0.34, "tools over HTTP": 0.1, "methods over stdio": 0.46, "methods over HTTP": 0.1}
 
@@ -158,14 +158,14 @@ def main(arguments: list[str] | None = None) -> int:
     form.add_argument(
         "--long", dest="form", action="store_const", const="long", help="100,000 cases and ten minutes of load"
     )
-    form.add_argument("--fuzz", dest="form", action="store_const", const="fuzz5000", help="5,000 cases, nothing else")
+    form.add_argument("--fuzz", dest="form", action="store_const", const="fuzz", help="5,000 cases, nothing else")
     parser.add_argument("--only", default="", metavar="PARTS", help=f"some of {', '.join(PARTS)}, with commas")
     parser.add_argument("--seed", type=int, default=1, help="where the search begins (default: 1)")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="where they are kept as JSON")
     parser.set_defaults(form="quick")
     given = parser.parse_args(arguments)
     parts = [part for part in given.only.split(",") if part] or (
-        ["requests", "bytes"] if given.form == "fuzz5000" else list(PARTS)
+        ["requests", "bytes"] if given.form == "fuzz" else list(PARTS)
     )
     if unknown := set(parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")

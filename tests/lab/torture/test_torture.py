@@ -1,4 +1,4 @@
-"""The tormentor sees what goes wrong, and 5,000 odd cases break nothing."""
+"""The torture detects faults, and 500 of its cases find none in the server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.clients import clean_environment
 CALL = ("tools/call", {"name": "generate_image", "arguments": {}})
 
 
-def test_five_thousand_odd_requests_and_bytes_lose_nothing_and_crash_nothing(tmp_path: Path) -> None:
+def test_500_malformed_requests_lose_nothing_and_crash_nothing(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     ended = subprocess.run(
         [sys.executable, "-m", "tests.lab.torture", "--fuzz", "--results", str(results)],
@@ -33,9 +33,9 @@ def test_five_thousand_odd_requests_and_bytes_lose_nothing_and_crash_nothing(tmp
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     parts = json.loads(results.read_text())["parts"]
-    tallies = [Tally.of(each) for part in parts.values() for each in part["tallies"]]
-    assert sum(each.survived for each in tallies) >= 5_000
-    assert sum(each.figures["charged"] for each in tallies) > 50  # it reaches deeper than the checks of arguments
+    tallies = [Tally.of(item) for part in parts.values() for item in part["tallies"]]
+    assert sum(tally.survived for tally in tallies) >= 500
+    assert sum(tally.figures["charged"] for tally in tallies) > 5  # some requests pass the checks of the arguments
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_a_good_answer_is_none_of_them() -> None:
     assert bad_answer(CALL, {"result": {"isError": True, "content": [{"type": "text", "text": said}]}}) is None
 
 
-@pytest.mark.parametrize(("ends", "told"), [("closes", b"HTTP/1.1 2"), ("resets", b""), ("is silent", None)])
-def test_a_server_that_goes_silent_is_seen_as_gone(ends: str, told: bytes | None) -> None:
+@pytest.mark.parametrize(("ends", "data"), [("closes", b"HTTP/1.1 2"), ("resets", b""), ("is silent", None)])
+def test_a_server_that_goes_silent_is_seen_as_gone(ends: str, data: bytes | None) -> None:
     ours, theirs = socket.create_server(("127.0.0.1", 0)), socket.socket()
     with ours, theirs:
-        theirs.settimeout(60 if told is not None else 0.1)
+        theirs.settimeout(60 if data is not None else 0.1)
         theirs.connect(ours.getsockname())
         connection, _ = ours.accept()
         with connection:
@@ -73,11 +73,11 @@ def test_a_server_that_goes_silent_is_seen_as_gone(ends: str, told: bytes | None
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
                 connection.sendall(b"HTTP/1.1 2")
-            if told is None:
+            if data is None:
                 with pytest.raises(Gone, match="neither more nor an end"):
                     received(theirs)
                 return
-        assert received(theirs) == told
+        assert received(theirs) == data
 
 
 def test_a_list_of_cases_that_fails_is_shrunk_to_the_case_that_fails() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.http_server import ServedProcess as Served, served_process as served
 from tests.release.conformance import suite
 from tests.release.conformance.scenarios import APPLICABLE, NOT_APPLICABLE, problems
 from tests.release.conformance.suite import Check
 from tests.support import npm
+from tests.support.http_server import ServedProcess as Served
+from tests.support.http_server import served_process as served
 
 
 @pytest.fixture(scope="module")

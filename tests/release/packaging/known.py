@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from nano_banana_mcp.http.server import GRACE_SECONDS
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import Settings, variables
 
 FILES = ("Dockerfile", "compose.yaml", "packaging/Caddyfile", "packaging/nano-banana-mcp.service", "docs/deploy.md")
 
-SETTINGS = {str(field.validation_alias) for field in Settings.model_fields.values()}
+SETTINGS = set(variables())
 
 
 def longest_end_seconds() -> float:

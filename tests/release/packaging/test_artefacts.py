@@ -19,7 +19,7 @@ import pytest
 
 import artefacts
 from nano_banana_mcp import __version__
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import variables
 from nano_banana_tools.registry import tools as registered
 from tests.lab.benchmarks.cold_start import once
 from tests.support.npm import NotToBeHadError, packages
@@ -69,9 +69,8 @@ def test_name_version_and_description_are_the_same_everywhere(made: Path) -> Non
     for each in (*described, listed, plugin):
         assert (each["version"], each["description"]) == (__version__, artefacts.DESCRIPTION)
     assert {each["version"] for each in listed["packages"]} == {__version__}
-    for page in ("README.md", "docs/package.md"):
-        names = re.findall(r"mcp-name: (\S+)", (ROOT / page).read_text(encoding="utf-8"))
-        assert names == [listed["name"]]
+    names = re.findall(r"mcp-name: (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert names == [listed["name"]]
 
 
 def test_server_json_keeps_the_registrys_rules(made: Path) -> None:
@@ -86,9 +85,9 @@ def test_server_json_keeps_the_registrys_rules(made: Path) -> None:
     assert bundle["identifier"].endswith(f"/v{__version__}/{artefacts.bundle_name()}")
     [remote] = listed["remotes"]
     assert set(re.findall(r"{(\w+)}", remote["url"])) == set(remote["variables"])
-    known = {field.validation_alias for field in Settings.model_fields.values()}
+    settings = set(variables())
     for each in listed["packages"]:
-        assert {variable["name"] for variable in each["environmentVariables"]} <= known
+        assert {variable["name"] for variable in each["environmentVariables"]} <= settings
         [key] = [variable for variable in each["environmentVariables"] if variable["name"] == "DEFAPI_API_KEY"]
         assert key["isSecret"]
 

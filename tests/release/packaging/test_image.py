@@ -16,9 +16,9 @@ import pytest
 
 from nano_banana_mcp.cli import build_parser
 from nano_banana_mcp.http.server import GRACE_SECONDS
-from tests.support.http_server import served_process as served
 from tests.release.packaging.dockerfile import stages
 from tests.support.clients import clean_environment
+from tests.support.http_server import served_process as served
 from tests.support.paths import ROOT
 
 BUILD, IMAGE = stages(ROOT / "Dockerfile")

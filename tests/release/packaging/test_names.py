@@ -8,9 +8,9 @@ import httpx
 import pytest
 import yaml
 
-from tests.support.http_server import served_process as served
 from nano_banana_mcp.cli import build_parser
 from tests.release.packaging.known import FILES, SETTINGS, commands_in, longest_end_seconds, settings_in
+from tests.support.http_server import served_process as served
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")

@@ -22,9 +22,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.http_server import at, served_process as served
-from tests.support.http_server import free_port
 from tests.support.clients import facts
+from tests.support.http_server import at, free_port
+from tests.support.http_server import served_process as served
 from tests.support.paths import ROOT
 
 CADDYFILE = (ROOT / "packaging" / "Caddyfile").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How records are written, and whom they say they are about."""
+"""The format of log records, their context fields, and the removal of secrets."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.support.clients import clean_environment
 logger = logging.getLogger("nano_banana_mcp.test")
 
 
-class Written:
-    """What is logged once one of the formats is chosen."""
+class Log:
+    """The log, once a format is configured."""
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
 
-    def by(self, form: Literal["text", "json"], level: str = "INFO") -> None:
+    def configure(self, form: Literal["text", "json"], level: str = "INFO") -> None:
         logs.configure_logging(level, form)
         handler = logging.getLogger().handlers[0]
         assert isinstance(handler, logging.StreamHandler)
@@ -47,22 +47,22 @@ class Written:
 
 
 @pytest.fixture
-def written() -> Iterator[Written]:
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in (*logs._OURS, *logs._LEAST))]
-    before = [(each, each.level, each.handlers[:]) for each in loggers]
-    yield Written(io.StringIO())
+def log() -> Iterator[Log]:
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in (*logs._OURS, *logs._MIN_LEVELS))]
+    before = [(item, item.level, item.handlers[:]) for item in loggers]
+    yield Log(io.StringIO())
     logging.captureWarnings(False)
-    for each, level, handlers in before:
-        each.setLevel(level)
-        each.handlers[:] = handlers
+    for item, level, handlers in before:
+        item.setLevel(level)
+        item.handlers[:] = handlers
 
 
-def test_what_a_record_was_logged_with_comes_before_what_the_context_knows(written: Written) -> None:
-    written.by("json")
+def test_fields_of_a_record_take_precedence_over_the_context(log: Log) -> None:
+    log.configure("json")
     with logs.about(request_id="r1", principal="team-a", task_id="ta1"), logs.about(tool="get_task", principal=None):
         logger.info("seen", extra={"task_id": "ta2"})
     logger.info("later")
-    seen, later = written.records
+    seen, later = log.records
     assert {name: seen[name] for name in logs.FIELDS if name in seen} == {
         "request_id": "r1",
         "principal": "team-a",
@@ -72,79 +72,79 @@ def test_what_a_record_was_logged_with_comes_before_what_the_context_knows(writt
     assert not set(logs.FIELDS) & set(later)
 
 
-def test_text_has_the_fields_behind_the_message_and_no_value_can_forge_one(written: Written) -> None:
-    written.by("text")
+def test_text_records_end_with_their_fields_and_no_value_can_forge_a_field(log: Log) -> None:
+    log.configure("text")
     with logs.about(request_id="r1", principal="a b\n2026-01-01 INFO forged"):
         logger.info("seen")
-    [line] = written.text.splitlines()
+    [line] = log.text.splitlines()
     assert line.endswith(r'INFO nano_banana_mcp.test: seen [request_id=r1 principal="a b\n2026-01-01 INFO forged"]')
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_traceback_does_not_give_away_a_secret(written: Written, form: Any) -> None:
-    written.by(form)
+def test_a_traceback_reveals_no_secret(log: Log, form: Any) -> None:
+    log.configure(form)
     try:
         raise ValueError("Bearer abc.def.ghi of dk-1234567890 for https://x/webhooks/in-1/0123abcd?x=1 failed")
     except ValueError:
         logger.exception("trouble with %s", "dk-0987654321")
-    assert "ValueError" in written.text
-    assert "failed" in written.text
+    assert "ValueError" in log.text
+    assert "failed" in log.text
     for secret in ("abc.def", "1234567890", "0987654321", "in-1", "0123abcd"):
-        assert secret not in written.text
+        assert secret not in log.text
     if form == "json":
-        assert len(written.records) == 1
+        assert len(log.records) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("message", "is_logged"),
     [
         ("can't handle event type Response when role=SERVER and state=MUST_CLOSE", False),
         ("Too much data for declared Content-Length", True),
     ],
 )
-def test_a_request_that_broke_the_protocol_is_no_news_and_an_answer_that_does_is(
-    words: str, told: bool, written: Written
+def test_an_invalid_request_is_not_logged_as_an_error_and_an_invalid_response_is(
+    message: str, is_logged: bool, log: Log
 ) -> None:
-    written.by("text")
+    log.configure("text")
     try:
-        raise LocalProtocolError(words)
+        raise LocalProtocolError(message)
     except LocalProtocolError:
         logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
-    assert (words in written.text) is told
+    assert (message in log.text) is is_logged
 
 
-def test_what_others_log_below_information_is_never_written(written: Written) -> None:
-    written.by("text", "DEBUG")
+def test_records_of_libraries_below_info_are_never_written(log: Log) -> None:
+    log.configure("text", "DEBUG")
     for name in ("sse_starlette.sse", "mcp.server.lowlevel", "asyncio", "anything"):
         logging.getLogger(name).debug("a whole message")
     logging.getLogger("httpx").info("GET https://x/?key=1")
     logger.debug("ours")
-    assert "ours" in written.text
-    assert len(written.text.splitlines()) == 1
+    assert "ours" in log.text
+    assert len(log.text.splitlines()) == 1
 
 
-def test_as_a_guest_it_leaves_a_logging_that_is_set_up_as_it_is_and_takes_secrets_out_of_the_hosts_log() -> None:
-    root, host = logging.getLogger(), logging.getLogger("gunicorn.access")
+def test_under_an_external_server_configured_logging_stays_and_secrets_are_removed_from_its_log() -> None:
+    root, server = logging.getLogger(), logging.getLogger("gunicorn.access")
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     before = root.handlers[:]
     root.addHandler(handler)
-    host.addHandler(handler)
+    server.addHandler(handler)
     try:
         set_up = root.handlers[:]
         for _ in range(2):
             logs.set_up_as_guest("DEBUG", "json")
         assert root.handlers == set_up
-        host.error("%(h)s %(U)s", {"h": "10.0.0.7", "U": "/webhooks/in-1/0123abcd?x=1"})
-        host.error("%s took %d s", "/webhooks/in-2/0123abcd", 3)
+        server.error("%(h)s %(U)s", {"h": "10.0.0.7", "U": "/webhooks/in-1/0123abcd?x=1"})
+        server.error("%s took %d s", "/webhooks/in-2/0123abcd", 3)
         try:
             raise ValueError("Bearer abc.def.ghi")
         except ValueError:
-            host.exception("trouble")
+            server.exception("trouble")
     finally:
         root.handlers[:] = before
-        host.removeHandler(handler)
-        for name in (*logs._HOSTS, *logs._LEAST):
+        server.removeHandler(handler)
+        for name in (*logs._SERVER_LOGGERS, *logs._MIN_LEVELS):
             logging.getLogger(name).removeFilter(logs._conceal)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "10.0.0.7 /webhooks/***"
@@ -153,39 +153,37 @@ def test_as_a_guest_it_leaves_a_logging_that_is_set_up_as_it_is_and_takes_secret
     assert not [line for line in lines if "0123abcd" in line or "abc.def" in line]
 
 
-def test_a_level_is_a_level(written: Written) -> None:
-    written.by("text", "ERROR")
+def test_records_below_the_configured_level_are_not_written(log: Log) -> None:
+    log.configure("text", "ERROR")
     logger.warning("no")
     logging.getLogger("mcp").warning("no")
     logger.error("yes")
-    assert written.text.count("\n") == 1
+    assert log.text.count("\n") == 1
 
 
-async def test_the_principal_is_named_where_there_is_one(written: Written) -> None:
-    written.by("json")
+async def test_the_records_of_an_authenticated_call_name_the_principal(log: Log) -> None:
+    log.configure("json")
     user = AuthenticatedUser(AccessToken(token="secret-token", client_id="team-a", scopes=[]))
     token = auth_context_var.set(user)
     try:
         async with Client(build_server(load_settings(sandbox=True))) as client:
-            await client.call_tool("get_task", {"task_id": "ta-of-nobody"})
+            await client.call_tool("get_task", {"task_id": "ta-unknown"})
     finally:
         auth_context_var.reset(token)
-    found = [record for record in written.records if record.get("tool") == "get_task"]
-    assert len(found) == 1, found
-    [record] = found
+    [record] = [record for record in log.records if record.get("tool") == "get_task"]
     assert record["principal"] == "team-a"
     assert record["request_id"]
-    assert "secret-token" not in written.text
+    assert "secret-token" not in log.text
 
 
 @pytest.mark.parametrize("value", ["xml", "1"])
-def test_a_format_that_is_none_is_one_line(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_format_is_refused_in_one_line(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANO_BANANA_LOG_FORMAT", value)
     with pytest.raises(SettingsError, match=r"^NANO_BANANA_LOG_FORMAT: "):
         load_settings()
 
 
-def test_a_stdio_start_imports_nothing_that_only_http_needs() -> None:
+def test_a_stdio_start_does_not_import_the_metrics() -> None:
     script = (
         "import sys; from nano_banana_mcp.app import build_server; from nano_banana_mcp.settings import load_settings;"
         "build_server(load_settings()); print([name for name in sys.modules if name.startswith('prometheus')])"

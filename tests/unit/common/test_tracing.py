@@ -1,4 +1,4 @@
-"""Spans around requests to others: whose children they are, what is in them, and what is not."""
+"""Spans around outgoing requests: their parents and their attributes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WORD = "zebracanary"
 
 
 class Spans(InMemorySpanExporter):
-    """The ended spans, by name, while it listens."""
+    """Collects ended spans while it is active."""
 
-    listens = True
+    is_active = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return super().export(spans) if self.listens else SpanExportResult.SUCCESS
+        return super().export(spans) if self.is_active else SpanExportResult.SUCCESS
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.get_finished_spans() if span.name == name]
@@ -42,12 +42,12 @@ class Spans(InMemorySpanExporter):
 
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[Spans]:
-    """The process has one provider for good; it keeps nothing any more after this module."""
+    """The process has one provider for its lifetime; its exporter collects nothing after this module."""
     spans, provider = Spans(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     trace.set_tracer_provider(provider)
     yield spans
-    spans.listens = False  # a provider that is shut down would warn about every span of the tests to come
+    spans.is_active = False  # shutting the provider down would log a warning for each span of later tests
     spans.clear()
 
 
@@ -72,7 +72,7 @@ async def test_a_request_to_the_api_is_a_child_of_the_call_that_led_to_it(spans:
         made = facts(await client.call_tool("generate_image", {"prompt": WORD}))
         done = facts(await client.call_tool("wait_for_image", {"task_id": made["task_id"]}))
         await client.read_resource(done["images"][0]["url"])
-    [submit] = spans.named("defapi.submit")  # it runs in a task of the studio's own
+    [submit] = spans.named("defapi.submit")  # it runs in a background task
     assert spans.parent_of(submit) is server_span(spans, "tools/call generate_image")
     assert submit.kind is SpanKind.CLIENT
     assert attributes(submit) == {
@@ -95,7 +95,7 @@ async def test_a_request_to_the_api_is_a_child_of_the_call_that_led_to_it(spans:
     ("fault", "kind", "status"),
     [("401", "KeyRefused", 401), ("500", "Busy", 500), ("reset-after", "OutcomeUnknown", None)],
 )
-async def test_an_attempt_that_failed_says_how_without_a_word_of_it(
+async def test_the_span_of_a_failed_attempt_names_the_error_but_not_its_message(
     spans: Spans, fault: str, kind: str, status: int | None
 ) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
@@ -106,18 +106,18 @@ async def test_an_attempt_that_failed_says_how_without_a_word_of_it(
     assert attributes(first).get("http.response.status_code") == status
     assert first.status.description is None
     assert not first.events
-    told = "".join(span.to_json() for span in spans.get_finished_spans())
-    assert WORD not in told
-    assert KEY not in told
+    exported = "".join(span.to_json() for span in spans.get_finished_spans())
+    assert WORD not in exported
+    assert KEY not in exported
 
 
-async def test_each_attempt_has_a_span_of_its_own(spans: Spans) -> None:
+async def test_each_attempt_has_its_own_span(spans: Spans) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
         await client.call_tool("generate_image", {"prompt": "x sandbox:submit=503*1"})
     assert [attributes(span)["http.response.status_code"] for span in spans.named("defapi.submit")] == [503, 200]
 
 
-async def test_a_image_that_cannot_be_had_says_how_without_its_address(spans: Spans) -> None:
+async def test_the_span_of_a_failed_fetch_names_the_error_but_not_the_url(spans: Spans) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
         prompt = "x sandbox:file=404"
         done = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
@@ -129,13 +129,13 @@ async def test_a_image_that_cannot_be_had_says_how_without_its_address(spans: Sp
     assert sandbox.url not in fetch.to_json()
 
 
-async def test_asking_for_credits_has_a_span(spans: Spans) -> None:
+async def test_a_request_for_credits_has_a_span(spans: Spans) -> None:
     assert (await credits_from(reply(200, {"code": 0, "data": {"credit": "7"}}))).value == "7"
     [span] = spans.named("defapi.credits")
     assert attributes(span)["http.response.status_code"] == 200
 
 
-async def test_nothing_of_a_trace_is_sent_to_the_api(spans: Spans) -> None:
+async def test_no_trace_header_is_sent_to_the_api(spans: Spans) -> None:
     script = reply(200, {"code": 0, "data": {"task_id": "ta1"}})
     async with fault_server(script) as server, client_at(server.url) as client:
         await client.call_tool("generate_image", {"prompt": "x"})

@@ -32,12 +32,12 @@ async def test_credits_of_a_flat_body_are_read() -> None:
 @pytest.mark.parametrize(
     ("step", "kind", "words"),
     [
-        pytest.param(reply(200, {"code": 0, "data": {}}), NoAnswer, "names no credits", id="no credit"),
-        pytest.param(reply(200, {"data": {"credit": None}}), NoAnswer, "names no credits", id="credit null"),
-        pytest.param(reply(200, {"data": {"credit": True}}), NoAnswer, "names no credits", id="credit true"),
-        pytest.param(reply(200, {"data": {"credit": "lots"}}), NoAnswer, "names no credits", id="credit words"),
-        pytest.param(reply(200, {"data": {"credit": [1]}}), NoAnswer, "names no credits", id="credit a list"),
-        pytest.param(html(200), NoAnswer, "not its JSON", id="HTML"),
+        pytest.param(reply(200, {"code": 0, "data": {}}), NoAnswer, "contains no credits", id="no credit"),
+        pytest.param(reply(200, {"data": {"credit": None}}), NoAnswer, "contains no credits", id="credit null"),
+        pytest.param(reply(200, {"data": {"credit": True}}), NoAnswer, "contains no credits", id="credit true"),
+        pytest.param(reply(200, {"data": {"credit": "lots"}}), NoAnswer, "contains no credits", id="credit words"),
+        pytest.param(reply(200, {"data": {"credit": [1]}}), NoAnswer, "contains no credits", id="credit a list"),
+        pytest.param(html(200), NoAnswer, "other than a JSON object", id="HTML"),
         pytest.param(html(502), NoAnswer, "502 Bad Gateway", id="502"),
         pytest.param(reply(200, {"code": 1, "message": "odd"}), NoAnswer, "odd", id="200, code 1"),
         pytest.param(reply(200, {"code": 401, "message": "no"}), KeyRefused, "no", id="200, code 401"),
@@ -45,11 +45,11 @@ async def test_credits_of_a_flat_body_are_read() -> None:
         pytest.param(reply(401, {"code": 401, "message": "bad key"}), KeyRefused, "bad key", id="401, code 401"),
         pytest.param(reply(404), TaskNotFound, "(404)", id="404"),
         pytest.param(reply(429), Busy, "limiting", id="429"),
-        pytest.param(reply(500), Busy, "trouble", id="500"),
+        pytest.param(reply(500), Busy, "temporary problem", id="500"),
         pytest.param(redirect("https://example.com/"), RequestRefused, "redirect", id="307"),
         pytest.param(truncated({"data": {"credit": "1"}}, 5), NoAnswer, "closed early", id="broken off"),
         pytest.param(close_after_reading(), NoAnswer, "closed early", id="closed"),
-        pytest.param(reset_after_reading(), NoAnswer, "no whole answer", id="reset"),
+        pytest.param(reset_after_reading(), NoAnswer, "no complete answer", id="reset"),
     ],
 )
 async def test_an_account_that_cannot_be_read_says_why_and_is_asked_once(

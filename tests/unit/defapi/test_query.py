@@ -101,22 +101,22 @@ async def test_a_task_id_reaches_the_api_unchanged_and_changes_nothing_else(task
         pytest.param(html(504), NoAnswer, "504 Gateway Timeout", id="504"),
         pytest.param(html(520), NoAnswer, "520", id="520"),
         pytest.param(html(408), NoAnswer, "408", id="408"),
-        pytest.param(html(200), NoAnswer, "not its JSON", id="200 as HTML"),
-        pytest.param(reply(200), NoAnswer, "not its JSON", id="200, empty"),
-        pytest.param(reply(200, [PENDING]), NoAnswer, "not its JSON", id="200, a list"),
-        pytest.param(reply(200, b"[" * 100_000), NoAnswer, "not its JSON", id="200, nested too deep"),
+        pytest.param(html(200), NoAnswer, "other than a JSON object", id="200 as HTML"),
+        pytest.param(reply(200), NoAnswer, "other than a JSON object", id="200, empty"),
+        pytest.param(reply(200, [PENDING]), NoAnswer, "other than a JSON object", id="200, a list"),
+        pytest.param(reply(200, b"[" * 100_000), NoAnswer, "other than a JSON object", id="200, nested too deep"),
         pytest.param(reply(200, {"code": 0, "data": {}}), NoAnswer, "no status", id="200, no status"),
         pytest.param(reply(200, {"data": {"status": 3}}), NoAnswer, "no status", id="200, status a number"),
         pytest.param(reply(200, {"data": {"status": " "}}), NoAnswer, "no status", id="200, status blank"),
-        pytest.param(close_before_reading(), NoAnswer, "no whole answer", id="closed before reading"),
+        pytest.param(close_before_reading(), NoAnswer, "no complete answer", id="closed before reading"),
         pytest.param(close_after_reading(), NoAnswer, "closed early", id="closed after reading"),
-        pytest.param(reset_after_reading(), NoAnswer, "no whole answer", id="reset after reading"),
+        pytest.param(reset_after_reading(), NoAnswer, "no complete answer", id="reset after reading"),
         pytest.param(close_after_headers(), NoAnswer, "closed early", id="closed after the headers"),
         pytest.param(truncated(PENDING, 40), NoAnswer, "closed early", id="broken off"),
-        pytest.param(reset_mid_body(PENDING, 10), NoAnswer, "no whole answer", id="reset amid the body"),
-        pytest.param(raw(b"hello\r\n\r\n"), NoAnswer, "no whole answer", id="another protocol"),
+        pytest.param(reset_mid_body(PENDING, 10), NoAnswer, "no complete answer", id="reset amid the body"),
+        pytest.param(raw(b"hello\r\n\r\n"), NoAnswer, "no complete answer", id="another protocol"),
         pytest.param(
-            reply(200, b"no gzip", {"Content-Encoding": "gzip"}), NoAnswer, "no whole answer", id="gzip garbage"
+            reply(200, b"no gzip", {"Content-Encoding": "gzip"}), NoAnswer, "no complete answer", id="gzip garbage"
         ),
     ],
 )
@@ -188,7 +188,7 @@ async def test_an_endless_answer_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(connection_module, "MAX_ANSWER_BYTES", 20_000)
     tried = await query_to(endless_body())
     assert type(tried.error) is NoAnswer
-    assert "larger than any picture" in tried.error.message
+    assert "its answer is too large" in tried.error.message
 
 
 async def test_a_gzipped_answer_is_read() -> None:

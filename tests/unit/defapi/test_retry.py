@@ -20,7 +20,7 @@ from nano_banana_mcp.defapi.errors import (
     TaskNotFound,
     Unreachable,
 )
-from nano_banana_mcp.defapi.responses import parse_retry_after
+from nano_banana_mcp.defapi.responses import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 
 NOON = "Tue, 24 Nov 2026 12:00:00 GMT"
 NOON_SECONDS = 1795521600.0
@@ -122,6 +122,9 @@ def test_the_hook_gives_up_on_everything_else(error: Exception) -> None:
         ("Tue, 24 Nov 2026 11:00:00 GMT", 0.0),
         ("Tue, 99 Nov 2026 11:00:00 GMT", None),
         ("Tue, 24 Nov 2026 11:00:00 +99999999999999999", None),
+        ("Tue, 24 Nov 2026 12:00:30 -0000", 30.0),
+        ("Fri, 31 Dec 9999 23:59:59 -0000", MAX_RETRY_AFTER_SECONDS),
+        ("999999999", MAX_RETRY_AFTER_SECONDS),
     ],
 )
 def test_retry_after_is_seconds_or_a_date_or_nothing(value: str | None, seconds: float | None) -> None:

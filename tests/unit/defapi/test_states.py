@@ -24,7 +24,7 @@ async def test_a_finished_task_is_read_in_whole() -> None:
     assert snapshot.model_dump() == {
         "task_id": TASK,
         "status": "success",
-        "pictures": (URL,),
+        "image_sources": (URL,),
         "texts": (),
         "reason": None,
         "consumed": "0.500000",
@@ -38,7 +38,7 @@ async def test_both_shapes_of_ids_are_read_back(task_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "pictures", "texts"),
+    ("result", "images", "texts"),
     [
         pytest.param([{"image": URL}], (URL,), (), id="a list"),
         pytest.param({"image": URL}, (URL,), (), id="an object"),

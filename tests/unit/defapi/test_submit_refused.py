@@ -31,7 +31,7 @@ NEEDS_PROMPT = {"code": 1, "message": "failed", "detail": "prompt is required"}
         pytest.param(reply(401, {"code": 1, "message": "bad key"}), KeyRefused, "bad key", 401, id="401, code 1"),
         pytest.param(reply(401, {"code": 401, "message": "bad key"}), KeyRefused, "bad key", 401, id="401, code 401"),
         pytest.param(html(401), KeyRefused, "refused the API key (401)", 401, id="401 as HTML"),
-        pytest.param(reply(402, {"code": 1}), OutOfCredits, "not enough credits (402)", 402, id="402"),
+        pytest.param(reply(402, {"code": 1}), OutOfCredits, "does not have enough credits (402)", 402, id="402"),
         pytest.param(reply(403, "error code: 1010"), KeyRefused, "(403)", 403, id="403 of a gateway"),
         pytest.param(reply(404, {"code": 1, "message": "no route"}), TaskNotFound, "no route", 404, id="404"),
         pytest.param(html(413), RequestRefused, "refused the request (413)", 413, id="413"),
@@ -63,10 +63,12 @@ async def test_a_refusal_is_told_as_what_it_is_and_never_repeated(
     ("step", "words", "status"),
     [
         pytest.param(reply(429, {"code": 1, "message": "slow down"}), "limiting requests (429)", 429, id="429"),
-        pytest.param(reply(500, {"code": 1, "message": "oops"}), "has trouble (500). It said: oops", 500, id="500"),
-        pytest.param(html(500), "has trouble (500)", 500, id="500 as HTML"),
-        pytest.param(html(503), "has trouble (503)", 503, id="503 as HTML"),
-        pytest.param(reply(503), "has trouble (503)", 503, id="503 without a body"),
+        pytest.param(
+            reply(500, {"code": 1, "message": "oops"}), "has a temporary problem (500). It said: oops", 500, id="500"
+        ),
+        pytest.param(html(500), "has a temporary problem (500)", 500, id="500 as HTML"),
+        pytest.param(html(503), "has a temporary problem (503)", 503, id="503 as HTML"),
+        pytest.param(reply(503), "has a temporary problem (503)", 503, id="503 without a body"),
         pytest.param(reply(200, {"code": 429}), "limiting requests (code 429)", 429, id="200, code 429"),
     ],
 )
@@ -105,7 +107,7 @@ async def test_a_longer_retry_after_is_told_instead_of_waited_for(status: int) -
     tried = await submit_to(reply(status, headers={"Retry-After": "61"}))
     assert isinstance(tried.error, Busy)
     assert tried.error.retry_after == 61.0
-    assert tried.error.hint == "Try again in 61 s: the API asked for that pause."
+    assert tried.error.hint == "Try again in 61 s: the API asked for this pause."
     assert tried.server.posts == 1
 
 
@@ -153,7 +155,7 @@ async def test_an_answer_that_proves_nothing_may_have_been_charged_and_is_never_
     assert type(tried.error) is OutcomeUnknown
     assert words in tried.error.message
     assert "may have been charged" in tried.error.message
-    assert "Do not simply repeat" in tried.error.hint
+    assert "Do not repeat the call" in tried.error.hint
     assert tried.error.status == status
     assert tried.server.posts == tried.server.connections == 1
 

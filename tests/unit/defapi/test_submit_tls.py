@@ -9,8 +9,8 @@ import pytest
 
 from nano_banana_mcp.defapi.errors import NoAnswer, OutcomeUnknown, Unreachable
 from tests.support.broken_tls import TlsApi
-from tests.unit.defapi.driver import REQUEST, client_of
 from tests.support.certificates import Authority
+from tests.unit.defapi.driver import REQUEST, client_of
 
 
 @pytest.fixture

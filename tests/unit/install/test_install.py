@@ -19,8 +19,8 @@ from nano_banana_mcp import cli
 from nano_banana_mcp.install.hosts import HOSTS
 from nano_banana_mcp.install.paths import command, is_ours
 from tests.support.clients import KEY, clean_environment
-from tests.support.posix import posix_only
 from tests.support.install_files import Run, listing, parsed
+from tests.support.posix import posix_only
 
 
 def _servers(file: Path) -> dict[str, dict[str, object]]:

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image, ImageFont
 
 from nano_banana_sandbox import drawing
-from tests.unit.sandbox.conftest import Serve
 from tests.support.sandbox_driver import BROWSER, KEY
+from tests.unit.sandbox.conftest import Serve
 
 
 def opened(response: httpx.Response) -> Image.Image:

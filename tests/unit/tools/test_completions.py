@@ -13,8 +13,7 @@ from pydantic import TypeAdapter
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_tools.arguments import AspectRatio, ImageSize, Model
-from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES
+from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES, AspectRatio, ImageSize, Model
 from nano_banana_tools.completions import MAX_SEARCHED_GENERATIONS, MODELS
 from nano_banana_tools.prompts.catalog import PROMPTS
 from tests.support.clients import client_at, facts

@@ -13,7 +13,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, TextContent
 
 from nano_banana_tools.completions import MODELS
-from nano_banana_tools.prompts.catalog import PROMPTS, MAX_SCENES
+from nano_banana_tools.prompts.catalog import MAX_SCENES, PROMPTS
 from nano_banana_tools.prompts.rendering import MAX_VALUE
 from tests.support.clients import client_at
 from tests.support.snapshots import SNAPSHOTS, compare, compare_json

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcp.types import CallToolResult, TextContent
 
-from nano_banana_mcp.defapi.schemas import clean
+from nano_banana_mcp.common.text import clean
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_tools import apps
 from nano_banana_tools.arguments import Limit, Search
