@@ -71,6 +71,7 @@ pythons: ## the tests on each Python that is found from 3.11 on
 	tests/support/each_python.sh -n 4 --dist worksteal
 
 snapshots: .venv/.dev ## renew what is kept of tools, resources and prompts, and the documents' tables: then read the diff
+	$(BIN)/python -m tests.support.manifest
 	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/unit/tools/test_contract.py tests/unit/tools/test_prompts.py
 	$(BIN)/python -m tests.support.documents
 	git --no-pager diff --stat -- tests/snapshots README.md CONTRIBUTING.md docs

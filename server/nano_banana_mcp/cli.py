@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import io
 import os
 import sys
@@ -24,16 +23,14 @@ STATUSES = ("pending", "submitted", "in_progress", "success", "failed", "unknown
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    # Whatever is imported stays: looking through it for garbage, again and again, is a tenth of the start.
-    gc.disable()
-    # Pydantic looks through all that is installed for plugins, and loads them: nothing here needs one.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from nano_banana_mcp.settings import SettingsError, load_settings
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to end
     arguments = _parser().parse_args(argv)
+    if arguments.run is _serve and not getattr(arguments, "http", False):
+        return _serve_stdio(arguments)
     overrides: dict[str, Any] = {"sandbox": True} if arguments.sandbox else {}
     if arguments.run is _serve:
         given = {name: getattr(arguments, name, None) for name in ("host", "port", "allow_unauthenticated")}
@@ -45,7 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"nano-banana-mcp: {error}", file=sys.stderr)  # noqa: T201 - no protocol is spoken yet
         return USAGE_ERROR
-    gc.enable()
     run: Callable[[Settings, argparse.Namespace], int] = arguments.run
     try:
         return run(settings, arguments)
@@ -57,25 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
 
 
-def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
-    import anyio
+def _serve_stdio(arguments: argparse.Namespace) -> int:
+    from nano_banana_mcp.stdio.handover import take_over
+    from nano_banana_mcp.stdio.session import standard_session
 
-    if getattr(arguments, "http", False):
-        return _serve_http(settings)
+    try:
+        return take_over(standard_session({}, os.environ), sandbox=arguments.sandbox, env_file=arguments.env_file)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
-    gc.disable()
-    from nano_banana_mcp.lean import lean_imports
 
-    with lean_imports():
-        from nano_banana_mcp.app import build_server, serve_stdio
-        from nano_banana_mcp.common.logging import configure_logging
-
-        server = build_server(settings, local=True)
-    gc.freeze()
-    gc.enable()
-    configure_logging(settings.log_level, settings.log_format)
-    anyio.run(serve_stdio, server)
-    return 0
+def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    return _serve_http(settings)
 
 
 def _serve_http(settings: Settings) -> int:

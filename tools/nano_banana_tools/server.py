@@ -43,7 +43,6 @@ from nano_banana_tools.context import principal
 from nano_banana_tools.middleware import Observer
 from nano_banana_tools.registry import tools
 from nano_banana_tools.sdk_fixes.malformed_messages import Readable
-from nano_banana_tools.sdk_fixes.stdio_answers import answers_to
 from nano_banana_tools.subscriptions import Listening, OwnedBus, SessionSubscriptions
 
 INSTRUCTIONS = (
@@ -117,13 +116,14 @@ class ImageServer(MCPServer[GenerationService]):
         assert self._service is not None, "resources are read while serving"
         return self._service
 
-    async def run_stdio_async(self) -> None:
-        """As the SDK's, and what cannot be read is answered."""
-        with answers_to() as stdout:
-            async with stdio_server(stdout=stdout) as (received, answers):
-                await self._lowlevel_server.run(
-                    Readable(received, answers), answers, self._lowlevel_server.create_initialization_options()
-                )
+    async def run_stdio_async(
+        self, stdin: anyio.AsyncFile[str] | None = None, stdout: anyio.AsyncFile[str] | None = None
+    ) -> None:
+        """As the SDK's, on streams that may be given, and malformed messages are answered."""
+        async with stdio_server(stdin, stdout) as (received, answers):
+            await self._lowlevel_server.run(
+                Readable(received, answers), answers, self._lowlevel_server.create_initialization_options()
+            )
 
     async def settled(self) -> None:
         """Return when every submit that is under way is recorded."""
