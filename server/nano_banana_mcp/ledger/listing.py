@@ -1,4 +1,4 @@
-"""The images of ``resources/list`` as plain data, from a SQLite ledger. Standard library only: it runs before the SDK."""
+"""The images of ``resources/list`` as plain data, from a SQLite ledger. Standard library only: the front uses it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Instant start over stdio: discovery is answered from a manifest, then the real server takes over in the same process."""
+"""Instant start over stdio: a manifest answers discovery, then the real server takes over in the same process."""

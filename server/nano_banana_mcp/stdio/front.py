@@ -1,8 +1,8 @@
 """Answers discovery over stdio before anything but a little of the standard library is imported.
 
-Hosts start every configured server with every window and ask for its tools; most sessions never call one. Those requests
-are answered from the manifest. The front answers only messages whose shape it knows exactly. At the first other message
-the real server takes over, in the same process, and words the answer: the front never reports an error of its own.
+Hosts start every configured server with every window and ask for its tools; most sessions never call one. Those
+requests are answered from the manifest. The front answers only messages whose shape it knows exactly. At the first
+other message the real server takes over, in the same process, and words the answer: the front reports no errors.
 """
 
 from __future__ import annotations
@@ -58,12 +58,14 @@ class Front:
             return None
         if "id" not in message:
             return b"" if self._accept_notification(message, line) else None
-        request_id = message["id"]
-        if type(request_id) not in (int, str) or len(str(request_id)) > MAX_ID_CHARACTERS:
-            return None
-        if request_id == REPLAY_ID or request_id in self.listens:
-            return None
-        method, params = message["method"], message.get("params", {})
+        return self._answer_request(message, line) if self._is_usable_id(message["id"]) else None
+
+    def _is_usable_id(self, request_id: object) -> bool:
+        is_plain = type(request_id) in (int, str) and len(str(request_id)) <= MAX_ID_CHARACTERS
+        return is_plain and request_id != REPLAY_ID and request_id not in self.listens
+
+    def _answer_request(self, message: Message, line: bytes) -> bytes | None:
+        request_id, method, params = message["id"], message["method"], message.get("params", {})
         meta = params.get("_meta", {})
         if not isinstance(meta, dict) or type(meta.get("progressToken", 0)) not in (int, str):
             return None

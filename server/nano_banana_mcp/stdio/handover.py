@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from pathlib import Path
 
@@ -34,10 +35,8 @@ def _answer_with(session: Session, error: BaseException) -> None:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    try:
+    with contextlib.suppress(OSError):  # the client has gone
         session.fail(
             f"nano-banana-mcp could not start ({reason}). Nothing was sent to the API, so nothing was charged. "
             "Install the server again, or see its messages on stderr, and restart it."
         )
-    except OSError:
-        pass  # the client has gone

@@ -97,6 +97,7 @@ def write(path: str, answers: Answers, versions: tuple[str, str]) -> None:
             else:
                 same["revisions"].append(revision)
     document = {"nano-banana-mcp": versions[0], "mcp": versions[1], "results": results}
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     temporary = f"{path}.{os.getpid()}"
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:

@@ -45,10 +45,11 @@ def serve(session: Session, *, sandbox: bool = False, env_file: Path | None = No
     if sys.platform == "win32":  # there the event loop takes no signal handlers, and ends at a KeyboardInterrupt
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _divert_standard_streams()
-    anyio.run(_serve, session, server)
+    anyio.run(serve_session, session, server)
 
 
-async def _serve(session: Session, server: ImageServer) -> None:
+async def serve_session(session: Session, server: ImageServer) -> None:
+    """Serve ``session`` with ``server`` from the held line on."""
     stdin = anyio.wrap_file(cast(io.TextIOWrapper, ReplayedInput(session)))
     stdout = anyio.wrap_file(DeduplicatedOutput(session))
     async with anyio.create_task_group() as tasks:
@@ -66,7 +67,6 @@ async def _write_missing_manifest() -> None:
 
     answers = await build_answers()
     with suppress(OSError):  # the next start is a full one again
-        Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         manifest.write(manifest.state_path(folder, versions), answers, versions)
 
 

@@ -12,7 +12,7 @@ from nano_banana_mcp.stdio import manifest
 from nano_banana_mcp.stdio.front import Front
 from nano_banana_mcp.stdio.messages import Message, to_line
 
-PLAIN_ARGUMENTS = ([], ["serve"], ["--sandbox"], ["serve", "--sandbox"], ["--sandbox", "serve"])
+PLAIN_ARGUMENTS: tuple[list[str], ...] = ([], ["serve"], ["--sandbox"], ["serve", "--sandbox"], ["--sandbox", "serve"])
 BUSY_SECONDS = 0.5
 _BOOLEAN = re.compile("0|1|true|false|yes|no|on|off", re.IGNORECASE)
 _READ_SETTINGS = ("NANO_BANANA_STATE_DIR", "NANO_BANANA_LEDGER_URL", "NANO_BANANA_CONFIRM", "NANO_BANANA_SANDBOX")
