@@ -86,6 +86,7 @@ pythons: ## the tests on every installed Python from 3.11
 	tests/support/each_python.sh -n $(WORKERS) --dist worksteal
 
 snapshots: .venv/.dev ## renew the snapshots of tools, resources and prompts, and the tables of the documents; then read the diff
+	$(BIN)/python -m tests.support.manifest
 	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/unit/tools/test_contract.py tests/unit/tools/test_prompts.py
 	$(BIN)/python -m tests.support.documents
 	git --no-pager diff --stat -- tests/snapshots README.md CONTRIBUTING.md docs

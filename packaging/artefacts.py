@@ -282,7 +282,7 @@ def bundle_project(wheel: str) -> str:
 
 MAIN = """import sys
 
-from nano_banana_mcp.cli import main
+from nano_banana_mcp.__main__ import main
 
 sys.exit(main())
 """

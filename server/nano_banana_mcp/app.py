@@ -83,12 +83,14 @@ def build_server(
     return ImageServer(service, ResourceUpdateBus(), telemetry, resource_links=settings.resource_links == "on")
 
 
-async def serve_stdio(server: ImageServer) -> None:
+async def serve_stdio(
+    server: ImageServer, stdin: anyio.AsyncFile[str] | None = None, stdout: anyio.AsyncFile[str] | None = None
+) -> None:
     """Serve until stdin ends or a signal arrives; the outcomes of open submits are recorded first."""
     async with anyio.create_task_group() as tasks:
         if sys.platform != "win32":  # its event loop has no signal handlers
             tasks.start_soon(_exit_on_signal, server, tasks)
-        await server.run_stdio_async()
+        await server.run_stdio_async(stdin, stdout)
         tasks.cancel_scope.cancel()
 
 

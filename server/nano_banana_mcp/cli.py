@@ -36,13 +36,13 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    # Without this, Pydantic searches all installed packages for plugins; none is needed here.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows another one
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = build_parser(_command_in(words)).parse_args(words)
+    if arguments.run is None:
+        return _serve_stdio(arguments)
     overrides: dict[str, Any] = {"sandbox": True} if arguments.sandbox else {}
     for name in arguments.overrides:
         value = getattr(arguments, name)
@@ -77,7 +77,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("-V", "--version", action="version", version=f"nano-banana-mcp {__version__}")
     _add_common_arguments(parser, default=None)
-    parser.set_defaults(run=_serve_stdio, overrides=())
+    parser.set_defaults(run=None, overrides=())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for module in _modules(command):
         module.add_arguments(commands)
@@ -114,10 +114,18 @@ def _subparsers(
                 yield from _subparsers(action)
 
 
-def _serve_stdio(settings: Settings, arguments: argparse.Namespace) -> int:
-    from nano_banana_mcp.commands import serve  # not imported for other commands
+def _serve_stdio(arguments: argparse.Namespace) -> int:
+    for name in arguments.overrides:
+        if getattr(arguments, name) is not None:
+            sys.stderr.write(f"nano-banana-mcp serve: --{name.replace('_', '-')} needs --http\n")
+            return USAGE_ERROR
+    from nano_banana_mcp.stdio.handover import take_over  # not imported for other commands
+    from nano_banana_mcp.stdio.session import standard_session
 
-    return serve.run(settings, arguments)
+    try:
+        return take_over(standard_session({}, os.environ), sandbox=arguments.sandbox, env_file=arguments.env_file)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser, *, default: Any) -> None:

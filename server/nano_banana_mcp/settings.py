@@ -38,7 +38,15 @@ _LOG_LEVEL_ALIASES = {"WARN": "WARNING"}
 
 
 class SettingsError(ValueError):
-    """A setting has an unusable value. The text has one line for each such setting, ready to print."""
+    """A setting has a value that cannot be used. The text has one line a setting, ready to print.
+
+    Args:
+        variables: The environment variables with such values; empty where ``--env-file`` itself cannot be read.
+    """
+
+    def __init__(self, text: str, variables: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.variables = variables
 
 
 def _base_url(value: str) -> str:
@@ -403,9 +411,28 @@ def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
     try:
         return Settings(_env_file=env_file, **{str(name): value for name, value in values.items()})
     except ValidationError as error:
-        raise SettingsError("\n".join(_line(problem) for problem in error.errors())) from None
+        variables = tuple(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+        raise SettingsError("\n".join(_line(problem) for problem in error.errors()), variables) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"--env-file: cannot read {env_file}: {error}") from None
+
+
+def load_usable_settings(env_file: Path | None = None, **overrides: Any) -> tuple[Settings, str | None]:
+    """As :func:`load_settings`, with the default in place of each wrong value.
+
+    Returns:
+        The settings, and the text of the :class:`SettingsError`; None if nothing is wrong.
+    """
+    try:
+        return load_settings(env_file, **overrides), None
+    except SettingsError as error:
+        if not error.variables:  # the file
+            settings, _ = load_usable_settings(None, **overrides)
+        else:
+            wrong = [name for name in Settings.model_fields if variable_of(name) in error.variables]
+            defaults = {name: Settings.model_fields[name].default for name in wrong}
+            settings = load_settings(env_file, **(overrides | defaults))
+        return settings, str(error)
 
 
 def variable_of(field: str) -> str:

@@ -46,7 +46,6 @@ from nano_banana_tools.prompts.rendering import list_prompts, render_prompt
 from nano_banana_tools.registry import tools
 from nano_banana_tools.revisions import RevisionFilter
 from nano_banana_tools.sdk_fixes.malformed_messages import ReadableMessages
-from nano_banana_tools.sdk_fixes.windows_stdout import message_output
 from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from nano_banana_tools.subscriptions.listen import BoundedListenHandler
 from nano_banana_tools.subscriptions.sessions import SessionSubscriptions
@@ -128,13 +127,14 @@ class ImageServer(MCPServer[GenerationService]):
         assert self._service is not None, "resources are read while serving"
         return self._service
 
-    async def run_stdio_async(self) -> None:
-        """Serve over stdin and stdout; messages that cannot be read are answered with an error."""
-        with message_output() as stdout:
-            async with stdio_server(stdout=stdout) as (requests, answers):
-                await self._lowlevel_server.run(
-                    ReadableMessages(requests, answers), answers, self._lowlevel_server.create_initialization_options()
-                )
+    async def run_stdio_async(
+        self, stdin: anyio.AsyncFile[str] | None = None, stdout: anyio.AsyncFile[str] | None = None
+    ) -> None:
+        """Serve over stdin and stdout, or the given streams; messages that cannot be read are answered with an error."""
+        async with stdio_server(stdin, stdout) as (requests, answers):
+            await self._lowlevel_server.run(
+                ReadableMessages(requests, answers), answers, self._lowlevel_server.create_initialization_options()
+            )
 
     async def settled(self) -> None:
         """Return once every submit in progress is recorded."""

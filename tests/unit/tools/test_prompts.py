@@ -212,7 +212,9 @@ async def test_what_is_too_long_is_refused_by_name_and_not_cut() -> None:
             assert words == f"{name}: {length} characters are too many; at most {MAX_VALUE} fit here."
 
 
-@pytest.mark.parametrize(("name", "needed"), [(job.name, each) for job in PROMPTS.values() for each in NEEDED[job.name]])
+@pytest.mark.parametrize(
+    ("name", "needed"), [(job.name, each) for job in PROMPTS.values() for each in NEEDED[job.name]]
+)
 async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) -> None:
     [described] = [each.description for each in PROMPTS[name].arguments if each.name == needed]
     rest = {each: value for each, value in NEEDED[name].items() if each != needed}

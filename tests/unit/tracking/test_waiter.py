@@ -9,6 +9,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
+from nano_banana_mcp.tracking.purse import Purse
 
 from nano_banana_mcp.defapi.errors import (
     Busy,
@@ -20,7 +21,6 @@ from nano_banana_mcp.defapi.errors import (
     TaskNotFound,
 )
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.tracking.purse import Purse
 from nano_banana_mcp.tracking.schedule import MAX_SAFETY_INTERVAL_SECONDS, Pace, SafetyPace
 from nano_banana_mcp.tracking.waiter import (
     MAX_OPENED,
