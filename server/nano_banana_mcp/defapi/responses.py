@@ -7,6 +7,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +25,7 @@ from nano_banana_mcp.defapi.errors import (
 
 MAY_HAVE_BEEN_CHARGED = "The picture may have been charged."
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE_TASK_ID = re.compile(rb'"task_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 _REFUSING_FOR_NOW = frozenset({429, 500, 503})
 
@@ -122,16 +124,27 @@ def task_id_in_fragment(body: bytes) -> str | None:
 
 
 def parse_retry_after(value: str | None, now: float | None = None) -> float | None:
-    """Seconds to wait by a ``Retry-After`` header, in either of its forms (RFC 9110, 10.2.3)."""
+    """Seconds to wait according to a ``Retry-After`` header, in either of its forms (RFC 9110, 10.2.3).
+
+    Args:
+        now: Unix time in seconds, for tests.
+
+    Returns:
+        None where it cannot be read. A time without a zone is UTC.
+    """
     if value is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value):
         return float(value)
     try:
-        when = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
+        moment = email.utils.parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        # Not timestamp(): it fails for a year that the zone moves out of the calendar.
+        seconds = (moment - _EPOCH).total_seconds()
+    except (ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, when.timestamp() - (time.time() if now is None else now))
+    return max(0.0, seconds - (time.time() if now is None else now))
 
 
 def _usable_body(answer: Answer) -> dict[str, Any]:
