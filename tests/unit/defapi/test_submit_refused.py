@@ -56,7 +56,6 @@ async def test_a_refusal_is_told_as_what_it_is_and_never_repeated(
     assert tried.error.status == status
     assert tried.error.hint
     assert tried.server.posts == tried.server.connections == 1
-    assert tried.settled == [tried.error]
 
 
 @pytest.mark.parametrize(
