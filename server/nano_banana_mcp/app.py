@@ -212,7 +212,7 @@ async def compose_service(
         for subscriber in (callbacks.on_change, images.on_change, waiter.on_change):
             bus.subscribe(subscriber)
         if exporter is not None:
-            bus.subscribe(exporter.keep)
+            bus.subscribe(exporter.on_change)
         service = GenerationService(
             ledger=ledger,
             images=images,

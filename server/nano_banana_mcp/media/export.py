@@ -32,7 +32,7 @@ MAX_REMEMBERED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ExportResult:
     """What became of the saving of a generation's pictures.
 
     Attributes:
@@ -81,12 +81,12 @@ class Exporter:
         self._places = anyio.Semaphore(MAX_AT_A_TIME)
         self._draining = anyio.Event()
 
-    def keep(self, known: Generation) -> None:
+    def on_change(self, known: Generation) -> None:
         """Begin to save a generation's pictures, unless that is done or under way."""
         if known.images:
             self._job(known)
 
-    async def kept(self, known: Generation, seconds: float) -> Kept | None:
+    async def result(self, known: Generation, seconds: float) -> ExportResult | None:
         """Wait at most ``seconds`` for the saving, and say what became of it. None where there is nothing to say."""
         if not known.images:
             return None
@@ -98,7 +98,7 @@ class Exporter:
             return None
         paths = tuple(path for _, path in sorted(job.paths.items())) if self._shown else ()
         problem = job.problem if self._shown else job.public_problem
-        return Kept(len(job.paths), paths, left, problem, job.spoiled)
+        return ExportResult(len(job.paths), paths, left, problem, job.spoiled)
 
     async def settled(self) -> None:
         """Return when nothing is being saved any more."""

@@ -23,7 +23,7 @@ from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.waiter import Report, TaskWaiter, WaitResult
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.media.export import Exporter, Kept
+    from nano_banana_mcp.media.export import Exporter, ExportResult
 
 MAX_EXPORT_SECONDS = 10.0
 """How long a call that returns a finished image waits until it is exported."""
@@ -152,14 +152,14 @@ class GenerationService:
         kept = await self.kept(waited.generation, seconds)
         return replace(waited, generation=self.images.typed(waited.generation), note=self.ledger.problem, kept=kept)
 
-    async def kept(self, generation: Generation, seconds: float | None = None) -> Kept | None:
+    async def kept(self, generation: Generation, seconds: float | None = None) -> ExportResult | None:
         """Wait for the export of the images, but not long; None if they are not exported."""
         if self.exporter is None:
             return None
         limit = MAX_EXPORT_SECONDS
         if seconds is not None:
             limit = min(limit, max(MIN_EXPORT_SECONDS, seconds))
-        return await self.exporter.kept(generation, limit)
+        return await self.exporter.result(generation, limit)
 
     async def settled(self) -> None:
         """Return when the outcome of every submit is recorded, and every finished image is stored and exported."""
