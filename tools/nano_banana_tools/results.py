@@ -18,7 +18,7 @@ from nano_banana_mcp.generations.models import GeneratedImage, Generation, Statu
 from nano_banana_mcp.tracking.waiter import WaitResult
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.media.export import Kept
+    from nano_banana_mcp.media.export import ExportResult as Kept
 
 MAX_MESSAGE_CHARACTERS = 700
 MAX_PROBLEM_CHARACTERS = 200

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +29,7 @@ MAY_HAVE_BEEN_CHARGED = "The image may have been charged."
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 """Longer pauses in a ``Retry-After`` header are read as one day."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE_TASK_ID = re.compile(rb'"task_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 _TEMPORARY_REFUSALS = frozenset({429, 500, 503})
 
@@ -140,12 +141,14 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
     if re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value):
         return min(float(value), MAX_RETRY_AFTER_SECONDS)
     try:
-        when = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
+        moment = email.utils.parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        # Not timestamp(): it fails for a year that the zone moves out of the calendar.
+        seconds = (moment - _EPOCH).total_seconds()
+    except (ValueError, TypeError, OverflowError):
         return None
-    if when.tzinfo is None:  # "-0000"; a local time near the year 9999 has no timestamp
-        when = when.replace(tzinfo=UTC)
-    return min(max(0.0, when.timestamp() - (time.time() if now is None else now)), MAX_RETRY_AFTER_SECONDS)
+    return min(max(0.0, seconds - (time.time() if now is None else now)), MAX_RETRY_AFTER_SECONDS)
 
 
 def _usable_body(answer: Answer) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 import stamina
 from anyio.abc import TaskGroup
 
@@ -191,6 +192,7 @@ class Submitter:
             pauses.cancel()
         try:
             with pauses:
+                await anyio.lowlevel.checkpoint()  # a caller who left before the POST pays nothing
                 async for attempt in stamina.retry_context(backoff, attempts=retry.MAX_ATTEMPTS, timeout=None):
                     with attempt:
                         return await self._client.submit(request, key=key)

@@ -18,7 +18,7 @@ from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.schedule import Schedule
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.media.export import Kept
+    from nano_banana_mcp.media.export import ExportResult
 
 REPORT_INTERVAL_SECONDS = 3.0
 """Longest pause between two progress reports."""
@@ -52,7 +52,7 @@ class WaitResult:
     trouble: DefapiError | None = None
     note: str | None = None
     given_up: bool = False
-    kept: Kept | None = None
+    kept: ExportResult | None = None
 
 
 class TaskWaiter:

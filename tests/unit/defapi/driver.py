@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -25,32 +25,13 @@ TAKEN = {"code": 0, "message": "ok", "data": {"task_id": TASK}}
 MAX_TEST_SECONDS = 5.0
 
 
-class Told:
-    """A journal that passes on how each attempt ended."""
-
-    def __init__(self, settle: Callable[[str | DefapiError], Awaitable[None]]) -> None:
-        self._settle = settle
-
-    async def before(self) -> None:
-        """Nothing to write down."""
-
-    async def after(self, outcome: str | DefapiError) -> None:
-        """Pass it on."""
-        await self._settle(outcome)
-
-
 @dataclass
 class Tried:
-    """How one call ended, and what of it reached the server.
-
-    Attributes:
-        settled: What ``settle`` was told, in order.
-    """
+    """How one call ended, and what of it reached the server."""
 
     server: FaultServer
     value: Any = None
     failure: DefapiError | None = None
-    settled: list[str | DefapiError] = field(default_factory=list)
 
     @property
     def task_id(self) -> str:
@@ -82,15 +63,10 @@ async def client_of(url: str, timeout: float = MAX_TEST_SECONDS) -> AsyncIterato
 async def submit_to(
     script: Step | Sequence[Step], timeout: float = MAX_TEST_SECONDS, request: SubmitRequest = REQUEST
 ) -> Tried:
-    """Submit once. Whatever happens, ``settle`` hears of every attempt."""
+    """Submit once."""
     async with fault_server(script) as server, client_of(server.url, timeout) as client:
         tried = Tried(server)
-
-        async def settle(outcome: str | DefapiError) -> None:
-            tried.settled.append(outcome)
-
-        await _record(tried, lambda: client.submit(request, Told(settle)))
-    assert tried.settled[-1] is (tried.failure or tried.value)
+        await _record(tried, lambda: client.submit(request))
     return _without_key(tried)
 
 

@@ -45,22 +45,22 @@ NOON_SECONDS = 1795521600.0
     ids=lambda error: type(error).__name__,
 )
 def test_only_what_proves_that_nothing_was_made_may_be_repeated(error: BaseException) -> None:
-    assert not retry.may_repeat(error)
+    assert not retry.is_retryable(error)
 
 
 @pytest.mark.parametrize("error", [Unreachable("x"), Busy("x", status=429), Busy("x", status=500, retry_after=60.0)])
 def test_what_was_never_sent_or_refused_for_now_may_be_repeated(error: BaseException) -> None:
-    assert retry.may_repeat(error)
+    assert retry.is_retryable(error)
 
 
 def test_a_retry_after_beyond_a_minute_may_not_be_repeated() -> None:
-    assert not retry.may_repeat(Busy("x", status=429, retry_after=60.001))
+    assert not retry.is_retryable(Busy("x", status=429, retry_after=60.001))
 
 
 @given(st.integers(1, 40), st.integers())
 def test_a_pause_lies_between_nothing_and_a_ceiling_that_doubles_up_to_a_limit(repeat: int, seed: int) -> None:
     pause = retry.delay_before(repeat, Unreachable("x"), random.Random(seed))
-    assert 0.0 <= pause <= min(retry.LAST_CEILING_SECONDS, retry.FIRST_CEILING_SECONDS * 2 ** (repeat - 1))
+    assert 0.0 <= pause <= min(retry.MAX_CEILING_SECONDS, retry.MIN_CEILING_SECONDS * 2 ** (repeat - 1))
 
 
 @pytest.mark.parametrize(("repeat", "ceiling"), [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 8.0), (50, 8.0)])

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from nano_banana_mcp.generations.models import Generation, Status, read
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.parsing import read
 from tests.support.faults import reply
 from tests.unit.defapi.driver import TASK, query_to
 

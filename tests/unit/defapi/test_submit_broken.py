@@ -3,11 +3,10 @@
 import gzip
 import json
 
-import anyio
 import pytest
 
 from nano_banana_mcp.defapi import transport as connection_module
-from nano_banana_mcp.defapi.errors import DefapiError, OutcomeUnknown, Unreachable
+from nano_banana_mcp.defapi.errors import OutcomeUnknown, Unreachable
 from tests.support.fault_server import Step, fault_server, unused_port
 from tests.support.faults import (
     answer_bytes,
@@ -27,7 +26,7 @@ from tests.support.faults import (
     truncated,
     wrong_length,
 )
-from tests.unit.defapi.driver import KEY, REQUEST, TAKEN, TASK, Told, client_of, shown, submit_to, virtually
+from tests.unit.defapi.driver import KEY, REQUEST, TAKEN, TASK, client_of, shown, submit_to, virtually
 
 TAKEN_BYTES = json.dumps(TAKEN).encode()
 ID_ENDS = TAKEN_BYTES.index(TASK.encode()) + len(TASK)
@@ -44,7 +43,6 @@ async def assert_unknown(step: Step, *, timeout: float = 5.0) -> OutcomeUnknown:
     assert "Do not repeat the call" in tried.error.hint
     assert tried.server.connections == 1
     assert tried.server.posts <= 1
-    assert tried.settled == [tried.error]
     return tried.error
 
 
@@ -88,7 +86,6 @@ async def test_a_connection_that_is_reset_at_once_is_never_a_second_request() ->
 async def test_an_answer_that_breaks_off_after_the_id_still_gives_the_id(keep: int) -> None:
     tried = await submit_to(truncated(TAKEN, keep))
     assert tried.task_id == TASK
-    assert tried.settled == [TASK]
     assert tried.server.posts == tried.server.connections == 1
 
 
@@ -161,45 +158,13 @@ async def test_an_id_that_dripped_in_whole_before_the_deadline_is_kept() -> None
 
 async def test_a_refused_connection_is_tried_three_times_and_nothing_was_charged() -> None:
     url = f"http://127.0.0.1:{unused_port()}"
-    told: list[str | DefapiError] = []
-
-    async def settle(outcome: str | DefapiError) -> None:
-        told.append(outcome)
-
     async with client_of(url) as client:
         with pytest.raises(Unreachable) as caught:
-            await client.submit(REQUEST, Told(settle))
+            await client.submit(REQUEST)
     assert "could not be reached" in caught.value.message
     assert url.removeprefix("http://") in caught.value.message
     assert "nothing was charged" in caught.value.hint
     assert KEY not in shown(caught.value)
-    assert [type(outcome) for outcome in told] == [Unreachable] * 3
-
-
-async def test_a_submit_that_found_nobody_is_repeated_and_arrives_once() -> None:
-    port = unused_port()
-    refused, listening, done = anyio.Event(), anyio.Event(), anyio.Event()
-    told: list[str | DefapiError] = []
-    posts: list[int] = []
-
-    async def come_up_late() -> None:
-        await refused.wait()
-        async with fault_server(reply(200, TAKEN), port=port) as server:
-            listening.set()
-            await done.wait()
-            posts.append(server.posts)
-
-    async def settle(outcome: str | DefapiError) -> None:
-        told.append(outcome)
-        refused.set()
-        await listening.wait()
-
-    async with anyio.create_task_group() as group, client_of(f"http://127.0.0.1:{port}") as client:
-        group.start_soon(come_up_late)
-        assert await client.submit(REQUEST, Told(settle)) == TASK
-        done.set()
-    assert [type(outcome) for outcome in told] == [Unreachable, str]
-    assert posts == [1]
 
 
 @pytest.mark.parametrize("base_url", ["http://nowhere.invalid", "ftp://127.0.0.1", "http://127.0.0.1:0"])

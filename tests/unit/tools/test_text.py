@@ -8,7 +8,8 @@ import pytest
 from mcp.types import TextContent
 
 from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
-from nano_banana_mcp.generations.models import Generation, Status, read
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.parsing import read
 from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.results import to_result
 

@@ -1,0 +1,284 @@
+"""A submit: recorded before and after, repeated only where nothing was made; on a virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import anyio
+import pytest
+import trio
+import trio.testing
+
+from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.defapi.errors import (
+    Busy,
+    DefapiError,
+    NotSent,
+    OutcomeUnknown,
+    RequestRefused,
+    SubmitFailed,
+    Unreachable,
+)
+from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.models import UNRECORDED_OUTCOME, Generation, Status
+from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.service.submission import FOREIGN_SUBMIT_SECONDS, RequestIdTaken, Submitter
+from tests.support.dict_ledger import DictLedger
+
+REQUEST = SubmitRequest(model="m", prompt="a hill")
+
+
+class Client:
+    """Answers each submit with the next of ``answers``; the last one again and again."""
+
+    def __init__(self, *answers: str | BaseException, seconds: float = 0.5) -> None:
+        self.answers = list(answers)
+        self.seconds = seconds
+        self.submits = 0
+
+    async def submit(self, request: SubmitRequest, *, key: Any = None) -> str:
+        self.submits += 1
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(self.seconds)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def new(number: int = 1, **changes: Any) -> Generation:
+    return replace(Generation(f"in-{number}", api="a", created_at=0.0), **changes)
+
+
+@asynccontextmanager
+async def submitter_of(
+    client: Client, ledger: DictLedger, now: Callable[[], float] = anyio.current_time
+) -> AsyncIterator[Submitter]:
+    async with anyio.create_task_group() as tasks:
+        yield Submitter(cast(DefapiClient, client), cast(Any, ledger), tasks, Accounts(), now)
+        tasks.cancel_scope.cancel()
+
+
+def virtually(run: Callable[[], Awaitable[Any]]) -> Any:
+    return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def submitted(client: Client, ledger: DictLedger, generation: Generation | None = None) -> Generation:
+    async def run() -> Generation:
+        async with submitter_of(client, ledger) as submitter:
+            return await submitter.submit_once(REQUEST, generation or new())
+
+    result: Generation = virtually(run)
+    return result
+
+
+def failed(client: Client, ledger: DictLedger, generation: Generation | None = None) -> DefapiError:
+    async def run() -> DefapiError:
+        async with submitter_of(client, ledger) as submitter:
+            with pytest.raises(DefapiError) as caught:
+                await submitter.submit_once(REQUEST, generation or new())
+            return caught.value
+
+    result: DefapiError = virtually(run)
+    return result
+
+
+def test_an_accepted_submit_is_recorded_with_its_task_id() -> None:
+    ledger = DictLedger()
+    assert submitted(Client("ta1"), ledger) == ledger.generations["in-1"]
+    assert ledger.generations["in-1"].task_id == "ta1"
+
+
+def test_the_generation_is_recorded_before_anything_is_sent() -> None:
+    ledger = DictLedger()
+
+    class Looking(Client):
+        async def submit(self, request: SubmitRequest, *, key: Any = None) -> str:
+            assert "in-1" in ledger.generations
+            return await super().submit(request, key=key)
+
+    submitted(Looking("ta1"), ledger)
+
+
+def test_nothing_is_sent_where_the_generation_cannot_be_recorded() -> None:
+    class Full(DictLedger):
+        async def begin(self, generation: Generation, check: Any = None) -> Generation:
+            raise OSError("full")
+
+    async def run() -> None:
+        async with submitter_of(client, Full()) as submitter:
+            with pytest.raises(OSError, match="full"):
+                await submitter.submit_once(REQUEST, new())
+
+    client = Client("ta1")
+    virtually(run)
+    assert client.submits == 0
+
+
+@pytest.mark.parametrize("error", [Unreachable("x"), Busy("x", status=429), Busy("x", status=500)])
+def test_a_failure_that_proves_that_nothing_was_made_is_repeated(error: DefapiError) -> None:
+    client, ledger = Client(error, error, "ta1"), DictLedger()
+    assert submitted(client, ledger).task_id == "ta1"
+    assert client.submits == 3
+
+
+@pytest.mark.parametrize("error", [RequestRefused("no", status=400), Busy("x", status=429, retry_after=61.0)])
+def test_a_refusal_is_not_repeated_and_leaves_no_record(error: DefapiError) -> None:
+    client, ledger = Client(error), DictLedger()
+    assert failed(client, ledger) is error
+    assert client.submits == 1
+    assert ledger.generations == {}
+
+
+def test_a_submit_that_is_limited_three_times_leaves_no_record() -> None:
+    client, ledger = Client(Busy("x", status=429)), DictLedger()
+    assert isinstance(failed(client, ledger), Busy)
+    assert client.submits == 3
+    assert ledger.generations == {}
+
+
+def test_three_server_errors_leave_a_failed_record_with_the_three_answers() -> None:
+    client = Client(Busy("first", status=500), Busy("second", status=503), Busy("third", status=500))
+    ledger = DictLedger()
+    error = failed(client, ledger, new(request_id="r-1"))
+    assert isinstance(error, SubmitFailed)
+    record = ledger.generations["in-1"]
+    assert record.status is Status.FAILED
+    assert record.credits_consumed is None
+    for words in ("3 times", "first", "second", "third", "did not say whether anything was charged"):
+        assert words in (record.message or "")
+        assert words in error.message
+
+
+def test_after_three_server_errors_the_same_request_id_is_submitted_again() -> None:
+    async def run() -> Generation:
+        async with submitter_of(client, ledger) as submitter:
+            with pytest.raises(SubmitFailed):
+                await submitter.submit_once(REQUEST, new(1, request_id="r-1"))
+            assert await submitter.find_repeated(new(2, request_id="r-1")) is None
+            return await submitter.submit_once(REQUEST, new(2, request_id="r-1"))
+
+    busy = Busy("x", status=500)
+    client, ledger = Client(busy, busy, busy, "ta1"), DictLedger()
+    assert virtually(run).task_id == "ta1"
+    assert set(ledger.generations) == {"in-1", "in-2"}
+
+
+def test_an_unknown_outcome_is_recorded_returned_and_never_repeated() -> None:
+    client, ledger = Client(OutcomeUnknown("It may have been charged.")), DictLedger()
+    generation = submitted(client, ledger)
+    assert generation == ledger.generations["in-1"]
+    assert (generation.status, generation.message) == (Status.UNKNOWN, "It may have been charged.")
+    assert client.submits == 1
+
+
+def test_an_unexpected_error_after_the_record_leaves_an_outcome_in_it() -> None:
+    ledger = DictLedger()
+    generation = submitted(Client(ZeroDivisionError()), ledger)
+    assert generation.status is Status.UNKNOWN
+    assert "may have been charged" in (ledger.generations["in-1"].message or "")
+
+
+@pytest.mark.parametrize("answer", ["ta1", OutcomeUnknown("It may have been charged.")])
+def test_a_cancelled_caller_does_not_cut_a_submit_or_its_record(answer: str | BaseException) -> None:
+    async def run() -> None:
+        async with submitter_of(Client(answer), ledger) as submitter:
+            with anyio.move_on_after(0.1):
+                await submitter.submit_once(REQUEST, new())
+            await submitter.settled()
+
+    ledger = DictLedger()
+    virtually(run)
+    assert ledger.generations["in-1"].task_id or ledger.generations["in-1"].message
+
+
+def test_a_caller_cancelled_in_the_pause_between_attempts_sends_no_more() -> None:
+    async def run() -> None:
+        async with submitter_of(client, ledger) as submitter:
+            with anyio.move_on_after(10):
+                await submitter.submit_once(REQUEST, new())
+            await anyio.sleep(120)
+
+    client, ledger = Client(Busy("x", status=429, retry_after=30.0), "ta1"), DictLedger()
+    virtually(run)
+    assert client.submits == 1
+    assert ledger.generations == {}
+
+
+def test_a_drain_ends_the_pause_between_attempts_with_the_last_error() -> None:
+    async def run() -> None:
+        async with submitter_of(client, ledger) as submitter, anyio.create_task_group() as tasks:
+
+            async def drain() -> None:
+                await anyio.sleep(5)
+                submitter.drain()
+
+            tasks.start_soon(drain)
+            with pytest.raises(Busy):
+                await submitter.submit_once(REQUEST, new())
+            assert anyio.current_time() < 6
+            with pytest.raises(NotSent):
+                await submitter.submit_once(REQUEST, new(2))
+
+    client, ledger = Client(Busy("x", status=429, retry_after=30.0), "ta1"), DictLedger()
+    virtually(run)
+    assert client.submits == 1
+
+
+def test_the_pauses_are_at_least_what_the_api_asked_for() -> None:
+    async def run() -> float:
+        async with submitter_of(client, DictLedger()) as submitter:
+            await submitter.submit_once(REQUEST, new())
+            return anyio.current_time()
+
+    busy = Busy("x", status=429, retry_after=20.0)
+    client = Client(busy, busy, "ta1")
+    assert 41.5 <= virtually(run) <= 41.5 + 1 + 2
+
+
+def test_two_calls_with_one_request_id_submit_once() -> None:
+    async def run() -> list[Generation]:
+        results: list[Generation] = []
+        async with submitter_of(client, ledger) as submitter:
+
+            async def call(number: int) -> None:
+                generation = new(number, request_id="r-1")
+                earlier = await submitter.find_repeated(generation)
+                results.append(earlier or await submitter.submit_once(REQUEST, generation))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call, 1)
+                tasks.start_soon(call, 2)
+        return results
+
+    client, ledger = Client("ta1"), DictLedger()
+    assert [generation.task_id for generation in virtually(run)] == ["ta1", "ta1"]
+    assert client.submits == 1
+
+
+def test_a_request_id_of_another_request_is_refused() -> None:
+    async def run() -> None:
+        async with submitter_of(Client("ta1"), ledger) as submitter:
+            await submitter.submit_once(REQUEST, new(1, request_id="r-1", request_hash="x"))
+            with pytest.raises(RequestIdTaken):
+                await submitter.find_repeated(new(2, request_id="r-1", request_hash="y"))
+
+    ledger = DictLedger()
+    virtually(run)
+
+
+@pytest.mark.parametrize("off", [-3_600.0, 0.0, 3_600.0])
+def test_a_repeated_call_learns_of_an_unrecorded_outcome_though_the_clock_was_put_back_or_forward(off: float) -> None:
+    async def run() -> None:
+        await ledger.save(new(1, request_id="r-1"))  # the process before ended while it was submitting
+        async with submitter_of(Client("ta1"), ledger, lambda: anyio.current_time() + off) as submitter:
+            with anyio.fail_after(2 * FOREIGN_SUBMIT_SECONDS):
+                earlier = await submitter.find_repeated(new(2, request_id="r-1"))
+        assert earlier is not None
+        assert (earlier.generation_id, earlier.message) == ("in-1", UNRECORDED_OUTCOME)
+
+    ledger = DictLedger()
+    virtually(run)
