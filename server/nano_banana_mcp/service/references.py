@@ -80,7 +80,7 @@ class Desk:
         """Begin to save its pictures, if they are to be saved."""
         self._album.on_change(generation)
         if self._keeper is not None:
-            self._keeper.keep(generation)
+            self._keeper.on_change(generation)
 
     async def kept(self, generation: Generation, seconds: float | None = None) -> Kept | None:
         """Where its pictures were saved. Sees to it if nobody has yet, and waits for it, but not for long.
@@ -91,7 +91,7 @@ class Desk:
         if self._keeper is None:
             return None
         longest = KEEPING_SECONDS
-        return await self._keeper.kept(
+        return await self._keeper.result(
             generation, longest if seconds is None else min(longest, max(MIN_KEEPING_SECONDS, seconds))
         )
 
