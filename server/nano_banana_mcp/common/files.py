@@ -36,12 +36,14 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Create a folder that only its owner can enter, with its parents; an existing one is left as it is.
+    """Create a folder and its parents so that only the owner can enter; existing ones are left as they are.
 
     Raises:
         OSError: It cannot be created.
     """
-    path.mkdir(parents=True, mode=0o700, exist_ok=True)
+    if not path.parent.exists():
+        private_folder(path.parent)  # `parents=True` would give them the default permissions
+    path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

@@ -185,7 +185,7 @@ class Exporter:
         match error:
             case OSError():
                 job.problem = f"{self.folder.path}: {error.strerror or type(error).__name__}"
-                job.public_problem = "the output folder cannot be written to"
+                job.public_problem = "its folder cannot be written to"
             case ImageError():
                 job.problem = job.public_problem = error.message
             case NoSuchImage():

@@ -156,8 +156,6 @@ class ImageFolder:
             if path.stat().st_size == len(data):
                 os.utime(path)  # so that no sweep takes it for an orphan
                 return
-        private_folder(self.path)
-        private_folder(self._files)
         private_folder(path.parent)
         atomic_write(path, data)
 

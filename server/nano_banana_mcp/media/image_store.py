@@ -271,12 +271,13 @@ class ImageStore:
                 try:
                     async with self._downloads:
                         await self.open(generation, number)
-                    return
                 except ImageError as error:
                     is_lasting = not isinstance(error, ImageUnavailable) or error.status in _GONE
                     if is_lasting or pause is None:
                         logger.warning("image %d of task %s was not stored: %s", number, generation.public_id, error)
                         return
+                else:
+                    return
                 attempted.set()
                 with anyio.move_on_after(pause):
                     await self._draining.wait()

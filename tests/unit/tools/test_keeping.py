@@ -34,7 +34,7 @@ QUICK = SandboxConfig(seconds=0.0)
 @pytest.fixture(autouse=True)
 def a_patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks again soon, and waits for what is saved as long as a busy machine needs (10 s else)."""
-    monkeypatch.setattr(keeper, "PAUSES_SECONDS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(keeper, "RETRY_SECONDS", (0.01, 0.01, 0.01))
     monkeypatch.setattr(desks, "KEEPING_SECONDS", 120.0)
 
 

@@ -1,0 +1,34 @@
+"""A ledger reduced to what the image store asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.ledger.base import Ledger
+
+
+@dataclass
+class ImageLedger:
+    """Generations by URL, and images where ``stores_images`` is set."""
+
+    stores_images: bool = False
+    generations: list[Generation] = field(default_factory=list)
+    images: dict[tuple[str, int], EncodedImage] = field(default_factory=dict)
+
+    async def find_image(self, url: str, principal: str = "") -> Generation | None:
+        for generation in self.generations:
+            if generation.principal == principal and url in [image.url for image in generation.images]:
+                return generation
+        return None
+
+    async def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        self.images[generation_id, number] = image
+
+    async def load_image(self, generation_id: str, number: int) -> EncodedImage | None:
+        return self.images.get((generation_id, number))
+
+    def as_ledger(self) -> Ledger:
+        return cast("Any", self)
