@@ -110,7 +110,7 @@ async def open_service(
                 concurrency=settings.upstream_concurrency,
                 queries_per_second=settings.queries_per_second,
             ),
-            open_ledger(settings),
+            open_ledger(settings, memory_fallback=local),
             trusted_origins=_trusted_origins(api.base_url),
             default_model=settings.model,
             api=api.name,
