@@ -163,7 +163,8 @@ def _limits_spending(limits: Limits) -> bool:
 def _raise_if_exceeded(usage: Usage, limits: Limits, owner: str, owner_inside: str) -> None:
     if limits.open_tasks is not None and usage.open_tasks >= limits.open_tasks:
         raise LimitReached(
-            f"{owner} limit of {limits.open_tasks} unfinished images is reached: {usage.open_tasks} are unfinished now.",
+            f"{owner} limit of {limits.open_tasks} unfinished images is reached: "
+            f"{usage.open_tasks} are unfinished now.",
             "Wait for one of them with wait_for_image, then try again.",
         )
     if limits.credits_per_day is None:

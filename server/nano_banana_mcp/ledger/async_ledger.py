@@ -31,6 +31,8 @@ PROBE_SECONDS = 5.0
 RETRY_SECONDS = 5.0
 """Pause between two retries of pending writes while :meth:`DurableLedger.follow` runs."""
 
+READ_ONLY = "The ledger cannot be written: its file or its folder is read-only."
+
 NOTHING_NEW_IS_SENT = (
     "No new image is requested until it can be written, so nothing is paid for that would be lost. Images that are "
     "already paid for are recorded as soon as it can."
@@ -126,9 +128,10 @@ class DurableLedger:
     async def find_image(self, url: str, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         for generation in self._pending.values():
-            if generation is not None and generation.principal == principal:
-                if any(image.url == url for image in generation.images):
-                    return generation
+            if generation is None or generation.principal != principal:
+                continue
+            if any(image.url == url for image in generation.images):
+                return generation
         return await self._read(lambda database: database.find_image(url, principal))
 
     async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
@@ -174,7 +177,7 @@ class DurableLedger:
         prune = self._prune
         if prune is not None:
             with contextlib.suppress(LedgerError):
-                await self._write(lambda database: prune(database))
+                await self._write(prune)
 
     async def aclose(self) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -208,7 +211,7 @@ class DurableLedger:
 
         def write(database: SqlLedger) -> T:
             if database.read_only:
-                raise LedgerError("The ledger cannot be written: its file or its folder is read-only.")
+                raise LedgerError(READ_ONLY)
             self._flush(database, except_for=replaces)
             return work(database)
 
@@ -274,9 +277,7 @@ class DurableLedger:
         if not self._memory_fallback or not isinstance(database, SqliteLedger):
             return database
         try:
-            if database.read_only:
-                raise LedgerError("The ledger cannot be written: its file or its folder is read-only.")
-            database.probe()
+            _check_writable(database)
         except LedgerBusy:
             database.close()
             raise
@@ -314,3 +315,9 @@ def _newest(pending: Generation | None, generation: Generation) -> Generation:
     if pending is not None and (pending.finished or (pending.task_id is not None and generation.task_id is None)):
         return pending
     return generation
+
+
+def _check_writable(database: SqlLedger) -> None:
+    if database.read_only:
+        raise LedgerError(READ_ONLY)
+    database.probe()
