@@ -148,7 +148,8 @@ OLD_REPLICA_UPSERT = """
     VALUES (%(id)s, %(task)s, '', %(status)s, '[]', FALSE, 100, 101, %(finished)s)
     ON CONFLICT (intent_id) DO UPDATE SET status = excluded.status, finished_at = excluded.finished_at
     WHERE generations.finished_at IS NULL AND (excluded.task_id IS NOT NULL OR generations.task_id IS NULL)
-        AND (excluded.finished_at IS NOT NULL OR generations.lease_fence <= COALESCE(%(fence)s, generations.lease_fence))
+        AND (excluded.finished_at IS NOT NULL
+            OR generations.lease_fence <= COALESCE(%(fence)s, generations.lease_fence))
     RETURNING pg_notify('nano_banana', %(payload)s)
 """
 """What a replica of version 0.1 runs to save a generation."""
