@@ -18,7 +18,7 @@ OPEN_SECONDS = 3_600.0
 its caller for good."""
 
 DEFAULT_PRICE_CREDITS = Decimal("0.5")
-"""Price of an image whose model has no known price: the amount in the API's published guide."""
+"""Price of an image of a model without successes: the amount in the API's published guide."""
 
 MAY_BE_CHARGED = "may have been charged"
 """Words in the message of a failed generation that counts for budgets although the API named no amount."""
@@ -93,7 +93,7 @@ class Quotas:
     """Enforces the limits of each caller, and of all together.
 
     Args:
-        each: Limits of every caller that ``special`` has none for.
+        per_caller: Limits of every caller that ``special`` has none for.
         overall: Limits of all callers together.
         special: Returns a caller's own limits, if there are any.
         clock: Monotonic time in seconds.
@@ -101,13 +101,13 @@ class Quotas:
 
     def __init__(
         self,
-        each: Limits,
+        per_caller: Limits,
         overall: Limits,
         *,
         special: Callable[[str], Limits | None] = lambda principal: None,
         clock: Callable[[], float],
     ) -> None:
-        self._each = each
+        self._per_caller = per_caller
         self._overall = overall
         self._special = special
         self._clock = clock
@@ -115,7 +115,7 @@ class Quotas:
 
     def limits_of(self, principal: str) -> Limits:
         """Return the limits of one caller."""
-        return self._special(principal) or self._each
+        return self._special(principal) or self._per_caller
 
     def count_call(self, principal: str) -> None:
         """Count a call.

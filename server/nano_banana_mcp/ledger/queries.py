@@ -113,7 +113,7 @@ class SqlLedger(ABC):
         return generation
 
     def save(self, generation: Generation) -> Generation:
-        """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Returns the generation as it is recorded now."""
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Returns the recorded generation."""
         with self._transaction():
             generation = self._reconciled(generation)
             stored = self._one("WHERE intent_id = :intent_id", intent_id=generation.generation_id)
@@ -239,7 +239,7 @@ class SqlLedger(ABC):
         return generation
 
     def unfinished(self) -> list[Generation]:
-        """Return all generations whose end is not known, oldest first."""
+        """Return all unfinished generations, oldest first."""
         return self._all("WHERE finished_at IS NULL ORDER BY created_at")
 
     def prune(self, *, older_than: float, now: float) -> int:

@@ -19,9 +19,9 @@ import trio.testing
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.ledger.async_ledger import PROBE_SECONDS, RETRY_SECONDS, DurableLedger
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
-from nano_banana_mcp.ledger.listing import recent_rows
+from nano_banana_mcp.ledger.listing import FILE_NAME, recent_rows
 from nano_banana_mcp.ledger.queries import Values
-from nano_banana_mcp.ledger.sqlite import FILE_NAME, SqliteLedger
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.ledger.sqlite_schema import MIGRATIONS
 from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.storage import check_ledger, open_ledger
