@@ -148,7 +148,7 @@ async def open_service(
         async with compose_service(
             settings,
             client,
-            open_ledger(settings),
+            open_ledger(settings, memory_fallback=local),
             callback_for,
             accounts,
             api=api.name,

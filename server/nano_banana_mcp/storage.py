@@ -1,4 +1,4 @@
-"""Which ledger the settings name, and what they want to keep in it."""
+"""Opens the ledger that the settings name."""
 
 from __future__ import annotations
 
@@ -9,74 +9,101 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
+from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from nano_banana_mcp.ledger.postgres import PostgresLedger
     from nano_banana_mcp.ledger.queries import SqlLedger
 
+SECONDS_PER_DAY = 86_400.0
 
-def open_ledger(settings: Settings) -> DurableLedger:
-    """The ledger that a server uses. Nothing is opened before its first use."""
+
+def open_ledger(settings: Settings, *, memory_fallback: bool = False) -> DurableLedger:
+    """Return the ledger of a server. Nothing is opened before its first use.
+
+    Args:
+        memory_fallback: Whether to record in memory if the state folder is unusable, as over stdio.
+    """
+    prune_now = partial(prune, settings)
     if settings.ledger_url is None:
-        return DurableLedger(settings.state_path, partial(prune, settings))
+        return DurableLedger(settings.state_path, prune_now, memory_fallback=memory_fallback)
     from nano_banana_mcp.ledger.notifications import SharedLedger
 
-    return SharedLedger(settings.ledger_url.get_secret_value(), partial(prune, settings))
+    return SharedLedger(settings.ledger_url.get_secret_value(), prune_now)
+
+
+def check_ledger(settings: Settings) -> None:
+    """Check before serving that generations can be recorded. One that is busy, or away for now, passes.
+
+    Raises:
+        LedgerError: They cannot; ``for_operator`` has the reason.
+    """
+    try:
+        database = open_database(settings)
+        try:
+            if database.read_only:
+                raise LedgerError(
+                    f"The state folder {settings.state_path} is read-only, so images that are paid for could not be "
+                    "recorded. Make it writable, or set NANO_BANANA_STATE_DIR to another folder."
+                )
+            database.probe()
+        finally:
+            database.close()
+    except LedgerBusy:
+        return
 
 
 def open_database(settings: Settings) -> SqlLedger:
-    """The database under the ledger, for one thread.
+    """Open the database under the ledger, for use in one thread.
 
     Raises:
-        LedgerError: it cannot be used.
+        LedgerError: It cannot be used.
     """
-    if settings.ledger_url is None:
-        from nano_banana_mcp.ledger.sqlite import SqliteLedger
-
-        return SqliteLedger(settings.state_path)
-    from nano_banana_mcp.ledger.postgres import PostgresLedger
-    from nano_banana_mcp.ledger.postgres_connection import Database
-
-    return PostgresLedger(Database(settings.ledger_url.get_secret_value()))
+    return SqliteLedger(settings.state_path) if settings.ledger_url is None else _open_postgres(settings)
 
 
 def shared_secret(settings: Settings, name: str, fresh: str) -> str:
-    """The secret of this name that all replicas on one database share: ``fresh``, if there was none.
+    """Return the secret of this name that all replicas on one database share; ``fresh`` becomes it if there is none.
 
     Raises:
-        LedgerError: the database cannot be used.
+        LedgerError: The database cannot be used.
     """
-    with _shared(settings) as database:
+    with _postgres(settings) as database:
         return database.secret(name, fresh)
 
 
 def known_secret(settings: Settings, name: str) -> str | None:
-    """The same, where there is one.
+    """Return the shared secret of this name, if there is one.
 
     Raises:
-        LedgerError: the database cannot be used.
+        LedgerError: The database cannot be used.
     """
-    with _shared(settings) as database:
+    with _postgres(settings) as database:
         return database.known_secret(name)
 
 
-@contextmanager
-def _shared(settings: Settings) -> Iterator[PostgresLedger]:
-    from nano_banana_mcp.ledger.postgres import PostgresLedger
+def prune(settings: Settings, ledger: SqlLedger) -> int:
+    """Prune generations that ended more than NANO_BANANA_KEEP_DAYS ago. Returns how many left the lists."""
+    if settings.keep_days is None:
+        return 0
+    now = time.time()
+    return ledger.prune(older_than=now - settings.keep_days * SECONDS_PER_DAY, now=now)
 
-    database = open_database(settings)
-    assert isinstance(database, PostgresLedger)
+
+def _open_postgres(settings: Settings) -> PostgresLedger:
+    from nano_banana_mcp.ledger.postgres import PostgresLedger
+    from nano_banana_mcp.ledger.postgres_connection import Database
+
+    assert settings.ledger_url is not None
+    return PostgresLedger(Database(settings.ledger_url.get_secret_value()))
+
+
+@contextmanager
+def _postgres(settings: Settings) -> Iterator[PostgresLedger]:
+    database = _open_postgres(settings)
     try:
         yield database
     finally:
         database.close()
-
-
-def prune(settings: Settings, ledger: SqlLedger) -> int:
-    """Drop what the settings no longer want to keep. Returns how many generations went."""
-    if settings.keep_days is None and settings.keep_megabytes is None:
-        return 0
-    oldest = None if settings.keep_days is None else time.time() - settings.keep_days * 86_400
-    most = None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000)
-    return ledger.prune(older_than=oldest, most_bytes=most)

@@ -31,9 +31,9 @@ class Shared:
     finished: int
 
 
-async def _work(folder: Path, number: int) -> None:
+async def _work(folder: Path, number: int, tasks: int) -> None:
     ledger = DurableLedger(folder)
-    for task in range(TASKS):
+    for task in range(tasks):
         known = await ledger.begin(Generation(new_generation_id(), prompt="p", model="m", created_at=float(task)))
         accepted = known.accepted(f"ta-{number}-{task}", 1.0)
         await ledger.save(accepted)
@@ -42,21 +42,21 @@ async def _work(folder: Path, number: int) -> None:
     await ledger.aclose()
 
 
-def _fork_all(folder: Path) -> int:
+def _fork_all(folder: Path, tasks: int) -> int:
     """How many processes ended with an error."""
     children = []
     for number in range(PROCESSES):
         pid = os.fork()
         if pid == 0:
-            anyio.run(_work, folder, number)
+            anyio.run(_work, folder, number, tasks)
             os._exit(0)
         children.append(pid)
     return sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
 
 
-def share_one_ledger(folder: Path) -> Shared:
-    """Let so many processes at once write so many tasks each into the ledger in ``folder``."""
-    command = [sys.executable, "-m", "tests.support.crowd", str(folder)]
+def share_one_ledger(folder: Path, tasks: int = TASKS) -> Shared:
+    """Let :data:`PROCESSES` processes write ``tasks`` tasks each into the ledger in ``folder`` at the same time."""
+    command = [sys.executable, "-m", "tests.support.crowd", str(folder), str(tasks)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     ledger = SqliteLedger(folder)
     finished = {known.task_id for known in ledger.recent(10_000) if known.status is Status.SUCCESS}
@@ -65,4 +65,4 @@ def share_one_ledger(folder: Path) -> Shared:
 
 
 if __name__ == "__main__":
-    print(_fork_all(Path(sys.argv[1])))
+    print(_fork_all(Path(sys.argv[1]), int(sys.argv[2])))

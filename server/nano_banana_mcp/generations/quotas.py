@@ -1,36 +1,38 @@
-"""What one caller, and all together, may use. Pure: counts in, a refusal in words out."""
+"""Limits of one caller, and of all together. Pure: usage in, a refusal out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
-
-from nano_banana_mcp.generations.models import Generation
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 
 OPEN_SECONDS = 3_600.0
-"""A task without an end counts as open for so long: no picture takes longer, and an unknown outcome must not
-lock its caller out for good."""
+"""An unfinished generation counts as open for this time: no image takes longer, and an unknown outcome must not block
+its caller for good."""
 
-USUAL_PRICE = Decimal("0.5")
-"""Credits a picture, where none has told its price yet: the one in the API's published guide."""
+DEFAULT_PRICE_CREDITS = Decimal("0.5")
+"""Price of an image of a model without successes: the amount in the API's published guide."""
 
-MINUTE = 60.0
+MAY_BE_CHARGED = "may have been charged"
+"""Words in the message of a failed generation that counts for budgets although the API named no amount."""
+
+MINUTE_SECONDS = 60.0
 MAX_CALLERS = 10_000
+"""Callers whose rate is remembered before idle ones are dropped."""
 
 
 class LimitReached(Exception):
     """A limit of this server does not allow the call. Nothing was sent.
 
     Attributes:
-        message: Which limit, in words for the caller.
+        message: Which limit, for the caller.
         hint: What to do.
     """
 
@@ -51,167 +53,162 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is open, and what was spent today.
+    """What is open, and what was spent today, at one API.
 
     Attributes:
-        open_tasks: Submitted, or of unknown outcome, and without a known end.
-        spent: Credits of today's tasks, as far as the API has told them.
-        unsettled: Today's tasks whose credits are not told yet.
-        price: What one of these will probably cost: the dearest of today.
+        open_tasks: Generations without a known end.
+        spent: Credits of today's finished generations; without a usable amount, their model's usual price.
+        reserved: Usual price of today's unfinished generations.
+        price: Usual price of the next image.
     """
 
     open_tasks: int
     spent: Decimal
-    unsettled: int
+    reserved: Decimal
     price: Decimal
 
 
 UsageOf = Callable[[str | None], Usage]
-"""The usage of one principal; of all for None."""
+"""Returns the usage of one principal; of all for None."""
 
 Check = Callable[[UsageOf], None]
-"""Raises :class:`LimitReached` where another task would be too much."""
+"""Raises :class:`LimitReached` if another generation would exceed a limit."""
 
 
-def usage_of(generations: Iterable[Generation], now: float) -> Usage:
-    """The usage that these generations make at ``now`` (Unix time, seconds)."""
-    day = day_start(now)
-    opened = unsettled = 0
-    spent, dearest = Decimal(0), Decimal(0)
-    for known in generations:
-        if not known.finished and known.created_at >= now - OPEN_SECONDS:
-            opened += 1
-        if known.created_at < day:
-            continue
-        if known.credits_consumed is not None and known.finished:
-            price = Decimal(known.credits_consumed)
-            spent += price
-            dearest = max(dearest, price)
-        elif not known.finished:
-            unsettled += 1
-    return Usage(opened, spent, unsettled, dearest or USUAL_PRICE)
+def usable_amount(consumed: str | None) -> Decimal | None:
+    """Return the credits that the API named; None if it named none, or none that can be right."""
+    try:
+        amount = Decimal((consumed or "").strip())
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None
 
 
 def day_start(now: float) -> float:
-    """Unix time of the last midnight in UTC."""
+    """Return the Unix time of the last midnight in UTC."""
     return datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
-def counted_since(now: float) -> float:
-    """The oldest creation (Unix time) that :func:`usage_of` looks at."""
-    return min(day_start(now), now - OPEN_SECONDS)
-
-
 class Quotas:
-    """Holds every caller to their limits, and all together to the server's.
+    """Enforces the limits of each caller, and of all together.
 
     Args:
-        each: For every caller, unless ``special`` knows better.
-        overall: For all callers together.
-        special: A caller's own limits where they have some.
-        clock: Seconds that only grow.
+        per_caller: Limits of every caller that ``special`` has none for.
+        overall: Limits of all callers together.
+        special: Returns a caller's own limits, if there are any.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(
         self,
-        each: Limits,
+        per_caller: Limits,
         overall: Limits,
         *,
         special: Callable[[str], Limits | None] = lambda principal: None,
         clock: Callable[[], float],
     ) -> None:
-        self._each = each
+        self._per_caller = per_caller
         self._overall = overall
         self._special = special
         self._clock = clock
-        self._meters: dict[str | None, float] = {}
+        self._full_until: dict[str | None, float] = {}
 
     def limits_of(self, principal: str) -> Limits:
-        """The limits of one caller."""
-        return self._special(principal) or self._each
+        """Return the limits of one caller."""
+        return self._special(principal) or self._per_caller
 
     def count_call(self, principal: str) -> None:
         """Count a call.
 
         Raises:
-            LimitReached: it is one too many within a minute.
+            LimitReached: It exceeds a rate limit.
         """
-        allowed = self.limits_of(principal).calls_per_minute
-        self._meter(principal, allowed, f"You may make {allowed} calls a minute")
-        overall = self._overall.calls_per_minute
-        self._meter(None, overall, f"This server takes {overall} calls a minute from all its users together")
+        limit = self.limits_of(principal).calls_per_minute
+        self._count(principal, limit, f"Rate limit exceeded: {limit} calls per minute.")
+        limit = self._overall.calls_per_minute
+        self._count(None, limit, f"Rate limit of this server exceeded: {limit} calls per minute from all users.")
 
     def check_for(self, principal: str) -> Check | None:
-        """What to check before a submit; None where there is nothing to."""
+        """Return the check before a submit; None if nothing is limited."""
         own, overall = self.limits_of(principal), self._overall
-        if all(limit is None for limit in (own.open_tasks, own.credits_per_day, *_spending(overall))):
+        if not _limits_spending(own) and not _limits_spending(overall):
             return None
 
         def check(usage_of: UsageOf) -> None:
-            if any(limit is not None for limit in _spending(own)):
-                _refuse_above(usage_of(principal), own, "you", "your")
-            if any(limit is not None for limit in _spending(overall)):
-                _refuse_above(usage_of(None), overall, "all users of this server together", "the server's")
+            if _limits_spending(own):
+                _raise_if_exceeded(usage_of(principal), own, "Your", "your")
+            if _limits_spending(overall):
+                _raise_if_exceeded(usage_of(None), overall, "This server's", "all users'")
 
         return check
 
-    def _meter(self, who: str | None, allowed: int | None, words: str) -> None:
-        """A leaky bucket that holds a minute's calls: bursts are fine, the mean rate is not exceeded."""
-        if allowed is None:
+    def _count(self, caller: str | None, limit: int | None, message: str) -> None:
+        """A leaky bucket that holds the calls of one minute: bursts pass, the mean rate is kept."""
+        if limit is None:
             return
-        now, each = self._clock(), MINUTE / allowed
-        full_until = max(self._meters.get(who, now), now)
-        if full_until + each - now > MINUTE + 1e-6:
-            wait = full_until + each - now - MINUTE
-            raise LimitReached(f"{words}, and this is one more.", f"Try again in {max(1, round(wait + 0.5))} s.")
-        if len(self._meters) > MAX_CALLERS:
-            self._meters = {each: until for each, until in self._meters.items() if until > now}
-        self._meters[who] = full_until + each
+        now, seconds_per_call = self._clock(), MINUTE_SECONDS / limit
+        full_until = max(self._full_until.get(caller, now), now)
+        if full_until + seconds_per_call - now > MINUTE_SECONDS + 1e-6:
+            wait = full_until + seconds_per_call - now - MINUTE_SECONDS
+            raise LimitReached(message, f"Try again in {max(1, round(wait + 0.5))} s.")
+        if len(self._full_until) > MAX_CALLERS:
+            self._full_until = {name: until for name, until in self._full_until.items() if until > now}
+        self._full_until[caller] = full_until + seconds_per_call
 
 
-def _spending(limits: Limits) -> tuple[int | None, Decimal | None]:
-    return limits.open_tasks, limits.credits_per_day
+def _limits_spending(limits: Limits) -> bool:
+    return limits.open_tasks is not None or limits.credits_per_day is not None
 
 
-def _refuse_above(usage: Usage, limits: Limits, who: str, whose: str) -> None:
+def _raise_if_exceeded(usage: Usage, limits: Limits, owner: str, owner_inside: str) -> None:
     if limits.open_tasks is not None and usage.open_tasks >= limits.open_tasks:
         raise LimitReached(
-            f"{who[0].upper()}{who[1:]} may have {limits.open_tasks} unfinished pictures at a time, and "
+            f"{owner} limit of {limits.open_tasks} unfinished images is reached: "
             f"{usage.open_tasks} are unfinished now.",
             "Wait for one of them with wait_for_image, then try again.",
         )
     if limits.credits_per_day is None:
         return
-    expected = usage.spent + usage.price * (usage.unsettled + 1)
-    if expected > limits.credits_per_day:
-        held = f" and {_short(usage.price * usage.unsettled)} are held for unfinished pictures"
+    if usage.spent + usage.reserved + usage.price > limits.credits_per_day:
+        reserved = f", {_plain(usage.reserved)} are reserved for unfinished images" if usage.reserved else ""
         raise LimitReached(
-            f"This picture would exceed {whose} budget of {_short(limits.credits_per_day)} credits a day: "
-            f"{_short(usage.spent)} are spent{held if usage.unsettled else ''}, and this one costs about "
-            f"{_short(usage.price)}.",
-            "The budget is renewed at 00:00 UTC; whoever runs this server can raise it.",
+            f"This image would exceed {owner_inside} budget of {_plain(limits.credits_per_day)} credits per day: "
+            f"{_plain(usage.spent)} are spent{reserved}, and this image costs about {_plain(usage.price)}.",
+            "The budget is renewed at 00:00 UTC. The operator of this server can raise it.",
         )
 
 
-def _short(amount: Decimal) -> str:
+def _plain(amount: Decimal) -> str:
     return f"{amount.normalize():f}" if amount else "0"
 
 
-def _the_servers(principal: str) -> SecretStr | None:
+def _server_key(principal: str) -> SecretStr | None:
     return None
 
 
 @dataclass(frozen=True)
-class Accounts:
-    """What is known of the callers.
+class Callers:
+    """Who may use the server, and how much.
 
     Attributes:
-        asked: Whether callers are asked who they are. Where they are, each sees their own tasks and no others; where
-            they are not, any task of the server's key can be looked at.
-        key_of: A caller's own key for the image API; None where the server's is used.
+        authenticated: Whether callers prove who they are. Each then sees only their own generations; otherwise any task
+            of the server's key can be looked up.
+        key_of: Returns a caller's own key for the image API; None for the server's key.
         quotas: Their limits.
     """
 
-    asked: bool = False
-    key_of: Callable[[str], SecretStr | None] = _the_servers
+    authenticated: bool = False
+    key_of: Callable[[str], SecretStr | None] = _server_key
     quotas: Quotas = field(default_factory=lambda: Quotas(Limits(), Limits(), clock=time.monotonic))
+
+    @property
+    def asked(self) -> bool:
+        """Former name of :attr:`authenticated`, until its last user is renamed."""
+        return self.authenticated
+
+
+class Accounts(Callers):
+    """Former name of :class:`Callers`, until its last user is renamed."""
+
+    def __init__(self, asked: bool = False, **values: object) -> None:
+        super().__init__(asked, **values)  # type: ignore[arg-type]

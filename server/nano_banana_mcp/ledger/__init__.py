@@ -1,0 +1,1 @@
+"""The durable record of generations: what was requested, what it cost and how it ended."""

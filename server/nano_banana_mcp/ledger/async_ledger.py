@@ -1,13 +1,14 @@
-"""The ledger that a server uses: in a database, and in memory wherever that fails."""
+"""The ledger that a server uses: queries in threads, and writes that failed are retried."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -15,257 +16,308 @@ import anyio.to_thread
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError, MemoryLedger, OwnLedger, mentions, without_look
-
-if TYPE_CHECKING:
-    from nano_banana_mcp.ledger.queries import SqlLedger
+from nano_banana_mcp.ledger.base import Changed, ModelMedians
+from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
+from nano_banana_mcp.ledger.queries import SqlLedger
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 PROBE_SECONDS = 5.0
-"""What was learned by writing is believed for so long."""
+"""A probe within this time after a write does not write again."""
+
+RETRY_SECONDS = 5.0
+"""Pause between two retries of pending writes while :meth:`DurableLedger.follow` runs."""
+
+READ_ONLY = "The ledger cannot be written: its file or its folder is read-only."
+
+NOTHING_NEW_IS_SENT = (
+    "No new image is requested until it can be written, so nothing is paid for that would be lost. Images that are "
+    "already paid for are recorded as soon as it can."
+)
+
+NOT_DURABLE = (
+    "Generations are recorded in memory only: when this server ends, images paid for until then are no longer found "
+    "by their task id, and a repeated request_id is paid for again. Save the images you need, correct the state "
+    "folder (NANO_BANANA_STATE_DIR), and start the server again."
+)
 
 
-class DurableLedger(OwnLedger):
-    """A :class:`~nano_banana_mcp.ledger.base.Ledger` that outlives the process.
-
-    What this process has seen is also in memory, so that a disk that fails (full, read-only, a spoiled file)
-    stops nothing: the trouble is logged and told by :attr:`problem`, and what could not be written is written
-    with the next thing that can.
+class DurableLedger:
+    """A :class:`~nano_banana_mcp.ledger.base.Ledger` in a database that outlives the process.
 
     Args:
-        where: The state folder, or what opens another database; opened with the first use, in a thread.
-        prune: Called with what was opened, and by :meth:`tidy`, to drop what the settings no longer want.
+        where: The state folder; None for memory; or a function that opens another database. It is called in a
+            thread, with the first use.
+        prune: Called with the open database, and again by :meth:`tidy`.
+        memory_fallback: Whether to record in memory if the database cannot be written when it is first opened;
+            :attr:`problem` then says what that means. Otherwise every method raises.
     """
 
-    _MEANWHILE = "What is made now is known only while this server runs."
+    _MAX_THREADS = 1
+    """Queries that may run at the same time."""
 
     def __init__(
-        self, where: Path | Callable[[], SqlLedger], prune: Callable[[SqlLedger], object] | None = None
+        self,
+        where: Path | Callable[[], SqlLedger] | None,
+        prune: Callable[[SqlLedger], object] | None = None,
+        *,
+        memory_fallback: bool = False,
     ) -> None:
-        self._open = partial(_open_file, where) if isinstance(where, Path) else where
+        self._open: Callable[[], SqlLedger] = where if callable(where) else partial(SqliteLedger, where)
         self._prune = prune
-        self._disk: SqlLedger | None = None
-        self._one_at_a_time = anyio.CapacityLimiter(1)
-        self._memory = MemoryLedger(keeps_open=not self.shared)
-        self._unwritten: dict[str, tuple[Generation, dict[int, EncodedImage] | None]] = {}
-        self._written: dict[str, Generation] = {}
-        self._unforgotten: set[str] = set()
-        self._tried_at = float("-inf")
+        self._memory_fallback = memory_fallback
+        self._database: SqlLedger | None = None
+        self._threads = anyio.CapacityLimiter(self._MAX_THREADS)
+        self._opening = threading.Lock()
+        self._pending: dict[str, Generation | None] = {}
+        """Writes that failed, by generation id; None for a deletion."""
+        self._written_at = float("-inf")
         self._probing = anyio.Lock()
+        self._permanent_problem: str | None = None
         self.problem: str | None = None
+        self.stores_images = False
 
-    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
+    async def begin(self, generation: Generation, check: Check | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        try:
-            written = await self._on_disk(lambda disk: disk.begin(intent, check), writes=True)
-        except LedgerBusy:
-            raise  # it will pass; until then nothing is paid for that a crash would lose
-        except LedgerError:
-            if intent.request_id is not None:
-                raise  # after a restart, or in another process, nobody would know that it was made
-            begun = await self._memory.begin(intent, check)
-            if begun.generation_id == intent.generation_id:
-                self._unwritten[intent.generation_id] = (intent, None)
-            return begun
-        if written.generation_id == intent.generation_id:
-            await self._memory.save(intent)
-        return written
+        return await self._write(lambda database: database.begin(generation, check))
 
-    async def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> None:
+    async def save(self, generation: Generation) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        await self._memory.save(generation, encoded_images)
-        if self._written.get(generation.generation_id) == without_look(generation):
-            return
+        newest = _newest(self._pending.get(generation.generation_id), generation)
         try:
-            await self._on_disk(lambda disk: disk.save(generation, encoded_images), writes=True)
+            await self._write(lambda database: database.save(newest), replaces=newest.generation_id)
         except LedgerError:
-            self._unwritten[generation.generation_id] = (generation, encoded_images)
-            return
-        if generation.finished:
-            self._written.pop(generation.generation_id, None)
+            self._pending[newest.generation_id] = newest
         else:
-            self._written[generation.generation_id] = without_look(generation)
+            self._pending.pop(newest.generation_id, None)
 
     async def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        await self._memory.forget(generation_id)
-        self._unwritten.pop(generation_id, None)
         try:
-            await self._on_disk(lambda disk: disk.forget(generation_id), writes=True)
+            await self._write(lambda database: database.forget(generation_id), replaces=generation_id)
         except LedgerError:
-            self._unforgotten.add(generation_id)
+            self._pending[generation_id] = None
+        else:
+            self._pending.pop(generation_id, None)
 
-    async def find(self, public_id: str) -> Generation | None:
+    async def find(self, public_id: str, principal: str | None = None) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        known = await self._memory.find(public_id)
-        # Of an unknown outcome another process, or a callback, may know more by now.
-        if known is not None and known.task_id is not None:
-            return known
-        found = await self._read(lambda disk: disk.find(public_id), None) or known
-        if found is not None and found.finished:
-            await self._memory.save(found)  # it changes no more: nobody needs to ask the disk again
-        return found
+        pending = [generation for generation in self._pending.values() if generation is not None]
+        for generation in pending:
+            if public_id in (generation.generation_id, generation.task_id) and principal in (
+                None,
+                generation.principal,
+            ):
+                return generation
+        return self._with_pending(await self._read(lambda database: database.find(public_id, principal)))
 
     async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        known = await self._memory.find_request(request_id, api, principal)
-        if known is not None and known.task_id is not None:
-            return known
-        try:
-            return await self._on_disk(lambda disk: disk.find_request(request_id, api, principal)) or known
-        except LedgerError:
-            if known is not None:
-                return known
-            raise
+        for generation in self._pending.values():
+            if generation is not None and (generation.request_id, generation.api, generation.principal) == (
+                request_id,
+                api,
+                principal,
+            ):
+                return generation
+        return self._with_pending(await self._read(lambda database: database.find_request(request_id, api, principal)))
 
     async def find_image(self, url: str, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        known = await self._memory.find_image(url, principal)
-        return known or await self._read(lambda disk: disk.find_image(url, principal), None)
-
-    async def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
-        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        kept = await self._memory.encoded(generation_id, number)
-        return kept or await self._read(lambda disk: disk.encoded(generation_id, number), None)
+        for generation in self._pending.values():
+            if generation is None or generation.principal != principal:
+                continue
+            if any(image.url == url for image in generation.images):
+                return generation
+        return await self._read(lambda database: database.find_image(url, principal))
 
     async def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        on_disk = await self._read(lambda disk: disk.recent(limit, principal, search), None)
-        if on_disk is None:
-            return await self._memory.recent(limit, principal, search)
-        ids = {known.generation_id for known in on_disk}
-        own = (known for known, _ in self._unwritten.values() if known.principal == principal)
-        unwritten = [known for known in own if known.generation_id not in ids and mentions(known, search)]
-        return sorted([*on_disk, *unwritten], key=lambda known: -known.created_at)[:limit]
+        return self._all_with_pending(await self._read(lambda database: database.recent(limit, principal, search)))
 
     async def open_tasks(self, since: float) -> list[Generation]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        on_disk = await self._read(lambda disk: disk.open_tasks(since), None)
-        return await self._memory.open_tasks(since) if on_disk is None else on_disk
+        generations = self._all_with_pending(await self._read(lambda database: database.open_tasks(since)))
+        return [generation for generation in generations if not generation.finished]
 
-    async def latencies(self, model: str, api: str | None) -> list[float]:
+    async def medians(self, model: str, api: str | None) -> ModelMedians:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        seen = await self._read(lambda disk: disk.latencies(model, api), None)
-        return seen or await self._memory.latencies(model, api)
+        return await self._read(lambda database: database.medians(model, api))
+
+    async def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        await self._write(lambda database: database.save_image(generation_id, number, image))
+
+    async def load_image(self, generation_id: str, number: int) -> EncodedImage | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.load_image(generation_id, number))
+
+    async def follow(self, changed: Changed) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Retries pending writes meanwhile."""
+        await self._retry_pending()
+
+    async def acquire_sweep_lock(self) -> bool:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return True
 
     async def probe(self) -> str | None:
-        """See :class:`~nano_banana_mcp.ledger.base.Ledger`. However often this is called, it writes only
-        where nothing was written in the last :data:`PROBE_SECONDS`."""
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Writes only if nothing was written within
+        :data:`PROBE_SECONDS`."""
         async with self._probing:
-            if anyio.current_time() - self._tried_at >= PROBE_SECONDS:
+            if anyio.current_time() - self._written_at >= PROBE_SECONDS:
                 with contextlib.suppress(LedgerError):
-                    await self._on_disk(lambda disk: disk.probe(), writes=True)
+                    await self._write(lambda database: database.probe())
         return self.problem
 
     async def tidy(self) -> None:
-        """See :class:`~nano_banana_mcp.ledger.base.Ledger`. What is gone from the disk, whoever dropped it,
-        is forgotten here too."""
-        held = {known.generation_id for known in self._memory.everything() if known.finished}
-        ended = await self._read(self._tidied, None)
-        if ended is not None:
-            self._memory.forget_finished(held - ended.keys() - self._unwritten.keys())
-
-    def _tidied(self, disk: SqlLedger) -> dict[str, float]:
-        if self._prune is not None and not disk.read_only:
-            self._prune(disk)
-        return disk.ended()
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        prune = self._prune
+        if prune is not None:
+            with contextlib.suppress(LedgerError):
+                await self._write(prune)
 
     async def aclose(self) -> None:
-        """Write what is not written yet, if it can be, and close the file."""
-        if self._unwritten or self._unforgotten:
-            await self._read(self._catch_up, None)
-        if self._disk is not None:
-            await anyio.to_thread.run_sync(self._disk.close, limiter=self._one_at_a_time)
-            self._disk = None
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        if self._pending:
+            with contextlib.suppress(LedgerError):
+                await self._write(lambda database: None)
+        if self._database is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._database.close, limiter=self._threads)
+            self._database = None
 
-    async def _read(self, work: Callable[[SqlLedger], T], otherwise: T) -> T:
+    async def _retry_pending(self) -> None:
+        while True:
+            await anyio.sleep(RETRY_SECONDS)
+            if self._pending:
+                with contextlib.suppress(LedgerError):
+                    await self._write(lambda database: database.probe())
+
+    def _with_pending(self, generation: Generation | None) -> Generation | None:
+        return None if generation is None else self._pending.get(generation.generation_id, generation)
+
+    def _all_with_pending(self, generations: Iterable[Generation]) -> list[Generation]:
+        current = [self._with_pending(generation) for generation in generations]
+        return [generation for generation in current if generation is not None]
+
+    async def _read(self, work: Callable[[SqlLedger], T]) -> T:
+        return await self._in_thread(partial(self._work, work))
+
+    async def _write(self, work: Callable[[SqlLedger], T], *, replaces: str | None = None) -> T:
+        """Write, after the pending writes but the one that this write replaces."""
+
+        def write(database: SqlLedger) -> T:
+            if database.read_only:
+                raise LedgerError(READ_ONLY)
+            self._flush(database, except_for=replaces)
+            return work(database)
+
         try:
-            return await self._on_disk(work)
-        except LedgerError:
-            return otherwise
-
-    async def _on_disk(self, work: Callable[[SqlLedger], T], *, writes: bool = False) -> T:
-        """Work on the disk in a thread, to the end even if the caller goes."""
-        with anyio.CancelScope(shield=True):
-            try:
-                result = await anyio.to_thread.run_sync(self._work, work, writes, limiter=self._one_at_a_time)
-            except LedgerError as error:
-                if self.problem != str(error):
-                    logger.warning("%s %s", error.for_operator, self._MEANWHILE)
-                self.problem = str(error)
-                raise
-            finally:
-                if writes:
-                    self._tried_at = anyio.current_time()
-        if writes and self.problem is not None and not self._unwritten:
-            logger.warning("The ledger can be used again.")
-            self.problem = None
+            result = await self._in_thread(partial(self._work, write))
+        finally:
+            self._written_at = anyio.current_time()
+        is_pending = self._pending.keys() - {replaces}
+        if self.problem != self._permanent_problem and not is_pending:
+            logger.warning("The ledger can be written again.")
+            self.problem = self._permanent_problem
         return result
 
-    def _work(self, work: Callable[[SqlLedger], T], writes: bool) -> T:
-        disk = self._opened()
-
-        def all_of_it() -> T:
-            if writes and not disk.read_only:
-                self._catch_up(disk)
-            return work(disk)
-
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run in a thread, to the end even if the caller is cancelled."""
         try:
-            try:
-                return all_of_it()
-            except LedgerBusy:
-                if not disk.lost:
-                    raise
-                return all_of_it()  # the connection may have died long ago, while it was idle
+            with anyio.CancelScope(shield=True):
+                result = await anyio.to_thread.run_sync(work, limiter=self._threads)
+        except LedgerError as error:
+            problem = f"{error} {NOTHING_NEW_IS_SENT}"
+            if self.problem != problem:
+                logger.warning("%s %s", error.for_operator, NOTHING_NEW_IS_SENT)
+            self.problem = problem
+            raise
+        return result
+
+    def _work(self, work: Callable[[SqlLedger], T]) -> T:
+        with self._opening:
+            database = self._opened()
+        try:
+            return work(database)
         except LedgerBusy:
             raise
         except LedgerError:
-            # Opened afresh the next time: it may have been mended, or moved away, by then.
-            disk.close()
-            self._disk = None
+            if not database.in_memory:
+                # Opened again with the next use: it may have been repaired or moved by then.
+                database.close()
+                self._database = None
             raise
 
     def _opened(self) -> SqlLedger:
-        if self._disk is not None and not self._disk.still_there:
-            logger.warning("The ledger was moved or deleted while this server runs. What it knows is written anew.")
-            self._disk.close()
-            self._disk = None
-            self._written.clear()
-            self._unwritten = {
-                known.generation_id: (known, None) for known in self._memory.everything()
-            } | self._unwritten
-        if self._disk is None:
-            self._disk = self._open()
-            if self._prune is not None and not self._disk.read_only:
-                self._prune(self._disk)
-        return self._disk
+        if self._database is not None and not self._database.still_there:
+            logger.warning("The ledger's file was moved or deleted while this server runs. A new one is made.")
+            self._database.close()
+            self._database = None
+        if self._database is None:
+            self._database = self._opened_or_in_memory()
+            self._memory_fallback = False
+            self.stores_images = self._database.stores_images
+            if self._prune is not None and not self._database.read_only:
+                self._prune(self._database)
+        return self._database
 
-    def _catch_up(self, disk: SqlLedger) -> None:
-        """Write what could not be written before, each by itself: one that still cannot be is in nobody's way."""
-        for generation_id, (generation, encoded_images) in list(self._unwritten.items()):
-            with _but_busy_in_nobodys_way():
-                disk.save(generation, encoded_images)
-                self._unwritten.pop(generation_id, None)
-        for generation_id in list(self._unforgotten):
-            with _but_busy_in_nobodys_way():
-                disk.forget(generation_id)
-                self._unforgotten.discard(generation_id)
+    def _opened_or_in_memory(self) -> SqlLedger:
+        try:
+            database = self._open()
+        except LedgerBusy:
+            raise
+        except LedgerError as error:
+            if not self._memory_fallback:
+                raise
+            return self._in_memory(SqliteLedger(None), error)
+        if not self._memory_fallback or not isinstance(database, SqliteLedger):
+            return database
+        try:
+            _check_writable(database)
+        except LedgerBusy:
+            database.close()
+            raise
+        except LedgerError as error:
+            copy = database.copy_to_memory()
+            database.close()
+            return self._in_memory(copy, error)
+        return database
+
+    def _in_memory(self, database: SqlLedger, error: LedgerError) -> SqlLedger:
+        logger.warning("%s %s", error.for_operator, NOT_DURABLE)
+        self.problem = self._permanent_problem = f"{error} {NOT_DURABLE}"
+        return database
+
+    def _flush(self, database: SqlLedger, *, except_for: str | None) -> None:
+        """Write what is pending, each by itself, so that one that still fails hinders no other."""
+        for generation_id, generation in list(self._pending.items()):
+            if generation_id == except_for:
+                continue
+            try:
+                if generation is None:
+                    database.forget(generation_id)
+                else:
+                    database.save(generation)
+            except LedgerBusy:
+                raise
+            except LedgerError as error:
+                logger.info("A pending write failed again: %s", error.for_operator)
+            else:
+                self._pending.pop(generation_id, None)
 
 
-@contextlib.contextmanager
-def _but_busy_in_nobodys_way() -> Iterator[None]:
-    try:
-        yield
-    except LedgerBusy:
-        raise  # so would all others be
-    except LedgerError:
-        pass
+def _newest(pending: Generation | None, generation: Generation) -> Generation:
+    """The state to record: an end never changes, and a task id is never lost."""
+    if pending is not None and (pending.finished or (pending.task_id is not None and generation.task_id is None)):
+        return pending
+    return generation
 
 
-def _open_file(folder: Path) -> SqlLedger:
-    from nano_banana_mcp.ledger.sqlite import SqliteLedger
-
-    return SqliteLedger(folder)
+def _check_writable(database: SqlLedger) -> None:
+    if database.read_only:
+        raise LedgerError(READ_ONLY)
+    database.probe()

@@ -1,20 +1,61 @@
-"""The images of ``resources/list`` as plain data, from a SQLite ledger. Standard library only: the front uses it."""
+"""The newest generations, and the images of ``resources/list``, as plain data. Standard library only: the front uses it."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
 from typing import Any
 
-MAX_GENERATIONS = 50
-MAX_IMAGES = 20
-MAX_TITLE_CHARACTERS = 80
+FILE_NAME = "ledger.sqlite3"
+"""Name of the ledger in the state folder."""
+
+PRUNED_IMAGES = '"pruned"'
+"""Value of the column ``images`` in a row that pruning by age has reduced; versions before this one read it as none."""
+
+IS_LISTED = f"images <> '{PRUNED_IMAGES}'"
+"""SQL condition of the rows that lists show."""
+
 SCHEMA_VERSIONS = (2,)
-"""Versions of the database that this module can read."""
+"""Versions of the SQLite ledger that this module can read."""
+
+MAX_LISTED_GENERATIONS = 50
+MAX_LISTED_IMAGES = 20
+MAX_TITLE_CHARACTERS = 80
+
+_COLUMNS = "intent_id, task_id, status, model, prompt, api, credits_consumed, images, message, created_at, finished_at"
+
+
+def open_read_only(state_folder: Path) -> sqlite3.Connection:
+    """Open the ledger in ``state_folder`` for reading; no file is made.
+
+    Raises:
+        sqlite3.Error: There is none, or it cannot be read.
+    """
+    uri = f"{(state_folder / FILE_NAME).absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=1.0)
+
+
+def recent_rows(connection: sqlite3.Connection, limit: int, principal: str = "") -> list[dict[str, Any]]:
+    """Return the newest rows of one principal, newest first.
+
+    Args:
+        limit: Maximum number of rows.
+
+    Raises:
+        sqlite3.Error: The ledger cannot be read.
+    """
+    cursor = connection.execute(
+        f"SELECT {_COLUMNS} FROM generations WHERE principal = ? AND {IS_LISTED} "  # noqa: S608 - our own names
+        "ORDER BY created_at DESC, intent_id DESC LIMIT ?",
+        (principal, limit),
+    )
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 def list_resources(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """The newest images of the local caller, newest first.
+    """Return the newest images of the local caller, newest first, in the form of ``resources/list``.
 
     Images of a sandbox ended with its server and are left out.
 
@@ -25,31 +66,28 @@ def list_resources(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if version not in SCHEMA_VERSIONS:
         raise ValueError(f"unknown version of the ledger: {version}")
-    rows = connection.execute(
-        "SELECT coalesce(task_id, intent_id), prompt, api, images FROM generations"
-        " WHERE principal = '' ORDER BY created_at DESC LIMIT ?",
-        (MAX_GENERATIONS,),
-    )
-    return [resource for row in rows for resource in _resources(*row)][:MAX_IMAGES]
+    rows = recent_rows(connection, MAX_LISTED_GENERATIONS)
+    return [resource for row in rows for resource in _resources(row)][:MAX_LISTED_IMAGES]
 
 
 def title(prompt: str | None, public_id: str) -> str:
-    """The prompt on one line, cut to what a list shows; the id where there is no prompt."""
+    """Return the prompt on one line, cut to what a list shows; the id where there is no prompt."""
     text = " ".join((prompt or public_id).split())
     return text if len(text) <= MAX_TITLE_CHARACTERS else text[: MAX_TITLE_CHARACTERS - 1] + "…"
 
 
-def _resources(public_id: str, prompt: str | None, api: str | None, images: str) -> list[dict[str, Any]]:
+def _resources(row: dict[str, Any]) -> list[dict[str, Any]]:
+    public_id = row["task_id"] or row["intent_id"]
     resources = []
-    for number, image in enumerate(json.loads(images)):
+    for number, image in enumerate(json.loads(row["images"])):
         url = image["url"]
-        if url is not None and api == "sandbox":
+        if url is not None and row["api"] == "sandbox":
             continue
         resources.append(
             {
                 "uri": url or f"nanobanana://tasks/{public_id}/images/{number}",
                 "name": f"{public_id}-{number}",
-                "title": title(prompt, public_id),
+                "title": title(row["prompt"], public_id),
                 "mimeType": image["mime_type"],
             }
         )

@@ -1,9 +1,11 @@
-"""Connections to PostgreSQL that never hang, and the shape of the ledger there, version by version."""
+"""Connections to PostgreSQL that never hang, and the schema of the ledger there, version by version."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -11,8 +13,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError
+from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 
 T = TypeVar("T")
 
@@ -20,12 +23,14 @@ CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
 STATEMENT_SECONDS = 10
 SILENT_SECONDS = 12.0
-"""So long may a statement take as seen from here, where the server itself does not answer at all."""
+"""Longest wait for a statement, where the server does not answer at all."""
 AWAY_SECONDS = 1.0
-"""After a connection could not be made, none is tried for so long: those in line are told at once."""
+"""After a failed connection, further attempts fail at once for this time, so that calls do not queue."""
+MAX_CONNECTIONS = 4
+"""Connections of one process for queries; LISTEN and the sweep lock have one each besides."""
 
-# A dead peer is noticed within some ten seconds, also by who only listens.
-_LIVELY = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+# A dead peer is noticed within some ten seconds, also by a connection that only listens.
+_KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 
 _SESSION = (
     f"SET search_path = nano_banana; SET lock_timeout = '{LOCK_SECONDS}s'; "
@@ -34,13 +39,18 @@ _SESSION = (
 
 _UNUSABLE = "The ledger of NANO_BANANA_LEDGER_URL cannot be used"
 
-# Advisory locks are numbers that all users of a database share; these are "nb", and what is locked.
+# Advisory locks are numbers that all users of a database share; these are "nb" and a counter.
 MIGRATION_LOCK = 0x6E62_0001
 SUBMIT_LOCK = 0x6E62_0002
 PRUNE_LOCK = 0x6E62_0003
+SWEEP_LOCK = 0x6E62_0004
 
-# One script a version. Never change one: add another. Times are Unix times, as everywhere in the ledger, but for what
-# only the database's own clock may judge.
+# The pool logs every failed attempt with the database's words, which name hosts and users; this module reports them.
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+# One script for each version; append only. A replica of the version before refuses a higher number, so during an
+# upgrade both only run side by side while there is no new script. Times are Unix times. The columns lease_holder and
+# lease_fence and the table replicas belong to version 0.1; they are unused now.
 MIGRATIONS = [
     """
     CREATE TABLE generations (
@@ -73,10 +83,10 @@ MIGRATIONS = [
 
 
 class Connection(psycopg.Connection[dict[str, Any]]):
-    """psycopg's, which gives up on a server that says nothing."""
+    """A connection that gives up on a server that does not answer."""
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
-        """As psycopg's, with a limit; a connection that has reached it is of no use any more."""
+        """As psycopg's, with a time limit; a connection that has reached it is closed."""
         try:
             return super().wait(_limited(gen), *arguments, **options)
         except psycopg.OperationalError:
@@ -85,108 +95,146 @@ class Connection(psycopg.Connection[dict[str, Any]]):
             raise
 
 
-def _limited(waits: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-    """The steps of a statement, which psycopg goes on with several times a second, for so long as they may take."""
+Pool = ConnectionPool[Connection]
+
+
+def _limited(steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """The steps of a statement, which psycopg resumes several times a second, for at most :data:`SILENT_SECONDS`."""
     deadline = time.monotonic() + SILENT_SECONDS
     try:
-        wanted = next(waits)
+        awaited = next(steps)
         while True:
-            ready = yield wanted
+            ready = yield awaited
             if not ready and time.monotonic() > deadline:
                 raise psycopg.OperationalError("the server does not answer")
-            wanted = waits.send(ready)
-    except StopIteration as done:
-        result: T = done.value
+            awaited = steps.send(ready)
+    except StopIteration as end:
+        result: T = end.value
         return result
 
 
 class Database:
-    """Where the ledger is, and whether it could be reached lately."""
+    """Where the ledger is, and whether it was reachable lately.
+
+    Args:
+        url: ``postgresql://…``
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._away_until = float("-inf")
-        self._away: psycopg.Error | None = None
+        self._last_error: psycopg.Error | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What to connect with; what the URL says wins."""
-        ours = {"connect_timeout": CONNECT_SECONDS, "application_name": "nano-banana-mcp", **_LIVELY}
-        return {**ours, **conninfo_to_dict(self._url)}
+        """Parameters of a connection; those in the URL win."""
+        defaults = {"connect_timeout": CONNECT_SECONDS, "application_name": "nano-banana-mcp", **_KEEPALIVE}
+        return {**defaults, **conninfo_to_dict(self._url)}
 
-    def connect(self) -> Connection:
-        """A connection to the ledger, made there if there is none, and brought up to date.
+    def open_pool(self) -> Pool:
+        """Create or migrate the ledger, and return a pool of connections to it.
 
         Raises:
-            LedgerBusy: it cannot be reached.
-            LedgerError: it is of a newer version (it is not touched), or cannot be used.
+            LedgerBusy: The database cannot be reached.
+            LedgerError: A newer version wrote the ledger (it is not touched), or it cannot be used.
         """
-        if self._away is not None and time.monotonic() < self._away_until:
-            raise self.trouble(self._away)
+        self._raise_if_away()
         try:
-            return self._connect()
+            self._prepare()
         except psycopg.Error as error:
-            trouble = self.trouble(error)
-            if isinstance(trouble, LedgerBusy):
-                self._away_until = time.monotonic() + AWAY_SECONDS
-                self._away = error
-            raise trouble from error
+            raise self._noted(error) from error
+        return ConnectionPool(
+            kwargs={"autocommit": True, "row_factory": dict_row, **self.parameters},
+            connection_class=Connection,
+            configure=_configure,
+            check=ConnectionPool.check_connection,
+            min_size=1,
+            max_size=MAX_CONNECTIONS,
+            timeout=CONNECT_SECONDS,
+            reconnect_timeout=CONNECT_SECONDS,
+            open=True,
+        )
 
-    def trouble(self, error: psycopg.Error, *, lost: bool = False) -> LedgerError:
-        """``error`` in words for callers, and in the database's own, without the password, for its operator.
+    @contextmanager
+    def borrow(self, pool: Pool) -> Iterator[Connection]:
+        """Lend a connection of the pool for the block.
 
-        Args:
-            lost: Whether the connection is gone.
+        Raises:
+            LedgerBusy: There is none.
         """
+        self._raise_if_away()
+        try:
+            connection = pool.getconn()
+        except psycopg.Error as error:
+            raise self._noted(error) from error
+        try:
+            yield connection
+        finally:
+            pool.putconn(connection)
+
+    def translated(self, error: psycopg.Error) -> LedgerError:
+        """Return ``error`` as one of the ledger; its ``for_operator`` has the database's words without the password."""
         detail = " ".join(str(error).split())
         password = self.parameters.get("password")
         if password:
             detail = detail.replace(password, "***").replace(quote(password, safe=""), "***")
-        if lost or _passes(error):
+        if _is_passing(error):
             return LedgerBusy(f"{_UNUSABLE}: its database is away, or too busy.", detail=detail)
         return LedgerError(f"{_UNUSABLE}: its database refuses what is asked of it.", detail=detail)
 
-    def _connect(self) -> Connection:
-        db = Connection.connect(autocommit=True, row_factory=dict_row, **self.parameters)
-        try:
-            db.execute(_SESSION.encode())
+    def _raise_if_away(self) -> None:
+        if self._last_error is not None and time.monotonic() < self._away_until:
+            raise self.translated(self._last_error)
+
+    def _noted(self, error: psycopg.Error) -> LedgerError:
+        translated = self.translated(error)
+        if isinstance(translated, LedgerBusy):
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            self._last_error = error
+        return translated
+
+    def _prepare(self) -> None:
+        with Connection.connect(autocommit=True, row_factory=dict_row, **self.parameters) as db:
+            _configure(db)
             if _version(db) != len(MIGRATIONS):
                 _migrate(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
 
 
-def _passes(error: psycopg.Error) -> bool:
-    """Whether the same may well be possible later: no connection, no room, a lock, a shutdown."""
+def _configure(connection: Connection) -> None:
+    connection.execute(_SESSION.encode())
+
+
+def _is_passing(error: psycopg.Error) -> bool:
+    """Whether the same may succeed later: no connection, no room, a lock, a shutdown."""
+    if isinstance(error, PoolTimeout):
+        return True
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
     return error.sqlstate[:2] in ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
 
 
 def _version(db: Connection) -> int:
-    there = db.execute("SELECT to_regclass('nano_banana.version') IS NOT NULL AS known").fetchone()
-    if there is None or not there["known"]:
+    table = db.execute("SELECT to_regclass('nano_banana.version') IS NOT NULL AS present").fetchone()
+    if table is None or not table["present"]:
         return 0
     row = db.execute("SELECT number FROM version").fetchone()
     version = 0 if row is None else int(row["number"])
     if version > len(MIGRATIONS):
         raise LedgerError(
             "A newer version of nano-banana-mcp has written the ledger of NANO_BANANA_LEDGER_URL. Install that "
-            "version, or name another database. It was not touched."
+            "version, or use another database. It was not touched."
         )
     return version
 
 
 def _migrate(db: Connection) -> None:
-    # Locked before the transaction: what another process has made until then is then seen whole.
+    # Locked before the transaction, so that the transaction sees all that another process has created.
     db.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
     with db.transaction():
         done = _version(db)  # another process may have been faster
         if done == 0:
-            made = db.execute("SELECT to_regnamespace('nano_banana') IS NOT NULL AS made").fetchone()
-            if made is None or not made["made"]:  # a role that may not make it may be given one that is made
+            schema = db.execute("SELECT to_regnamespace('nano_banana') IS NOT NULL AS present").fetchone()
+            if schema is None or not schema["present"]:  # a role that may not create it may be given one
                 db.execute("CREATE SCHEMA nano_banana")
             db.execute("CREATE TABLE version (number int NOT NULL)")
             db.execute("INSERT INTO version VALUES (0)")

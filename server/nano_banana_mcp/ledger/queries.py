@@ -1,11 +1,12 @@
-"""What a ledger in a database does, whichever database it is.
+"""The queries of a ledger in SQL, the same for every database.
 
-Synchronous, and to be used from one thread at a time; :mod:`nano_banana_mcp.ledger.async_ledger` sees to both.
+Synchronous; :mod:`nano_banana_mcp.ledger.async_ledger` runs them in threads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -14,18 +15,35 @@ from decimal import Decimal
 from typing import Any, ClassVar, TypedDict, Unpack
 
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.quotas import Check, Usage, counted_since, usage_of
+from nano_banana_mcp.generations.quotas import (
+    DEFAULT_PRICE_CREDITS,
+    MAY_BE_CHARGED,
+    OPEN_SECONDS,
+    Check,
+    Usage,
+    day_start,
+    usable_amount,
+)
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger.base import MAX_LATENCIES, latency, met_elsewhere
+from nano_banana_mcp.ledger.base import ModelMedians
+from nano_banana_mcp.ledger.listing import IS_LISTED, PRUNED_IMAGES
 from nano_banana_mcp.ledger.rows import SELECT, UPSERT, from_row, to_row
 
 Values = Mapping[str, Any]
 
+MAX_MEDIAN_ROWS = 50
+"""Newest successes of a model that its medians are taken over."""
+
+SKELETON_SECONDS = 30 * 86_400.0
+"""Minimum time after its end during which a generation is found by its ids, and its request is not submitted again."""
+
+PRUNED_MESSAGE = "The details were removed after the time set by NANO_BANANA_KEEP_DAYS."
+
 
 class Filters(TypedDict, total=False):
-    """Which generations are meant: those that fit every filter given.
+    """Which generations to return: those that match every filter given.
 
-    ``search`` is text in the prompt; upper and lower case are one for ASCII letters, at least. ``since`` is Unix time.
+    ``search`` is text in the prompt; the case of ASCII letters does not matter. ``since`` is Unix time.
     """
 
     status: str | None
@@ -37,71 +55,80 @@ class Filters(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many generations there are, and the credits that the API says they consumed; the sandbox's cost nothing."""
+    """Number of generations, and the credits that the API says they consumed; the sandbox's cost nothing."""
 
     number: int
     credits: Decimal
 
 
 class SqlLedger(ABC):
-    """One connection to a ledger. Values stand in the SQL as ``:name``.
+    """A ledger in a database. Values are ``:name`` in the SQL.
 
     Raises:
-        LedgerError: the database cannot be used; so do all methods.
+        LedgerError: The database cannot be used; every method raises it.
 
     Attributes:
         read_only: Whether it can only be read.
-        still_there: Whether what was opened is still where it was.
-        lost: Whether the connection broke while it was used: the same work may do better on a new one.
+        in_memory: Whether its rows are gone when it is closed.
+        still_there: Whether the file that was opened still has its name.
+        stores_images: Whether the bytes of images are stored in the database.
     """
 
     read_only = False
-    lost = False
+    in_memory = False
+    stores_images: ClassVar[bool] = False
 
     _BEGIN: ClassVar[str]
     _POSITION: ClassVar[str]
-    """The function that finds a text in another."""
+    """The SQL function that finds a text in another."""
 
     @property
     def still_there(self) -> bool:
-        """See above."""
+        """See the class."""
         return True
 
     @abstractmethod
     def check(self) -> str:
-        """In words, how the database is. Raises where it is spoiled."""
+        """Describe the state of the database. Raises :class:`LedgerError` where it is damaged."""
 
     @abstractmethod
     def probe(self) -> None:
-        """Write something that changes nothing. Raises where nothing can be written."""
+        """Write something that changes nothing."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close the connection."""
+        """Close the database."""
 
-    def begin(self, intent: Generation, check: Check | None = None) -> Generation:
+    def begin(self, generation: Generation, check: Check | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         with self._transaction():
-            self._serialise(intent, check)
-            if intent.request_id is not None:
-                earlier = self.find_request(intent.request_id, intent.api, intent.principal)
+            self._lock_begin(generation, check)
+            if generation.request_id is not None:
+                earlier = self.find_request(generation.request_id, generation.api, generation.principal)
                 if earlier is not None:
                     return earlier
             if check is not None:
-                check(lambda principal: self._usage(principal, intent))
-            self._write(intent, {})
-        return intent
+                check(lambda principal: self._usage(principal, generation))
+            self._write(generation)
+        return generation
 
-    def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> Generation:
-        """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Returns it as it stands beside what was there."""
+    def save(self, generation: Generation) -> Generation:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Returns the recorded generation."""
         with self._transaction():
-            kept = self._only_one(generation)
-            self._write(kept, encoded_images or {})
+            generation = self._reconciled(generation)
+            stored = self._one("WHERE intent_id = :intent_id", intent_id=generation.generation_id)
+            if stored is not None and (stored.finished or _is_same(stored, generation)):
+                return stored
+            self._write(generation)
             self._run(
                 "INSERT INTO images (url, intent_id) VALUES (:url, :intent_id) ON CONFLICT DO NOTHING",
-                [{"url": image.url, "intent_id": kept.generation_id} for image in kept.images if image.url is not None],
+                [
+                    {"url": image.url, "intent_id": generation.generation_id}
+                    for image in generation.images
+                    if image.url is not None
+                ],
             )
-        return kept
+        return generation
 
     def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -111,11 +138,14 @@ class SqlLedger(ABC):
                 [{"intent_id": generation_id}],
             )
 
-    def find(self, public_id: str) -> Generation | None:
+    def find(self, public_id: str, principal: str | None = None) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        preferred = "" if principal is None else "principal <> :principal, "
         return self._one(
-            "WHERE task_id = :handle OR intent_id = :handle ORDER BY submitted_at IS NULL, created_at DESC",
-            handle=public_id,
+            "WHERE task_id = :public_id OR intent_id = :public_id "
+            f"ORDER BY {preferred}submitted_at IS NULL, created_at DESC",
+            public_id=public_id,
+            principal=principal,
         )
 
     def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
@@ -130,24 +160,15 @@ class SqlLedger(ABC):
     def find_image(self, url: str, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return self._one(
-            "WHERE intent_id IN (SELECT intent_id FROM images WHERE url = :url) AND principal = :principal",
+            "WHERE intent_id IN (SELECT intent_id FROM images WHERE url = :url) AND principal = :principal "
+            "ORDER BY created_at DESC",
             url=url,
             principal=principal,
         )
 
-    @abstractmethod
-    def encoded(self, generation_id: str, number: int) -> EncodedImage | None:
-        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-
     def recent(self, limit: int, principal: str = "", search: str | None = None) -> list[Generation]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        where, values = self._fitting({"search": search})
-        return self._all(
-            f"{where} AND principal = :principal ORDER BY created_at DESC LIMIT :limit",
-            **values,
-            principal=principal,
-            limit=limit,
-        )
+        return self.history(limit=limit, principal=principal, search=search)
 
     def open_tasks(self, since: float) -> list[Generation]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -156,43 +177,206 @@ class SqlLedger(ABC):
             since=since,
         )
 
+    def medians(self, model: str, api: str | None) -> ModelMedians:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        rows = self._fetch(
+            "SELECT credits_consumed, created_at, finished_at FROM generations "  # noqa: S608 - our own conditions
+            f"WHERE model = :model AND {_is('api', api)} AND status = 'success' AND finished_at IS NOT NULL "
+            "ORDER BY finished_at DESC LIMIT :limit",
+            {"model": model, "api": api, "limit": MAX_MEDIAN_ROWS},
+        )
+        amounts = [amount for row in rows if (amount := usable_amount(row["credits_consumed"])) is not None]
+        seconds = [max(0.0, row["finished_at"] - row["created_at"]) for row in rows]
+        return ModelMedians(
+            statistics.median(amounts) if amounts else None, statistics.median(seconds) if seconds else None
+        )
+
+    def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        raise NotImplementedError
+
+    def load_image(self, generation_id: str, number: int) -> EncodedImage | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return None
+
     def history(self, *, limit: int | None = None, offset: int = 0, **filters: Unpack[Filters]) -> list[Generation]:
-        """All that fit, newest first; where there is a ``limit``, at most so many after the first ``offset``."""
-        where, values = self._fitting(filters)
+        """Return the generations that match, newest first.
+
+        Args:
+            limit: Maximum number, after the first ``offset``; None for all.
+        """
+        where, values = self._conditions(filters)
         page = "" if limit is None else " LIMIT :limit OFFSET :offset"
         return self._all(f"{where} ORDER BY created_at DESC, intent_id{page}", **values, limit=limit, offset=offset)
 
     def tally(self, **filters: Unpack[Filters]) -> Tally:
-        """How many fit, and what they cost."""
-        where, values = self._fitting(filters)
+        """Count the generations that match, and add up their credits."""
+        where, values = self._conditions(filters)
         rows = self._fetch(
             "SELECT count(*) AS number, api = 'sandbox' AS free, credits_consumed "  # noqa: S608 - our own conditions
             f"FROM generations {where} GROUP BY api = 'sandbox', credits_consumed",
             values,
         )
-        paid = (row["number"] * Decimal(row["credits_consumed"] or 0) for row in rows if not row["free"])
-        return Tally(sum(row["number"] for row in rows), sum(paid, Decimal(0)))
+        amounts = (row["number"] * (usable_amount(row["credits_consumed"]) or 0) for row in rows if not row["free"])
+        return Tally(sum(row["number"] for row in rows), sum(amounts, Decimal(0)))
 
     def models(self) -> list[str]:
-        """The names of all models that were asked, in order."""
+        """Return the names of all models that were requested, in order."""
         rows = self._fetch("SELECT DISTINCT model FROM generations WHERE model IS NOT NULL ORDER BY model")
         return [row["model"] for row in rows]
 
     def delete(self, generation_id: str, *, unfinished: bool = False) -> Generation | None:
-        """Drop a generation and the pictures kept for it. Returns what went.
+        """Delete a generation. Returns it, or None where there is none that may be deleted.
 
         Args:
-            unfinished: Whether to drop it, too, if its end is not known: what was paid for may then be found no more.
+            unfinished: Whether it may be unfinished: an image that was paid for may then not be found again.
         """
         with self._transaction():
-            known = self._one("WHERE intent_id = :intent_id", intent_id=generation_id)
-            if known is None or not (known.finished or unfinished):
+            generation = self._one("WHERE intent_id = :intent_id", intent_id=generation_id)
+            if generation is None or not (generation.finished or unfinished):
                 return None
             self._run("DELETE FROM generations WHERE intent_id = :intent_id", [{"intent_id": generation_id}])
-        self._pruned([generation_id])
-        return known
+        return generation
 
-    def _fitting(self, filters: Filters) -> tuple[str, Values]:
+    def unfinished(self) -> list[Generation]:
+        """Return all unfinished generations, oldest first."""
+        return self._all("WHERE finished_at IS NULL ORDER BY created_at")
+
+    def prune(self, *, older_than: float, now: float) -> int:
+        """Reduce generations that ended before ``older_than`` to what prevents a second payment.
+
+        The skeleton (ids, ``request_id``, hash, amount, end) stays for :data:`SKELETON_SECONDS` after the end and
+        for the running day: it is found by id and ``request_id`` and counts for budgets, but lists do not show it.
+
+        Args:
+            older_than: Unix time in seconds.
+            now: Unix time in seconds.
+
+        Returns:
+            How many generations left the lists; 0 while another process is pruning.
+        """
+        ended = "finished_at IS NOT NULL AND finished_at < :older_than"
+        values = {
+            "older_than": older_than,
+            "delete_before": min(older_than, now - SKELETON_SECONDS),
+            "day": day_start(now),
+            "pruned": PRUNED_IMAGES,
+            "message": PRUNED_MESSAGE,
+            "message_if_charged": f"{PRUNED_MESSAGE} It {MAY_BE_CHARGED}.",
+            "may_be_charged": MAY_BE_CHARGED,
+        }
+        with self._transaction():
+            if not self._lock_prune():
+                return 0
+            doomed = self._fetch(f"SELECT intent_id FROM generations WHERE {ended} AND {IS_LISTED}", values)  # noqa: S608
+            for table in self._DETAIL_TABLES:
+                self._run(
+                    f"DELETE FROM {table} WHERE intent_id IN (SELECT intent_id FROM generations WHERE {ended})",  # noqa: S608
+                    [values],
+                )
+            self._run(
+                "UPDATE generations SET images = :pruned, prompt = NULL, options = NULL, message = CASE "  # noqa: S608
+                f"WHEN {self._POSITION}(message, :may_be_charged) > 0 THEN :message_if_charged ELSE :message END "
+                f"WHERE {ended} AND {IS_LISTED}",
+                [values],
+            )
+            self._run(
+                "DELETE FROM generations WHERE finished_at < :delete_before AND created_at < :day",
+                [values],
+            )
+        return len(doomed)
+
+    _DETAIL_TABLES: ClassVar[tuple[str, ...]] = ("images",)
+    """Tables whose rows of a pruned generation are deleted."""
+
+    def _lock_prune(self) -> bool:
+        """Whether no other process prunes until the end of this transaction."""
+        return True
+
+    def _lock_begin(self, generation: Generation, check: Check | None) -> None:
+        """Keep other processes from beginning what this transaction looks for, where its BEGIN does not."""
+        return
+
+    def _write(self, generation: Generation) -> None:
+        self._run(UPSERT, [to_row(generation)])
+
+    def _usage(self, principal: str | None, generation: Generation) -> Usage:
+        """The usage of a principal, or of all, at the API of ``generation``, which itself does not count."""
+        now = generation.created_at
+        rows = self._fetch(
+            "SELECT count(*) AS number, model, status, credits_consumed, finished_at IS NOT NULL AS finished, "  # noqa: S608
+            "created_at >= :day AS today, created_at >= :open_since AS recent, "
+            f"COALESCE({self._POSITION}(message, :may_be_charged), 0) > 0 AS may_be_charged FROM generations "
+            f"WHERE created_at >= :since AND {_is('api', generation.api)} AND intent_id <> :intent_id "
+            f"AND {'TRUE' if principal is None else 'principal = :principal'} "
+            "GROUP BY model, status, credits_consumed, finished, today, recent, may_be_charged",
+            {
+                "day": day_start(now),
+                "open_since": now - OPEN_SECONDS,
+                "since": min(day_start(now), now - OPEN_SECONDS),
+                "may_be_charged": MAY_BE_CHARGED,
+                "api": generation.api,
+                "intent_id": generation.generation_id,
+                "principal": principal,
+            },
+        )
+        prices: dict[str | None, Decimal] = {}
+
+        def usual_price(model: str | None) -> Decimal:
+            if model not in prices:
+                median = None if model is None else self.medians(model, generation.api).credits
+                prices[model] = DEFAULT_PRICE_CREDITS if median is None else median
+            return prices[model]
+
+        open_tasks, spent, reserved = 0, Decimal(0), Decimal(0)
+        for row in rows:
+            number, amount = row["number"], usable_amount(row["credits_consumed"])
+            if not row["finished"] and row["recent"]:
+                open_tasks += number
+            if not row["today"]:
+                continue
+            if not row["finished"]:
+                reserved += number * usual_price(row["model"])
+            elif amount is not None:
+                spent += number * amount
+            elif row["status"] == "success" or row["may_be_charged"]:
+                spent += number * usual_price(row["model"])
+        return Usage(open_tasks, spent, reserved, usual_price(generation.model))
+
+    def _reconciled(self, generation: Generation) -> Generation:
+        """``generation`` as it can be recorded beside the other rows.
+
+        A task that its principal looked up by id alone has a row without ``submitted_at``; it is merged with the row
+        of the submit. Two submits that were answered with the same task id keep a row each.
+        """
+        if generation.task_id is not None:
+            same_task = (
+                f"WHERE task_id = :task_id AND {_is('api', generation.api)} AND principal = :principal "
+                "AND intent_id <> :intent_id"
+            )
+            if generation.submitted_at is None and generation.api is None:
+                same_task = "WHERE task_id = :task_id AND principal = :principal AND intent_id <> :intent_id"
+            names = {
+                "task_id": generation.task_id,
+                "api": generation.api,
+                "principal": generation.principal,
+                "intent_id": generation.generation_id,
+            }
+            other = self._one(f"{same_task} ORDER BY submitted_at IS NULL, created_at DESC", **names)
+            if other is not None and generation.submitted_at is None:
+                return _with_outcome(other, generation)
+            self._run(
+                "DELETE FROM generations WHERE task_id = :task_id AND principal = :principal "
+                "AND intent_id <> :intent_id AND submitted_at IS NULL",
+                [names],
+            )
+        if generation.request_id is not None:
+            other = self.find_request(generation.request_id, generation.api, generation.principal)
+            if other is not None and other.generation_id != generation.generation_id:
+                return replace(generation, request_id=None)  # both were paid for, so both are recorded
+        return generation
+
+    def _conditions(self, filters: Filters) -> tuple[str, Values]:
         conditions = {
             "status": "status = :status",
             "model": "model = :model",
@@ -200,109 +384,19 @@ class SqlLedger(ABC):
             "since": "created_at >= :since",
             "principal": "principal = :principal",
         }
-        given = {name: value for name, value in filters.items() if value is not None}
-        return f"WHERE {' AND '.join(['TRUE', *(conditions[name] for name in given)])}", given
-
-    def unfinished(self) -> list[Generation]:
-        """All whose end is not known, oldest first."""
-        return self._all("WHERE finished_at IS NULL ORDER BY created_at")
-
-    def latencies(self, model: str, api: str | None) -> list[float]:
-        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        latest = self._all(
-            f"WHERE model = :model AND {_is('api', api)} AND status = 'success' ORDER BY finished_at DESC LIMIT :most",
-            model=model,
-            api=api,
-            most=MAX_LATENCIES,
-        )
-        return [seconds for known in latest if (seconds := latency(known)) is not None]
-
-    def prune(self, *, older_than: float | None = None, most_bytes: int | None = None) -> int:
-        """Drop finished generations that ended before ``older_than`` (Unix time), then the oldest finished ones
-        until the ledger's pictures take no more than ``most_bytes``. Returns how many went; none where another
-        process is at it."""
-        with self._transaction():
-            if not self._prunes_alone():
-                return 0
-            finished = self.ended()
-            doomed = [name for name, at in finished.items() if older_than is not None and at < older_than]
-            if most_bytes is not None:
-                sizes = self._image_sizes()
-                total = sum(sizes.values()) - sum(sizes.get(name, 0) for name in doomed)
-                for name in list(finished)[len(doomed) :]:
-                    if total <= most_bytes:
-                        break
-                    if name in sizes:
-                        doomed.append(name)
-                        total -= sizes[name]
-            self._run("DELETE FROM generations WHERE intent_id = :intent_id", [{"intent_id": name} for name in doomed])
-        self._pruned(doomed)
-        return len(doomed)
-
-    def ended(self) -> dict[str, float]:
-        """When each finished generation ended (Unix time), by intent id, oldest first."""
-        rows = self._fetch(
-            "SELECT intent_id, finished_at FROM generations WHERE finished_at IS NOT NULL ORDER BY finished_at"
-        )
-        return {row["intent_id"]: row["finished_at"] for row in rows}
-
-    def _prunes_alone(self) -> bool:
-        """Whether no other process drops anything until the end of this transaction."""
-        return True
-
-    @abstractmethod
-    def _image_sizes(self) -> dict[str, int]:
-        """Bytes taken by each generation's pictures, by intent id."""
-
-    def _pruned(self, doomed: list[str]) -> None:
-        """These were dropped."""
-        return
-
-    def _serialise(self, intent: Generation, check: Check | None) -> None:
-        """See to it that nobody else begins what this transaction looks for, where its own begin does not."""
-        return
-
-    def _write(self, generation: Generation, encoded_images: dict[int, EncodedImage]) -> None:
-        self._run(UPSERT, [to_row(generation)])
-
-    def _usage(self, principal: str | None, intent: Generation) -> Usage:
-        whose = "TRUE" if principal is None else "principal = :principal"
-        counted = self._all(
-            f"WHERE created_at >= :since AND {whose} AND intent_id <> :intent_id",
-            since=counted_since(intent.created_at),
-            principal=principal,
-            intent_id=intent.generation_id,
-        )
-        return usage_of(counted, intent.created_at)
-
-    def _only_one(self, generation: Generation) -> Generation:
-        """``generation`` as it can stand beside what is there: a task is kept once, a request id stands for one."""
-        if generation.task_id is not None:
-            # Whoever only met a task gave it an intent id of its own.
-            others = "WHERE task_id = :task_id AND intent_id <> :intent_id"
-            names = {"task_id": generation.task_id, "intent_id": generation.generation_id}
-            own = self._one(others, **names)
-            if own is not None and generation.submitted_at is None:
-                return met_elsewhere(own, generation)
-            if own is not None:
-                self._run(f"DELETE FROM generations {others} AND submitted_at IS NULL", [names])  # noqa: S608 - as above
-        if generation.request_id is not None:
-            other = self.find_request(generation.request_id, generation.api, generation.principal)
-            if other is not None and other.generation_id != generation.generation_id:
-                # Written while the ledger could not be: both were paid for, both are kept.
-                return replace(generation, request_id=None)
-        return generation
+        values = {name: value for name, value in filters.items() if value is not None}
+        return f"WHERE {' AND '.join([IS_LISTED, *(conditions[name] for name in values)])}", values
 
     def _one(self, where: str, **values: Any) -> Generation | None:
-        found = self._all(where + " LIMIT 1", **values)
-        return found[0] if found else None
+        generations = self._all(where + " LIMIT 1", **values)
+        return generations[0] if generations else None
 
     def _all(self, where: str, **values: Any) -> list[Generation]:
         return [from_row(row) for row in self._fetch(SELECT + where, values)]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._trouble():
+        with self._connection(), self._translated_errors():
             self._fetch(self._BEGIN)
             try:
                 yield
@@ -312,23 +406,45 @@ class SqlLedger(ABC):
                     self._fetch("ROLLBACK")
                 raise
 
+    def _connection(self) -> AbstractContextManager[object]:
+        """Keep one connection for the block."""
+        return contextlib.nullcontext()
+
     @property
     @abstractmethod
     def _in_transaction(self) -> bool: ...
 
     @abstractmethod
     def _fetch(self, sql: str, values: Values | None = None) -> list[Any]:
-        """The rows that a statement leads to."""
+        """Return the rows of a statement."""
 
     @abstractmethod
     def _run(self, sql: str, many: Iterable[Values]) -> None:
         """Run a statement for each of ``many``."""
 
     @abstractmethod
-    def _trouble(self) -> AbstractContextManager[None]:
-        """Turns the database's errors into ours."""
+    def _translated_errors(self) -> AbstractContextManager[None]:
+        """Raise :class:`LedgerError` for the database's errors."""
 
 
 def _is(column: str, value: str | None) -> str:
-    """The condition that a column, which may be empty, has this value."""
+    """The condition that a nullable column has this value."""
     return f"{column} IS NULL" if value is None else f"{column} = :{column}"
+
+
+def _is_same(stored: Generation, generation: Generation) -> bool:
+    """Whether there is nothing to write. The time of the last query alone is not worth a write."""
+    return replace(stored, open_at=None) == replace(generation, open_at=None)
+
+
+def _with_outcome(generation: Generation, outcome: Generation) -> Generation:
+    """``generation`` with the state and the images of ``outcome``, another record of the same task."""
+    return replace(
+        generation,
+        status=outcome.status,
+        images=outcome.images,
+        credits_consumed=outcome.credits_consumed,
+        message=outcome.message,
+        open_at=outcome.open_at,
+        finished_at=outcome.finished_at,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -25,16 +26,16 @@ UPSERT = (
 
 
 def to_row(generation: Generation) -> dict[str, Any]:
-    """The values of all columns."""
+    """Return the values of all columns."""
     row = {column: getattr(generation, field) for column, field in _FIELDS.items()}
     images = json.dumps([asdict(image) for image in generation.images])
     return {**row, "status": generation.status.value, "images": images}
 
 
-def from_row(row: Any) -> Generation:
-    """The generation of a row. What cannot be read in it (somebody else's hand, a bad block) becomes "unknown" and
-    "no pictures" rather than an error that hides all other rows."""
-    values: dict[str, Any] = {_FIELDS.get(column, column): value for column, value in dict[str, Any](row).items()}
+def from_row(row: Mapping[str, Any]) -> Generation:
+    """Return the generation of a row. A value that cannot be read becomes "unknown" or "no images", so that one
+    damaged row does not hide the others."""
+    values = {_FIELDS.get(column, column): value for column, value in dict(row).items()}
     values["expects_callback"] = bool(values["expects_callback"])
     try:
         values["status"] = Status(values["status"])

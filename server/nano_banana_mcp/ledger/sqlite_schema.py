@@ -1,4 +1,4 @@
-"""The shape of the ledger's file, version by version."""
+"""The schema of the SQLite ledger, version by version, and how a file is opened."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.ledger.errors import LedgerError
 
 BUSY_SECONDS = 5.0
+"""Longest wait for another process's transaction."""
 
-# One script a version; a file's version is how many of them it has seen. Never change one: add another.
 MIGRATIONS = [
     """
     CREATE TABLE generations (
@@ -62,25 +62,40 @@ MIGRATIONS = [
     CREATE INDEX generations_open ON generations (submitted_at) WHERE finished_at IS NULL AND task_id IS NOT NULL;
     """,
 ]
+"""One script for each version; a file's version is the number of scripts run on it. Append only."""
 
 
-def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """The database at ``path``, made where there is none, up to date; and whether it can only be read.
+def open_in_memory() -> sqlite3.Connection:
+    """Return an empty ledger in memory."""
+    db = _connect(":memory:")
+    db.execute("PRAGMA foreign_keys = ON")
+    _migrate(db)
+    return db
+
+
+def open_database(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> tuple[sqlite3.Connection, bool]:
+    """Open the database at ``path``, create it if there is none, and migrate it.
+
+    Args:
+        busy_seconds: Longest wait for another process's transaction.
+
+    Returns:
+        The connection, and whether it can only read.
 
     Raises:
-        LedgerError: the file is of a newer version; it is not touched.
-        sqlite3.Error, OSError: it is no database, or the disk fails.
+        LedgerError: A newer version wrote the file; it is not touched.
+        sqlite3.Error, OSError: The file is not a database, or the disk fails.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _make_private(path)
     except PermissionError:
-        return _open_to_read(path), True
+        return _open_read_only(path), True
     except OSError as error:
         if error.errno == errno.EROFS:
-            return _open_to_read(path), True
+            return _open_read_only(path), True
         raise
-    db = _connect(path.absolute().as_uri())
+    db = _connect(path.absolute().as_uri(), busy_seconds)
     try:
         prepare(db, path)
     except BaseException:
@@ -90,27 +105,26 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def _make_private(path: Path) -> None:
-    """Have a file, readable by the user only: SQLite gives its side files the permissions of this one.
+    """Create the file if there is none, and let only its owner read it: SQLite's side files get its permissions.
 
-    One that is there is not opened: where closing a file drops all locks that the process has on it (POSIX), other
-    connections of this process would go on without theirs, and other processes throw away what they write.
+    An existing file is not opened: on POSIX, closing it would drop the locks of this process's other connections.
     """
-    whole = Path(os.path.realpath(path))
+    real_path = Path(os.path.realpath(path))
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(whole, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    if whole.is_dir():
+        os.close(os.open(real_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if real_path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not os.access(whole, os.R_OK | os.W_OK):
+    if not os.access(real_path, os.R_OK | os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    # On Windows a mode says only whether a file may be written; whoever may enter the folder may read it.
-    if sys.platform != "win32" and stat.S_IMODE(whole.stat().st_mode) != 0o600:
-        whole.chmod(0o600)
+    # On Windows a mode only says whether a file may be written; the folder's access list decides who may read it.
+    if sys.platform != "win32" and stat.S_IMODE(real_path.stat().st_mode) != 0o600:
+        real_path.chmod(0o600)
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    """Where nothing can be written, SQLite cannot share the file with others either: it reads it as it is."""
-    for how in ("mode=ro", "immutable=1"):
-        db = _connect(f"{path.absolute().as_uri()}?{how}")
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file for reading; as immutable where its folder cannot be written either, as WAL needs."""
+    for mode in ("mode=ro", "immutable=1"):
+        db = _connect(f"{path.absolute().as_uri()}?{mode}")
         try:
             _refuse_newer(db, path)
             db.execute("SELECT count(*) FROM generations")
@@ -124,8 +138,8 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _connect(uri: str) -> sqlite3.Connection:
-    db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _connect(uri: str, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    db = sqlite3.connect(uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     db.row_factory = sqlite3.Row
     return db
 
@@ -134,19 +148,19 @@ def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
     if _version(db) > len(MIGRATIONS):
         raise LedgerError(
             f"A newer version of nano-banana-mcp has written the ledger {path}. Install that version, or "
-            "name another folder in NANO_BANANA_STATE_DIR. The file was not touched."
+            "set NANO_BANANA_STATE_DIR to another folder. The file was not touched."
         )
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Bring a new or older file up to date, safely while other processes do the same.
+    """Migrate a new or older file, while other processes may do the same.
 
     Raises:
-        LedgerError: the file is of a newer version; it is not touched.
-        sqlite3.Error: it is no database, or the disk fails.
+        LedgerError: A newer version wrote the file; it is not touched.
+        sqlite3.Error: The file is not a database, or the disk fails.
     """
     _refuse_newer(db, path)
-    # Twenty processes may find the file new at the same time; only one of them can turn WAL on.
+    # Many processes may find the file new at the same time; only one of them can turn WAL on.
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -157,7 +171,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
                 raise
             time.sleep(0.01)
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA fullfsync = ON")  # macOS otherwise leaves it in the drive's own memory
+    db.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone leaves data in the drive's cache
     db.execute("PRAGMA foreign_keys = ON")
     if _version(db) < len(MIGRATIONS):
         _migrate(db)

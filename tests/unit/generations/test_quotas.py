@@ -1,9 +1,11 @@
-"""What a caller may use: counted in every ledger alike, and refused in words before anything is sent."""
+"""What a caller may use: counted in every kind of ledger, and refused before anything is sent."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,12 @@ import pytest
 from nano_banana_mcp.app import quotas
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import LimitReached, Limits, Quotas, day_start
+from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.base import Ledger
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.settings import load_settings
-from tests.unit.ledger.test_ledger import intent
+from tests.support.generations import new_generation, succeeded
+from tests.support.ledgers import memory_ledger
 
 NOON = day_start(1_790_000_000.0) + 43_200.0
 
@@ -31,20 +36,36 @@ def limited(clock: Clock | None = None, overall: Limits = Limits(), **limits: An
 
 
 async def begin(ledger: Ledger, quotas: Quotas, principal: str = "alice", at: float = NOON) -> Generation:
-    known = intent(principal=principal, created_at=at)
-    return await ledger.begin(known, quotas.check_for(principal))
+    generation = new_generation(principal=principal, created_at=at)
+    return await ledger.begin(generation, quotas.check_for(principal))
 
 
-async def end(ledger: Ledger, known: Generation, consumed: str | None, status: Status = Status.SUCCESS) -> None:
-    accepted = known.accepted(f"ta-{known.generation_id}", known.created_at)
-    await ledger.save(replace(accepted, status=status, credits_consumed=consumed, finished_at=known.created_at + 9.0))
+async def end(
+    ledger: Ledger,
+    generation: Generation,
+    consumed: str | None,
+    status: Status = Status.SUCCESS,
+    message: str | None = None,
+) -> None:
+    accepted = generation.accepted(f"ta-{generation.generation_id}", generation.created_at)
+    ended_at = generation.created_at + 9.0
+    await ledger.save(
+        replace(accepted, status=status, credits_consumed=consumed, message=message, finished_at=ended_at)
+    )
 
 
-async def test_one_more_open_task_than_allowed_is_refused_and_not_written(ledger: Ledger) -> None:
+@pytest.fixture
+async def memory() -> AsyncIterator[DurableLedger]:
+    ledger = memory_ledger()
+    yield ledger
+    await ledger.aclose()
+
+
+async def test_an_open_task_above_the_limit_is_refused_and_not_recorded(ledger: Ledger) -> None:
     quotas = limited(open_tasks=2)
     first = await begin(ledger, quotas)
     await begin(ledger, quotas)
-    with pytest.raises(LimitReached, match="2 unfinished pictures"):
+    with pytest.raises(LimitReached, match="limit of 2 unfinished images"):
         await begin(ledger, quotas)
     assert len(await ledger.recent(10, "alice")) == 2
     await begin(ledger, quotas, "bob")
@@ -52,27 +73,27 @@ async def test_one_more_open_task_than_allowed_is_refused_and_not_written(ledger
     await begin(ledger, quotas)
 
 
-async def test_all_together_may_be_limited_too(ledger: Ledger) -> None:
+async def test_all_callers_together_can_be_limited(ledger: Ledger) -> None:
     quotas = limited(overall=Limits(open_tasks=1))
     await begin(ledger, quotas, "alice")
-    with pytest.raises(LimitReached, match="All users of this server together"):
+    with pytest.raises(LimitReached, match="This server's limit of 1 unfinished images"):
         await begin(ledger, quotas, "bob")
 
 
-async def test_an_outcome_that_stays_unknown_does_not_lock_its_caller_out(ledger: Ledger) -> None:
+async def test_an_unknown_outcome_does_not_block_its_caller_for_good(ledger: Ledger) -> None:
     quotas = limited(open_tasks=1)
     await begin(ledger, quotas)
     await begin(ledger, quotas, at=NOON + 3_700.0)
 
 
-async def test_a_budget_counts_what_is_spent_and_what_is_probably_going_to_be(ledger: Ledger) -> None:
+async def test_a_budget_counts_spent_and_reserved_credits(ledger: Ledger) -> None:
     quotas = limited(credits_per_day=Decimal(2))
     await end(ledger, await begin(ledger, quotas), "0.750000")
     await begin(ledger, quotas)
     with pytest.raises(LimitReached) as refused:
         await begin(ledger, quotas)
-    assert "your budget of 2 credits a day" in refused.value.message
-    assert "0.75 are spent and 0.75 are held for unfinished pictures" in refused.value.message
+    assert "your budget of 2 credits per day" in refused.value.message
+    assert "0.75 are spent, 0.75 are reserved for unfinished images" in refused.value.message
 
 
 async def test_a_budget_is_renewed_at_midnight_in_utc(ledger: Ledger) -> None:
@@ -84,23 +105,71 @@ async def test_a_budget_is_renewed_at_midnight_in_utc(ledger: Ledger) -> None:
     await begin(ledger, quotas, at=late + 2.0)
 
 
-async def test_what_failed_without_credits_costs_nothing(ledger: Ledger) -> None:
+async def test_a_failure_without_an_amount_costs_nothing(ledger: Ledger) -> None:
     quotas = limited(credits_per_day=Decimal("0.5"))
     for _ in range(3):
         await end(ledger, await begin(ledger, quotas), None, Status.FAILED)
     await begin(ledger, quotas)
 
 
-async def test_a_repeated_request_id_is_never_one_too_many(ledger: Ledger) -> None:
+async def test_a_failure_that_may_be_charged_counts(ledger: Ledger) -> None:
+    quotas = limited(credits_per_day=Decimal("0.5"))
+    message = "The API counts it as done, so it may have been charged."
+    await end(ledger, await begin(ledger, quotas), None, Status.FAILED, message)
+    with pytest.raises(LimitReached, match=r"0.5 are spent"):
+        await begin(ledger, quotas)
+
+
+@pytest.mark.parametrize("consumed", [None, "", " ", "free", "NaN", "Infinity", "-1000"])
+async def test_a_success_without_a_usable_amount_counts_at_the_default_price(
+    memory: DurableLedger, consumed: str | None
+) -> None:
+    quotas = limited(credits_per_day=Decimal(1))
+    for _ in range(2):
+        await end(memory, await begin(memory, quotas), consumed)
+    with pytest.raises(LimitReached, match="1 are spent"):
+        await begin(memory, quotas)
+
+
+async def test_a_success_without_an_amount_counts_at_its_models_usual_price(ledger: Ledger) -> None:
+    yesterday = limited()
+    for consumed in ("2", "3", "9"):
+        await end(ledger, await begin(ledger, yesterday, at=NOON - 86_400.0), consumed)
+    quotas = limited(credits_per_day=Decimal(6))
+    await end(ledger, await begin(ledger, quotas), None)
+    await begin(ledger, quotas)
+    with pytest.raises(LimitReached, match="3 are spent, 3 are reserved for unfinished images"):
+        await begin(ledger, quotas)
+
+
+async def test_a_budget_counts_one_api_alone(ledger: Ledger) -> None:
+    quotas = limited(credits_per_day=Decimal("0.5"))
+    await end(ledger, await begin(ledger, quotas), "0.5")
+    real = new_generation(principal="alice", created_at=NOON, api="https://api.example")
+    assert await ledger.begin(real, quotas.check_for("alice")) == real
+
+
+def test_pruning_does_not_renew_a_budget(tmp_path: Path) -> None:
+    database = SqliteLedger(tmp_path)
+    quotas = limited(credits_per_day=Decimal("0.5"))
+    generation = database.begin(new_generation(principal="alice", created_at=NOON))
+    database.save(succeeded(generation.accepted("ta1", NOON)))
+    assert database.prune(older_than=NOON + 3_600.0, now=NOON + 3_600.0) == 1
+    with pytest.raises(LimitReached, match=r"0.5 are spent"):
+        database.begin(new_generation(principal="alice", created_at=NOON + 1.0), quotas.check_for("alice"))
+    database.close()
+
+
+async def test_a_repeated_request_id_is_never_refused(ledger: Ledger) -> None:
     quotas = limited(open_tasks=1)
-    first = await ledger.begin(intent(principal="alice", request_id="r-1"), quotas.check_for("alice"))
-    again = await ledger.begin(intent(principal="alice", request_id="r-1"), quotas.check_for("alice"))
+    first = await ledger.begin(new_generation(principal="alice", request_id="r-1"), quotas.check_for("alice"))
+    again = await ledger.begin(new_generation(principal="alice", request_id="r-1"), quotas.check_for("alice"))
     assert again.generation_id == first.generation_id
 
 
 async def test_a_request_id_belongs_to_its_caller(ledger: Ledger) -> None:
-    first = await ledger.begin(intent(principal="alice", request_id="r-1"))
-    second = await ledger.begin(intent(principal="bob", request_id="r-1"))
+    first = await ledger.begin(new_generation(principal="alice", request_id="r-1"))
+    second = await ledger.begin(new_generation(principal="bob", request_id="r-1"))
     assert first.generation_id != second.generation_id
     assert await ledger.find_request("r-1", "sandbox", "alice") == first
     assert await ledger.find_request("r-1", "sandbox", "bob") == second
@@ -108,19 +177,19 @@ async def test_a_request_id_belongs_to_its_caller(ledger: Ledger) -> None:
 
 
 async def test_each_caller_sees_their_own(ledger: Ledger) -> None:
-    first = await ledger.begin(intent(principal="alice"))
-    second = await ledger.begin(intent(principal="bob"))
+    first = await ledger.begin(new_generation(principal="alice"))
+    second = await ledger.begin(new_generation(principal="bob"))
     assert await ledger.recent(10, "alice") == [first]
     assert await ledger.recent(10, "bob") == [second]
     assert await ledger.recent(10) == []
 
 
-def test_calls_are_refused_above_the_rate_and_taken_again_when_it_allows() -> None:
+def test_calls_above_the_rate_are_refused_until_it_allows_them() -> None:
     clock = Clock()
     quotas = limited(clock, calls_per_minute=6)
     for _ in range(6):
         quotas.count_call("alice")
-    with pytest.raises(LimitReached, match="6 calls a minute") as refused:
+    with pytest.raises(LimitReached, match="6 calls per minute") as refused:
         quotas.count_call("alice")
     assert "Try again in 10 s" in refused.value.hint
     quotas.count_call("bob")
@@ -130,24 +199,24 @@ def test_calls_are_refused_above_the_rate_and_taken_again_when_it_allows() -> No
         quotas.count_call("alice")
 
 
-def test_the_servers_rate_is_for_all_together() -> None:
+def test_the_servers_rate_counts_all_callers() -> None:
     quotas = limited(overall=Limits(calls_per_minute=2))
     quotas.count_call("alice")
     quotas.count_call("bob")
-    with pytest.raises(LimitReached, match="all its users together"):
+    with pytest.raises(LimitReached, match="from all users"):
         quotas.count_call("carol")
 
 
-def test_a_refused_call_does_not_use_up_the_rate_of_all() -> None:
+def test_a_refused_call_does_not_count_for_the_servers_rate() -> None:
     quotas = limited(overall=Limits(calls_per_minute=3), calls_per_minute=1)
     quotas.count_call("alice")
     for _ in range(5):
-        with pytest.raises(LimitReached, match="You may make"):
+        with pytest.raises(LimitReached, match="Rate limit exceeded: 1 calls"):
             quotas.count_call("alice")
     quotas.count_call("bob")
 
 
-def test_a_caller_may_have_limits_of_their_own() -> None:
+def test_a_caller_can_have_limits_of_their_own() -> None:
     quotas = Quotas(
         Limits(calls_per_minute=1),
         Limits(),
@@ -161,7 +230,7 @@ def test_a_caller_may_have_limits_of_their_own() -> None:
         quotas.count_call("bob")
 
 
-def test_without_tokens_nothing_is_limited_unless_asked_for() -> None:
+def test_unauthenticated_callers_have_no_limits_by_default() -> None:
     assert quotas(load_settings()).limits_of("") == Limits()
     assert quotas(load_settings(), asked=True).limits_of("alice") == Limits(120, 20, Decimal(50))
     some = load_settings(calls_per_minute=0, open_tasks=3, credits_per_day="1.5")

@@ -1,13 +1,13 @@
-"""The ledger on disk: private, shared, and never the reason why a server stops."""
+"""The ledger in a file: private, shared by processes, and nothing begins that it does not record."""
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,30 +17,27 @@ import trio
 import trio.testing
 
 from nano_banana_mcp.generations.models import Status
-from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger import sqlite
-from nano_banana_mcp.ledger import sqlite_schema as schema
-from nano_banana_mcp.ledger.async_ledger import PROBE_SECONDS, DurableLedger
-from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError
-from nano_banana_mcp.ledger.sqlite import FILE_NAME, SqliteLedger
+from nano_banana_mcp.ledger.async_ledger import PROBE_SECONDS, RETRY_SECONDS, DurableLedger
+from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
+from nano_banana_mcp.ledger.listing import FILE_NAME, recent_rows
+from nano_banana_mcp.ledger.queries import Values
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.ledger.sqlite_schema import MIGRATIONS
 from nano_banana_mcp.settings import load_settings
-from nano_banana_mcp.storage import open_ledger
+from nano_banana_mcp.storage import check_ledger, open_ledger
 from tests.support.crowd import Shared, share_one_ledger
-from tests.unit.ledger.test_ledger import intent, succeeded
-
-PNG = EncodedImage(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
+from tests.support.generations import new_generation, succeeded
 
 
 def test_files_and_folders_are_readable_by_the_user_only(tmp_path: Path) -> None:
     ledger = SqliteLedger(tmp_path / "state")
-    ledger.save(succeeded(intent().accepted("ta1", 1.0)), {1: PNG})
+    ledger.save(succeeded(new_generation().accepted("ta1", 1.0)))
     for path in [tmp_path / "state", *(tmp_path / "state").rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     ledger.close()
 
 
-def test_two_connections_of_one_process_lose_nothing_to_another_that_comes_and_goes(tmp_path: Path) -> None:
+def test_closing_a_connection_does_not_drop_another_ones_locks(tmp_path: Path) -> None:
     """On POSIX, closing a file drops all locks that the process has on it, also those of its other connections."""
     look = (
         "import sys; from pathlib import Path; from nano_banana_mcp.ledger.sqlite import SqliteLedger\n"
@@ -53,10 +50,10 @@ def test_two_connections_of_one_process_lose_nothing_to_another_that_comes_and_g
         ).stdout.strip()
 
     first = SqliteLedger(tmp_path)
-    first.begin(intent())
+    first.begin(new_generation())
     second = SqliteLedger(tmp_path)
     assert seen_by_another() == "1"
-    first.begin(intent())
+    first.begin(new_generation())
     assert seen_by_another() == "2"
     first.close()
     second.close()
@@ -75,7 +72,7 @@ def test_a_file_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path) ->
 
 def test_a_file_that_is_no_ledger_is_refused_and_not_touched(tmp_path: Path) -> None:
     file = tmp_path / FILE_NAME
-    file.write_bytes(b"this is no database, but somebody's letter" * 100)
+    file.write_bytes(b"this is no database, but a letter" * 100)
     with pytest.raises(LedgerError, match="not a database"):
         SqliteLedger(tmp_path)
     assert file.read_bytes().startswith(b"this is no database")
@@ -95,42 +92,153 @@ async def spoiled(tmp_path: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize("how", ["a file in place of the folder", "a folder in place of the file", "a spoiled file"])
-async def test_a_disk_that_fails_is_told_once_and_memory_serves(
+async def test_an_unusable_state_folder_begins_nothing(
     tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = DurableLedger(await spoiled(tmp_path, how))
-    with caplog.at_level(logging.WARNING):
-        accepted = (await ledger.begin(intent())).accepted("ta1", 101.0)
-        await ledger.save(accepted)
-        done = succeeded(accepted)
-        await ledger.save(done, {1: PNG})
-    assert await ledger.find("ta1") == done
-    assert await ledger.recent(10) == [done]
-    assert await ledger.encoded(done.generation_id, 1) == PNG
+    for request_id in (None, "r-1", None):
+        with pytest.raises(LedgerError):
+            await ledger.begin(new_generation(request_id=request_id))
+    with pytest.raises(LedgerError):
+        await ledger.find("ta1")
     assert ledger.problem is not None
     assert str(tmp_path) in ledger.problem
+    assert "No new image is requested" in ledger.problem
     assert len([record for record in caplog.records if "ledger" in record.getMessage()]) == 1
     await ledger.aclose()
 
 
-async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
-    folder.write_text("in the way")
-    ledger = DurableLedger(folder)
-    first = succeeded((await ledger.begin(intent())).accepted("ta1", 101.0))
-    await ledger.save(first, {1: PNG})
-    folder.unlink()
-    second = (await ledger.begin(intent(created_at=200.0))).accepted("ta2", 201.0)
-    await ledger.save(second)
+@pytest.mark.parametrize("how", ["a file in place of the folder", "a folder in place of the file", "a spoiled file"])
+async def test_over_stdio_memory_replaces_an_unusable_state_folder(tmp_path: Path, how: str) -> None:
+    ledger = open_ledger(load_settings(state_dir=await spoiled(tmp_path, how)), memory_fallback=True)
+    accepted = (await ledger.begin(new_generation(request_id="r-1"))).accepted("ta1", 101.0)
+    await ledger.save(accepted)
+    assert await ledger.find("ta1") == accepted
+    assert await ledger.probe() is not None
+    assert await ledger.recent(10) == [accepted]
+    assert "a repeated request_id is paid for again" in (ledger.problem or "")
+    await ledger.aclose()
+
+
+async def test_over_stdio_a_read_only_ledger_is_copied_to_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = SqliteLedger(tmp_path)
+    earlier = database.begin(new_generation(request_id="r-1"))
+    database.close()
+    make_read_only(monkeypatch)
+    ledger = DurableLedger(tmp_path, memory_fallback=True)
+    assert await ledger.begin(new_generation(request_id="r-1")) == earlier
+    await ledger.begin(new_generation(request_id="r-2"))
+    assert len(await ledger.recent(10)) == 2
+    assert "read-only" in (ledger.problem or "")
+    await ledger.aclose()
+
+
+@pytest.mark.parametrize("how", ["a file in place of the folder", "a folder in place of the file", "a spoiled file"])
+async def test_a_server_can_refuse_to_start_on_an_unusable_state_folder(tmp_path: Path, how: str) -> None:
+    with pytest.raises(LedgerError):
+        check_ledger(load_settings(state_dir=await spoiled(tmp_path, how)))
+
+
+def test_a_server_can_refuse_to_start_on_a_read_only_state_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_ledger(load_settings(state_dir=tmp_path))
+    make_read_only(monkeypatch)
+    with pytest.raises(LedgerError, match="Make it writable"):
+        check_ledger(load_settings(state_dir=tmp_path))
+
+
+def make_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """root may write everywhere, so the refusal of the system is simulated."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("nano_banana_mcp.ledger.sqlite_schema.os.open", refuse)
+
+
+async def test_a_failed_save_is_retried_with_the_next_write(tmp_path: Path) -> None:
+    disk = FullDisk(tmp_path)
+    ledger = DurableLedger(disk.open)
+    begun = await ledger.begin(new_generation(request_id="r-1"))
+    refused = await ledger.begin(new_generation())
+    disk.is_full = True
+    accepted = begun.accepted("ta1", 101.0)
+    await ledger.save(accepted)
+    await ledger.forget(refused.generation_id)
+    for request_id in (None, "r-2"):
+        with pytest.raises(LedgerError, match="full"):
+            await ledger.begin(new_generation(request_id=request_id))
+    assert await ledger.find("ta1") == accepted
+    assert await ledger.find_request("r-1", "sandbox") == accepted
+    assert await ledger.recent(10) == [accepted]
+    done = succeeded(accepted)
+    await ledger.save(done)
+    await ledger.save(accepted)
+    assert await ledger.find("ta1") == done
+    assert await ledger.open_tasks(0.0) == []
+    assert ledger.problem is not None
+    disk.is_full = False
+    after = await ledger.begin(new_generation(created_at=200.0))
     assert ledger.problem is None
     await ledger.aclose()
-    disk = SqliteLedger(folder)
-    assert disk.recent(10) == [second, first]
-    assert disk.encoded(first.generation_id, 1) == PNG
-    disk.close()
+    database = SqliteLedger(tmp_path)
+    assert database.recent(10) == [after, done]
+    database.close()
 
 
-def test_a_probe_finds_out_by_itself_that_the_disk_fails_and_that_it_is_mended(tmp_path: Path) -> None:
+def test_pending_writes_are_retried_without_another_call(tmp_path: Path) -> None:
+    disk = FullDisk(tmp_path)
+
+    async def ignore(_: str | None) -> None: ...
+
+    async def run() -> None:
+        ledger = DurableLedger(disk.open)
+        begun = await ledger.begin(new_generation())
+        disk.is_full = True
+        await ledger.save(succeeded(begun.accepted("ta1", 101.0)))
+        disk.is_full = False
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ledger.follow, ignore)
+            await anyio.sleep(RETRY_SECONDS + 1)
+            assert ledger.problem is None
+            tasks.cancel_scope.cancel()
+        await ledger.aclose()
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.1))
+    database = SqliteLedger(tmp_path)
+    assert database.find("ta1") is not None
+    database.close()
+
+
+class FullDisk:
+    """A ledger whose disk is full while :attr:`is_full`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.is_full = False
+
+    def open(self) -> SqliteLedger:
+        return OnFullDisk(self._folder, self)
+
+
+class OnFullDisk(SqliteLedger):
+    def __init__(self, folder: Path, disk: FullDisk) -> None:
+        super().__init__(folder)
+        self._disk = disk
+
+    def _run(self, sql: str, many: Iterable[Values]) -> None:
+        if self._disk.is_full:
+            raise LedgerError("The database or disk is full.")
+        super()._run(sql, many)
+
+    def probe(self) -> None:
+        self._run("DELETE FROM images WHERE FALSE", [{}])
+
+
+def test_a_probe_notices_that_the_disk_fails_and_recovers(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.write_text("in the way")
 
@@ -145,13 +253,13 @@ def test_a_probe_finds_out_by_itself_that_the_disk_fails_and_that_it_is_mended(t
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.01))
 
 
-async def test_a_probe_writes_but_not_more_often_than_it_may(tmp_path: Path) -> None:
+async def test_probes_write_only_so_often(tmp_path: Path) -> None:
     ledger = DurableLedger(tmp_path)
-    await ledger.begin(intent())
+    await ledger.begin(new_generation())
     written = log_size(tmp_path)
     assert await ledger.probe() is None
     assert log_size(tmp_path) == written
-    ledger._tried_at -= PROBE_SECONDS
+    ledger._written_at -= PROBE_SECONDS
     assert await ledger.probe() is None
     assert (once := log_size(tmp_path)) > written
     for _ in range(10):
@@ -167,163 +275,90 @@ def log_size(folder: Path) -> int:
     return (folder / f"{FILE_NAME}-wal").stat().st_size
 
 
-async def test_a_full_disk_in_the_middle_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = False
-    original = schema.open_database
-
-    def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
-        db, read_only = original(path)
-        if full:
-            pages = db.execute("PRAGMA page_count").fetchone()[0]
-            db.execute(f"PRAGMA max_page_count = {pages}")
-        return db, read_only
-
-    monkeypatch.setattr(sqlite, "open_database", open_database)
-    ledger = DurableLedger(tmp_path)
-    await ledger.begin(intent())
-    await ledger.aclose()
-    full = True
-    kept = [(await ledger.begin(intent(prompt="x" * 5_000, created_at=float(n)))).generation_id for n in range(5)]
+async def test_a_full_disk_begins_nothing(tmp_path: Path) -> None:
+    database = SqliteLedger(tmp_path)
+    pages = database._db.execute("PRAGMA page_count").fetchone()[0]
+    database._db.execute(f"PRAGMA max_page_count = {pages}")
+    ledger = DurableLedger(lambda: database)
+    with pytest.raises(LedgerError, match="full"):
+        await ledger.begin(new_generation(prompt="x" * 50_000))
     assert "full" in (ledger.problem or "")
-    assert {known.generation_id for known in await ledger.recent(10)} >= set(kept)
-    full = False
-    if isinstance(ledger._disk, SqliteLedger):
-        ledger._disk._db.execute("PRAGMA max_page_count = 1000000")
-    await ledger.aclose()
-    disk = SqliteLedger(tmp_path)
-    assert {known.generation_id for known in disk.recent(10)} >= set(kept)
-    disk.close()
 
 
-async def test_one_row_that_cannot_be_written_is_in_nobodys_way(tmp_path: Path) -> None:
-    """Two processes make the same request while the file is locked: both were paid for, and both are kept."""
+async def test_two_submits_with_one_request_id_are_both_recorded(tmp_path: Path) -> None:
+    """A second process submits while the first one's write is pending: both were paid for."""
     ledger, other = DurableLedger(tmp_path), SqliteLedger(tmp_path)
-    first = intent(request_id="r-1").accepted("ta1", 101.0)
-    ledger._unwritten[first.generation_id] = (first, None)
-    second = intent(request_id="r-1").accepted("ta2", 101.0)
+    first = new_generation(request_id="r-1").accepted("ta1", 101.0)
+    second = new_generation(request_id="r-1").accepted("ta2", 101.0)
     other.save(second)
-    for number in range(3, 6):
-        await ledger.save(intent().accepted(f"ta{number}", 101.0))
+    await ledger.save(first)
     assert ledger.problem is None
-    assert {known.task_id for known in other.recent(10)} == {"ta1", "ta2", "ta3", "ta4", "ta5"}
+    assert {generation.task_id for generation in other.recent(10)} == {"ta1", "ta2"}
     assert other.find_request("r-1", "sandbox") == second
     other.close()
     await ledger.aclose()
 
 
-async def test_a_image_that_cannot_be_kept_costs_neither_its_row_nor_the_next(tmp_path: Path) -> None:
-    (tmp_path / "pictures").write_text("in the way")
+async def test_a_moved_file_is_replaced_by_a_new_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ledger = DurableLedger(tmp_path)
-    first = succeeded((await ledger.begin(intent())).accepted("ta1", 101.0))
-    await ledger.save(first, {1: PNG})
-    assert ledger.problem is not None
-    second = (await ledger.begin(intent())).accepted("ta2", 101.0)
-    await ledger.save(second)
-    disk = SqliteLedger(tmp_path)
-    assert {known.task_id for known in disk.recent(10)} == {"ta1", "ta2"}
-    (tmp_path / "pictures").unlink()
-    await ledger.save((await ledger.begin(intent())).accepted("ta3", 101.0))
-    assert disk.encoded(first.generation_id, 1) == PNG
-    assert ledger.problem is None
-    disk.close()
-    await ledger.aclose()
-
-
-async def test_a_file_that_is_moved_away_is_written_anew_with_what_is_known(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    ledger = DurableLedger(tmp_path)
-    first = (await ledger.begin(intent())).accepted("ta1", 101.0)
-    await ledger.save(first)
+    first = (await ledger.begin(new_generation())).accepted("ta1", 101.0)
     for path in tmp_path.glob(f"{FILE_NAME}*"):
         path.rename(tmp_path / f"old-{path.name}")
-    await ledger.save((await ledger.begin(intent())).accepted("ta2", 101.0))
+    await ledger.save(first)
     assert "moved or deleted" in caplog.text
-    disk = SqliteLedger(tmp_path)
-    assert {known.task_id for known in disk.recent(10)} == {"ta1", "ta2"}
-    disk.close()
+    assert await ledger.find("ta1") == first
     await ledger.aclose()
 
 
-async def test_what_cannot_be_written_can_still_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """root may write everywhere, so the refusal of the system is played here."""
-    disk = SqliteLedger(tmp_path)
-    known = disk.begin(intent(request_id="r-1"))
-    disk.close()
-
-    def refuse(*_: object) -> int:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("nano_banana_mcp.ledger.sqlite_schema.os.open", refuse)
+async def test_a_read_only_ledger_is_read_and_begins_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = SqliteLedger(tmp_path)
+    generation = database.begin(new_generation(request_id="r-1"))
+    database.close()
+    make_read_only(monkeypatch)
     ledger = DurableLedger(tmp_path)
-    assert await ledger.find_request("r-1", "sandbox") == known
-    assert await ledger.recent(10) == [known]
-    await ledger.begin(intent())
+    assert await ledger.find_request("r-1", "sandbox") == generation
+    assert await ledger.recent(10) == [generation]
+    for request_id in (None, "r-2"):
+        with pytest.raises(LedgerError, match="read-only"):
+            await ledger.begin(new_generation(request_id=request_id))
     assert ledger.problem is not None
-    assert await ledger.find_request("r-1", "sandbox") == known
+    assert await ledger.recent(10) == [generation]
     await ledger.aclose()
 
 
-async def test_a_request_id_that_cannot_be_written_is_refused_before_it_is_paid(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It can be looked for, and is not there; but after a restart the repeated call would be paid again."""
-    SqliteLedger(tmp_path).close()
-
-    def refuse(*_: object) -> int:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("nano_banana_mcp.ledger.sqlite_schema.os.open", refuse)
-    ledger = DurableLedger(tmp_path)
-    assert await ledger.find_request("r-1", "sandbox") is None
-    with pytest.raises(LedgerError):
-        await ledger.begin(intent(request_id="r-1"))
-    assert await ledger.recent(10) == []
-    await ledger.aclose()
-
-
-async def test_where_nobody_can_tell_whether_a_request_was_made_it_is_said_so(tmp_path: Path) -> None:
-    ledger = DurableLedger(await spoiled(tmp_path, "a spoiled file"))
-    with pytest.raises(LedgerError, match="not a database"):
-        await ledger.find_request("r-1", "sandbox")
-
-
-async def test_a_file_that_is_busy_for_too_long_stops_a_submit_before_it_is_paid(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.05)
-    ledger = DurableLedger(tmp_path)
-    await ledger.begin(intent())
+async def test_a_busy_file_begins_nothing(tmp_path: Path) -> None:
+    ledger = DurableLedger(lambda: SqliteLedger(tmp_path, busy_seconds=0.05))
+    await ledger.begin(new_generation())
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerBusy, match="locked"):
-        await ledger.begin(intent())
+        await ledger.begin(new_generation())
     other.execute("ROLLBACK")
     other.close()
-    await ledger.begin(intent())
+    await ledger.begin(new_generation())
     assert ledger.problem is None
     await ledger.aclose()
 
 
-def test_one_row_with_values_of_somebody_elses_does_not_hide_the_others(tmp_path: Path) -> None:
+def test_a_row_with_unreadable_values_hides_no_other(tmp_path: Path) -> None:
     disk = SqliteLedger(tmp_path)
-    good, odd = intent(), intent()
+    good, odd = new_generation(), new_generation()
     disk.begin(good)
     disk.begin(odd)
     disk._db.execute(
         "UPDATE generations SET status = 'archived', images = '{' WHERE intent_id = ?", (odd.generation_id,)
     )
-    assert {known.status for known in disk.recent(10)} == {Status.UNKNOWN}
+    assert {generation.status for generation in disk.recent(10)} == {Status.UNKNOWN}
     assert len(disk.recent(10)) == 2
     disk.close()
 
 
-def test_a_task_that_was_only_met_is_kept_once_and_brings_its_own_row_up_to_date(tmp_path: Path) -> None:
+def test_a_task_looked_up_by_id_updates_the_row_of_its_submit(tmp_path: Path) -> None:
     disk = SqliteLedger(tmp_path)
-    own = intent().accepted("ta1", 100.0)
+    own = new_generation().accepted("ta1", 100.0)
     disk.save(own)
-    met = succeeded(intent(task_id="ta1", prompt=None))
-    disk.save(replace(met, submitted_at=None))
+    looked_up = succeeded(new_generation(task_id="ta1", prompt=None))
+    disk.save(replace(looked_up, submitted_at=None))
     [kept] = disk.recent(10)
     assert (kept.generation_id, kept.prompt, kept.status) == (own.generation_id, own.prompt, Status.SUCCESS)
     disk.close()
@@ -336,9 +371,9 @@ def test_loose_permissions_of_an_older_file_are_tightened(tmp_path: Path) -> Non
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 
-async def test_a_look_that_changes_nothing_is_not_written(tmp_path: Path) -> None:
+async def test_an_unchanged_generation_is_not_written(tmp_path: Path) -> None:
     ledger = DurableLedger(tmp_path)
-    accepted = (await ledger.begin(intent())).accepted("ta1", 101.0)
+    accepted = (await ledger.begin(new_generation())).accepted("ta1", 101.0)
     await ledger.save(accepted)
     other = SqliteLedger(tmp_path)
     version = other._db.execute("PRAGMA data_version").fetchone()[0]
@@ -349,72 +384,59 @@ async def test_a_look_that_changes_nothing_is_not_written(tmp_path: Path) -> Non
     await ledger.aclose()
 
 
-def test_twenty_processes_share_one_ledger_without_an_error_or_a_lost_row(tmp_path: Path) -> None:
-    assert share_one_ledger(tmp_path / "state") == Shared(errors=0, finished=1_000)
+def test_twenty_processes_share_one_ledger(tmp_path: Path) -> None:
+    assert share_one_ledger(tmp_path / "state", tasks=5) == Shared(errors=0, finished=100)
 
 
-def test_pruning_drops_what_ended_long_ago_and_never_what_is_open(tmp_path: Path) -> None:
-    disk = SqliteLedger(tmp_path)
-    old, new = (succeeded(intent().accepted(f"ta{n}", n * 1_000.0)) for n in (1, 2))
-    disk.save(old, {1: PNG})
-    disk.save(new, {1: PNG})
-    waiting = intent(created_at=0.0).accepted("ta3", 1.0)
-    unknown = intent(created_at=0.0)
-    disk.save(waiting)
-    disk.begin(unknown)
-    assert disk.prune(older_than=1_500.0) == 1
-    assert disk.find("ta1") is None
-    assert disk.encoded(old.generation_id, 1) is None
-    assert {known.public_id for known in disk.recent(10)} == {"ta2", "ta3", unknown.generation_id}
-    assert disk.prune(older_than=1e12, most_bytes=0) == 1
-    assert {known.public_id for known in disk.recent(10)} == {"ta3", unknown.generation_id}
-    disk.close()
+DAY = 86_400.0
+NOW = 1_790_000_000.0
 
 
-async def test_what_the_settings_no_longer_want_goes_while_the_server_runs_and_from_its_memory_too(
-    tmp_path: Path,
-) -> None:
-    settings = load_settings(state_dir=tmp_path, keep_days=1)
-    ledger = open_ledger(settings)
-    await ledger.begin(intent())  # opens it
-    old = succeeded(intent().accepted("ta-old", 1_000.0))
-    new = replace(succeeded(intent().accepted("ta-new", 2_000.0)), finished_at=time.time())
-    waiting = intent().accepted("ta-open", 3_000.0)
-    for known in (old, new, waiting):
-        await ledger.save(known, {1: PNG})
-    assert await ledger.find("ta-old") == old
+def test_pruning_by_age_keeps_a_skeleton_for_thirty_days(tmp_path: Path) -> None:
+    database = SqliteLedger(tmp_path)
+    ages = {"ta-new": 1.0, "ta-old": 3.0, "ta-very-old": 31.0}
+    for task_id, days in ages.items():
+        begun = new_generation(created_at=NOW - days * DAY, request_id=task_id, request_hash="h")
+        database.save(succeeded(begun.accepted(task_id, NOW - days * DAY)))
+    open_task = new_generation(created_at=0.0).accepted("ta-open", 1.0)
+    unknown = new_generation(created_at=0.0)
+    database.save(open_task)
+    database.begin(unknown)
+    assert database.prune(older_than=NOW - 2 * DAY, now=NOW) == 2
+    listed = {"ta-new", "ta-open", unknown.generation_id}
+    assert {generation.public_id for generation in database.recent(10)} == listed
+    assert {generation.public_id for generation in database.history()} == listed
+    assert database.tally().number == 3
+    assert database.find("ta-very-old") is None
+    skeleton = database.find("ta-old")
+    assert skeleton is not None
+    assert database.find_request("ta-old", "sandbox") == skeleton
+    assert (skeleton.status, skeleton.credits_consumed, skeleton.request_hash) == (Status.SUCCESS, "0.500000", "h")
+    assert skeleton.finished_at is not None
+    assert (skeleton.prompt, skeleton.images) == (None, ())
+    assert {row["task_id"] for row in recent_rows(database._db, 10)} == {"ta-new", None, "ta-open"}
+    assert database.prune(older_than=NOW - 2 * DAY, now=NOW) == 0
+    assert database.prune(older_than=NOW + 30 * DAY, now=NOW + 32 * DAY) == 1
+    assert database.find("ta-old") is None
+    database.close()
+
+
+async def test_the_ledger_is_pruned_while_the_server_runs(tmp_path: Path) -> None:
+    ledger = open_ledger(load_settings(state_dir=tmp_path, keep_days=1, keep_megabytes=0.001))
+    await ledger.begin(new_generation())  # opens it
+    old = succeeded(new_generation().accepted("ta-old", 1_000.0))
+    new = replace(succeeded(new_generation().accepted("ta-new", 2_000.0)), finished_at=time.time())
+    open_task = new_generation().accepted("ta-open", 3_000.0)
+    for generation in (old, new, open_task):
+        await ledger.save(generation)
     await ledger.tidy()
     assert await ledger.find("ta-old") is None
-    assert await ledger.encoded(old.generation_id, 1) is None
     assert await ledger.find("ta-new") == new
-    assert await ledger.find("ta-open") == waiting
+    assert await ledger.find("ta-open") == open_task
     await ledger.aclose()
 
 
-def test_pruning_by_size_drops_the_oldest_images_first(tmp_path: Path) -> None:
-    disk = SqliteLedger(tmp_path)
-    for number in range(5):
-        disk.save(succeeded(intent().accepted(f"ta{number}", number * 100.0)), {1: PNG})
-    disk.save(succeeded(intent().accepted("ta-with-a-url", 0.0)))
-    assert disk.prune(most_bytes=2 * len(PNG.data)) == 3
-    assert {known.task_id for known in disk.recent(10)} == {"ta3", "ta4", "ta-with-a-url"}
-    disk.close()
-
-
-async def test_an_end_that_was_read_from_the_disk_is_not_read_again(tmp_path: Path) -> None:
-    before = DurableLedger(tmp_path)
-    await before.save(done := succeeded(intent().accepted("ta1", 1.0)))
-    await before.aclose()
-    ledger = DurableLedger(tmp_path)
-    assert await ledger.find("ta1") == done
-    await ledger.aclose()
-    for file in tmp_path.iterdir():
-        file.unlink()
-    assert await ledger.find("ta1") == done
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_is_written_is_on_the_disk_itself_and_not_in_the_drives_memory(tmp_path: Path) -> None:
+def test_writes_reach_the_disk_and_not_only_its_cache(tmp_path: Path) -> None:
     """Of the two settings, macOS needs both."""
     ledger = SqliteLedger(tmp_path)
     full, past_the_drive = (ledger._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "fullfsync"))

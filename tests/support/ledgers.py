@@ -1,4 +1,4 @@
-"""One ledger after another: in memory, on disk and in PostgreSQL."""
+"""The fixture `ledger`: one ledger after another, in memory, in a file and in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ from typing import Any
 import pytest
 
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
-from nano_banana_mcp.ledger.base import Ledger, MemoryLedger
+from nano_banana_mcp.ledger.base import Ledger
 
-KINDS = ["memory", "disk", "PostgreSQL"]
+KINDS = ["memory", "file", "PostgreSQL"]
 READ_BY_ANOTHER = [f"{kind}, read by another process" for kind in KINDS[1:]]
+
+
+def memory_ledger() -> DurableLedger:
+    """A ledger that lives as long as the test."""
+    return DurableLedger(None)
 
 
 @pytest.fixture(params=[*KINDS, *READ_BY_ANOTHER])
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
+    """Every kind of ledger; some with each call from another process."""
     kind, _, by_another = request.param.partition(",")
-    if kind == "memory":
-        yield MemoryLedger()
-        return
     open_another = opener(request, kind, tmp_path / "state")
     if by_another:
         yield TwoProcesses(open_another)
         return
-    durable = open_another()
-    yield durable
-    assert durable.problem is None
-    await durable.aclose()
+    opened = open_another()
+    yield opened
+    assert opened.problem is None
+    await opened.aclose()
 
 
 def opener(request: pytest.FixtureRequest, kind: str, folder: Path) -> Callable[[], DurableLedger]:
-    """What opens one and the same ledger again and again."""
-    if kind == "disk":
+    """What opens the same ledger again and again."""
+    if kind == "memory":
+        return memory_ledger
+    if kind == "file":
         return lambda: DurableLedger(folder)
     from nano_banana_mcp.ledger.notifications import SharedLedger
 
@@ -42,22 +47,22 @@ def opener(request: pytest.FixtureRequest, kind: str, folder: Path) -> Callable[
 
 
 class TwoProcesses:
-    """Every call goes to a ledger that is opened afresh, as another process would."""
+    """A ledger that is opened afresh for every call, as by another process."""
 
     problem: str | None = None
-    shared = False
+    stores_images = False
 
     def __init__(self, open_another: Callable[[], DurableLedger]) -> None:
         self._open = open_another
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def call(*arguments: object) -> Any:
-            durable = self._open()
+            opened = self._open()
             try:
-                result = await getattr(durable, name)(*arguments)
-                assert durable.problem is None
+                result = await getattr(opened, name)(*arguments)
+                assert opened.problem is None
                 return result
             finally:
-                await durable.aclose()
+                await opened.aclose()
 
         return call

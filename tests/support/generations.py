@@ -1,0 +1,30 @@
+"""Generations for tests of the ledger, and of what uses it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
+
+IMAGE_URL = "https://pictures.example/a.png?signature=1"
+
+
+def new_generation(**values: Any) -> Generation:
+    """A generation that was not sent yet."""
+    defaults: dict[str, Any] = {"prompt": "a 고양이", "model": "m", "api": "sandbox", "created_at": 100.0}
+    return Generation(new_generation_id(), **{**defaults, **values})
+
+
+def succeeded(generation: Generation, seconds: float = 30.0, **values: Any) -> Generation:
+    """The same after its success, ``seconds`` after the submit: one image with a URL, one without."""
+    submitted_at = generation.submitted_at or 100.0
+    defaults: dict[str, Any] = {
+        "status": Status.SUCCESS,
+        "images": (GeneratedImage(IMAGE_URL, "image/png"), GeneratedImage(None, "image/webp")),
+        "credits_consumed": "0.500000",
+        "submitted_at": submitted_at,
+        "open_at": submitted_at + seconds - 1,
+        "finished_at": submitted_at + seconds,
+    }
+    return replace(generation, **{**defaults, **values})
