@@ -92,7 +92,7 @@ class HttpServer(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until :attr:`should_exit` is set or a signal comes."""
         # sse-starlette would cut off all answers at the signal; here it closes streams in shutdown() only.
-        AppStatus.disable_automatic_graceful_drain()
+        AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
         AppStatus.should_exit = False
         await super().serve(sockets)
 
