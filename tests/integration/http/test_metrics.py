@@ -278,7 +278,7 @@ def test_asking_for_what_does_not_exist_leaves_nothing_behind(metrics: Metrics) 
         with pytest.raises(TaskNotFound), metrics.querying(made(number)):
             raise TaskNotFound("", status=404)
     assert counted(metrics, "open_tasks") == 0
-    assert not metrics._followed
+    assert not metrics._tasks
 
 
 def test_a_task_that_nobody_looks_at_is_open_for_an_hour() -> None:

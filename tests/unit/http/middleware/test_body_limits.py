@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import anyio
 import httpx
@@ -54,7 +55,7 @@ async def test_a_caller_may_have_one_and_a_half_of_the_largest_bodies_in_memory(
         uploads = Uploads()
         async with anyio.create_task_group() as group:
             for _ in range(6):
-                group.start_soon(lambda uploads=uploads, chunked=chunked: uploads.upload("alice", 700, chunked=chunked))
+                group.start_soon(partial(uploads.upload, "alice", 700, chunked=chunked))
             await anyio.wait_all_tasks_blocked()
             assert uploads.statuses == [429] * 4
             uploads.may_answer.set()
