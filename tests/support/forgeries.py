@@ -15,7 +15,7 @@ from nano_banana_mcp.http.signing import KeyRing
 from nano_banana_mcp.tracking.sweeper import FIRST_SECONDS, MIN_INTERVAL_SECONDS
 from nano_banana_sandbox.config import SandboxConfig
 from tests.support.clients import facts
-from tests.support.http_server import Served, make, reachable
+from tests.support.http_server import ServedProcess, make, reachable_process
 
 CONNECTIONS = 4
 
@@ -62,7 +62,7 @@ class Attacked:
         return sum(bool(self.after[name] != self.before[name]) for name in kept) + ended
 
 
-def memory(server: Served) -> int:
+def memory(server: ServedProcess) -> int:
     """Resident bytes of the server's process."""
     pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
     return pages * 4096
@@ -110,7 +110,7 @@ def forgeries(opened: tuple[str, str], finished: tuple[str, str]) -> list[tuple[
 
 async def attacked(forged: int) -> Attacked:
     """A server with a task that is done and one that is open, under so many forgeries."""
-    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+    async with reachable_process(SandboxConfig(seconds=3600)) as (sandbox, server, client):
         done = await make(client, "a cat sandbox:seconds=0.5")
         before = facts(await client.call_tool("wait_for_image", {"task_id": done}))
         assert before["status"] == "success"

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,15 +74,19 @@ def settings_of(*arguments: str, **settings: Any) -> Settings:
     return Settings(_env_file=None, **{name: value for name, value in values.items() if value != ""})
 
 
-@contextmanager
-def served(*arguments: str, protocol: type[LimitedConnection] = LimitedConnection, **settings: Any) -> Iterator[Served]:
+def served(*arguments: str, **settings: Any) -> AbstractContextManager[Served]:
     """A server in a thread, with an event loop of its own.
 
     Args:
         arguments: Of ``serve --http``.
-        protocol: The connections' limits.
         settings: Environment variables.
     """
+    return served_by(LimitedConnection, *arguments, **settings)
+
+
+@contextmanager
+def served_by(protocol: type[LimitedConnection], *arguments: str, **settings: Any) -> Iterator[Served]:
+    """As :func:`served`, with other limits of connections."""
     values = settings_of(*arguments, **settings)
     warnings = check_bind(values)
     app, server = build_application(values)
@@ -135,6 +139,17 @@ async def reachable(config: SandboxConfig, **settings: str) -> AsyncIterator[tup
     async with serve_sandbox(config) as sandbox:
         values = at(sandbox.url, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}", **settings)
         with served("--port", str(port), **values) as server:
+            async with Client(server.url) as client:
+                yield sandbox, server, client
+
+
+@asynccontextmanager
+async def reachable_process(config: SandboxConfig) -> AsyncIterator[tuple[Sandbox, ServedProcess, Client]]:
+    """As :func:`reachable`, with a server process."""
+    port = free_port()
+    async with serve_sandbox(config) as sandbox:
+        values = at(sandbox.url, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}")
+        with served_process("--port", str(port), **values) as server:
             async with Client(server.url) as client:
                 yield sandbox, server, client
 

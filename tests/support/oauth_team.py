@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 from anyio.to_thread import run_sync as in_thread
@@ -33,7 +33,9 @@ class Team:
 
 
 @asynccontextmanager
-async def team(path: str = "", **settings: str) -> AsyncIterator[Team]:
+async def team(
+    path: str = "", serve: Callable[..., AbstractContextManager[Served]] = served, **settings: Any
+) -> AsyncIterator[Team]:
     port = free_port()
     async with serve_authorization(path) as issuer, watched_sandbox() as (sandbox, egress):
         ours = {
@@ -41,5 +43,5 @@ async def team(path: str = "", **settings: str) -> AsyncIterator[Team]:
             "NANO_BANANA_OAUTH_AUDIENCE": f"http://127.0.0.1:{port}/mcp",
             "NANO_BANANA_OAUTH_SCOPES": "pictures",
         }
-        with served("--port", str(port), **at(sandbox.url, **{**ours, **settings})) as server:
+        with serve("--port", str(port), **at(sandbox.url, **{**ours, **settings})) as server:
             yield Team(issuer, server, egress)

@@ -73,6 +73,7 @@ def wrong_tokens(issuer: AuthorizationServer, audience: str, other: Authorizatio
         "no expiry": sign(claims(audience, exp=None)),
         "an expiry that is none": sign(claims(audience) | {"exp": "tomorrow"}),
         "an infinite expiry": sign(good | {"exp": float("inf")}),
+        "bound to a key of the sender": sign(claims(audience, cnf={"jkt": "x" * 43})),
         "no subject": sign(claims(audience, sub=None)),
         "an empty subject": sign(claims(audience, sub="")),
         "a subject of another type": sign(claims(audience) | {"sub": 7}),

@@ -107,7 +107,9 @@ def build_application(settings: Settings, *, loopback_only: bool = False) -> tup
     )
     app.router.redirect_slashes = False  # a redirect would repeat the request's Host
     [mcp_route] = [route for route in app.router.routes if isinstance(route, Route) and route.path == MCP_PATH]
-    mcp: ASGIApp = BodyLimits(ProtocolHeaders(mcp_route.app), max_body_bytes)
+    mcp: ASGIApp = BodyLimits(
+        ProtocolHeaders(mcp_route.app), max_body_bytes, quotas(settings) if accounts is None else accounts.quotas
+    )
     if authentication is not None:
         mcp = authentication.protect(mcp)
         routes += authentication.routes

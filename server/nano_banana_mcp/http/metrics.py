@@ -1,4 +1,4 @@
-"""What is counted, for Prometheus. Each application has a registry of its own."""
+"""Prometheus metrics. Each application has a registry of its own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from nano_banana_mcp.ledger.base import LedgerError
 PATH = "/metrics"
 
 MAX_MODELS = 50
-"""A model is the caller's text: it gets a label of its own once the API has taken it, and so many do."""
+"""Maximum of models with a label of their own. A model gets one once the API has accepted it."""
 
-MAX_FOLLOWED = 10_000
-FOLLOWED_SECONDS = 3600.0
-"""No picture takes so long: what has not ended by then is abandoned, or another process has seen its end."""
+MAX_TASKS = 10_000
+TASK_SECONDS = 3600.0
+"""Age at which a task is dropped: no image takes this long, so it was abandoned or ended in another process."""
 
 OTHER = "other"
 
@@ -40,8 +40,8 @@ _QUERIES = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
 
 
 @dataclass(slots=True)
-class _Followed:
-    """A task while its end is awaited, and for a while after, so that no end counts twice."""
+class _Task:
+    """A task until its end and for a while after it, so that no end is counted twice."""
 
     since: float
     queries: int = 0
@@ -51,13 +51,13 @@ class _Followed:
 
 
 class Metrics(Instrumentation):
-    """Counts what the studio tells.
+    """Counts the events of the generation service.
 
     Args:
-        models: Models that are known from the start.
-        tools: The names of the tools; what else is called counts as ``other``.
-        ledger_problem: Says what is wrong with the ledger, if anything.
-        clock: Seconds that only grow.
+        models: Models with a label from the start.
+        tools: The names of the tools; any other name counts as ``other``.
+        ledger_problem: Returns what is wrong with the ledger; None if nothing is.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(
@@ -70,158 +70,155 @@ class Metrics(Instrumentation):
         self._clock = clock
         self._models = set(models)
         self._tools = frozenset(tools)
-        self._followed: dict[str, _Followed] = {}
+        self._tasks: dict[str, _Task] = {}
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
-        def counter(name: str, words: str, *labels: str) -> Counter:
-            return Counter(f"nano_banana_{name}", words, labels, registry=registry)
+        def counter(name: str, help_text: str, *labels: str) -> Counter:
+            return Counter(f"nano_banana_{name}", help_text, labels, registry=registry)
 
-        def histogram(name: str, words: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"nano_banana_{name}", words, labels, registry=registry, buckets=buckets)
+        def histogram(name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"nano_banana_{name}", help_text, labels, registry=registry, buckets=buckets)
 
-        def gauge(name: str, words: str) -> Gauge:
-            return Gauge(f"nano_banana_{name}", words, registry=registry)
+        def gauge(name: str, help_text: str) -> Gauge:
+            return Gauge(f"nano_banana_{name}", help_text, registry=registry)
 
-        self._submits = counter("submits", "Requests for a picture, by how they went.", "model", "outcome")
-        self._submit_seconds = histogram("submit_seconds", "Submit to answer, all attempts included.", _CALLS)
-        self._ended = counter("tasks_ended", "Tasks whose end was seen.", "model", "status")
-        self._task_seconds = histogram("task_seconds", "Submit to the end as it was seen.", _IMAGES)
+        self._submits = counter("submits", "Submits by outcome.", "model", "outcome")
+        self._submit_seconds = histogram(
+            "submit_seconds", "Seconds from submit to answer, all attempts included.", _CALLS
+        )
+        self._ended = counter("tasks_ended", "Tasks whose end was observed.", "model", "status")
+        self._task_seconds = histogram("task_seconds", "Seconds from submit to the observed end.", _IMAGES)
         self._lag = histogram(
             "detection_lag_seconds",
-            "How late the end was seen: since its callback came, or at most (since last seen open).",
+            "Seconds from the end to its observation: since the callback, or at most since last open.",
             _LAGS,
             "how",
         )
-        self._queries = counter("queries", "Queries of the API for a task, by how they went.", "outcome")
-        self._query_seconds = histogram("query_seconds", "Query to answer.", _CALLS)
-        self._queries_per_task = histogram("queries_per_task", "Answered queries up to the end.", _QUERIES)
-        self._callbacks = counter("callbacks", "CallbackTracker that came, by what became of them.", "verdict")
-        self._credits = counter("credits", "Credits that the API says ended tasks consumed.", "model")
-        self._waits = gauge("waits", "Calls that wait now.")
-        self._open = gauge("open_tasks", "Tasks of the last hour whose end this process has not seen.")
-        self._tool_calls = counter("tool_calls", "Calls of tools, by how they went.", "tool", "outcome")
-        self._tool_seconds = histogram("tool_seconds", "Call to answer, waits included.", _CALLS + _IMAGES[9:], "tool")
-        ledger_ok = gauge("ledger_ok", "1 while the ledger can be written, else 0.")
+        self._queries = counter("queries", "Queries of the API by outcome.", "outcome")
+        self._query_seconds = histogram("query_seconds", "Seconds from query to answer.", _CALLS)
+        self._queries_per_task = histogram("queries_per_task", "Answered queries of a task until its end.", _QUERIES)
+        self._callbacks = counter("callbacks", "Callbacks received by verdict.", "verdict")
+        self._credits = counter("credits", "Credits consumed by ended tasks, as reported by the API.", "model")
+        self._waits = gauge("waits", "Calls that are waiting.")
+        self._open = gauge("open_tasks", "Tasks of the last hour that this process has not seen end.")
+        self._tool_calls = counter("tool_calls", "Tool calls by outcome.", "tool", "outcome")
+        self._tool_seconds = histogram(
+            "tool_seconds", "Seconds from call to answer, waits included.", _CALLS + _IMAGES[9:], "tool"
+        )
+        ledger_ok = gauge("ledger_ok", "1 if the ledger can be written, else 0.")
         ledger_ok.set_function(lambda: float(ledger_problem() is None))
 
     async def endpoint(self, request: Request) -> Response:
-        """What Prometheus reads."""
+        """Answer Prometheus."""
         self._drop_old()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self.registry), headers={"content-type": content_type})
 
     @contextmanager
-    def submitting(self, intent: Generation) -> Iterator[None]:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
-        began = self._clock()
+    def submitting(self, generation: Generation) -> Iterator[None]:
+        started_at = self._clock()
         outcome = "cancelled"
         try:
             yield
             outcome = "accepted"
-            if intent.model:
-                self._learn(intent.model)
-            self._follow(intent, still_open=True)
+            if generation.model:
+                self._add_label(generation.model)
+            self._follow(generation, still_open=True)
         except (DefapiError, LedgerError) as error:
             outcome = _submit_outcome(error)
             raise
         except Exception:
-            outcome = ""  # another call with the same request_id was faster: it is counted as repeated
+            outcome = ""  # another call with the same request_id came first; it is counted as repeated
             raise
         finally:
             if outcome:
-                self._submits.labels(self._label(intent.model), outcome).inc()
-                self._submit_seconds.observe(self._clock() - began)
+                self._submits.labels(self._label(generation.model), outcome).inc()
+                self._submit_seconds.observe(self._clock() - started_at)
 
-    def repeated(self, intent: Generation) -> None:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
-        self._submits.labels(self._label(intent.model), "repeated").inc()
+    def repeated(self, generation: Generation) -> None:
+        self._submits.labels(self._label(generation.model), "repeated").inc()
 
     @contextmanager
-    def querying(self, known: Generation) -> Iterator[None]:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
-        began = self._clock()
+    def querying(self, generation: Generation) -> Iterator[None]:
+        started_at = self._clock()
         outcome = "cancelled"
         try:
             yield
             outcome = "answered"
-            self._follow(known).queries += 1
+            self._follow(generation).queries += 1
         except DefapiError as error:
             outcome = _snake(type(error).__name__)
             raise
         finally:
             self._queries.labels(outcome).inc()
-            self._query_seconds.observe(self._clock() - began)
+            self._query_seconds.observe(self._clock() - started_at)
 
-    def seen(self, latest: Generation, why: Why) -> None:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
-        task = self._follow(latest, still_open=not latest.finished)
-        if not latest.finished:
-            task.called_back_at = None  # it came too early, and explains no end to come
+    def seen(self, generation: Generation, why: Why) -> None:
+        task = self._follow(generation, still_open=not generation.finished)
+        if not generation.finished:
+            task.called_back_at = None  # a callback before the end does not explain a later end
             return
         if task.ended:
             return
         task.ended = True
-        model = self._label(latest.model)
-        self._ended.labels(model, latest.status.value).inc()
-        self._credits.labels(model).inc(_credits(latest.credits_consumed))
+        model = self._label(generation.model)
+        self._ended.labels(model, generation.status.value).inc()
+        self._credits.labels(model).inc(_credits(generation.credits_consumed))
         self._queries_per_task.observe(task.queries)
-        if latest.submitted_at is not None and latest.finished_at is not None:
-            self._task_seconds.observe(max(0.0, latest.finished_at - latest.submitted_at))
+        if generation.submitted_at is not None and generation.finished_at is not None:
+            self._task_seconds.observe(max(0.0, generation.finished_at - generation.submitted_at))
         if task.called_back_at is not None:
             self._lag.labels("callback").observe(self._clock() - task.called_back_at)
-        elif latest.open_at is not None and latest.finished_at is not None:
-            self._lag.labels(why).observe(max(0.0, latest.finished_at - latest.open_at))
+        elif generation.open_at is not None and generation.finished_at is not None:
+            self._lag.labels(why).observe(max(0.0, generation.finished_at - generation.open_at))
 
-    def called_back(self, known: Generation | None, verdict: Verdict) -> None:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
+    def called_back(self, generation: Generation | None, verdict: Verdict) -> None:
         self._callbacks.labels(verdict).inc()
-        if known is not None and verdict == "accepted":
-            self._follow(known).called_back_at = self._clock()
+        if generation is not None and verdict == "accepted":
+            self._follow(generation).called_back_at = self._clock()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         with self._waits.track_inprogress():
             yield
 
     def called(self, tool: str, outcome: str, seconds: float) -> None:
-        """See :class:`~nano_banana_mcp.generations.instrumentation.Instrumentation`."""
         name = tool if tool in self._tools else OTHER
         self._tool_calls.labels(name, outcome).inc()
         self._tool_seconds.labels(name).observe(seconds)
 
-    def _follow(self, known: Generation, *, still_open: bool | None = None) -> _Followed:
-        task = self._followed.get(known.generation_id)
+    def _follow(self, generation: Generation, *, still_open: bool | None = None) -> _Task:
+        task = self._tasks.get(generation.generation_id)
         if task is None:
-            task = self._followed[known.generation_id] = _Followed(self._clock())
+            task = self._tasks[generation.generation_id] = _Task(self._clock())
             self._drop_old()
         if still_open is not None:
             self._set_open(task, still_open and not task.ended)
         return task
 
     def _drop_old(self) -> None:
-        oldest = self._clock() - FOLLOWED_SECONDS
-        while self._followed:
-            generation_id, task = next(iter(self._followed.items()))
-            if len(self._followed) <= MAX_FOLLOWED and task.since >= oldest:
+        cutoff = self._clock() - TASK_SECONDS
+        while self._tasks:
+            generation_id, task = next(iter(self._tasks.items()))
+            if len(self._tasks) <= MAX_TASKS and task.since >= cutoff:
                 return
-            del self._followed[generation_id]
+            del self._tasks[generation_id]
             self._set_open(task, False)
 
-    def _set_open(self, task: _Followed, still_open: bool) -> None:
+    def _set_open(self, task: _Task, still_open: bool) -> None:
         if task.open is not still_open:
             task.open = still_open
             self._open.inc(1 if still_open else -1)
 
-    def _learn(self, model: str) -> None:
+    def _add_label(self, model: str) -> None:
         if len(self._models) < MAX_MODELS:
             self._models.add(model)
 
     def _label(self, model: str | None) -> str:
-        """A task made elsewhere has no model that is known here."""
+        """The label of a model; ``other`` for a task made elsewhere."""
         return model if model in self._models else OTHER
 
 
@@ -230,7 +227,7 @@ def _submit_outcome(error: DefapiError | LedgerError) -> str:
         return "unknown"
     if isinstance(error, Refused):
         return "refused"
-    assert isinstance(error, NotSent | LedgerError), "every way of a submit to fail has a word"
+    assert isinstance(error, NotSent | LedgerError), "every failure of a submit has an outcome"
     return "not_sent"
 
 

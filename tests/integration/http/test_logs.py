@@ -20,7 +20,7 @@ from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, facts, spawned
 from tests.support.handshake import INITIALIZE
-from tests.support.http_server import Served, at, free_port
+from tests.support.http_server import Served, ServedProcess, at, free_port
 
 WORD = "zebracanary"
 TOKEN = "tokencanary-0123456789"
@@ -28,13 +28,13 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) [\w.]+: .*")
 
 
-class Logged(Served):
+class Logged(ServedProcess):
     """A server process, all that it has written to stderr, and after its end to stdout."""
 
     def __init__(self, process: subprocess.Popen[str], url: str, lines: list[str]) -> None:
         self.lines = lines
         self.stdout = ""
-        super().__init__(process, url)
+        super().__init__(url, process=process)
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from nano_banana_mcp.defapi.errors import Busy, OutcomeUnknown, TaskNotFound
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.http.app import create_app
-from nano_banana_mcp.http.metrics import FOLLOWED_SECONDS, MAX_FOLLOWED, MAX_MODELS, Metrics
+from nano_banana_mcp.http.metrics import MAX_MODELS, MAX_TASKS, TASK_SECONDS, Metrics
 from nano_banana_mcp.ledger.base import LedgerBusy
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
@@ -278,7 +278,7 @@ def test_asking_for_what_does_not_exist_leaves_nothing_behind(metrics: Metrics) 
         with pytest.raises(TaskNotFound), metrics.querying(made(number)):
             raise TaskNotFound("", status=404)
     assert counted(metrics, "open_tasks") == 0
-    assert not metrics._followed
+    assert not metrics._tasks
 
 
 def test_a_task_that_nobody_looks_at_is_open_for_an_hour() -> None:
@@ -286,18 +286,18 @@ def test_a_task_that_nobody_looks_at_is_open_for_an_hour() -> None:
     metrics = Metrics([MODEL], [], lambda: None, lambda: moment)
     with metrics.submitting(made(1)):
         pass
-    moment = FOLLOWED_SECONDS - 1
+    moment = TASK_SECONDS - 1
     metrics.seen(made(2), "look")
     assert counted(metrics, "open_tasks") == 2
-    moment = FOLLOWED_SECONDS + 1
+    moment = TASK_SECONDS + 1
     metrics.seen(made(3), "look")
     assert counted(metrics, "open_tasks") == 2
 
 
 def test_only_so_many_tasks_are_followed(metrics: Metrics) -> None:
-    for number in range(MAX_FOLLOWED + 10):
+    for number in range(MAX_TASKS + 10):
         metrics.seen(made(number), "poll")
-    assert counted(metrics, "open_tasks") == MAX_FOLLOWED
+    assert counted(metrics, "open_tasks") == MAX_TASKS
 
 
 @pytest.mark.parametrize("told", [None, "", "NaN", "Infinity", "-1", "much"])

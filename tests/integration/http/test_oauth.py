@@ -171,31 +171,28 @@ async def test_the_address_of_the_keys_can_be_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "code", "said"),
+    ("settings", "said"),
     [
-        ({"NANO_BANANA_OAUTH_ISSUER": "http://login.example.org"}, 2, "must be an https URL"),
-        ({"NANO_BANANA_OAUTH_ISSUER": "login"}, 2, "must be an https URL"),
-        ({"NANO_BANANA_OAUTH_JWKS_URL": "http://login.example.org/keys"}, 2, "must be an https URL"),
-        ({"NANO_BANANA_OAUTH_SCOPES": 'a"b'}, 2, "names of scopes"),
-        ({"NANO_BANANA_OAUTH_ISSUER": "https://login.example.org"}, 1, "NANO_BANANA_PUBLIC_URL"),
+        ({"NANO_BANANA_OAUTH_ISSUER": "http://login.example.org"}, "must be an https URL"),
+        ({"NANO_BANANA_OAUTH_ISSUER": "login"}, "must be an https URL"),
+        ({"NANO_BANANA_OAUTH_JWKS_URL": "http://login.example.org/keys"}, "must be an https URL"),
+        ({"NANO_BANANA_OAUTH_SCOPES": 'a"b'}, "names of scopes"),
+        ({"NANO_BANANA_OAUTH_ISSUER": "https://login.example.org"}, "NANO_BANANA_PUBLIC_URL"),
         (
             {"NANO_BANANA_OAUTH_ISSUER": "https://login.example.org", "NANO_BANANA_OAUTH_AUDIENCE": "api://x"},
-            1,
             "NANO_BANANA_PUBLIC_URL",
         ),
-        ({"NANO_BANANA_OAUTH_AUDIENCE": "https://x.example.org/mcp"}, 1, "NANO_BANANA_OAUTH_ISSUER"),
-        ({"NANO_BANANA_OAUTH_SCOPES": "pictures"}, 1, "NANO_BANANA_OAUTH_ISSUER"),
+        ({"NANO_BANANA_OAUTH_AUDIENCE": "https://x.example.org/mcp"}, "NANO_BANANA_OAUTH_ISSUER"),
+        ({"NANO_BANANA_OAUTH_SCOPES": "pictures"}, "NANO_BANANA_OAUTH_ISSUER"),
     ],
 )
 def test_oauth_settings_that_cannot_work_are_named_in_one_line(
-    settings: dict[str, str], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as refused:
-        loaded = load_settings(sandbox=True)
-        assert code == 1, "refused before the server is built"
-        build_application(loaded)
+        build_application(load_settings(sandbox=True))
     assert str(refused.value).startswith("NANO_BANANA_OAUTH_")
     assert len(str(refused.value).splitlines()) == 1
     assert said in str(refused.value)

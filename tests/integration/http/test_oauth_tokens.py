@@ -21,6 +21,7 @@ from tests.support.authorization_server import (
     new_key,
     serve_authorization,
 )
+from tests.support.http_server import ServedProcess, served_process
 from tests.support.oauth_team import team
 from tests.support.team import ACCEPT, CALL, REFUSED, grant, post
 from tests.support.wrong_tokens import by_secret, by_weak_key, part, wrong_tokens
@@ -42,7 +43,7 @@ async def test_a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nob
     """With static tokens beside OAuth, so that neither lets in what the other refuses."""
     grant(tmp_path / "tokens.json", "alice")
     values = {"NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"), "NANO_BANANA_LOG_LEVEL": "DEBUG"}
-    async with team(**values) as group, serve_authorization() as other:
+    async with team(serve=served_process, **values) as group, serve_authorization() as other:
         tokens = wrong_tokens(group.issuer, group.audience, other)
         record_property("cases", len(tokens))
 
@@ -59,6 +60,7 @@ async def test_a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nob
         assert [name for name, answer in refused.items() if answer.json() != REFUSED] == []
         assert len({answer.headers["www-authenticate"] for answer in refused.values()}) == 1
         assert await group.status(group.token()) == 200
+        assert isinstance(group.server, ServedProcess)
         group.server.process.terminate()
         _, written = await in_thread(group.server.process.communicate)
     assert group.egress.requests == []

@@ -20,7 +20,7 @@ from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_sandbox.tasks import Task
 from tests.support.clients import facts
-from tests.support.http_server import Served, at, free_port, make, served, served_process
+from tests.support.http_server import ServedProcess, at, free_port, make, served_process
 from tests.support.postgres import PASSWORD, Cluster
 
 TAKEN_OVER_SECONDS = 30.0
@@ -30,7 +30,7 @@ TAKEN_OVER_SECONDS = 30.0
 class Replica:
     """A server process, and a client of it."""
 
-    server: Served
+    server: ServedProcess
     client: Client
 
     async def wait(self, task_id: str, seconds: int = 90) -> dict[str, Any]:
@@ -47,7 +47,7 @@ async def three(database: str, config: SandboxConfig) -> AsyncIterator[tuple[San
         settings = at(sandbox.url, NANO_BANANA_LEDGER_URL=database, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}")
         replicas = []
         for own in ("0", str(port), "0"):
-            server = stack.enter_context(served("--port", own, **settings))
+            server = stack.enter_context(served_process("--port", own, **settings))
             client = await stack.enter_async_context(Client(server.url))
             replicas.append(Replica(server, client))
         yield sandbox, replicas
@@ -135,14 +135,14 @@ async def killed_under_load(postgres: Cluster, database: str) -> Killed:
             group.start_soon(wait, c, task_id)
             await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 90})
 
-        async def use(server: Served) -> None:
+        async def use(server: ServedProcess) -> None:
             async with Client(server.url) as client, anyio.create_task_group() as calls:
                 for number in range(8):
                     calls.start_soon(doomed, client, number)
                 for number in range(4):  # it is killed in the middle of these submits
                     calls.start_soon(make, client, f"cut {number} sandbox:submit=drip")
 
-        async def use_until_it_is_killed(server: Served) -> None:
+        async def use_until_it_is_killed(server: ServedProcess) -> None:
             with pytest.raises(BaseExceptionGroup):  # the client goes down with its server
                 await use(server)
 

@@ -25,7 +25,7 @@ from nano_banana_sandbox.sandbox import Stats
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import child, facts
 from tests.support.handshake import INITIALIZE
-from tests.support.http_server import at, served, served_process, settings_of
+from tests.support.http_server import at, make, served, served_process, settings_of
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -177,3 +177,42 @@ def test_an_impossible_port_is_one_line(value: str) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("nano-banana-mcp: NANO_BANANA_PORT")
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_signal_in_the_middle_of_submits_and_waits_leaves_no_call_without_an_answer(mode: Any) -> None:
+    answers: list[dict[str, Any]] = []
+    async with serve_sandbox(SandboxConfig(seconds=3600, drip_interval=0.03)) as sandbox:
+        with served_process(**at(sandbox.url)) as server:
+            async with Client(server.url, mode=mode) as client:
+                task_id = await make(client)
+
+                async def submit() -> None:
+                    arguments = {"prompt": "a cat sandbox:submit=drip"}
+                    answers.append(facts(await client.call_tool("generate_image", arguments)))
+
+                async def wait() -> None:
+                    answers.append(facts(await client.call_tool("wait_for_image", {"task_id": task_id})))
+
+                with anyio.fail_after(15):
+                    async with anyio.create_task_group() as group:
+                        for _ in range(3):
+                            group.start_soon(submit)
+                            group.start_soon(wait)
+                        await sandbox.until(lambda stats: stats.charged >= 4 and stats.queries >= 1)
+                        server.process.send_signal(signal.SIGTERM)
+                    assert await in_thread(server.process.wait) is not None
+    assert len(answers) == 6
+    assert all(answer["task_id"] in answer["next_step"] for answer in answers)
+
+
+def test_an_unusable_ledger_ends_the_server_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file in the place of the folder")
+    parameters = child("serve", "--http", "--port", "0", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path / "state")
+    ended = subprocess.run(
+        [parameters.command, *parameters.args], env=parameters.env, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("nano-banana-mcp: ")
+    assert str(tmp_path / "state") in line

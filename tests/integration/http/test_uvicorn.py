@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-import anyio
 import httpx
 import pytest
 from anyio.to_thread import run_sync as in_thread
@@ -21,11 +20,9 @@ from mcp.client import Client
 from starlette.responses import PlainTextResponse
 
 from nano_banana_mcp.http.external_asgi import LoopbackOnly
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import child, facts
 from tests.support.handshake import INITIALIZE
-from tests.support.http_server import at, free_port
+from tests.support.http_server import free_port
 from tests.support.team import ACCEPT
 
 FACTORY = ("-m", "uvicorn", "--factory", "nano_banana_mcp.http.app:create_app")
@@ -84,27 +81,6 @@ def guest(*arguments: str, port: int = 0, **settings: Any) -> Iterator[Guest]:
             server.join()  # before the streams that they read are closed
         finally:
             process.kill()
-
-
-async def test_a_signal_lets_waiting_calls_answer_with_their_next_step() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
-        with guest(**at(sandbox.url)) as server:
-            async with Client(f"{server.root}/mcp") as client:
-                made = await client.call_tool("generate_image", {"prompt": "a cat"})
-                answers: list[dict[str, Any]] = []
-
-                async def wait() -> None:
-                    arguments = {"task_id": facts(made)["task_id"]}
-                    answers.append(facts(await client.call_tool("wait_for_image", arguments)))
-
-                with anyio.fail_after(15):
-                    async with anyio.create_task_group() as group:
-                        group.start_soon(wait)
-                        await sandbox.until(lambda stats: stats.queries >= 1)
-                        server.process.send_signal(signal.SIGTERM)
-            assert [answer["finished"] for answer in answers] == [False]
-            assert await in_thread(lambda: server.process.wait(10)) is not None
-    assert not any("Traceback" in line for line in server.said)
 
 
 async def test_uvicorns_log_and_the_sandboxs_do_not_tell_the_addresses_of_callbacks() -> None:

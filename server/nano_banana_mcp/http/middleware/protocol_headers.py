@@ -35,8 +35,8 @@ class ProtocolHeaders:
 
         async def send_without_dead_session(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= 400 and not has_session:
-                kept = [(name, value) for name, value in message["headers"] if name.lower() != _SESSION_ID]
-                message = {**message, "headers": kept}
+                others = [(name, value) for name, value in message["headers"] if name.lower() != _SESSION_ID]
+                message = {**message, "headers": others}
             await send(message)
 
         await self._app({**scope, "headers": headers}, receive, send_without_dead_session)
