@@ -41,7 +41,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             sys.stderr.write(f"nano-banana-mcp serve: --{name.replace('_', '-')} needs --http\n")
             return USAGE_ERROR
     server = build_server(settings, local=True)
-    gc.freeze()  # what is imported stays: the collector need not look at it again
+    gc.freeze()  # what is imported stays: the collector need not scan it again
     configure_logging(settings.log_level, settings.log_format)
     anyio.run(serve_stdio, server)
     return 0

@@ -90,6 +90,9 @@ def drop(text: str, path: Keys) -> str:
     del holder[path[-1]]
     document = _parse(text)
     new = _with_line_ends(_edited(document, lambda: _delete(document, path)), text)
+    gap = eol_of(text) * 2
+    if new.endswith(gap) and not text.endswith(gap):  # the empty line that stood above the table
+        new = new.removesuffix(eol_of(text))
     remaining = _read_or_empty(new)
     if not same(_without_empty(remaining, path), _without_empty(expected, path)):
         raise layout_refused()
@@ -140,10 +143,11 @@ def _appended(text: str, path: Keys, value: Any) -> str:
 
 def _item(value: Any) -> Item:
     if not isinstance(value, dict):
-        return tomlkit.item(value)
+        item: Item = tomlkit.item(value)
+        return item
     table = tomlkit.table()
-    for key, item in sorted(value.items(), key=lambda pair: isinstance(pair[1], dict)):
-        table.append(key, _item(item))
+    for key, inner in sorted(value.items(), key=lambda pair: isinstance(pair[1], dict)):
+        table.append(key, _item(inner))
     return table
 
 
