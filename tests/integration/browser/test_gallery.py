@@ -19,7 +19,7 @@ from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.views import page as page_of
 from tests.integration.browser.host import place_for
-from tests.support.gallery import API, NOW, drawn, gallery, gallery_process
+from tests.support.gallery import API, NOW, drawn, gallery
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -93,9 +93,7 @@ class Shown:
 
 
 @asynccontextmanager
-async def shown(
-    browser: Browser, folder: Path, kept: Kept, *, has_process: bool = False, **options: Any
-) -> AsyncIterator[Shown]:
+async def shown(browser: Browser, folder: Path, kept: Kept, **options: Any) -> AsyncIterator[Shown]:
     """A browser that has opened the printed address; what it complains of but for dead pictures is kept."""
     settings: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(folder)}
     ledger = open_database(Settings(**settings))
@@ -105,7 +103,7 @@ async def shown(
         else:
             ledger.save(known, encoded_images)
     ledger.close()
-    with (gallery_process if has_process else gallery)(settings) as opened:
+    with gallery(settings) as opened:
         context = await browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
         page = await context.new_page()
         result = Shown(page, settings, opened.root)

@@ -231,7 +231,7 @@ def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, Any]) -> N
     assert sorted(told) == sorted([str(number) for number in range(130)] + [str(KEPT.prompt)])
 
 
-def test_a_image_is_shown_small_and_saved_whole_under_a_telling_name(shown: Opened) -> None:
+def test_an_image_is_shown_small_and_saved_whole_under_a_descriptive_name(shown: Opened) -> None:
     with browser(shown) as client:
         path = f"/pictures/{KEPT.generation_id}/0"
         assert client.get(path).content == BYTES.data
@@ -245,9 +245,9 @@ def test_a_image_is_shown_small_and_saved_whole_under_a_telling_name(shown: Open
         assert f"a-cat-on-a-roof-등대_{KEPT.task_id}_0.png" in unquote(saved.headers["content-disposition"])
 
 
-def test_a_image_whose_url_is_dead_is_told_in_words(shown: Opened) -> None:
+def test_an_image_whose_url_is_dead_has_a_readable_reason(shown: Opened) -> None:
     with browser(shown) as client:
-        for known, words in ((GONE, "pictures.invalid"), (PLAYED, "sandbox that has ended")):
+        for known, words in ((GONE, "pictures.invalid"), (PLAYED, "The sandbox that drew it has ended")):
             refused = client.get(f"/pictures/{known.generation_id}/0?small")
             assert refused.status_code == 502
             assert words in refused.json()["message"]
