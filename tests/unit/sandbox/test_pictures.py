@@ -18,7 +18,7 @@ def opened(response: httpx.Response) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("picture", "ending", "claimed", "really"),
+    ("image", "ending", "claimed", "really"),
     [
         ("png", "png", "image/png", "PNG"),
         ("jpeg", "jpg", "image/jpeg", "JPEG"),
