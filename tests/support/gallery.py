@@ -1,15 +1,22 @@
-"""`nano-banana-mcp gallery` as a real process, and a ledger for it to show."""
+"""The gallery in this process or as one of its own, and generations for it to show."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
+import uvicorn
+from anyio.from_thread import start_blocking_portal
+
+from nano_banana_mcp.commands.gallery import gallery_app
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
+from nano_banana_mcp.settings import Settings
 from tests.support.clients import spawned
 
 NOW = 1_790_000_000.0
@@ -22,18 +29,49 @@ class Opened:
     """A gallery.
 
     Attributes:
-        url: As it was printed, with its token.
+        url: The address with its token.
         root: Where it is served, without a slash at the end.
+        process: Its process, if it has one of its own.
     """
 
-    process: subprocess.Popen[str]
     url: str
     root: str
+    process: subprocess.Popen[str] | None = None
 
 
 @contextmanager
-def gallery(settings: Mapping[str, str], *arguments: str) -> Iterator[Opened]:
-    """A gallery process by these settings."""
+def gallery(settings: Mapping[str, str]) -> Iterator[Opened]:
+    """A gallery by these settings, served by another thread of this process."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(_served(Settings(**settings), listener, port)) as token,
+        ):
+            root = f"http://127.0.0.1:{port}"
+            yield Opened(f"{root}/?token={token}", root)
+
+
+@asynccontextmanager
+async def _served(settings: Settings, listener: socket.socket, port: int) -> AsyncIterator[str]:
+    async with gallery_app(settings, port) as app, anyio.create_task_group() as tasks:
+        server = _Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1))
+        tasks.start_soon(server.serve, [listener])
+        try:
+            yield app.token
+        finally:
+            server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # signals belong to the main thread
+
+
+@contextmanager
+def gallery_process(settings: Mapping[str, str], *arguments: str) -> Iterator[Opened]:
+    """A gallery by these settings as a process of its own."""
     with spawned("gallery", "--no-browser", *arguments, **settings) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -41,7 +79,7 @@ def gallery(settings: Mapping[str, str], *arguments: str) -> Iterator[Opened]:
         url = line.removeprefix("Your pictures: ").strip()
         assert url.startswith("http"), line + process.stderr.read()
         try:
-            yield Opened(process, url, f"http://{urlsplit(url).netloc}")
+            yield Opened(url, f"http://{urlsplit(url).netloc}", process)
         finally:
             process.kill()
 
@@ -49,11 +87,11 @@ def gallery(settings: Mapping[str, str], *arguments: str) -> Iterator[Opened]:
 def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 1, **more: Any) -> Generation:
     """A finished generation of ``count`` pictures that was asked for ``age`` seconds ago; without a URL, bytes only."""
     begun = NOW - age
-    known = Generation(
+    generation = Generation(
         new_generation_id(), prompt=prompt, model="google/gempix2", api="https://api.invalid", created_at=begun
     )
     done = replace(
-        known.accepted(f"ta{known.generation_id[3:]}", begun),
+        generation.accepted(f"ta{generation.generation_id[3:]}", begun),
         status=Status.SUCCESS,
         finished_at=begun + 30,
         credits_consumed="0.500000",

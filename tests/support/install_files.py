@@ -9,18 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 Run = Callable[..., tuple[int, str]]
 
 _JSON_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
-class AnyTag(yaml.SafeLoader):
-    """Takes tags of others."""
-
-
-AnyTag.add_multi_constructor("!", lambda loader, suffix, node: ("tagged", suffix, str(node.value)))
+def _yaml() -> YAML:
+    """A reader that accepts unknown tags."""
+    reader = YAML(typ="safe", pure=True)
+    reader.constructor.add_multi_constructor("!", lambda loader, suffix, node: ("tagged", suffix, str(node.value)))
+    return reader
 
 
 def parsed(form: str, data: bytes) -> Any:
@@ -29,15 +29,15 @@ def parsed(form: str, data: bytes) -> Any:
     if form == "toml":
         return tomllib.loads(text)
     if form == "yaml":
-        return yaml.load(text, AnyTag) or {}
-    plain = _JSON_TOKEN.sub(lambda found: found[0] if found[0][0] == '"' else " ", text)
-    plain = re.sub(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])', lambda found: found[1] or "", plain)
+        return _yaml().load(text) or {}
+    plain = _JSON_TOKEN.sub(lambda match: match[0] if match[0][0] == '"' else " ", text)
+    plain = re.sub(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])', lambda match: match[1] or "", plain)
     return json.loads(plain) if plain.strip() else {}
 
 
 def without(value: Any, table: str, name: str) -> Any:
     """The value without the entry, and without a table that is empty then."""
-    rest = {key: dict(held) if key == table and isinstance(held, dict) else held for key, held in value.items()}
+    rest = {key: dict(item) if key == table and isinstance(item, dict) else item for key, item in value.items()}
     if rest.get(table):
         rest[table].pop(name, None)
     if not rest.get(table):

@@ -8,8 +8,8 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -52,29 +52,43 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket, opens_browser: bool) -> None:
+    port = listener.getsockname()[1]
+    async with gallery_app(settings, port) as app:
+        url = f"http://127.0.0.1:{port}/?{TOKEN}={app.token}"
+        sys.stdout.write(f"Your pictures: {url}\nKeep this address private. Press Ctrl-C to stop.\n")
+        sys.stdout.flush()
+        if opens_browser:  # some browsers return only when they are closed
+            threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        await _Server(config).serve([listener])
+
+
+@asynccontextmanager
+async def gallery_app(settings: Settings, port: int) -> AsyncIterator[GalleryAccess]:
+    """The gallery of this ledger as an ASGI application.
+
+    Args:
+        settings: They name the ledger and the folders.
+        port: The port that it is served on.
+
+    Raises:
+        LedgerError: The ledger cannot be used.
+    """
     saved = None if settings.output_dir is None else OutputFolder(settings.output_dir)
     ledger = await anyio.to_thread.run_sync(open_database, settings)
     try:
         # Without the setting, the service exports nothing: the gallery only shows.
         async with open_service(settings.model_copy(update={"output_dir": None})) as service:
-            port = listener.getsockname()[1]
-            app = GalleryAccess(create_app(GalleryService(ledger, service.images, saved)), port)
-            url = f"http://127.0.0.1:{port}/?{TOKEN}={app.token}"
-            sys.stdout.write(f"Your pictures: {url}\nKeep this address private. Press Ctrl-C to stop.\n")
-            sys.stdout.flush()
-            if opens_browser:  # some browsers return only when they are closed
-                threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
-            config = uvicorn.Config(
-                app,
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            )
-            await _Server(config).serve([listener])
+            yield GalleryAccess(create_app(GalleryService(ledger, service.images, saved)), port)
     finally:
         ledger.close()
 

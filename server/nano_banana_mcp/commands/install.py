@@ -89,6 +89,8 @@ def _change(name: str, machine: Machine, settings: Settings, arguments: argparse
         config = read_config(path, MAX_BYTES[host.form])
         if arguments.uninstall:
             return _uninstall(host, config, arguments)
+        if arguments.url and host.remote is None:
+            raise Refused(f"{host.title} takes no address here; add {arguments.url} under Settings > Connectors")
         if not (arguments.config or arguments.force or _is_present(host, config, machine)):
             reason = f"{host.title} was not found on this machine: there is no {_marker(config.path, machine)}. "
             return refuse(name, f"{reason}Name its configuration with --config, or add --force")
@@ -127,8 +129,6 @@ def _marker(path: Path, machine: Machine) -> Path:
 def _install(host: Host, config: ConfigFile, settings: Settings, arguments: argparse.Namespace) -> int:
     current = entry(host, config.text, arguments.name)
     check_ours(current, arguments.name, arguments.url, force=arguments.force)
-    if arguments.url and host.remote is None:
-        raise Refused(f"{host.title} takes no address here; add {arguments.url} under Settings > Connectors")
     check_writable(config)
     has_key = has_secret(current) and is_remote(current) == bool(arguments.url)
     secret = _secret(host, settings, arguments, has_key=has_key)

@@ -65,7 +65,7 @@ async def _save(settings: Settings, task_id: str, folder: OutputFolder) -> int:
 
 
 async def _current(service: GenerationService, public_id: str) -> Generation:
-    """The task as it is now, of any caller: the person who runs this command runs the server."""
+    """The current state of a task of any caller: the person who runs this command runs the server."""
     generation = await service.ledger.find(public_id)
     if generation is not None and generation.finished:
         return generation

@@ -96,7 +96,7 @@ class GalleryService:
         """Delete a generation from the ledger, and its stored images. Exported files stay.
 
         Args:
-            unfinished: Whether a generation may be deleted whose outcome is not known.
+            unfinished: Whether a generation without a known outcome may be deleted, too.
 
         Returns:
             Whether it was deleted.

@@ -130,7 +130,7 @@ STATES = [
 async def in_state(state: State, browser: Browser, theme: str = "light", **options: Any) -> AsyncIterator[Host]:
     """A host whose view is in this state, with the server and the sandbox behind it."""
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
         client_at(sandbox.url, **state.settings) as client,
         Host.open(browser, client, **options) as host,
     ):

@@ -1,4 +1,4 @@
-"""The gallery in a real browser: as `nano-banana-mcp gallery` serves it, with a real process behind it."""
+"""The gallery in a real browser: served by this process."""
 
 from __future__ import annotations
 

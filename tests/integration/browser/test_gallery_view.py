@@ -35,7 +35,7 @@ async def browsing(
     """A conversation in which these were made, and looked back at."""
     asked = arguments or {}
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
         client_at(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
@@ -138,7 +138,7 @@ async def test_images_come_whichever_way_the_host_leaves_open(browser: Browser, 
 
 async def test_a_host_that_passes_the_text_alone_gets_the_grid_all_the_same(browser: Browser) -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
         client_at(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):

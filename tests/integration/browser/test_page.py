@@ -40,7 +40,7 @@ async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, name: An
 
 
 async def test_it_is_everybodys_where_callers_are_asked_who_they_are(tmp_path: Path) -> None:
-    async with shared(tmp_path, SandboxConfig(seconds=3600)) as server:
+    async with shared(tmp_path, SandboxConfig(seconds=3600, art="plain")) as server:
         for name in ("alice", "bob"):
             async with server.caller(name) as caller:
                 [contents] = (await caller.read_resource(IMAGE_URI)).contents

@@ -33,7 +33,7 @@ async def in_conversation(
     """A host whose view has seen the end of a generation."""
     arguments = {"prompt": f"{PROMPT} {directives}", "wait_seconds": wait_seconds}
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
         client_at(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
@@ -46,7 +46,7 @@ async def in_conversation(
 async def test_a_call_that_returned_at_once_turns_into_its_image_in_place(browser: Browser) -> None:
     """Over stdio to a real server process; neither the model nor the person does anything."""
     async with (
-        serve_sandbox(SandboxConfig(seconds=1)) as sandbox,
+        serve_sandbox(SandboxConfig(seconds=1, art="plain")) as sandbox,
         Client(stdio_client(child_at(sandbox.url))) as client,
         Host.open(browser, client) as host,
     ):
@@ -65,7 +65,7 @@ async def test_a_call_that_returned_at_once_turns_into_its_image_in_place(browse
 async def test_a_waiting_call_over_http_shows_its_image_with_the_prompt_that_only_the_server_knows(
     browser: Browser,
 ) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=1)) as sandbox:
+    async with serve_sandbox(SandboxConfig(seconds=1, art="plain")) as sandbox:
         with served(**at(sandbox.url)) as server:
             async with Client(server.url) as client, Host.open(browser, client) as host:
                 made = await client.call_tool("generate_image", {"prompt": PROMPT})
@@ -83,7 +83,7 @@ async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser)
     """And the model's part of the result stays under a kilobyte."""
     arguments = {"prompt": f"{PROMPT} sandbox:result=big-data-uri", "wait_seconds": 30}
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
         Client(stdio_client(child_at(sandbox.url))) as client,
         Host.open(browser, client) as host,
     ):

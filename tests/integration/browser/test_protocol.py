@@ -87,7 +87,7 @@ async def test_after_the_teardown_it_says_nothing_more(browser: Browser) -> None
 async def test_a_host_that_refuses_to_ask_on_is_asked_ever_less_and_then_no_more(browser: Browser) -> None:
     """On the browser's virtual clock."""
     async with (
-        serve_sandbox(SandboxConfig(seconds=3600)) as sandbox,
+        serve_sandbox(SandboxConfig(seconds=3600, art="plain")) as sandbox,
         client_at(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.install.config_file import Refused, hold, replace
+from nano_banana_mcp.install.config_file import read_config, replace
+from nano_banana_mcp.install.errors import Refused
 from tests.support.install_files import Run, listing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX")
@@ -120,21 +121,21 @@ def test_no_back_up_overwrites_another(run: Run, home: Path) -> None:
 
 def test_what_another_program_wrote_in_the_meantime_is_not_lost(home: Path) -> None:
     file = _file(home)
-    held = hold(file, 1000)
+    config = read_config(file, 1000)
     file.write_text('{"written": "meanwhile"}\n')
     before = listing(home)
     with pytest.raises(Refused, match="in the meantime"):
-        replace(held, b"{}")
+        replace(config, b"{}")
     assert listing(home) == before
 
 
 def test_what_another_program_wrote_at_the_last_moment_is_not_lost(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = _file(home)
-    held = hold(file, 1000)
+    config = read_config(file, 1000)
     # The host writes while we wait for the disk.
     monkeypatch.setattr(os, "fsync", lambda _: file.write_text('{"written": "meanwhile"}\n'))
     with pytest.raises(Refused, match="in the meantime"):
-        replace(held, b"{}")
+        replace(config, b"{}")
     assert listing(home) == {"there/mcp.json": b'{"written": "meanwhile"}\n'}
 
 

@@ -30,7 +30,7 @@ NAMES = {"claude-desktop": "claude_desktop_config.json", "vscode": "mcp.json", "
 @pytest.mark.parametrize(("number", "system"), [(0, "linux"), (1, "darwin"), (2, "win32")])
 def test_each_host_is_found_at_its_place(host: str, number: int, system: str) -> None:
     expected = PLACES[host][number].replace("*", NAMES.get(host, "settings.json"))
-    assert HOSTS[host].place(Machine(system, {}, HOME, HOME / "work")) == HOME / expected
+    assert HOSTS[host].config_path(Machine(system, {}, HOME, HOME / "work")) == HOME / expected
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_each_host_is_found_at_its_place(host: str, number: int, system: str) ->
         ("librechat", "linux", "CONFIG_PATH", "/x"),
     ],
 )
-def test_the_variables_that_hosts_heed_are_heeded(host: str, system: str, variable: str, expected: str) -> None:
-    assert HOSTS[host].place(Machine(system, {variable: "/x"}, HOME, HOME)) == Path(expected)
-    assert HOSTS[host].place(Machine(system, {variable: "relative"}, HOME, HOME)).is_relative_to(HOME)
+def test_the_variables_that_hosts_read_change_the_path(host: str, system: str, variable: str, expected: str) -> None:
+    assert HOSTS[host].config_path(Machine(system, {variable: "/x"}, HOME, HOME)) == Path(expected)
+    assert HOSTS[host].config_path(Machine(system, {variable: "relative"}, HOME, HOME)).is_relative_to(HOME)
 
 
 def test_the_packaged_claude_of_windows_has_its_own_place(tmp_path: Path) -> None:
     packaged = tmp_path / "AppData/Local/Packages/Claude_abc/LocalCache/Roaming/Claude"
     packaged.mkdir(parents=True)
-    place = HOSTS["claude-desktop"].place(Machine("win32", {}, tmp_path, tmp_path))
+    place = HOSTS["claude-desktop"].config_path(Machine("win32", {}, tmp_path, tmp_path))
     assert place == packaged / "claude_desktop_config.json"

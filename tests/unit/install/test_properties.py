@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from typing import Any
 
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from nano_banana_mcp.install.config_file import Refused
-from nano_banana_mcp.install.formats import jsonc
-from nano_banana_mcp.install.formats import toml as tomltext
-from nano_banana_mcp.install.formats import yaml as yamltext
+from nano_banana_mcp.install.errors import Refused
+from nano_banana_mcp.install.formats import jsonc, toml, yaml
 from tests.support.install_files import parsed, without
 
 ENTRY = {"command": "/opt/nano-banana-mcp", "args": ["--sandbox"], "env": {"A": "$B"}, "timeout": 300}
@@ -80,27 +79,31 @@ _toml_lines = st.one_of(
 def test_any_toml(lines: list[str], eol: str, ended: bool) -> None:
     text = "\n".join(lines).replace("\n", eol) + (eol if ended else "")
     try:
-        value = tomltext.read(text)
+        value = toml.read(text)
     except Refused:
         return
     try:
-        new = tomltext.put(text, PATH, ENTRY)
+        new = toml.put(text, PATH, ENTRY)
     except Refused:
         return
     assert new.startswith(text)
-    assert tomltext.entry(new, PATH) == ENTRY
-    assert tomltext.put(new, PATH, ENTRY) == new
+    assert toml.entry(new, PATH) == ENTRY
+    assert toml.put(new, PATH, ENTRY) == new
     assert repr(without(parsed("toml", new.encode()), *PATH)) == repr(without(value, *PATH))
-    left = tomltext.drop(new, PATH)
+    left = toml.drop(new, PATH)
     assert left in (text, text + "\n", text + eol)
 
 
 @given(_documents, st.booleans(), st.sampled_from([2, 4]), st.lists(st.integers(0, 30)), st.booleans())
 @settings(max_examples=80, deadline=None)
 def test_any_yaml(value: dict[str, Any], flow: bool, indent: int, comments: list[int], ended: bool) -> None:
-    lines = yaml.safe_dump(
-        value, default_flow_style=None if flow else False, indent=indent, allow_unicode=True, sort_keys=False
-    ).splitlines()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = None if flow else False
+    writer.indent(mapping=indent, sequence=indent, offset=0)
+    writer.sort_base_mapping_type_on_output = False
+    stream = StringIO()
+    writer.dump(value, stream)
+    lines = stream.getvalue().splitlines()
     for at in comments:
         lines.insert(min(at, len(lines)), "# note: [")
     text = "\n".join(lines) + ("\n" if ended else "")
@@ -108,8 +111,8 @@ def test_any_yaml(value: dict[str, Any], flow: bool, indent: int, comments: list
         return  # the comment fell into a text of many lines
     if any(line.startswith("{") for line in lines):
         return  # all in braces: refused
-    new = yamltext.put(text, PATH, ENTRY)
-    assert yamltext.entry(new, PATH) == ENTRY
+    new = yaml.put(text, PATH, ENTRY)
+    assert yaml.entry(new, PATH) == ENTRY
     assert without(parsed("yaml", new.encode()), *PATH) == without(value, *PATH)
-    left = yamltext.drop(new, PATH)
+    left = yaml.drop(new, PATH)
     assert without(parsed("yaml", left.encode()), *PATH) == without(value, *PATH)

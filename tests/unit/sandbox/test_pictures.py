@@ -18,7 +18,7 @@ def opened(response: httpx.Response) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("picture", "ending", "claimed", "really"),
+    ("image", "ending", "claimed", "really"),
     [
         ("png", "png", "image/png", "PNG"),
         ("jpeg", "jpg", "image/jpeg", "JPEG"),
@@ -177,3 +177,14 @@ async def test_a_key_that_is_sent_to_the_file_host_is_noticed(serve: Serve) -> N
         assert (api.sandbox.stats.files, api.sandbox.stats.files_with_key) == (1, 0)
         await api.client.get("/files/x", headers=BROWSER | KEY)
         assert (api.sandbox.stats.files, api.sandbox.stats.files_with_key) == (2, 1)
+
+
+async def test_plain_art_is_one_colour_of_the_right_size_and_differs_with_the_words(serve: Serve) -> None:
+    async with serve(art="plain") as driver:
+        first, second = [
+            Image.open(io.BytesIO((await driver.image(words, aspect_ratio="16:9")).content)).convert("RGB")
+            for words in ("a hill", "a lake")
+        ]
+    assert first.size == (1024, 576)
+    assert [low == high for low, high in first.getextrema()] == [True] * 3
+    assert first.getpixel((0, 0)) != second.getpixel((0, 0))

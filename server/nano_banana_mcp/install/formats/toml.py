@@ -65,8 +65,10 @@ def put(text: str, path: Keys, value: Any) -> str:
     if isinstance(holder, (InlineTable, AoT)) or (holder is not None and not hasattr(holder, "items")):
         at = _position(text, path[0])
         raise unreadable(text, at, f"“{path[0]}” is not written as tables [{path[0]}.NAME]")
-    present = entry(text, path) is not None
-    if len(path) > 2 or present:
+    current = entry(text, path)
+    if current is not None and same(current, value):
+        return text
+    if len(path) > 2 or current is not None:
         new = _edited(document, lambda: _replace(document, path, value))
     else:
         new = _appended(text, path, value)
@@ -87,13 +89,19 @@ def drop(text: str, path: Keys) -> str:
     holder = expected
     for key in path[:-1]:
         holder = holder[key]
-    del holder[path[-1]]
+    current = holder.pop(path[-1])
+    # A table as this module writes it is cut out literally; tomlkit may rewrite the lines around it.
+    literal = _table(path, current, eol_of(text)) if isinstance(current, dict) else ""
+    if literal and text.count(literal) == 1:
+        new = _without_gap(text.replace(literal, ""), text)
+        if _is_same_document(new, expected, path):
+            return new
     document = _parse(text)
     new = _with_line_ends(_edited(document, lambda: _delete(document, path)), text)
-    remaining = _read_or_empty(new)
-    if not same(_without_empty(remaining, path), _without_empty(expected, path)):
-        raise layout_refused()
-    return new
+    new = _without_gap(new, text)
+    if _is_same_document(new, expected, path):
+        return new
+    raise layout_refused()
 
 
 def _parse(text: str) -> TOMLDocument:
@@ -128,22 +136,37 @@ def _delete(document: TOMLDocument, path: Keys) -> None:
 
 def _appended(text: str, path: Keys, value: Any) -> str:
     """The text with a new table at its end, in front of which everything stays byte by byte."""
+    eol = eol_of(text)
+    gap = "" if not text else eol if text.endswith("\n") else eol * 2
+    return text + gap + _table(path, value, eol)
+
+
+def _table(path: Keys, value: Any, eol: str) -> str:
+    """The lines of a table with its header."""
     document = tomlkit.document()
     parent = tomlkit.table(is_super_table=True)
     parent.append(path[-1], _item(value))
     document.append(path[0], parent)
-    table = tomlkit.dumps(document)
+    return tomlkit.dumps(document).replace("\n", eol)
+
+
+def _without_gap(new: str, text: str) -> str:
+    """The text without the empty line that stood above a removed table."""
     eol = eol_of(text)
-    gap = "" if not text else eol if text.endswith("\n") else eol * 2
-    return text + gap + table
+    return new.removesuffix(eol) if new.endswith(eol * 2) and not text.endswith(eol * 2) else new
+
+
+def _is_same_document(text: str, expected: dict[str, Any], path: Keys) -> bool:
+    return same(_without_empty(_read_or_empty(text), path), _without_empty(expected, path))
 
 
 def _item(value: Any) -> Item:
     if not isinstance(value, dict):
-        return cast(Item, tomlkit.item(value))
+        item: Item = tomlkit.item(value)
+        return item
     table = tomlkit.table()
-    for key, item in sorted(value.items(), key=lambda pair: isinstance(pair[1], dict)):
-        table.append(key, _item(item))
+    for key, inner in sorted(value.items(), key=lambda pair: isinstance(pair[1], dict)):
+        table.append(key, _item(inner))
     return table
 
 

@@ -132,7 +132,8 @@ def _ways_in(text: str, path: Keys, value: Any) -> Iterator[list[Edit]]:
     base = holder_key.start_mark.column
     if _is_null(holder):
         start, end = holder.start_mark.index, holder.end_mark.index
-        line = _line_end(text, max(end, holder_key.end_mark.index))
+        # The position of a missing value is that of the next key.
+        line = _line_end(text, holder_key.end_mark.index if start == end else end)
         yield [(start, end, ""), _block(text, line, base + unit, {path[-1]: value}, unit)]
         return
     current = _find(text, holder, path[-1])
