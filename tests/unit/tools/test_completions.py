@@ -13,8 +13,7 @@ from pydantic import TypeAdapter
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_tools.arguments import AspectRatio, ImageSize, Model
-from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES
+from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES, AspectRatio, ImageSize, Model
 from nano_banana_tools.completions import MAX_SEARCHED_GENERATIONS, MODELS
 from nano_banana_tools.prompts.catalog import PROMPTS
 from tests.support.clients import client_at, facts
@@ -162,7 +161,7 @@ async def test_an_unknown_prompt_or_template_is_the_callers_mistake(mode: Any) -
             with pytest.raises(MCPError) as refused:
                 await completed(client, ref, "task_id")
             assert refused.value.code == INVALID_PARAMS
-            assert "There are: " in refused.value.error.message
+            assert "Prompts: " in refused.value.error.message or "Templates: " in refused.value.error.message
 
 
 @pytest.mark.parametrize("name", ["no-such-argument", "", "n", "product", "__class__"])

@@ -13,8 +13,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, TextContent
 
 from nano_banana_tools.completions import MODELS
-from nano_banana_tools.prompts.catalog import PROMPTS, MAX_SCENES
-from nano_banana_tools.prompts.rendering import MAX_VALUE
+from nano_banana_tools.prompts.catalog import MAX_SCENES, PROMPTS
+from nano_banana_tools.prompts.rendering import MAX_VALUE_CHARACTERS
 from tests.support.clients import client_at
 from tests.support.snapshots import SNAPSHOTS, compare, compare_json
 from tests.support.snapshots import told as sent
@@ -205,19 +205,21 @@ async def test_what_is_filled_in_stays_on_its_line_and_shows_itself(evil: str) -
 
 
 async def test_what_is_too_long_is_refused_by_name_and_not_cut() -> None:
-    assert "x" * MAX_VALUE in await told("product_shot", product="x" * MAX_VALUE)
-    for length in (MAX_VALUE + 1, 100_000):
+    assert "x" * MAX_VALUE_CHARACTERS in await told("product_shot", product="x" * MAX_VALUE_CHARACTERS)
+    for length in (MAX_VALUE_CHARACTERS + 1, 100_000):
         for name in ("product", "images", "style", "model"):
             words = await refused("product_shot", NEEDED["product_shot"] | {name: "x" * length})
-            assert words == f"{name}: {length} characters are too many; at most {MAX_VALUE} fit here."
+            assert words == f"{name}: the value has {length} characters; at most {MAX_VALUE_CHARACTERS} are allowed."
 
 
-@pytest.mark.parametrize(("name", "needed"), [(job.name, each) for job in PROMPTS.values() for each in NEEDED[job.name]])
+@pytest.mark.parametrize(
+    ("name", "needed"), [(job.name, each) for job in PROMPTS.values() for each in NEEDED[job.name]]
+)
 async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) -> None:
     [described] = [each.description for each in PROMPTS[name].arguments if each.name == needed]
     rest = {each: value for each, value in NEEDED[name].items() if each != needed}
     words = await refused(name, rest)
-    assert words == f"The prompt {name} needs more. {needed}: {described}"
+    assert words == f"The prompt {name} needs more arguments. {needed}: {described}"
     assert await refused(name, rest | {needed: " \u200b"}) == words
 
 
