@@ -20,6 +20,8 @@ from nano_banana_mcp.common.urls import http_url
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _MAX_TEXT = 500
+_HTML_IMAGE = re.compile(r"<\s*/?\s*(?:img|image|picture|svg|object|embed|iframe|video)\b[^>]*>?", re.IGNORECASE)
+_FILLERS = re.compile("[\u115f\u1160\u2800\u3164\uffa0\U000e0100-\U000e01ef]")
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -116,8 +118,9 @@ def read_credits(value: Any) -> str | None:
 
 
 def clean(text: str) -> str:
-    """Text of others as data: one line, no control or direction characters, no Markdown picture, cut short."""
+    """Text of others as data: one line without control characters, images (Markdown, HTML) and fillers, cut short."""
     flat = "".join(" " if unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text[: 4 * _MAX_TEXT])
+    flat = _FILLERS.sub("", _HTML_IMAGE.sub("", flat))
     flat = re.sub(r"!+(?=\[)", "", " ".join(flat.split()))
     return flat if len(flat) <= _MAX_TEXT else flat[: _MAX_TEXT - 1] + "…"
 

@@ -83,3 +83,14 @@ def test_an_image_with_an_odd_url_is_kept() -> None:
     words, answer = text_and_facts(snapshot)
     assert answer["status"] == "success"
     assert "https://e.org/%EA%B7%B8%EB%A6%BC%201%7C2.png?x=%7B1%7D" in words
+
+
+@pytest.mark.parametrize(
+    "hidden", ["<img src=https://evil.example/x>", "<IMG SRC='//evil'", "\U000e0100", "\u3164", "\u115f", "\u2800"]
+)
+def test_html_images_and_invisible_fillers_never_reach_the_model(hidden: str) -> None:
+    words, answer = text_and_facts(ended(image_sources=("https://e.org/a.png",), texts=(f"Here{hidden} it is",)))
+    assert "Here" in words
+    assert hidden not in words
+    assert hidden not in str(answer["message"])
+    assert "evil" not in words
