@@ -226,10 +226,10 @@ async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) 
 @pytest.mark.parametrize(
     ("name", "wrong", "words"),
     [
-        ("poster", {"aspect_ratio": "wide"}, 'aspect_ratio: it must read like "16:9"'),
+        ("poster", {"aspect_ratio": "wide"}, 'aspect_ratio: it must be one of 1:1'),
         ("poster", {"image_size": "huge"}, "image_size: it must read like 2k"),
-        ("poster", {"model": "m" * 201}, "model: this cannot be a model's name"),
-        ("poster", {"text": " / ".join("abcdefghijklm")}, "text: these are 13, and at most 12"),
+        ("poster", {"model": "m" * 201}, "model: this cannot be the name of a model"),
+        ("poster", {"text": " / ".join("abcdefghijklm")}, "text: there are 13 values; at most 12 are allowed"),
         ("restore_photo", {"colorize": "maybe"}, "colorize: Input should be 'yes' or 'no'"),
         ("edit_picture", {"images": "my cat"}, "images: an image must be an http(s) URL"),
         ("edit_picture", {"images": ", ".join(["https://e.org/a.png"] * 5)}, "images: these are 5, and at most 4"),
