@@ -178,7 +178,7 @@ class ImageServer(MCPServer[GenerationService]):
         try:
             self._count_call()
             if tool is None:
-                raise unknown_tool(name, (each.name for each in self._tools.values() if each.meta != apps.APP_ONLY))
+                raise unknown_tool(name, (name for name, tool in self._tools.items() if tool.meta != apps.APP_ONLY))
             schema = tool.parameters
             return await super().call_tool(
                 name, normalize_arguments(arguments, schema["properties"], schema.get("required", ())), context

@@ -38,10 +38,10 @@ BAD_GENERATIONS: list[tuple[str, dict[str, Any], str]] = [
     ("a negative wait", {"wait_seconds": -1}, "wait_seconds"),
     ("an endless wait", {"wait_seconds": 241}, "wait_seconds"),
     ("a wait that is no number", {"wait_seconds": "long"}, "wait_seconds"),
-    ("an impossible aspect ratio", {"aspect_ratio": "wide"}, "aspect_ratio"),
+    ("an impossible aspect ratio", {"aspect_ratio": "wide"}, "16:9, 21:9"),
     ("an impossible size", {"image_size": "huge"}, "image_size"),
     ("a model with line breaks", {"model": "google/\nx"}, "model"),
-    ("a misspelt argument", {"aspectRatio": "16:9"}, "aspect_ratio"),
+    ("a misspelt argument", {"aspect_rato": "16:9"}, "aspect_ratio"),
     ("an argument that does not exist", {"style": "anime"}, "style"),
 ]
 

@@ -161,7 +161,7 @@ async def test_an_unknown_prompt_or_template_is_the_callers_mistake(mode: Any) -
             with pytest.raises(MCPError) as refused:
                 await completed(client, ref, "task_id")
             assert refused.value.code == INVALID_PARAMS
-            assert "There are: " in refused.value.error.message
+            assert "Prompts: " in refused.value.error.message or "Templates: " in refused.value.error.message
 
 
 @pytest.mark.parametrize("name", ["no-such-argument", "", "n", "product", "__class__"])

@@ -14,7 +14,7 @@ from mcp.types import INVALID_PARAMS, TextContent
 
 from nano_banana_tools.completions import MODELS
 from nano_banana_tools.prompts.catalog import MAX_SCENES, PROMPTS
-from nano_banana_tools.prompts.rendering import MAX_VALUE
+from nano_banana_tools.prompts.rendering import MAX_VALUE_CHARACTERS
 from tests.support.clients import client_at
 from tests.support.snapshots import SNAPSHOTS, compare, compare_json
 from tests.support.snapshots import told as sent
@@ -205,11 +205,11 @@ async def test_what_is_filled_in_stays_on_its_line_and_shows_itself(evil: str) -
 
 
 async def test_what_is_too_long_is_refused_by_name_and_not_cut() -> None:
-    assert "x" * MAX_VALUE in await told("product_shot", product="x" * MAX_VALUE)
-    for length in (MAX_VALUE + 1, 100_000):
+    assert "x" * MAX_VALUE_CHARACTERS in await told("product_shot", product="x" * MAX_VALUE_CHARACTERS)
+    for length in (MAX_VALUE_CHARACTERS + 1, 100_000):
         for name in ("product", "images", "style", "model"):
             words = await refused("product_shot", NEEDED["product_shot"] | {name: "x" * length})
-            assert words == f"{name}: {length} characters are too many; at most {MAX_VALUE} fit here."
+            assert words == f"{name}: the value has {length} characters; at most {MAX_VALUE_CHARACTERS} are allowed."
 
 
 @pytest.mark.parametrize(
@@ -219,27 +219,27 @@ async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) 
     [described] = [each.description for each in PROMPTS[name].arguments if each.name == needed]
     rest = {each: value for each, value in NEEDED[name].items() if each != needed}
     words = await refused(name, rest)
-    assert words == f"The prompt {name} needs more. {needed}: {described}"
+    assert words == f"The prompt {name} needs more arguments. {needed}: {described}"
     assert await refused(name, rest | {needed: " \u200b"}) == words
 
 
 @pytest.mark.parametrize(
     ("name", "wrong", "words"),
     [
-        ("poster", {"aspect_ratio": "wide"}, 'aspect_ratio: it must read like "16:9"'),
+        ("poster", {"aspect_ratio": "wide"}, 'aspect_ratio: it must be one of 1:1'),
         ("poster", {"image_size": "huge"}, "image_size: it must read like 2k"),
-        ("poster", {"model": "m" * 201}, "model: this cannot be a model's name"),
-        ("poster", {"text": " / ".join("abcdefghijklm")}, "text: these are 13, and at most 12"),
+        ("poster", {"model": "m" * 201}, "model: this cannot be the name of a model"),
+        ("poster", {"text": " / ".join("abcdefghijklm")}, "text: there are 13 values; at most 12 are allowed"),
         ("restore_photo", {"colorize": "maybe"}, "colorize: Input should be 'yes' or 'no'"),
         ("edit_picture", {"images": "my cat"}, "images: an image must be an http(s) URL"),
-        ("edit_picture", {"images": ", ".join(["https://e.org/a.png"] * 5)}, "images: these are 5, and at most 4"),
+        ("edit_picture", {"images": ", ".join(["https://e.org/a.png"] * 5)}, "images: there are 5 values; at most 4 are allowed"),
         (
             "consistent_character",
             {"images": ", ".join(["https://e.org/a.png"] * 4)},
-            "images: these are 4, and at most 3",
+            "images: there are 4 values; at most 3 are allowed",
         ),
         ("consistent_character", {"task_id": "../x"}, "task_id: this cannot be a task id"),
-        ("consistent_character", {"scenes": "x\n" * (MAX_SCENES + 1)}, "scenes: these are 9, and at most 8"),
+        ("consistent_character", {"scenes": "x\n" * (MAX_SCENES + 1)}, "scenes: there are 9 values; at most 8 are allowed"),
         ("poster", {"aspect_raito": "2:3"}, "Did you mean aspect_ratio?"),
     ],
 )

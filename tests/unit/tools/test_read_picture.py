@@ -59,7 +59,7 @@ async def test_a_image_that_is_not_there_is_said_to_be_so() -> None:
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         assert result.is_error
-        assert "no picture of that number" in text(result)
+        assert "no picture with that number" in text(result)
 
 
 async def test_a_image_that_cannot_be_fetched_says_why() -> None:

@@ -75,7 +75,7 @@ async def test_a_image_is_seen_wherever_its_bytes_are(where: str) -> None:
         assert opened(image).size == (512, 512)
         assert sandbox.tasks[0].id in text(result)
         assert "Picture 0: 512 x 512 JPEG" in text(result)
-        assert "made of 1024 x 1024 PNG" in text(result)
+        assert "made from 1024 x 1024 PNG" in text(result)
         assert len(text(result)) < 400
 
 
@@ -86,7 +86,7 @@ async def test_a_image_that_fits_is_handed_over_as_it_is() -> None:
         result = await looked(sandbox)
         [image] = images(result)
         assert base64.b64decode(image.data) == given
-        assert "as it is" in text(result)
+        assert "original" in text(result)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp", "gif", "mislabelled"])
@@ -133,8 +133,8 @@ async def test_a_image_that_cannot_be_shown_says_why_and_hides_no_other() -> Non
         result = await looked(sandbox, "sandbox:result=many")
         assert not result.is_error
         assert len(images(result)) == 2
-        assert "Picture 1 was left out: The answer of 127.0.0.1 breaks off in the middle" in text(result)
-        assert "Picture 2 was left out: The answer of 127.0.0.1 holds a web page (HTML)" in text(result)
+        assert "Picture 1 is missing: The answer of 127.0.0.1 breaks off in the middle" in text(result)
+        assert "Picture 2 is missing: The answer of 127.0.0.1 holds a web page (HTML)" in text(result)
 
 
 @pytest.mark.parametrize(("fault", "words"), [("403", "403"), ("404", "expired"), ("html", "HTML"), ("huge", "20 MB")])
@@ -147,7 +147,7 @@ async def test_a_host_that_hands_over_no_image_is_told_of(fault: str, words: str
 
 
 @pytest.mark.parametrize(
-    ("words", "count"), [("", "is 1 picture, number 0"), ("sandbox:result=many", "are 4 pictures")]
+    ("words", "count"), [("", "There is 1 picture, number 0"), ("sandbox:result=many", "There are 4, number 0 to 3")]
 )
 async def test_a_number_that_is_too_high_says_which_there_are(words: str, count: str) -> None:
     async with serve_sandbox(QUICK) as sandbox:
@@ -170,14 +170,14 @@ async def test_a_image_that_failed_says_why() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, "sandbox:result=failed sandbox:reason=too_wet")
         assert result.is_error
-        assert "failed: there is no picture" in text(result)
+        assert "failed: this task has no picture" in text(result)
         assert "too wet" in text(result)
 
 
 async def test_an_unknown_outcome_is_told_as_such() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, "sandbox:submit=reset-after")
-        assert "unknown: there is no picture yet" in text(result)
+        assert "unknown: this task has no picture yet" in text(result)
         assert "charged twice" in text(result)
 
 
