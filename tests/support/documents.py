@@ -55,7 +55,7 @@ TABLES = {
     "licences": licences_table,
 }
 DOCUMENTS = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/tools.md", "docs/settings.md", "docs/sandbox.md")
+    ROOT / name for name in ("README.md", "docs/dependencies.md", "docs/tools.md", "docs/settings.md", "docs/sandbox.md")
 ]
 
 
