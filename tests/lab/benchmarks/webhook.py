@@ -24,7 +24,7 @@ from nano_banana_sandbox.server import serve_sandbox
 from tests.integration.http.test_serve import at, served
 from tests.lab.benchmarks.detection import FIXED_SECONDS
 from tests.lab.benchmarks.figures import Row, Trade
-from tests.lab.benchmarks.sharing import LOST, Noticed, promises
+from tests.lab.benchmarks.noticing import LOST, Noticed, promises
 from tests.support.clients import KEY, facts
 
 MEDIAN_SECONDS = 3.0
