@@ -55,7 +55,8 @@ TABLES = {
     "licences": licences_table,
 }
 DOCUMENTS = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/tools.md", "docs/settings.md", "docs/sandbox.md")
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("dependencies", "tools", "settings", "sandbox")),
 ]
 
 

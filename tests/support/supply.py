@@ -1,6 +1,6 @@
 """What the server is made of: the bill of materials, the advisories about it, and its licences.
 
-``make sbom`` and ``make audit`` run it; the table of licences in CONTRIBUTING.md is made here.
+``make sbom`` and ``make audit`` run it; the table of licences in docs/dependencies.md is made here.
 """
 
 from __future__ import annotations

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
 
-from nano_banana_mcp.tracking import schedule
-from nano_banana_mcp.tracking.schedule import Pace
-from tests.lab.benchmarks.figures import BOUND, LEARNED, Row, Trade
+from tests.lab.benchmarks.figures import BOUND, POLLING, Row, Trade
 
 MEDIANS = (12.0, 45.0, 180.0)
 SIGMA = 0.5
 ROUND_TRIP = 0.25
 IMAGES = 5_000
 FIXED_SECONDS = (2, 5, 10)
+QUERY_COST_SECONDS = 0.2
+"""Seconds of lag that one query is worth, for the comparison with the optimum."""
 
 NextQuery = Callable[[float, int], float]
 """Seconds to the next query, given the seconds since the submit and the number of queries so far."""
@@ -49,10 +49,9 @@ def fixed(seconds: float) -> NextQuery:
     return lambda elapsed, queries: seconds
 
 
-def ours(history: list[float]) -> NextQuery:
-    """Ask as the server does, with so much history."""
-    pace = Pace(history)
-    return lambda elapsed, queries: pace.interval(elapsed) if queries else pace.first()
+def ours(elapsed: float, queries: int) -> float:
+    """Query as the server does: after 2 s, then every 10 % of the elapsed time, between 1 and 5 s."""
+    return min(max(0.1 * elapsed, 1.0), 5.0) if queries else 2.0
 
 
 def simulate(next_query: NextQuery, median: float) -> Detection:
@@ -94,7 +93,7 @@ def optimum(median: float, cost: float) -> tuple[float, float]:
 
 def compromises(median: float) -> list[tuple[float, float]]:
     """The optimum at rising costs of a query, as (mean lag, mean queries): no schedule lies below this curve."""
-    return [optimum(median, schedule.QUERY_COST_SECONDS * 10 ** (step / 4)) for step in range(-8, 9)]
+    return [optimum(median, QUERY_COST_SECONDS * 10 ** (step / 4)) for step in range(-8, 9)]
 
 
 def fewest_queries(median: float, lag: float) -> float:
@@ -110,27 +109,21 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
     """Ours beside fixed intervals and the optimum."""
     for median in MEDIANS[:1] if quick else MEDIANS:
         others = {seconds: simulate(fixed(seconds), median) for seconds in FIXED_SECONDS}
-        fresh, learned = simulate(ours([]), median), simulate(ours(latencies(median, 20, seed=7)), median)
+        polling = simulate(ours, median)
         curve = compromises(median)
         yield from (_trade(median, f"fixed {seconds} s", found) for seconds, found in others.items())
-        yield _trade(median, "polling, nothing known", fresh)
-        yield _trade(median, LEARNED, learned)
+        yield _trade(median, POLLING, polling)
         yield from (Trade(median, BOUND, None, False, lag, None, queries) for lag, queries in curve)
 
-        promised = median <= 45
         lags = "fixed " + ", ".join(f"{seconds} s: {found.lag:.2f}" for seconds, found in others.items())
         queries = "fixed " + ", ".join(f"{seconds} s: {found.queries:.1f}" for seconds, found in others.items())
-        for known, found in (("20 seen", learned), ("nothing known", fresh)):
-            target = promised and known == "20 seen"
-            what = f"{median:g} s, polling, {known}"
-            yield Row(f"{what}: mean lag", found.lag, "s", lags, target=round(others[2].lag, 2) if target else None)
-            half = round(others[2].queries / 2, 1) if target else None
-            yield Row(f"{what}: queries a task", found.queries, "", queries, target=half)
-        cost = schedule.QUERY_COST_SECONDS
+        yield Row(f"{median:g} s, polling: mean lag", polling.lag, "s", lags)
+        yield Row(f"{median:g} s, polling: queries a task", polling.queries, "", queries)
+        cost = QUERY_COST_SECONDS
         bound_lag, bound_queries = optimum(median, cost)
         yield Row(
-            f"{median:g} s, polling, 20 seen: lag + {cost:g} s × queries, against the optimum",
-            (learned.lag + cost * learned.queries) / (bound_lag + cost * bound_queries),
+            f"{median:g} s, polling: lag + {cost:g} s × queries, against the optimum",
+            (polling.lag + cost * polling.queries) / (bound_lag + cost * bound_queries),
             "×",
             f"its lag {bound_lag:.2f} s, queries {bound_queries:.1f}",
         )

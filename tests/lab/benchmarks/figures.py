@@ -23,7 +23,7 @@ MET = "met"
 NOT_MEASURED = "not measured"
 
 BOUND = "no schedule can do better"
-LEARNED = "polling, 20 seen"
+POLLING = "polling"
 """Of trades: the optimum, and ours once there is something to learn from."""
 
 
@@ -190,7 +190,7 @@ def lines(report: Report, titles: dict[str, str]) -> Iterator[str]:
 def beside(trades: Iterable[Trade]) -> list[Trade]:
     """All of them by median, but of each bound's curve only the point that needs about as many queries as ours."""
     ordered = sorted(trades, key=lambda trade: (trade.measured, trade.median))
-    ours = {trade.median: trade.queries for trade in ordered if trade.asked == LEARNED}
+    ours = {trade.median: trade.queries for trade in ordered if trade.asked == POLLING}
     kept = []
     for trade in ordered:
         if trade.asked == BOUND:

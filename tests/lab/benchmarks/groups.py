@@ -15,7 +15,6 @@ from tests.lab.benchmarks import (
     never,
     per_call,
     replicas,
-    sharing,
     sizes,
     webhook,
 )
@@ -67,8 +66,7 @@ GROUPS = {
         Group(
             "sizes",
             "Bytes",
-            """`tools/list` as it was sent; a typical result of each tool from the sandbox; the pages and the wheel
-            as files.""",
+            """`tools/list` as it was sent; a typical result of each tool from the sandbox; the pages as files.""",
             sizes.rows,
         ),
         Group(
@@ -76,20 +74,8 @@ GROUPS = {
             "When a finished picture is noticed: polling, simulated",
             """5,000 pictures with lognormal latencies (sigma 0.5) on a virtual clock; a query's round trip takes
             0.25 s. The optimum is exact for a known distribution, by dynamic programming over all schedules.
-            The targets at 12 s and 45 s are the lag of asking every 2 s, with half of its queries; what the
-            optimum needs for that lag shows that no schedule reaches both. How close ours comes to the optimum
-            has a line of its own.""",
+            The last lines compare ours with it.""",
             detection.rows,
-        ),
-        Group(
-            "sharing",
-            "When a finished picture is noticed: callbacks and polling, simulated",
-            """The server's own classes on a virtual clock, fresh each time: nothing is known of latencies or
-            callbacks when the first of a hundred pictures is asked for. The latencies and the round trip are as
-            above; a callback takes 0.02 s. The first callback that is lost of slow pictures that were all asked
-            for at once cannot be told from a slow picture until most of the others have ended, unless more is
-            spent than 1.2 queries a task.""",
-            sharing.rows,
         ),
         Group(
             "webhook",

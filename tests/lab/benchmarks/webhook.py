@@ -23,7 +23,7 @@ from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from tests.lab.benchmarks.detection import FIXED_SECONDS
 from tests.lab.benchmarks.figures import Row, Trade
-from tests.lab.benchmarks.sharing import LOST, Noticed, promises
+from tests.lab.benchmarks.noticing import LOST, Noticed, promises
 from tests.support.clients import KEY, facts
 from tests.support.http_server import at
 from tests.support.http_server import served_process as served

@@ -24,6 +24,7 @@ PLACE = ROOT / "build" / "mutation"
 EXPLAINED = Path(__file__).parent / "survivors.md"
 SOURCES = {
     "src/nano_banana_mcp": ROOT / "server" / "nano_banana_mcp",
+    "src/nano_banana_sandbox": ROOT / "server" / "nano_banana_sandbox",
     "src/nano_banana_tools": ROOT / "tools" / "nano_banana_tools",
     "tests": ROOT / "tests",
 }

@@ -15,15 +15,15 @@ from tests.support.handshake import INITIALIZE, INITIALIZED
 from tests.support.paths import ROOT
 from tests.support.supply import COMPATIBLE, PROJECT, closure, compatible, verdict
 
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
 
 def reasons(heading: str) -> dict[str, str]:
-    """The packages of a table in CONTRIBUTING.md with their reasons."""
-    part = CONTRIBUTING.partition(f"\n## {heading}\n")[2] or CONTRIBUTING.partition(f"\n### {heading}\n")[2]
+    """The packages of a table in docs/dependencies.md with their reasons."""
+    part = PAGE.partition(f"\n## {heading}\n")[2] or PAGE.partition(f"\n### {heading}\n")[2]
     table = re.split(r"\n#+ ", part)[0]
-    return dict(re.findall(r"^\| ([\w\[\]-]+) \| (.+) \|$", table, re.MULTILINE)) | {}
+    return dict(re.findall(r"^\| ([\w.\[\]-]+) \| (.+) \|$", table, re.MULTILINE)) | {}
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -35,7 +35,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_every_dependency_is_listed_with_its_reason_and_nothing_else_is() -> None:
-    listed = reasons("Dependencies")
+    listed = reasons("Dependencies of the server")
     listed.pop("package")
     assert set(listed) == names(PROJECT["dependencies"])
     assert all(len(why.split()) >= 2 for why in listed.values())

@@ -1,0 +1,68 @@
+"""The promises about noticing the end of a task, with and without callbacks."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tests.lab.benchmarks.figures import Row
+
+LOST = {0: "webhook", 100: "1 % lost", 10: "10 % lost", 1: "all lost"}
+"""One callback in so many."""
+
+TARGET_LAG_SECONDS = 0.05
+TARGET_QUERIES = 1.2
+TARGET_LAG_WITH_FEW_LOST_SECONDS = 2.0
+TARGET_QUERIES_WITH_FEW_LOST = 3.0
+TARGET_LAG_WITH_SOME_LOST_SECONDS = 5.0
+TARGET_RATIO_WITH_ALL_LOST = 1.1
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """Seconds from each picture's end until whoever waits for it knows, and queries a task."""
+
+    lags: tuple[float, ...]
+    queries: float
+
+    @property
+    def lag(self) -> float:
+        """Mean, in seconds."""
+        return statistics.fmean(self.lags)
+
+    @property
+    def p95(self) -> float:
+        """The lag that 95 % do not exceed."""
+        return sorted(self.lags)[math.ceil(0.95 * len(self.lags)) - 1]
+
+
+def promises(which: str, found: Mapping[str, Noticed], others: str = "", *, loopback: bool) -> Iterator[Row]:
+    """The rows of one workload.
+
+    Args:
+        others: What else the lags are compared to.
+        loopback: Whether the promise of so many milliseconds holds, which is for no longer ways than loopback's.
+    """
+    alone = found["polling alone"]
+    lags, queries = f"polling alone: {alone.p95:.2f} s{others}", f"polling alone: {alone.queries:.2f}"
+    if loopback:
+        lag = found["webhook"].p95 * 1000
+        yield Row(f"{which}, webhook: p95 lag", lag, "ms", lags, target=TARGET_LAG_SECONDS * 1000)
+    yield Row(f"{which}, webhook: queries a task", found["webhook"].queries, "", queries, target=TARGET_QUERIES)
+    if few := found.get("1 % lost"):
+        yield Row(f"{which}, 1 % lost: p95 lag", few.p95, "s", lags, target=TARGET_LAG_WITH_FEW_LOST_SECONDS)
+        what = f"{which}, 1 % lost: queries a task"
+        yield Row(what, few.queries, "", queries, target=TARGET_QUERIES_WITH_FEW_LOST)
+    some, none = found["10 % lost"], found["all lost"]
+    yield Row(f"{which}, 10 % lost: p95 lag", some.p95, "s", lags, target=TARGET_LAG_WITH_SOME_LOST_SECONDS)
+    yield Row(f"{which}, 10 % lost: queries a task", some.queries, "", queries)
+    yield Row(
+        f"{which}, all lost: mean lag against polling alone",
+        none.lag / alone.lag,
+        "×",
+        f"its {alone.lag:.2f} s{others}",
+        target=TARGET_RATIO_WITH_ALL_LOST,
+    )
+    yield Row(f"{which}, all lost: queries a task", none.queries, "", queries)
