@@ -74,7 +74,7 @@ snapshots: .venv/.dev ## renew what is kept of tools, resources and prompts, and
 	$(BIN)/python -m tests.support.manifest
 	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/unit/tools/test_contract.py tests/unit/tools/test_prompts.py
 	$(BIN)/python -m tests.support.documents
-	git --no-pager diff --stat -- tests/snapshots README.md CONTRIBUTING.md docs
+	git --no-pager diff --stat -- server/nano_banana_mcp/stdio tests/snapshots README.md CONTRIBUTING.md docs
 
 mutants: .venv/.mutation ## change what must not be wrong, bit by bit, and see whether a test notices
 	nice -n 10 $(BIN)/python -m tests.lab.mutation

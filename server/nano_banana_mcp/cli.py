@@ -54,11 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve_stdio(arguments: argparse.Namespace) -> int:
-    from nano_banana_mcp.stdio.handover import take_over
-    from nano_banana_mcp.stdio.session import standard_session
+    from nano_banana_mcp.stdio.handover import start_at_once
 
     try:
-        return take_over(standard_session({}, os.environ), sandbox=arguments.sandbox, env_file=arguments.env_file)
+        return start_at_once(sandbox=arguments.sandbox, env_file=arguments.env_file)
     except KeyboardInterrupt:
         return INTERRUPTED
 
