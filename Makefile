@@ -89,7 +89,7 @@ snapshots: .venv/.dev ## renew the snapshots of tools, resources and prompts, an
 	$(BIN)/python -m tests.support.manifest
 	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/unit/tools/test_contract.py tests/unit/tools/test_prompts.py
 	$(BIN)/python -m tests.support.documents
-	git --no-pager diff --stat -- tests/snapshots README.md CONTRIBUTING.md docs
+	git --no-pager diff --stat -- server/nano_banana_mcp/stdio tests/snapshots README.md CONTRIBUTING.md docs
 
 mutants: .venv/.mutation ## mutation tests of the code that must not be wrong (retry, waits, callbacks, paths, addresses)
 	nice -n 10 $(BIN)/python -m tests.lab.mutation

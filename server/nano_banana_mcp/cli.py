@@ -119,11 +119,10 @@ def _serve_stdio(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None:
             sys.stderr.write(f"nano-banana-mcp serve: --{name.replace('_', '-')} needs --http\n")
             return USAGE_ERROR
-    from nano_banana_mcp.stdio.handover import take_over  # not imported for other commands
-    from nano_banana_mcp.stdio.session import standard_session
+    from nano_banana_mcp.stdio.handover import start_at_once  # not imported for other commands
 
     try:
-        return take_over(standard_session({}, os.environ), sandbox=arguments.sandbox, env_file=arguments.env_file)
+        return start_at_once(sandbox=arguments.sandbox, env_file=arguments.env_file)
     except KeyboardInterrupt:
         return INTERRUPTED
 

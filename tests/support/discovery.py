@@ -46,7 +46,7 @@ def initialize(revision: str = "2025-11-25", request_id: Any = 0, **params: Any)
     return request(request_id, "initialize", values | params)
 
 
-def envelope(revision: str = MODERN, **more: Any) -> dict[str, Any]:
+def envelope(revision: Any = MODERN, **more: Any) -> dict[str, Any]:
     """The ``params`` of a modern request."""
     return {
         "_meta": {

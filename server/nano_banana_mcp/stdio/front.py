@@ -1,7 +1,7 @@
 """Answers discovery over stdio before anything but a little of the standard library is imported.
 
 Hosts start every configured server with every window and ask for its tools; most sessions never call one. Those
-requests are answered from the manifest. The front answers only messages whose shape it knows exactly. At the first
+requests are answered from the manifest. The front answers only messages that match a known shape exactly. At the first
 other message the real server takes over, in the same process, and words the answer: the front reports no errors.
 """
 
@@ -79,7 +79,7 @@ class Front:
 
     def _initialize(self, request_id: str | int, params: Message, message: Message) -> bytes | None:
         revision = params.get("protocolVersion")
-        known = (
+        is_known = (
             self._revision is None
             and isinstance(revision, str)
             and revision != MODERN
@@ -87,7 +87,7 @@ class Front:
             and is_client_info(params.get("clientInfo"))
             and is_capabilities(params.get("capabilities"))
         )
-        answer = self._from_manifest(request_id, revision, "initialize") if known else None
+        answer = self._from_manifest(request_id, revision, "initialize") if is_known else None
         if answer is not None:
             self._revision = revision
             self.handshake.append(to_line({**message, "id": REPLAY_ID}))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from pathlib import Path
 
-from nano_banana_mcp.stdio.session import Session
+from nano_banana_mcp.stdio.session import Session, standard_session
 
 START_FAILED = 1
+
+
+def start_at_once(*, sandbox: bool = False, env_file: Path | None = None) -> int:
+    """Serve standard input and output with the real server from the first message on, and return the exit code."""
+    return take_over(standard_session({}, os.environ), sandbox=sandbox, env_file=env_file)
 
 
 def take_over(session: Session, *, sandbox: bool = False, env_file: Path | None = None) -> int:
     """Serve a session with the real server until its end, and return the exit code.
 
     Args:
-        session: May be new, if the front did not answer anything.
+        session: With the line that the front held.
         sandbox: Whether the command line asks for the sandbox.
         env_file: File of settings that the command line names.
     """

@@ -39,7 +39,7 @@ def installed_versions() -> tuple[str, str]:
 
 
 def state_folder(environment: Mapping[str, str]) -> str | None:
-    """The folder for state as the settings define it; None if only the real server can tell."""
+    """The folder for state as the settings define it; None if only the real server can read it."""
     folder = environment.get("NANO_BANANA_STATE_DIR")
     if folder:
         return folder if os.path.isabs(folder) and "${" not in folder else None
@@ -55,7 +55,7 @@ def state_path(folder: str, versions: tuple[str, str]) -> str:
 
 
 def load(environment: Mapping[str, str]) -> Answers | None:
-    """The manifest of the installed versions; None if there is none yet, or if it cannot be read."""
+    """The manifest of the installed versions; None if it is missing or cannot be read."""
     versions = installed_versions()
     answers = read(SHIPPED_PATH, versions)
     if answers is None and (folder := state_folder(environment)) is not None:

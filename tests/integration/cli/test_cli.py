@@ -31,7 +31,7 @@ def test_help_shows_every_setting_with_its_default() -> None:
 
 
 def test_a_wrong_value_is_one_line_on_stderr_and_no_traceback() -> None:
-    ended = run(DEFAPI_TIMEOUT_SECONDS="soon")
+    ended = run("doctor", DEFAPI_TIMEOUT_SECONDS="soon")
     assert ended.returncode == 2
     assert ended.stdout == ""
     [line] = ended.stderr.splitlines()

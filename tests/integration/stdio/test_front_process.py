@@ -34,7 +34,7 @@ REPORTING = (
 
 
 @contextmanager
-def program(*python: str, fake: Path | None = None, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def program(*python: str, fake: Any = None, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """The program with pipes; modules in the folder ``fake`` come before all others."""
     environment = {**clean_environment(), **settings} | ({"PYTHONPATH": str(fake)} if fake else {})
     command = [sys.executable, *(python or ("-m", "nano_banana_mcp"))]

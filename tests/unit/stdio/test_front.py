@@ -77,7 +77,7 @@ def test_what_the_front_does_not_know_exactly_is_left_to_the_real_server(unknown
 
 
 def test_a_message_with_many_brackets_is_left_to_the_real_server() -> None:
-    meta = {"a": [[]] * MAX_BRACKETS}
+    meta: dict[str, Any] = {"a": [[]] * MAX_BRACKETS}
     assert opened().answer(line({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": meta}})) is None
 
 

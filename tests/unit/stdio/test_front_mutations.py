@@ -54,7 +54,7 @@ SEEDS: list[tuple[list[bytes], dict[str, Any]]] = [
     *(([], json.loads(request(2, name, META))) for name in ("server/discover", *LISTS)),
     ([], json.loads(request(2, "subscriptions/listen", LISTEN))),
 ]
-VALUES = [
+VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1.5, 10**30, "", "x", "\ud800", "é"),
     *([], [1], {}, {"a": 1}, {"a": {}}, MODERN, "2025-06-18", "loud"),
 ]
@@ -123,7 +123,7 @@ async def test_mutated_messages_are_answered_as_by_the_real_server_or_not_at_all
     server = build_server(load_settings(base_url="http://127.0.0.1:9", state_dir=tmp_path), local=True)
     lowlevel = server._lowlevel_server
     answered, differences = 0, []
-    asked: set[tuple[int, bytes]] = set()  # unchanged messages come again and again
+    seen: set[tuple[int, bytes]] = set()  # unchanged messages come again and again
     async with lowlevel.lifespan(lowlevel) as lifespan_state:
         for _ in range(MESSAGES):
             before, seed = dice.choice(SEEDS)
@@ -135,9 +135,9 @@ async def test_mutated_messages_are_answered_as_by_the_real_server_or_not_at_all
             if not (answer := front.answer(line)):
                 continue
             answered += 1
-            if (len(before), line) in asked:
+            if (len(before), line) in seen:
                 continue
-            asked.add((len(before), line))
+            seen.add((len(before), line))
             try:
                 expected = await ask(lowlevel, lifespan_state, [*before, line], len(before) // 2)
             except (ValueError, ExceptionGroup) as error:

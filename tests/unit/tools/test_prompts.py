@@ -226,20 +226,28 @@ async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) 
 @pytest.mark.parametrize(
     ("name", "wrong", "words"),
     [
-        ("poster", {"aspect_ratio": "wide"}, 'aspect_ratio: it must be one of 1:1'),
+        ("poster", {"aspect_ratio": "wide"}, "aspect_ratio: it must be one of 1:1"),
         ("poster", {"image_size": "huge"}, "image_size: it must read like 2k"),
         ("poster", {"model": "m" * 201}, "model: this cannot be the name of a model"),
         ("poster", {"text": " / ".join("abcdefghijklm")}, "text: there are 13 values; at most 12 are allowed"),
         ("restore_photo", {"colorize": "maybe"}, "colorize: Input should be 'yes' or 'no'"),
         ("edit_picture", {"images": "my cat"}, "images: an image must be an http(s) URL"),
-        ("edit_picture", {"images": ", ".join(["https://e.org/a.png"] * 5)}, "images: there are 5 values; at most 4 are allowed"),
+        (
+            "edit_picture",
+            {"images": ", ".join(["https://e.org/a.png"] * 5)},
+            "images: there are 5 values; at most 4 are allowed",
+        ),
         (
             "consistent_character",
             {"images": ", ".join(["https://e.org/a.png"] * 4)},
             "images: there are 4 values; at most 3 are allowed",
         ),
         ("consistent_character", {"task_id": "../x"}, "task_id: this cannot be a task id"),
-        ("consistent_character", {"scenes": "x\n" * (MAX_SCENES + 1)}, "scenes: there are 9 values; at most 8 are allowed"),
+        (
+            "consistent_character",
+            {"scenes": "x\n" * (MAX_SCENES + 1)},
+            "scenes: there are 9 values; at most 8 are allowed",
+        ),
         ("poster", {"aspect_raito": "2:3"}, "Did you mean aspect_ratio?"),
     ],
 )

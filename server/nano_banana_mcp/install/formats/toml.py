@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
