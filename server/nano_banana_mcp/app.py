@@ -24,7 +24,7 @@ from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
-from nano_banana_mcp.generations.quotas import Accounts, Limits, Quotas
+from nano_banana_mcp.generations.quotas import Callers, Limits, Quotas
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import Ledger
 from nano_banana_mcp.media.export import Exporter
@@ -64,7 +64,7 @@ class AsyncResource(Protocol):
 def build_server(
     settings: Settings,
     callback_for: Callable[[str], str] | None = None,
-    accounts: Accounts | None = None,
+    callers: Callers | None = None,
     *,
     care: bool = False,
     local: bool = False,
@@ -74,12 +74,12 @@ def build_server(
 
     Args:
         callback_for: Returns the callback URL for a generation id; None if this server receives no callbacks.
-        accounts: Keys and limits of the callers, if they are authenticated.
+        callers: Keys and limits of the callers, if they are authenticated.
         care: Whether to query tasks that no call waits for.
         local: Whether all callers are on this machine, as over stdio: only then may they name files.
         telemetry: Receives what metrics count.
     """
-    service = open_service(settings, callback_for, accounts, care=care, local=local, telemetry=telemetry)
+    service = open_service(settings, callback_for, callers, care=care, local=local, telemetry=telemetry)
     return ImageServer(service, ResourceUpdateBus(), telemetry, resource_links=settings.resource_links == "on")
 
 
@@ -117,7 +117,7 @@ async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
 async def open_service(
     settings: Settings,
     callback_for: Callable[[str], str] | None = None,
-    accounts: Accounts | None = None,
+    callers: Callers | None = None,
     *,
     care: bool = False,
     local: bool = False,
@@ -129,7 +129,7 @@ async def open_service(
 
     Args:
         callback_for: Returns the callback URL for a generation id; None if this server receives no callbacks.
-        accounts: Keys and limits of the callers, if they are authenticated.
+        callers: Keys and limits of the callers, if they are authenticated.
         care: Whether to query tasks that no call waits for.
         local: Whether all callers are on this machine.
         telemetry: Receives what metrics count.
@@ -150,7 +150,7 @@ async def open_service(
             client,
             open_ledger(settings, memory_fallback=local),
             callback_for,
-            accounts,
+            callers,
             api=api.name,
             care=care,
             local=local,
@@ -167,7 +167,7 @@ async def compose_service(
     client: DefapiClient,
     ledger: Ledger,
     callback_for: Callable[[str], str] | None = None,
-    accounts: Accounts | None = None,
+    callers: Callers | None = None,
     *,
     api: str,
     care: bool = False,
@@ -182,7 +182,7 @@ async def compose_service(
         api: What the ledger calls the API.
     """
     schedule = schedule or Schedule()
-    accounts_in_use = accounts or Accounts(quotas=quotas(settings))
+    callers_or_default = callers or Callers(quotas=quotas(settings))
     async with _closing(client, ledger), anyio.create_task_group() as tasks:
         images = ImageStore(
             ledger,
@@ -197,11 +197,11 @@ async def compose_service(
         folder = None if settings.output_dir is None else OutputFolder(settings.output_dir)
         exporter = None
         if folder is not None:
-            shown = local or not _is_open_to_others(settings, accounts)
+            shown = local or not _is_open_to_others(settings, callers)
             exporter = Exporter(images, folder, tasks, now, shown=shown)
         bus = ChangeBus()
         callbacks = CallbackTracker(callback_for)
-        refresher = TaskRefresher(client, ledger, images, accounts_in_use, callbacks, bus, telemetry, tasks, now)
+        refresher = TaskRefresher(client, ledger, images, callers_or_default, callbacks, bus, telemetry, tasks, now)
         waiter = TaskWaiter(refresher, callbacks, tasks, now, schedule)
         references = ReferenceResolver(
             refresher,
@@ -210,7 +210,7 @@ async def compose_service(
             input_folders=settings.input_folders if local else None,
             max_side=settings.reference_max_side,
         )
-        submitter = Submitter(client, ledger, tasks, accounts_in_use, now, telemetry)
+        submitter = Submitter(client, ledger, tasks, callers_or_default, now, telemetry)
         for subscriber in (callbacks.on_change, images.on_change, waiter.on_change):
             bus.subscribe(subscriber)
         if exporter is not None:
@@ -225,7 +225,7 @@ async def compose_service(
             refresher=refresher,
             waiter=waiter,
             bus=bus,
-            accounts=accounts_in_use,
+            callers=callers_or_default,
             instrumentation=telemetry,
             default_model=settings.model,
             api=api,
@@ -254,25 +254,25 @@ async def _closing(*resources: AsyncResource) -> AsyncIterator[None]:
                 await resource.aclose()
 
 
-def _is_open_to_others(settings: Settings, accounts: Accounts | None) -> bool:
+def _is_open_to_others(settings: Settings, callers: Callers | None) -> bool:
     """Whether callers may be other people than the one who runs the server."""
-    is_authenticated = accounts is not None and accounts.asked
+    is_authenticated = callers is not None and callers.authenticated
     is_reachable = settings.host not in LOOPBACK_HOSTS or bool(settings.allowed_host_names or settings.public_url)
     return is_authenticated or is_reachable
 
 
 def quotas(
-    settings: Settings, *, asked: bool = False, special: Callable[[str], Limits | None] = lambda principal: None
+    settings: Settings, *, authenticated: bool = False, special: Callable[[str], Limits | None] = lambda principal: None
 ) -> Quotas:
     """Return the limits of ``settings``.
 
     Args:
-        asked: Whether callers are authenticated: only then there are limits by default, sized for a team of fifty.
+        authenticated: Whether callers are authenticated: only then there are limits by default, sized for a team of fifty.
         special: Returns a caller's own limits; None if they have none.
     """
 
     def limit(value: Number | None, default: Number) -> Number | None:
-        return (default if asked else None) if value is None else (value or None)
+        return (default if authenticated else None) if value is None else (value or None)
 
     each = Limits(
         limit(settings.calls_per_minute, 120),

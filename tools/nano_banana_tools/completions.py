@@ -92,14 +92,14 @@ async def _for_prompt(
 
 async def _own_generations(service: GenerationService, principal: str) -> tuple[list[Generation], bool]:
     """The caller's newest generations, and whether there may be more."""
-    service.accounts.quotas.count_call(principal)
+    service.callers.quotas.count_call(principal)
     generations = await service.ledger.recent(MAX_SEARCHED_GENERATIONS, principal)
     return generations, len(generations) == MAX_SEARCHED_GENERATIONS
 
 
 async def _numbers(service: GenerationService, task_id: str, principal: str) -> list[str]:
     """The numbers of the images of this task, if it is the caller's own."""
-    service.accounts.quotas.count_call(principal)
+    service.callers.quotas.count_call(principal)
     generation = await service.ledger.find(task_id)
     if generation is None or generation.principal != principal:
         return []

@@ -7,7 +7,7 @@ from typing import Any
 from mcp.server.mcpserver.tools import Tool
 
 from nano_banana_tools.catalog import browse_images, generate_image, get_task, read_picture, view_image, wait_for_image
-from nano_banana_tools.catalog.definition import ToolDefinition
+from nano_banana_tools.definition import ToolDefinition
 from nano_banana_tools.sdk_fixes.text_arguments import keep_text_arguments
 
 CATALOG = (

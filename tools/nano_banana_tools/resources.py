@@ -100,7 +100,7 @@ async def read(service: GenerationService, uri: str, principal: str) -> ReadReso
 
 async def _find(service: GenerationService, task_id: str, principal: str) -> Generation:
     try:
-        return service.images.typed(await service.look(task_id, principal))
+        return service.images.typed(await service.get(task_id, principal))
     except TaskNotFound:
         raise NoSuchImage from None
 

@@ -18,7 +18,7 @@ from nano_banana_mcp.generations.models import GeneratedImage, Generation, Statu
 from nano_banana_mcp.tracking.waiter import WaitResult
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.media.export import ExportResult as Kept
+    from nano_banana_mcp.media.export import ExportResult
 
 MAX_MESSAGE_CHARACTERS = 700
 MAX_PROBLEM_CHARACTERS = 200
@@ -127,7 +127,7 @@ def _message(outcome: WaitResult) -> str | None:
     return " ".join(part for part in (saved, other) if part) or None
 
 
-def _describe_export(export: Kept | None) -> str:
+def _describe_export(export: ExportResult | None) -> str:
     """Where the images were saved, or why they were not."""
     if export is None:
         return ""

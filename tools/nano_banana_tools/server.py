@@ -168,7 +168,7 @@ class ImageServer(MCPServer[GenerationService]):
         return "The server is starting." if self._service is None else self._service.ledger.problem
 
     def _count_call(self) -> None:
-        self.service.accounts.quotas.count_call(principal())
+        self.service.callers.quotas.count_call(principal())
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[GenerationService, Any] | None = None

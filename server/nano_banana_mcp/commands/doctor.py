@@ -28,7 +28,7 @@ from nano_banana_mcp.install.configurations import configurations
 from nano_banana_mcp.install.errors import Refused
 from nano_banana_mcp.install.launch import command
 from nano_banana_mcp.ledger.base import LedgerError
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 from nano_banana_mcp.storage import open_database
 
 MAX_API_SECONDS = 15.0
@@ -70,7 +70,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"{'':19} {finding.advice}\n")
     start = [*command(), *(["--sandbox"] if settings.sandbox else [])]
     try:
-        texts = configurations(start)
+        texts = configurations(start, EXAMPLE_KEY)
     except Refused as error:
         return refuse("doctor", error)
     sys.stdout.write("\nTo use it: nano-banana-mcp install HOST. By hand, put this into your host's configuration:\n")

@@ -69,7 +69,7 @@ async def _current(service: GenerationService, public_id: str) -> Generation:
     generation = await service.ledger.find(public_id)
     if generation is not None and generation.finished:
         return generation
-    return await service.look(public_id, generation.principal if generation else "")
+    return await service.get(public_id, generation.principal if generation else "")
 
 
 async def _save_one(service: GenerationService, folder: OutputFolder, generation: Generation, number: int) -> bool:

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.images.resizing.worker import shrink_aside
+from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.queries import Filters, SqlLedger
 from nano_banana_mcp.media.image_store import ImageStore
@@ -90,7 +90,7 @@ class GalleryService:
     async def thumbnail(self, generation: Generation, number: int) -> EncodedImage:
         """A small version of an image. Raises as :meth:`image` does."""
         encoded = await self.image(generation, number)
-        return await shrink_aside(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
+        return await shrink_in_worker(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
 
     async def delete(self, generation_id: str, *, unfinished: bool) -> bool:
         """Delete a generation from the ledger, and its stored images. Exported files stay.

@@ -200,15 +200,3 @@ class Callers:
     authenticated: bool = False
     key_of: Callable[[str], SecretStr | None] = _server_key
     quotas: Quotas = field(default_factory=lambda: Quotas(Limits(), Limits(), clock=time.monotonic))
-
-    @property
-    def asked(self) -> bool:
-        """Former name of :attr:`authenticated`, until its last user is renamed."""
-        return self.authenticated
-
-
-class Accounts(Callers):
-    """Former name of :class:`Callers`, until its last user is renamed."""
-
-    def __init__(self, asked: bool = False, **values: object) -> None:
-        super().__init__(asked, **values)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from nano_banana_mcp.app import build_server, quotas
 from nano_banana_mcp.common.logging import set_up_as_guest
-from nano_banana_mcp.generations.quotas import Accounts, Limits
+from nano_banana_mcp.generations.quotas import Callers, Limits
 from nano_banana_mcp.http import metrics
 from nano_banana_mcp.http.auth.authentication import Authentication, open_authentication
 from nano_banana_mcp.http.auth.bind_policy import is_authenticated, listen_addresses
@@ -78,15 +78,15 @@ def build_application(settings: Settings, *, loopback_only: bool = False) -> tup
     host_names = allowed_host_names(settings)
     authentication = open_authentication(settings)
     _check_ledger(settings)
-    accounts = None if authentication is None else accounts_by(settings, authentication)
+    callers = None if authentication is None else callers_of(settings, authentication)
     counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
     routes = []
     if settings.public_url is None:
-        server = build_server(settings, accounts=accounts, care=True, telemetry=counts)
+        server = build_server(settings, callers=callers, care=True, telemetry=counts)
     else:
         key_ring = open_key_ring(settings)
         urls = CallbackUrls(settings.public_url, key_ring)
-        server = build_server(settings, urls.url_for, accounts, care=True, telemetry=counts)
+        server = build_server(settings, urls.url_for, callers, care=True, telemetry=counts)
         routes.append(Webhook(server, key_ring, counts).route)
     has_keys = settings.sandbox or (authentication is not None and authentication.has_api_keys)
     readiness = Readiness(server, None if has_keys else settings.key_problem)
@@ -108,7 +108,7 @@ def build_application(settings: Settings, *, loopback_only: bool = False) -> tup
     app.router.redirect_slashes = False  # a redirect would repeat the request's Host
     [mcp_route] = [route for route in app.router.routes if isinstance(route, Route) and route.path == MCP_PATH]
     mcp: ASGIApp = BodyLimits(
-        ProtocolHeaders(mcp_route.app), max_body_bytes, quotas(settings) if accounts is None else accounts.quotas
+        ProtocolHeaders(mcp_route.app), max_body_bytes, quotas(settings) if callers is None else callers.quotas
     )
     if authentication is not None:
         mcp = authentication.protect(mcp)
@@ -139,14 +139,16 @@ def _check_ledger(settings: Settings) -> None:
         logger.warning("the ledger cannot be used yet: %s", error.for_operator)
 
 
-def accounts_by(settings: Settings, authentication: Authentication) -> Accounts:
-    """The accounts of authenticated callers."""
+def callers_of(settings: Settings, authentication: Authentication) -> Callers:
+    """The keys and limits of authenticated callers."""
 
     def own_limits(principal: str) -> Limits | None:
         limits = authentication.limits_for(principal).model_dump(exclude_none=True)
         # A limit in the tokens file replaces the one of the settings.
-        return quotas(settings.model_copy(update=limits), asked=True).limits_of(principal) if limits else None
+        return quotas(settings.model_copy(update=limits), authenticated=True).limits_of(principal) if limits else None
 
-    return Accounts(
-        asked=True, key_of=authentication.api_key_for, quotas=quotas(settings, asked=True, special=own_limits)
+    return Callers(
+        authenticated=True,
+        key_of=authentication.api_key_for,
+        quotas=quotas(settings, authenticated=True, special=own_limits),
     )

@@ -7,19 +7,19 @@ import json
 from nano_banana_mcp.install.formats import toml, yaml
 from nano_banana_mcp.install.hosts import HOSTS, KEY, NAME, Secret, Server, input_of
 from nano_banana_mcp.install.paths import Machine
-from nano_banana_mcp.settings import EXAMPLE_KEY
 
 
-def configurations(start: list[str]) -> dict[str, str]:
+def configurations(start: list[str], key: str) -> dict[str, str]:
     """The configuration text for each host, by the host's title and the path of its file.
 
     Args:
         start: The command that starts the server.
+        key: What stands where the API key belongs.
     """
     machine = Machine.here()
     texts = {}
     for host in HOSTS.values():
-        secret = Secret(KEY, "input" if host.prefers == "input" else "stored", EXAMPLE_KEY)
+        secret = Secret(KEY, "input" if host.prefers == "input" else "stored", key)
         entry = host.entry(host, NAME, Server(tuple(start), None, secret))
         value: dict[str, object] = {host.table: {NAME: entry}}
         if secret.how == "input":

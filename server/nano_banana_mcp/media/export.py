@@ -227,8 +227,3 @@ def _find(folder: OutputFolder, task_id: str, number: int) -> Path | None:
         return folder.find(task_id, number)
     except FileNotFoundError:
         return None
-
-
-# Names that callers outside this folder use until they are renamed.
-Kept = ExportResult
-facts_of = metadata_of

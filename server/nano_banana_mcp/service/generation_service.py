@@ -13,7 +13,7 @@ from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import Generation, new_generation_id
-from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.ledger.base import Ledger
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.references import ReferenceResolver
@@ -54,7 +54,7 @@ class GenerationService:
         refresher: TaskRefresher,
         waiter: TaskWaiter,
         bus: ChangeBus,
-        accounts: Accounts,
+        callers: Callers,
         instrumentation: Instrumentation,
         default_model: str,
         api: str,
@@ -67,7 +67,7 @@ class GenerationService:
         self.refresher = refresher
         self.waiter = waiter
         self.bus = bus
-        self.accounts = accounts
+        self.callers = callers
         self.default_model = default_model
         self.now = now
         self._submitter = submitter
@@ -187,21 +187,3 @@ class GenerationService:
             latest = await self.ledger.find(generation.public_id) or generation
             waited = WaitResult(latest, error, given_up=True)
         return await self.result(waited, seconds - (anyio.current_time() - began))
-
-    # Names from before, until no tool or command uses them.
-    look = get
-
-    @property
-    def album(self) -> ImageStore:
-        """The image store."""
-        return self.images
-
-    @property
-    def desk(self) -> GenerationService:
-        """This service."""
-        return self
-
-    @property
-    def inquiry(self) -> TaskRefresher:
-        """The refresher."""
-        return self.refresher

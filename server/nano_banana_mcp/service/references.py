@@ -117,8 +117,9 @@ class ReferenceResolver:
             return None  # the image store may have it
 
     async def _as_data_uri(self, image: EncodedImage) -> str:
-        from nano_banana_mcp.images.resizing.reference import comfortable, data_uri
+        from nano_banana_mcp.images.data_uri import to_data_uri
+        from nano_banana_mcp.images.resizing.reference import fit_reference
 
         async with self._limiter:
-            smaller = await comfortable(image, max_side=self._max_side)
-        return await anyio.to_thread.run_sync(data_uri, smaller)
+            smaller = await fit_reference(image, max_side=self._max_side)
+        return await anyio.to_thread.run_sync(to_data_uri, smaller)

@@ -20,7 +20,7 @@ from nano_banana_mcp.defapi.responses import MAY_HAVE_BEEN_CHARGED
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.ledger.base import Ledger
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Submitter:
 
     Args:
         tasks: Runs the submits.
-        accounts: Keys and limits of the callers.
+        callers: Keys and limits of the callers.
         now: Wall-clock time, Unix seconds.
     """
 
@@ -57,14 +57,14 @@ class Submitter:
         client: DefapiClient,
         ledger: Ledger,
         tasks: TaskGroup,
-        accounts: Accounts,
+        callers: Callers,
         now: Callable[[], float],
         instrumentation: Instrumentation = NO_INSTRUMENTATION,
     ) -> None:
         self._client = client
         self._ledger = ledger
         self._tasks = tasks
-        self._accounts = accounts
+        self._callers = callers
         self._now = now
         self._instrumentation = instrumentation
         self._submitting: dict[str, anyio.CancelScope] = {}
@@ -159,7 +159,7 @@ class Submitter:
         self._submitting[generation.generation_id] = pauses
         try:
             with self._instrumentation.submitting(generation):
-                recorded = await self._ledger.begin(generation, self._accounts.quotas.check_for(generation.principal))
+                recorded = await self._ledger.begin(generation, self._callers.quotas.check_for(generation.principal))
                 if recorded.generation_id != generation.generation_id:
                     raise _AlreadyRecorded
                 try:
@@ -187,7 +187,7 @@ class Submitter:
         self, request: SubmitRequest, principal: str, backoff: retry.Backoff, pauses: anyio.CancelScope
     ) -> str | DefapiError:
         """Return the task id, or the error of the last attempt."""
-        key = self._accounts.key_of(principal)
+        key = self._callers.key_of(principal)
         if self._is_draining:
             pauses.cancel()
         try:

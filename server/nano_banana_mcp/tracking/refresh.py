@@ -18,7 +18,7 @@ from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation, Why
 from nano_banana_mcp.generations.models import Generation, new_generation_id
 from nano_banana_mcp.generations.parsing import read
-from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.ledger.base import Ledger, LedgerError
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
@@ -46,7 +46,7 @@ class TaskRefresher:
         client: DefapiClient,
         ledger: Ledger,
         images: ImageStore,
-        accounts: Accounts,
+        callers: Callers,
         callbacks: CallbackTracker,
         bus: ChangeBus,
         instrumentation: Instrumentation,
@@ -56,7 +56,7 @@ class TaskRefresher:
         self._client = client
         self._ledger = ledger
         self._images = images
-        self._accounts = accounts
+        self._callers = callers
         self._callbacks = callbacks
         self._bus = bus
         self._instrumentation = instrumentation
@@ -73,7 +73,7 @@ class TaskRefresher:
         generation = await self._ledger.find(public_id)
         if generation is not None and generation.principal == principal:
             return generation.with_message()
-        if self._accounts.asked:  # the API cannot tell whose task it is: all callers use the same key
+        if self._callers.authenticated:  # the API cannot tell whose task it is: all callers use the same key
             raise TaskNotFound(NO_SUCH_TASK, hint="Check the task_id: it is the one that generate_image returned.")
         return Generation(new_generation_id(), task_id=public_id, principal=principal, created_at=self._now())
 
@@ -167,7 +167,7 @@ class TaskRefresher:
     async def _query(self, generation: Generation, task_id: str) -> TaskSnapshot:
         try:
             with self._instrumentation.querying(generation):
-                return await self._client.query(task_id, key=self._accounts.key_of(generation.principal))
+                return await self._client.query(task_id, key=self._callers.key_of(generation.principal))
         finally:
             self._queried_at.pop(task_id, None)
             self._queried_at[task_id] = anyio.current_time()

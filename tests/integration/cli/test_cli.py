@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from nano_banana_mcp import cli
 from nano_banana_mcp.install.configurations import configurations
-from nano_banana_mcp.settings import Settings, variable_of
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, variable_of
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, clean_environment
 from tests.support.command_line import run_here
@@ -161,7 +161,7 @@ def test_the_doctor_notices_a_state_folder_that_cannot_be_written(tmp_path: Path
 
 @pytest.mark.parametrize("start", [["/opt/a b/nano-banana-mcp"], ["C:\\Python\\python.exe", "-m", "nano_banana_mcp"]])
 def test_the_printed_configurations_can_be_read_by_their_hosts(start: list[str]) -> None:
-    by_host = {host.split(" (")[0]: text for host, text in configurations(start).items()}
+    by_host = {host.split(" (")[0]: text for host, text in configurations(start, EXAMPLE_KEY).items()}
     for host in ("Claude Desktop", "Cursor", "Gemini CLI"):
         entry = json.loads(by_host[host])["mcpServers"]["nano-banana"]
         assert [entry["command"], *entry["args"]] == start

@@ -255,14 +255,14 @@ def test_an_image_whose_url_is_dead_has_a_readable_reason(shown: Opened) -> None
 
 def test_a_saved_image_is_shown_though_its_url_is_dead(on_disk: dict[str, Any], tmp_path: Path) -> None:
     from nano_banana_mcp.images.saving.output_folder import OutputFolder
-    from nano_banana_mcp.media.export import facts_of
+    from nano_banana_mcp.media.export import metadata_of
 
     ledger = open_database(Settings(**on_disk))
     ledger.save(GONE)
     ledger.close()
     folder = OutputFolder(tmp_path / "saved")
     folder.make()
-    path = folder.save(BYTES, facts_of(GONE, 0))
+    path = folder.save(BYTES, metadata_of(GONE, 0))
     with gallery({**on_disk, "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "saved")}) as opened, browser(opened) as client:
         assert client.get(f"/pictures/{GONE.generation_id}/0").content == path.read_bytes()
         assert delete(client, GONE).status_code == 204

@@ -14,7 +14,7 @@ import pytest
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
-from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.references import ReferenceRefused
 from nano_banana_mcp.settings import load_settings
@@ -25,10 +25,10 @@ from tests.support.clients import KEY
 
 
 @asynccontextmanager
-async def opened(accounts: Accounts | None = None, **settings: Any) -> AsyncIterator[tuple[Sandbox, GenerationService]]:
+async def opened(accounts: Callers | None = None, **settings: Any) -> AsyncIterator[tuple[Sandbox, GenerationService]]:
     async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
         values = load_settings(base_url=sandbox.url, api_key=KEY, **settings)
-        async with open_service(values, accounts=accounts, local=True) as service:
+        async with open_service(values, callers=accounts, local=True) as service:
             yield sandbox, service
 
 
@@ -49,7 +49,7 @@ async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> Non
 async def test_a_image_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_path: Path) -> None:
     async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, service):
         task_id = (await service.generate(asking("a cat"))).generation.public_id
-        url = (await service.look(task_id)).images[0].url
+        url = (await service.get(task_id)).images[0].url
         await service.settled()
         asked = sandbox.stats.files
         for age, files in ((90_000.0, 0), (80_000.0, 1)):
@@ -67,7 +67,7 @@ async def test_a_image_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_pa
 
 
 async def test_anothers_image_is_refused_as_a_reference_in_the_words_of_a_missing_one(tmp_path: Path) -> None:
-    async with opened(Accounts(asked=True), output_dir=tmp_path) as (sandbox, service):
+    async with opened(Callers(authenticated=True), output_dir=tmp_path) as (sandbox, service):
         hers = (await service.generate(asking("a cat"), principal="alice", wait_seconds=20)).generation
         words = set()
         for task_id in (hers.public_id, "ta-nobody", hers.generation_id):

@@ -24,7 +24,7 @@ from nano_banana_mcp.defapi.errors import (
 )
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import UNRECORDED_OUTCOME, Generation, Status
-from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.service.submission import FOREIGN_SUBMIT_SECONDS, RequestIdTaken, Submitter
 from tests.support.dict_ledger import DictLedger
 
@@ -58,7 +58,7 @@ async def submitter_of(
     client: Client, ledger: DictLedger, now: Callable[[], float] = anyio.current_time
 ) -> AsyncIterator[Submitter]:
     async with anyio.create_task_group() as tasks:
-        yield Submitter(cast(DefapiClient, client), cast(Any, ledger), tasks, Accounts(), now)
+        yield Submitter(cast(DefapiClient, client), cast(Any, ledger), tasks, Callers(), now)
         tasks.cancel_scope.cancel()
 
 

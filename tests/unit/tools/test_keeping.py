@@ -18,7 +18,7 @@ from mcp.types import BlobResourceContents
 from PIL import Image, ImageChops
 
 from nano_banana_mcp.app import build_server
-from nano_banana_mcp.generations.quotas import Accounts
+from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.media import export as keeper
 from nano_banana_mcp.service import generation_service as service
 from nano_banana_mcp.service import references as desks
@@ -40,12 +40,12 @@ def a_patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def desk(
-    folder: Path | None, *, local: bool = True, accounts: Accounts | None = None, **settings: Any
+    folder: Path | None, *, local: bool = True, accounts: Callers | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Sandbox, Client]]:
     """A sandbox, and a client of a server on it that saves into ``folder``."""
     async with serve_sandbox(QUICK) as sandbox:
         values: dict[str, Any] = {"base_url": sandbox.url, "api_key": KEY, "output_dir": folder, **settings}
-        async with Client(build_server(load_settings(**values), accounts=accounts, local=local)) as client:
+        async with Client(build_server(load_settings(**values), callers=accounts, local=local)) as client:
             yield sandbox, client
 
 
@@ -282,7 +282,7 @@ async def test_a_folder_whose_name_is_no_utf_8_is_told_in_letters_that_can_be_se
 async def test_callers_from_elsewhere_are_not_told_where_the_servers_folder_is(
     others: str, broken: bool, tmp_path: Path
 ) -> None:
-    accounts = Accounts(asked=True) if others == "asked" else None
+    accounts = Callers(authenticated=True) if others == "asked" else None
     settings: dict[str, Any] = {
         "asked": {},
         "proxied": {"allowed_hosts": "pictures.example.org"},
@@ -291,7 +291,7 @@ async def test_callers_from_elsewhere_are_not_told_where_the_servers_folder_is(
     folder = tmp_path / "kept"
     if broken:
         folder.write_text("")
-    async with desk(folder, local=False, accounts=accounts, **settings) as (_, client):
+    async with desk(folder, local=False, callers=accounts, **settings) as (_, client):
         result = await made(client, "a cat")
         told = "Not saved: its folder cannot be written to." if broken else "Saved by the server."
         assert told in facts(result)["message"]

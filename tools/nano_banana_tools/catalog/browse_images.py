@@ -12,8 +12,8 @@ from nano_banana_mcp.common.text import clean
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_tools import apps
 from nano_banana_tools.arguments import Limit, Search
-from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.context import ToolContext, principal
+from nano_banana_tools.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.results import format_credits, resource_uri
 
 DESCRIPTION = (

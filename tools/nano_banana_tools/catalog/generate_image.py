@@ -19,8 +19,8 @@ from nano_banana_tools.arguments import (
     RequestId,
     WaitSeconds,
 )
-from nano_banana_tools.catalog.definition import PAID, ToolDefinition
 from nano_banana_tools.context import ToolContext, principal, progress
+from nano_banana_tools.definition import PAID, ToolDefinition
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (

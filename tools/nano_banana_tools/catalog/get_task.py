@@ -8,8 +8,8 @@ from mcp.types import CallToolResult
 
 from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.arguments import TaskId
-from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.context import ToolContext, principal
+from nano_banana_tools.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
@@ -21,7 +21,7 @@ DESCRIPTION = (
 async def get_task(ctx: ToolContext, task_id: TaskId) -> Annotated[CallToolResult, GenerationResult]:
     """Query once; not at all if the end is recorded."""
     service = ctx.request_context.lifespan_context
-    generation = await service.look(task_id, principal())
+    generation = await service.get(task_id, principal())
     export = await service.kept(generation)
     state = WaitResult(service.images.typed(generation), note=service.ledger.problem, kept=export)
     return to_result(state, service.now())

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from nano_banana_tools import apps
 from nano_banana_tools.arguments import TaskId, ViewSide
-from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.context import ToolContext, principal
+from nano_banana_tools.definition import READ_ONLY, ToolDefinition
 
 DESCRIPTION = "For the picture's own view only: its bytes. To show or link a picture, use its url."
 
@@ -27,7 +27,7 @@ async def read_picture(
 ) -> CallToolResult:
     """Return one image, shrunk to what a result may hold."""
     service = ctx.request_context.lifespan_context
-    generation = await service.look(task_id, principal())
+    generation = await service.get(task_id, principal())
     from nano_banana_mcp.media.previews import preview
 
     image = await preview(service.images, generation, number, max_side=max_side, max_bytes=MAX_BYTES)

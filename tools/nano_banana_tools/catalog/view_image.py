@@ -11,12 +11,12 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.arguments import MaxSide, Number, TaskId
-from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.context import ToolContext, principal
+from nano_banana_tools.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.results import describe
 
 if TYPE_CHECKING:
-    from nano_banana_mcp.images.resizing.resize import Shrunk
+    from nano_banana_mcp.images.resizing.resize import ShrunkImage
     from nano_banana_mcp.media.previews import View
 
 DESCRIPTION = (
@@ -35,7 +35,7 @@ async def view_image(
     from nano_banana_mcp.media.previews import view  # imports Pillow's worker
 
     service = ctx.request_context.lifespan_context
-    generation = await service.look(task_id, principal())
+    generation = await service.get(task_id, principal())
     numbers = select_numbers(generation, number)
     if not numbers:
         return no_image_result(WaitResult(generation, note=service.ledger.problem), service.now(), number)
@@ -86,7 +86,7 @@ def to_view_result(generation: Generation, views: Sequence[View]) -> CallToolRes
     return CallToolResult(content=[text, *blocks], is_error=not blocks)
 
 
-def _describe_view(shown: Shrunk) -> str:
+def _describe_view(shown: ShrunkImage) -> str:
     size = _describe_file(shown.size, shown.mime_type, len(shown.data))
     if shown.untouched:
         return f"{size}, original"

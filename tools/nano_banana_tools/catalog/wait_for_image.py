@@ -9,8 +9,8 @@ from mcp.types import CallToolResult
 from nano_banana_mcp.generations.models import Status
 from nano_banana_tools import apps
 from nano_banana_tools.arguments import TaskId, TimeoutSeconds
-from nano_banana_tools.catalog.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.context import ToolContext, principal, progress
+from nano_banana_tools.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (

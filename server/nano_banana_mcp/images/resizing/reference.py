@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from nano_banana_mcp.images.data_uri import to_data_uri
 from nano_banana_mcp.images.formats import dimensions
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing.resize import PURPOSES
@@ -32,8 +31,3 @@ async def fit_reference(image: EncodedImage, *, max_side: int, max_bytes: int = 
     return await shrink_in_worker(
         image, max_side=max_side, max_bytes=max_bytes, purpose="reference", max_seconds=_MAX_SECONDS
     )
-
-
-# Names that callers outside this folder use until they are renamed.
-comfortable = fit_reference
-data_uri = to_data_uri

@@ -248,7 +248,3 @@ def main() -> None:
     except ImageError as error:
         header = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
     sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + answer)
-
-
-# The name that callers outside this folder use until they are renamed.
-Shrunk = ShrunkImage

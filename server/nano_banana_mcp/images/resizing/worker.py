@@ -109,7 +109,3 @@ async def _run(data: bytes, arguments: list[str]) -> tuple[int, bytes]:
             pass  # it crashed; its exit code says so
         answer = b"".join([chunk async for chunk in stdout])
         return await process.wait(), answer
-
-
-# The name that callers outside this folder use until they are renamed.
-shrink_aside = shrink_in_worker
