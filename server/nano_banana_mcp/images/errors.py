@@ -1,16 +1,16 @@
-"""Why there is no picture.
+"""Errors of images.
 
 ::
 
     ImageError
-    ├── BadDataUri            the text is not a base64 data URI
-    ├── AddressRefused        this server never connects there; nothing was sent
-    ├── ImageUnavailable    the host did not hand it over: status, time, connection
-    ├── NotAnImage           bytes arrived, but not those of a picture that is known here
-    └── ImageTooLarge       too many bytes, or too many pixels
+    ├── BadDataUri          the text is not a base64 data URI
+    ├── AddressRefused      the server never connects there; nothing was sent
+    ├── ImageUnavailable    the host did not return it: status, timeout, connection
+    ├── NotAnImage          the bytes are not an image of a supported format
+    └── ImageTooLarge       too many bytes or too many pixels
 
-Each carries ``message`` (what happened) and ``hint`` (what to do); ``str()`` is both. All are safe to show to
-anyone: of an address they name the host alone, because paths and queries carry signatures.
+Each has a ``message`` (what happened) and a ``hint`` (what to do); ``str()`` is both. All are safe to show to any
+caller: of an address they contain the host alone, because paths and queries may contain signatures.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class BadDataUri(ImageError):
 
 
 class AddressRefused(ImageError):
-    """This server never connects there."""
+    """The server never connects to this address."""
 
     hint = "Use the https:// URL of a picture on a public host."
 
 
 class ImageUnavailable(ImageError):
-    """The host did not hand the picture over.
+    """The host did not return the image.
 
     Attributes:
-        status: The HTTP status, where an answer was read.
+        status: The HTTP status; None if no answer was read.
     """
 
     hint = "Try again in a moment, or use another URL."
@@ -63,9 +63,9 @@ class ImageUnavailable(ImageError):
 
 
 class NotAnImage(ImageError):
-    """Bytes arrived, but not those of a picture that is known here."""
+    """The bytes are not an image of a supported format."""
 
-    hint = "PNG, JPEG, WebP, GIF, AVIF and BMP are known; a URL has to lead to the picture itself, not to its page."
+    hint = "PNG, JPEG, WebP, GIF, AVIF and BMP are supported. A URL must lead to the image itself, not to a page."
 
 
 class ImageTooLarge(ImageError):

@@ -1,4 +1,4 @@
-"""One request to an address that was checked: the name goes into ``Host`` and into TLS, and nowhere else."""
+"""One request to a checked address: the host name is used for ``Host`` and TLS only."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_CONNECT_SECONDS = 5.0
-"""To one address; then the next one is tried."""
+"""Timeout of a connection to one address; then the next address is tried."""
 
 MAX_ADDRESSES = 4
 MAX_CONNECTIONS = 64
 
 ConnectTo = Callable[[str, int], tuple[str, int]]
-"""From a checked address and its port to where the connection really goes. For tests alone."""
+"""For tests: maps a checked address and port to the address and port to connect to."""
 
 
 class Connector:
-    """Opens answers: ``open`` → ``_send``. Adds nothing to a request: no cookies, no login, no proxy.
+    """Sends requests: ``open`` → ``_send``. Adds no cookies, no credentials and no proxy.
 
     Args:
-        user_agent: What to call itself.
-        ssl_context: What to verify certificates with.
-        connect_to: For tests alone.
+        user_agent: Value of ``User-Agent``.
+        ssl_context: Verifies certificates; None for the default.
+        connect_to: For tests.
     """
 
     def __init__(self, *, user_agent: str, ssl_context: ssl.SSLContext | None, connect_to: ConnectTo | None) -> None:
@@ -47,10 +47,10 @@ class Connector:
             await transport.aclose()
 
     async def open(self, target: Target, addresses: list[str]) -> httpx.Response:
-        """Ask the first address that takes a connection; the body is not read yet.
+        """Send the request to the first address that accepts a connection; the body is not read yet.
 
         Raises:
-            httpx.TransportError, OSError: none did, or it failed later; :func:`unavailable` puts it in words.
+            httpx.TransportError, OSError: None accepted, or the request failed; see :func:`unavailable`.
         """
         import httpx
 
@@ -85,7 +85,7 @@ class Connector:
             },
         )
         try:
-            # Straight to the transport: a client would keep cookies, and read .netrc and proxy variables.
+            # The transport itself: a client would keep cookies, and read .netrc and proxy variables.
             return await self._open_transport().handle_async_request(request)
         except BaseException:
             await opened.aclose()
@@ -95,8 +95,8 @@ class Connector:
         import httpx
 
         if self._transport is None:
-            # No connection is kept: the pool knows them by address, and one that was verified for one name
-            # must not serve another name at the same address.
+            # No keep-alive: the pool identifies connections by address, and one verified for one name must not be
+            # used for another name at the same address.
             self._transport = httpx.AsyncHTTPTransport(
                 verify=self._ssl_context or httpx.create_ssl_context(),
                 trust_env=False,
@@ -106,7 +106,7 @@ class Connector:
 
 
 class _Opened:
-    """The sockets of one request, by what the pool reports: it forgets one whose TLS handshake is cancelled."""
+    """The sockets of one request; the pool itself leaks a socket if its TLS handshake is cancelled."""
 
     def __init__(self) -> None:
         self._streams: list[Any] = []
@@ -122,11 +122,11 @@ class _Opened:
 
 
 def unavailable(target: Target, error: Exception) -> ImageUnavailable:
-    """A failed connection in words."""
-    return ImageUnavailable(f"The host {target.host} {_why(error)}.")
+    """Describe a failed connection."""
+    return ImageUnavailable(f"The host {target.host} {_reason(error)}.")
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     import ssl
 
     import httpx

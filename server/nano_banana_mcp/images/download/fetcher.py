@@ -1,7 +1,7 @@
-"""Fetches pictures from hosts nobody vouches for: ``fetch`` → ``_follow`` → ``_admit``, ``_get`` → ``_read``.
+"""Downloads images from untrusted hosts: ``fetch`` → ``_follow`` → ``_allowed_addresses``, ``_get`` → ``_read``.
 
-The rule above all: the address that was checked is the address that is connected to. So a name is resolved here,
-once a hop, and the request goes to the address.
+The connection goes to the address that was checked: a name is resolved here, once for each hop, and the request is sent
+to that address.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     import httpx
 
 USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
-"""Some hosts of results answer 403 to the default of a library."""
+"""Some hosts of results answer 403 to the default User-Agent of a library."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""From a name and a port to addresses."""
+"""Resolves a name and a port to addresses."""
 
 Origins = Callable[[], Iterable[str]] | Iterable[str]
 
@@ -54,22 +54,22 @@ _HINTS = {
 
 
 async def resolve_host(host: str, port: int) -> list[str]:
-    """All addresses of a name, best first."""
-    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for *_, sockaddr in found]
+    """Return all addresses of a name, best first."""
+    answers = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in answers]
 
 
 class ImageFetcher:
-    """Fetches pictures. Close it with :meth:`aclose`.
+    """Downloads images. Close it with :meth:`aclose`.
 
     Args:
-        trusted_origins: Origins such as ``http://127.0.0.1:4567``, written exactly as in the URLs, that may be fetched
-            from in spite of the rules; or a function that names them at each fetch. For the sandbox.
-        max_bytes: The most bytes of one picture.
-        max_pixels: The most pixels that one may claim to have.
-        deadline_seconds: Longest time for one fetch: names, connections, redirects and all bytes.
-        max_redirects: The most redirects to follow.
-        connect_to: For tests alone: where connections to a checked address really go.
+        trusted_origins: Origins such as ``http://127.0.0.1:4567``, written exactly as in the URLs, that are exempt
+            from the rules, or a function that returns them for each download. For the sandbox.
+        max_bytes: Maximum size of an image.
+        max_pixels: Maximum number of pixels that an image may claim.
+        deadline_seconds: Maximum duration of a download: resolving, connections, redirects and all bytes.
+        max_redirects: Maximum number of redirects.
+        connect_to: For tests: the address that connections to a checked address use instead.
     """
 
     def __init__(
@@ -98,17 +98,17 @@ class ImageFetcher:
         await self._connector.aclose()
 
     async def fetch(self, url: str) -> EncodedImage:
-        """The picture at a URL.
+        """Download the image at a URL.
 
         Raises:
-            AddressRefused: the URL, or one that it redirects to, is not on the public internet.
-            ImageUnavailable: the host did not hand it over, or not in time.
-            NotAnImage: it is something else.
-            ImageTooLarge: it has too many bytes or pixels.
+            AddressRefused: The URL, or one that it redirects to, is not on the public internet.
+            ImageUnavailable: The host did not return it, or not in time.
+            NotAnImage: The answer is not an image.
+            ImageTooLarge: It has too many bytes or pixels.
         """
         target = Target.parse(url)
         try:
-            # httpx bounds each read, not their sum: a body that drips needs the deadline around all of it.
+            # httpx limits each read, not their sum: a slow body needs a deadline for the whole download.
             with request_span("picture.fetch", "GET", target.host), anyio.fail_after(self._deadline):
                 return await self._follow(target)
         except TimeoutError:
@@ -121,19 +121,23 @@ class ImageFetcher:
         trusted = frozenset(origin.lower().rstrip("/") for origin in origins)
         for _ in range(self._max_redirects + 1):
             if target.origin not in trusted:
-                trusted = frozenset()  # nobody outside may send us back in
-            addresses = await self._admit(target, trusted=target.origin in trusted)
-            found = await self._get(target, addresses)
-            if isinstance(found, EncodedImage):
-                return found
-            target = target.follow(found)
+                trusted = frozenset()  # an untrusted host must not redirect to a trusted one
+            addresses = await self._allowed_addresses(target, trusted=target.origin in trusted)
+            answer = await self._get(target, addresses)
+            if isinstance(answer, EncodedImage):
+                return answer
+            target = target.follow(answer)
         raise ImageUnavailable(
             f"It takes more than {self._max_redirects} redirects to reach the picture; {target.host} is the next host.",
             hint="Use the URL that the redirects end at.",
         )
 
-    async def _admit(self, target: Target, *, trusted: bool) -> list[str]:
-        """The addresses that may be connected to: all of the host's, or none."""
+    async def _allowed_addresses(self, target: Target, *, trusted: bool) -> list[str]:
+        """Return the addresses of the host.
+
+        Raises:
+            AddressRefused: One of them is not public.
+        """
         if not trusted:
             target.require_public_form()
         addresses = [str(target.address)] if target.address is not None else await self._look_up(target)
@@ -153,7 +157,7 @@ class ImageFetcher:
         return list(dict.fromkeys(addresses))
 
     async def _get(self, target: Target, addresses: list[str]) -> EncodedImage | str:
-        """The picture, or where it is said to be."""
+        """Return the image, or the location of a redirect."""
         import httpx
 
         try:
@@ -162,7 +166,7 @@ class ImageFetcher:
                 return await self._read(target, response)
             finally:
                 await response.aclose()
-        # A TLS stream that breaks in the middle may surface as it is, an SSLError, which is an OSError.
+        # A TLS stream that breaks may raise an SSLError, which is an OSError.
         except (httpx.TransportError, OSError) as error:
             raise unavailable(target, error) from error
 
@@ -176,22 +180,22 @@ class ImageFetcher:
         source = f"The answer of {target.host}"
         if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             raise NotAnImage(f"{source} is compressed, which was not asked for.", hint="Use another URL.")
-        if int(headers.get("content-length", "0")) > self._max_bytes:  # h11 has seen to it that it is a number
+        if int(headers.get("content-length", "0")) > self._max_bytes:  # h11 has checked that it is a number
             raise too_many_bytes(source, self._max_bytes)
         encoded = image_from_bytes(await self._read_body(response, source), source=source, max_pixels=self._max_pixels)
-        if is_truncated(encoded.data, encoded.mime_type):  # kept, it would stay broken for ever
+        if is_truncated(encoded.data, encoded.mime_type):  # a stored copy would stay broken
             raise ImageUnavailable(f"{source} breaks off in the middle of the picture.")
         return encoded
 
     async def _read_body(self, response: httpx.Response, source: str) -> bytes:
         body = io.BytesIO()
-        known = False
+        is_recognised = False
         async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as chunks:
             async for chunk in chunks:
                 if body.tell() + len(chunk) > self._max_bytes:
                     raise too_many_bytes(source, self._max_bytes)
                 body.write(chunk)
-                if not known and body.tell() >= HEAD_BYTES:
+                if not is_recognised and body.tell() >= HEAD_BYTES:
                     require_image(body.getvalue(), source=source)
-                    known = True
+                    is_recognised = True
         return body.getvalue()

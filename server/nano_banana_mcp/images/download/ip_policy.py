@@ -1,10 +1,10 @@
-"""Which addresses belong to the public internet."""
+"""The rule against server-side request forgery: which addresses belong to the public internet."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-# By hand, from IANA's special-purpose registries: `is_global` is wrong for some of these before Python 3.11.10.
+# Written out from IANA's special-purpose registries: `is_global` is wrong for some of these before Python 3.11.10.
 _CLOSED_V4 = tuple(
     IPv4Network(network)
     for network in (
@@ -27,7 +27,7 @@ _CLOSED_V4 = tuple(
     )
 )
 
-# All of IPv6 that is handed out. Outside it are loopback, mapped and compatible IPv4, NAT64, unique local, link-local,
+# All of IPv6 that is allocated. Outside it are loopback, mapped and compatible IPv4, NAT64, unique local, link-local,
 # site-local, multicast, discard-only and SRv6.
 _OPEN_V6 = IPv6Network("2000::/3")
 _CLOSED_V6 = tuple(
@@ -45,7 +45,7 @@ _DIGITS = {8: "01234567", 10: "0123456789", 16: "0123456789abcdef"}
 
 
 def is_public(ip: str | IPv4Address | IPv6Address) -> bool:
-    """Whether an address may be connected to. What is not an address is not public."""
+    """Whether connections to an address are allowed. Text that is not an address is not public."""
     try:
         address = ip_address(ip)
     except ValueError:
@@ -61,10 +61,10 @@ def ipv4_from_spelling(host: str) -> IPv4Address | None:
     """Read a host the way C libraries and browsers do: ``127.1``, ``0x7f.1``, ``017700000001``, ``2130706433``.
 
     Returns:
-        The address, or None if the host is a name: its last label is no number.
+        The address; None if the host is a name (its last label is not a number).
 
     Raises:
-        ValueError: it ends in a number, and is no address in any spelling.
+        ValueError: It ends in a number but is not an address in any spelling.
     """
     labels = host.lower().split(".")
     if not (labels[-1].isdecimal() or labels[-1].startswith("0x")):

@@ -1,4 +1,4 @@
-"""What a URL asks to connect to. Parsed once: what was checked is what is connected to."""
+"""Which URLs may be downloaded. A URL is parsed once, so that the checked host is the one that is connected to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_HOST = 253
 _PORTS = {"https": 443, "http": 80}
 _INSIDE_NAMES = ("localhost", "local", "localdomain", "internal", "home.arpa")
 
-# Parsers disagree about these, and no URL needs them: control characters, white space, backslashes.
+# Parsers disagree about these characters, and no URL needs them: control characters, white space, backslashes.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029]")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(:(?P<port>[0-9]{0,5}))?")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
@@ -24,7 +24,7 @@ _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes.
+    """The destination of a request.
 
     Attributes:
         origin: Scheme, host and port as they were written, in lower case.
@@ -48,10 +48,10 @@ class Target:
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """Take a URL apart.
+        """Parse a URL.
 
         Raises:
-            AddressRefused: it is not an http(s) URL, or nothing that one should write.
+            AddressRefused: It is not a well-formed http(s) URL.
         """
         if len(url) > _MAX_URL or _FORBIDDEN.search(url):
             raise AddressRefused("The URL is too long, or has spaces, control characters or backslashes in it.")
@@ -76,10 +76,10 @@ class Target:
         return cls(parts.scheme, host, port, path, f"{parts.scheme}://{parts.netloc.lower()}", address)
 
     def follow(self, location: str) -> Target:
-        """Where a redirect from here leads.
+        """Return the target of a redirect from here.
 
         Raises:
-            AddressRefused: as :meth:`parse`.
+            AddressRefused: As :meth:`parse`.
         """
         if len(location) > _MAX_URL or _FORBIDDEN.search(location):
             raise AddressRefused(f"The host {self.host} redirects to a URL that cannot be read.")
@@ -89,10 +89,10 @@ class Target:
             raise AddressRefused(f"The host {self.host} redirects to a URL that cannot be read.") from None
 
     def require_public_form(self) -> None:
-        """Hold it to the rules that hold for everybody: https, port 443, a name for the outside.
+        """Require https, port 443 and a host name that is not internal.
 
         Raises:
-            AddressRefused: it breaks one.
+            AddressRefused: It breaks a rule.
         """
         if self.scheme != "https":
             raise AddressRefused("The URL is not an https:// URL.")
@@ -107,7 +107,7 @@ def _read_host(written: str) -> tuple[str, IPv4Address | IPv6Address | None]:
         if written.startswith("["):
             v6 = IPv6Address(written[1:-1])
             return str(v6), v6
-        host = _in_ascii(written).removesuffix(".")
+        host = _to_ascii(written).removesuffix(".")
         v4 = ipv4_from_spelling(host)
     except ValueError:
         raise AddressRefused("The URL's host is neither a name nor an address.") from None
@@ -118,8 +118,8 @@ def _read_host(written: str) -> tuple[str, IPv4Address | IPv6Address | None]:
     return host, None
 
 
-def _in_ascii(host: str) -> str:
-    """Lower case; names in other scripts (and digits that only look like others) as DNS writes them."""
+def _to_ascii(host: str) -> str:
+    """Return the host in lower case; names in other scripts as DNS writes them (IDNA)."""
     if host.isascii():
         return host.lower()
     if len(host) > _MAX_HOST:

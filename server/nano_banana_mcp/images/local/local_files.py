@@ -1,7 +1,7 @@
-"""Reads pictures from disk that somebody else names: out of the allowed folders, and never through a link out of them.
+"""Reads reference images by path, only inside the allowed folders and never through a link.
 
-A path is never checked first and opened after: between the two it can be changed. Below an allowed folder each
-component is opened relative to the one before, refusing links, and what was opened is what is looked at and read.
+A path is not checked first and opened afterwards, because it can change in between. Below an allowed folder each
+component is opened relative to the previous one without following links, and the opened file is checked and read.
 """
 
 from __future__ import annotations
@@ -25,99 +25,103 @@ SETTING = "NANO_BANANA_INPUT_DIRS"
 
 _WALKS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)  # may be a link: whoever allowed it knows
+_ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)  # may be a link: the setting names it
 _FOLDER = _ROOT | _NO_LINK
-_FILE = _NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a pipe in its place is not waited for
-_LINK = "its path leads through a link, or through something that is no folder"
+_FILE = _NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a pipe must not block
+_LINK = "its path contains a link, or a component that is not a folder"
 _DRIVE = re.compile("^(/+[a-z])%3a(?=/)", re.IGNORECASE)
 
 
 class FileRefused(ImageError):
-    """A file of this machine that may not be read, or cannot be. Of what lies outside, it never says what is there."""
+    """A local file that may not or cannot be read. The text says nothing about files outside the allowed folders."""
 
     hint = f"Pass an http(s) URL or an image data URI, or a file in a folder that {SETTING} allows."
 
 
 class LocalFiles:
-    """Opens files in ``folders`` (absolute paths), and no others."""
+    """Reads image files in the allowed folders.
+
+    Args:
+        folders: Absolute paths.
+        max_bytes: Maximum size of a file.
+    """
 
     def __init__(self, folders: Sequence[Path], *, max_bytes: int = MAX_BYTES) -> None:
         self._folders = tuple(folders)
         self._max_bytes = max_bytes
 
     def read(self, reference: str) -> EncodedImage:
-        """The picture at an absolute path or a ``file://`` URI.
+        """Read the image at an absolute path or a ``file://`` URI.
 
         Raises:
-            FileRefused: it is outside of the folders, led to by a link, no regular file, or cannot be read.
-            NotAnImage: it is something else.
-            ImageTooLarge: it has too many bytes or pixels.
+            FileRefused: It is outside the folders, behind a link, not a regular file, or unreadable.
+            NotAnImage: The file is not an image.
+            ImageTooLarge: It has too many bytes or pixels.
         """
         path = path_of(reference)
         root, parts = self._place(path)
         source = f"The file {_printable(parts[-1])}"
         try:
-            way = _open_below if _WALKS else _open_checked
-            with open(path, "rb", opener=lambda _, flags: way(root, parts, flags)) as file:
+            open_file = _open_below if _WALKS else _open_checked
+            with open(path, "rb", opener=lambda _, flags: open_file(root, parts, flags)) as file:
                 data = self._read(file, source)
         except OSError as error:
-            raise FileRefused(f"{source} cannot be read: {_why(error)}.") from None
+            raise FileRefused(f"{source} cannot be read: {_reason(error)}.") from None
         return image_from_bytes(data, source=source, max_pixels=MAX_PIXELS)
 
     def _place(self, path: str) -> tuple[Path, list[str]]:
-        """The allowed folder that a path is in, and the way from there. Nothing below the folder is looked at."""
+        """Return the allowed folder that contains a path, and the components below it, without reading the folder."""
         if not self._folders:
-            example = _printable(str(Path(path).parent))
             raise FileRefused(
-                "No folder is open to this server for reference pictures.",
-                hint=f"To allow one, the person sets {SETTING} in the host's configuration of this server, such as "
-                f"{SETTING}={example} (several with {os.pathsep!r} between them), and restarts it.",
+                "This server may not read files: no folder is allowed for reference images.",
+                hint=f"To allow a folder of images, set {SETTING} in the configuration of this server, for example "
+                f"{SETTING}=~/Pictures (separate several with {os.pathsep!r}), and restart it.",
             )
         if ".." not in Path(path).parts:
             for folder in self._folders:
-                # The same folder by its other name, where links lead to it: /tmp is /private/tmp on some systems.
+                # A link may lead to the folder: /tmp is /private/tmp on some systems.
                 for root in (folder, Path(os.path.realpath(folder))):
-                    if parts := _way(Path(path), root):
+                    if parts := _components_below(Path(path), root):
                         return root, list(parts)
         allowed = ", ".join(_printable(str(folder)) for folder in self._folders)
         raise FileRefused(
-            "This path is outside of the folders that this server may read reference pictures from.",
-            hint=f"Allowed by {SETTING}: {allowed}. Move the picture there, or pass an http(s) URL or a data URI.",
+            "This path is outside the folders that this server may read reference images from.",
+            hint=f"Allowed by {SETTING}: {allowed}. Move the image there, or pass an http(s) URL or a data URI.",
         )
 
     def _read(self, file: BinaryIO, source: str) -> bytes:
-        found = os.fstat(file.fileno())
-        _require_file(found)
-        if found.st_nlink > 1:
-            raise OSError("it has a second name (a hard link), which may be outside; use a copy")
+        info = os.fstat(file.fileno())
+        _require_file(info)
+        if info.st_nlink > 1:
+            raise OSError("it has a second name (a hard link), which may be outside the folder; use a copy")
         data = file.read(self._max_bytes + 1)
         if len(data) > self._max_bytes:
             raise too_many_bytes(source, self._max_bytes)
         return data
 
 
-def _way(path: PurePath, root: PurePath) -> tuple[str, ...]:
-    """The way from a folder to what is below it, else nothing. On Windows ``C:`` and ``c:`` are one."""
+def _components_below(path: PurePath, root: PurePath) -> tuple[str, ...]:
+    """Return the components of ``path`` below ``root``; empty if it is not below. ``C:`` equals ``c:`` on Windows."""
     return path.relative_to(root).parts if path.is_relative_to(root) else ()
 
 
 def path_of(reference: str) -> str:
-    """The absolute path that a reference names.
+    """Return the absolute path that a reference names.
 
     Raises:
-        FileRefused: it names none.
+        FileRefused: It is not an absolute path.
     """
     path = _from_uri(reference) if reference[:5].lower() == "file:" else reference
-    if path is None or not os.path.isabs(path) or not _can_be_named(path):  # noqa: PTH117 - nothing of it is known yet
+    if path is None or not os.path.isabs(path) or not _is_valid_path(path):  # noqa: PTH117 - not validated yet
         folder = "C:/folder" if os.name == "nt" else "/folder"
         raise FileRefused(
-            "This is no absolute path of a file.",
-            hint=f"It has to look like {folder}/cat.png or file:///{folder.lstrip('/')}/cat.png.",
+            "This is not an absolute path of a file.",
+            hint=f"Use a path such as {folder}/cat.png or file:///{folder.lstrip('/')}/cat.png.",
         )
     return path
 
 
-def _can_be_named(path: str) -> bool:
+def _is_valid_path(path: str) -> bool:
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeError:
@@ -134,20 +138,20 @@ def _from_uri(uri: str) -> str | None:
     if os.name == "nt":
         from urllib.request import url2pathname
 
-        # Some programs, VS Code among them, write the colon after the drive's letter as %3A, which it does not know.
+        # VS Code and others write the colon after the drive letter as %3A, which url2pathname does not decode.
         return url2pathname(_DRIVE.sub(r"\1:", parts.path))
     return os.fsdecode(unquote_to_bytes(parts.path))
 
 
 def _open_below(root: Path, parts: list[str], flags: int) -> int:
-    """Open component by component, each relative to the one before: whoever swaps one for a link gains nothing."""
+    """Open each component relative to the previous one, so that swapping one for a link has no effect."""
     folder = os.open(root, _ROOT)
     try:
         for part in parts[:-1]:
             below = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)
             folder = below
-        # A device is not opened at all: with some, that alone does something.
+        # A device is never opened: opening alone may have an effect.
         _require_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
         return os.open(parts[-1], flags | _FILE, dir_fd=folder)
     finally:
@@ -155,46 +159,50 @@ def _open_below(root: Path, parts: list[str], flags: int) -> int:
 
 
 def _open_checked(root: Path, parts: list[str], flags: int) -> int:
-    """Where nothing can be opened relative to a folder (Windows): each component is looked at before, and after.
+    """Check each component before and after opening, on systems without relative opening (Windows).
 
-    Weaker than :func:`_open_below` against somebody who changes the folder at that very moment.
+    Weaker than :func:`_open_below` against changes of the folder at the same moment.
     """
     path = root.joinpath(*parts)
-    seen = _identities(root, parts)
+    identities = _identities(root, parts)
     descriptor = os.open(path, flags | _FILE)
     opened = os.fstat(descriptor)
     with contextlib.suppress(OSError):
-        if _identities(root, parts) == seen and (opened.st_dev, opened.st_ino) == seen[-1]:
+        if _identities(root, parts) == identities and (opened.st_dev, opened.st_ino) == identities[-1]:
             return descriptor
     os.close(descriptor)
-    raise OSError("it is changing at this moment")
+    raise OSError("it is being changed right now")
 
 
 def _identities(root: Path, parts: list[str]) -> list[tuple[int, int]]:
-    """Of each component below ``root``; none may be a link, or another kind of pointer elsewhere."""
+    """Return device and inode of each component below ``root``.
+
+    Raises:
+        OSError: A component is a link or a reserved name, or the last one is not a regular file.
+    """
     identities = []
     path = root
     for number, part in enumerate(parts, start=1):
         path = path / part
         if is_special(part):
-            raise OSError("it has a name that Windows keeps for other things")
-        found = path.lstat()
-        if is_pointer(found):
+            raise OSError("Windows reserves its name")
+        info = path.lstat()
+        if is_pointer(info):
             raise OSError(_LINK)
         if number == len(parts):
-            _require_file(found)
-        identities.append((found.st_dev, found.st_ino))
+            _require_file(info)
+        identities.append((info.st_dev, info.st_ino))
     return identities
 
 
-def _require_file(found: os.stat_result) -> None:
-    if is_pointer(found):
+def _require_file(info: os.stat_result) -> None:
+    if is_pointer(info):
         raise OSError(_LINK)
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError("it is no regular file")
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError("it is not a regular file")
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return _LINK
     if error.errno == errno.ENOENT:

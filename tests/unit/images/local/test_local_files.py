@@ -76,7 +76,7 @@ def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
     with pytest.raises(FileRefused) as caught:
         files.read(spelling.format(allowed=allowed, parent=allowed.parent))
     assert (
-        caught.value.message == "This path is outside of the folders that this server may read reference pictures from."
+        caught.value.message == "This path is outside the folders that this server may read reference images from."
     )
     assert str(allowed) in caught.value.hint
 
@@ -102,7 +102,7 @@ def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
 )
 @posix_only
 def test_what_is_no_absolute_path_is_refused(files: LocalFiles, allowed: Path, reference: str) -> None:
-    with pytest.raises(FileRefused, match="no absolute path"):
+    with pytest.raises(FileRefused, match="not an absolute path"):
         files.read(reference.format(allowed=allowed))
 
 
@@ -282,21 +282,21 @@ def test_the_allowed_folder_itself_may_be_a_link_and_be_called_by_either_name(al
         (
             [],
             "{parent}/pictures/cat.png",
-            "No folder is open to this server for reference pictures. To allow one, the person sets "
-            "NANO_BANANA_INPUT_DIRS in the host's configuration of this server, such as "
-            f"NANO_BANANA_INPUT_DIRS={{parent}}/pictures (several with {os.pathsep!r} between them), and restarts it.",
+            "This server may not read files: no folder is allowed for reference images. To allow a folder of images, set "
+            "NANO_BANANA_INPUT_DIRS in the configuration of this server, for example "
+            f"NANO_BANANA_INPUT_DIRS=~/Pictures (separate several with {os.pathsep!r}), and restart it.",
         ),
         (
             ["allowed", "al\nlowed"],
             "/etc/passwd",
-            "This path is outside of the folders that this server may read reference pictures from. "
+            "This path is outside the folders that this server may read reference images from. "
             "Allowed by NANO_BANANA_INPUT_DIRS: {parent}/allowed, {parent}/al?lowed. "
-            "Move the picture there, or pass an http(s) URL or a data URI.",
+            "Move the image there, or pass an http(s) URL or a data URI.",
         ),
         (
             ["allowed"],
             "cat.png",
-            "This is no absolute path of a file. It has to look like /folder/cat.png or file:///folder/cat.png.",
+            "This is not an absolute path of a file. Use a path such as /folder/cat.png or file:///folder/cat.png.",
         ),
         (
             ["allowed"],
@@ -348,7 +348,7 @@ def test_where_windows_would_open_something_else_a_name_is_refused(
         return
     with pytest.raises(FileRefused) as caught:
         files.read(str(allowed / name))
-    why = "it has a name that Windows keeps for other things"
+    why = "Windows reserves its name"
     assert caught.value.message == f"The file {name} cannot be read: {why}."
 
 
@@ -358,7 +358,7 @@ def test_a_pipe_that_is_allowed_as_a_folder_is_not_waited_for(allowed: Path) -> 
         LocalFiles([allowed / "pipe"]).read(str(allowed / "pipe" / "cat.png"))
 
 
-LINK = "its path leads through a link, or through something that is no folder"
+LINK = "its path contains a link, or a component that is not a folder"
 WORDS: dict[Callable[[Path], str], str] = {
     link_file: LINK,
     link_to_nothing: LINK,  # of what is outside, nothing is told: not even whether it is there
@@ -367,10 +367,10 @@ WORDS: dict[Callable[[Path], str], str] = {
     no_folder: LINK,
     pipe_for_a_folder: LINK,
     no_file: "there is no such file",
-    folder: "it is no regular file",
-    pipe: "it is no regular file",
+    folder: "it is not a regular file",
+    pipe: "it is not a regular file",
     link_to_itself: LINK,
-    hard_link: "it has a second name (a hard link), which may be outside; use a copy",
+    hard_link: "it has a second name (a hard link), which may be outside the folder; use a copy",
 }
 
 

@@ -69,8 +69,8 @@ def test_a_race_of_links_leaks_nothing(files: LocalFiles, allowed: Path) -> None
     assert refused > 0
 
 
-LINK = "its path leads through a link, or through something that is no folder"
-CHANGING = "it is changing at this moment"
+LINK = "its path contains a link, or a component that is not a folder"
+CHANGING = "it is being changed right now"
 
 
 def a_link(path: Path) -> None:
@@ -95,7 +95,7 @@ def nothing(path: Path) -> None:
         (a_link, LINK, LINK),
         (nothing, "there is no such file", "there is no such file"),
         (a_folder, "Is a directory", CHANGING),
-        (a_pipe, "it is no regular file", CHANGING),
+        (a_pipe, "it is not a regular file", CHANGING),
     ],
 )
 @pytest.mark.parametrize("walks", [True, False], ids=["walk", "checked"])
@@ -158,5 +158,5 @@ def test_without_the_walk_a_file_that_changes_meanwhile_is_refused_and_nothing_s
     with pytest.raises(FileRefused) as caught:
         LocalFiles([allowed]).read(str(victim))
     monkeypatch.undo()
-    assert caught.value.message == "The file cat.png cannot be read: it is changing at this moment."
+    assert caught.value.message == "The file cat.png cannot be read: it is being changed right now."
     assert_closed(descriptors)
