@@ -282,8 +282,8 @@ def test_the_allowed_folder_itself_may_be_a_link_and_be_called_by_either_name(al
         (
             [],
             "{parent}/pictures/cat.png",
-            "This server may not read files: no folder is allowed for reference images. To allow a folder of images, set "
-            "NANO_BANANA_INPUT_DIRS in the configuration of this server, for example "
+            "This server may not read files: no folder is allowed for reference images. To allow a folder of images, "
+            "set NANO_BANANA_INPUT_DIRS in the configuration of this server, for example "
             f"NANO_BANANA_INPUT_DIRS=~/Pictures (separate several with {os.pathsep!r}), and restart it.",
         ),
         (
@@ -354,7 +354,7 @@ def test_where_windows_would_open_something_else_a_name_is_refused(
 
 def test_a_pipe_that_is_allowed_as_a_folder_is_not_waited_for(allowed: Path) -> None:
     os.mkfifo(allowed / "pipe")
-    with pytest.raises(FileRefused, match="no folder"):
+    with pytest.raises(FileRefused, match="not a folder"):
         LocalFiles([allowed / "pipe"]).read(str(allowed / "pipe" / "cat.png"))
 
 
