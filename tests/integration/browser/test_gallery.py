@@ -18,13 +18,13 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.views import page as page_of
-from tests.integration.browser.host import place_for
-from tests.support.gallery import API, NOW, drawn, gallery
+from tests.integration.browser.host import ATTACK, place_for, violations
+from tests.support.gallery import API, NOW, drawn, gallery, record
+from tests.support.serving import listening, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PROMPT = "A lighthouse on a quiet coast at dawn, thin fog over the water"
-ATTACK = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
 DEAD = drawn("A harbour whose picture has died", 30)
 MANY = drawn("Four studies of a heron", 20, url=None, count=4)
 FAILED = drawn(ATTACK, 10, status=Status.FAILED, images=(), message=f"refused {ATTACK}")
@@ -96,13 +96,7 @@ class Shown:
 async def shown(browser: Browser, folder: Path, kept: Kept, **options: Any) -> AsyncIterator[Shown]:
     """A browser that has opened the printed address; what it complains of but for dead pictures is kept."""
     settings: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(folder)}
-    ledger = open_database(Settings(**settings))
-    for known, encoded_images in kept:
-        if known.task_id is None:
-            ledger.begin(known)
-        else:
-            ledger.save(known, encoded_images)
-    ledger.close()
+    await record(settings, kept)
     with gallery(settings) as opened:
         context = await browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
         page = await context.new_page()
@@ -122,11 +116,6 @@ async def shown(browser: Browser, folder: Path, kept: Kept, **options: Any) -> A
             yield result
         finally:
             await context.close()
-
-
-async def violations(page: Page) -> list[str]:
-    found: list[dict[str, Any]] = await page.evaluate("axe.run().then(results => results.violations)")
-    return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
 async def test_the_page_is_small_and_whole() -> None:
@@ -320,7 +309,6 @@ async def test_who_wants_no_motion_gets_none(browser: Browser, tmp_path: Path) -
 
 async def test_another_page_of_this_machine_gets_nothing(browser: Browser, tmp_path: Path) -> None:
     """Not even with the cookie, which browsers send to every port of a host."""
-    from tests.support.serving import listening, serving
 
     async def blank(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from playwright.async_api import Browser
 
-from tests.integration.browser.host import NARROW, SCREENSHOTS, USUAL, WIDE, Host
+from tests.integration.browser.host import NARROW, SCREENSHOTS, USUAL, WIDE, violations
 from tests.integration.browser.states import PROMPT, STATES, State, first_paint, in_state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -25,12 +23,6 @@ HOST_LOOK = {
     "--border-radius-md": "8px",
     "--border-radius-lg": "10px",
 }
-
-
-async def violations(host: Host) -> list[str]:
-    await host.still()
-    found: list[dict[str, Any]] = await host.frame.evaluate("axe.run().then(results => results.violations)")
-    return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
@@ -61,7 +53,8 @@ async def test_a_state_is_accessible_in_light_as_in_dark_and_narrow(
         for theme, width in (("light", USUAL), ("dark", NARROW)):
             await host.tell("ui/notifications/host-context-changed", {"theme": theme})
             await host.resize(width)
-            found[theme] = await violations(host)
+            await host.still()
+            found[theme] = await violations(host.frame)
     assert found == {where: [] for where in found}
 
 
@@ -73,14 +66,14 @@ async def test_it_takes_on_the_look_of_its_host_and_stays_accessible(browser: Br
             for theme in ("light", "dark"):
                 await host.tell("ui/notifications/host-context-changed", {"theme": theme})
                 await host.image_from_bytes(f"{state}-host-{theme}")
-                assert await violations(host) == []
+                assert await violations(host.frame) == []
 
 
 async def test_the_audit_finds_what_is_wrong(browser: Browser, audit_source: str) -> None:
     async with in_state(STATES[2], browser) as host:
         await host.frame.evaluate(audit_source)
         await host.find("#large").evaluate("image => image.removeAttribute('alt')")
-        assert any(one.startswith("image-alt") for one in await violations(host))
+        assert any(one.startswith("image-alt") for one in await violations(host.frame))
 
 
 async def test_the_alternative_text_is_the_prompt(browser: Browser) -> None:
