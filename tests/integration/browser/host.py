@@ -198,7 +198,7 @@ class Host:
         await self.page.set_viewport_size({"width": width, "height": HEIGHT})
         await self.page.wait_for_function("width => innerWidth === width", arg=width)
 
-    async def image_from_bytes(self, name: str) -> None:
+    async def screenshot(self, name: str) -> None:
         """Keep a screenshot for a person to look at."""
         await self.still()
         await self.page.screenshot(path=place_for(name), full_page=True)

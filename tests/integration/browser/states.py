@@ -116,7 +116,7 @@ STATES = [
     State("text-only", ("No picture this time", "answered in words", "may have been charged"), "sandbox:result=text"),
     State(
         "unknown",
-        ("Nobody knows yet whether this picture was made", "Do not repeat the call it"),
+        ("The outcome is not known yet", "Do not repeat the call: it could be charged twice"),
         "sandbox:submit=reset-after",
     ),
     State("no-key", ("could not be made", "DEFAPI_API_KEY"), settings={"api_key": None}),

@@ -69,7 +69,7 @@ async def test_the_newest_appear_as_a_grid_without_a_complaint_of_the_browser(br
             for width in (NARROW, WIDE):
                 await host.resize(width)
                 await loaded(host)
-                await host.image_from_bytes(f"gallery-view-{theme}-{width}")
+                await host.screenshot(f"gallery-view-{theme}-{width}")
                 assert await host.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
         assert await host.complaints() == []
 
@@ -85,7 +85,7 @@ async def test_one_of_them_is_looked_at_large_with_what_is_known_of_it(browser: 
         await expect(host.find("#place")).to_have_text("2 of 4")
         await host.pixels()
         assert await host.find("#delete").is_hidden(), "a conversation deletes nothing"
-        await host.image_from_bytes("gallery-view-one")
+        await host.screenshot("gallery-view-one")
         await host.page.keyboard.press("Escape")
         await expect(host.find("#grid .card").nth(3)).to_be_focused()
         assert await host.complaints() == []
