@@ -15,6 +15,7 @@ from mcp.types import CallToolResult, TextContent
 
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.tracking.schedule import Schedule
 
 KEY = "dk-canary-0123456789"
 
@@ -54,10 +55,12 @@ def child_at(url: str, **settings: Any) -> StdioServerParameters:
     return child(DEFAPI_BASE_URL=url, DEFAPI_API_KEY=KEY, **settings)
 
 
-def client_at(url: str, *, mode: Any = "auto", message_handler: Any = None, **settings: Any) -> Client:
+def client_at(
+    url: str, *, mode: Any = "auto", message_handler: Any = None, schedule: Schedule | None = None, **settings: Any
+) -> Client:
     """A client of a server in this process that talks to the API at ``url`` over real sockets."""
     values: dict[str, Any] = {"base_url": url, "api_key": KEY, **settings}
-    return Client(build_server(load_settings(**values)), mode=mode, message_handler=message_handler)
+    return Client(build_server(load_settings(**values), schedule=schedule), mode=mode, message_handler=message_handler)
 
 
 def facts(result: CallToolResult) -> dict[str, Any]:

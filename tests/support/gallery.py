@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +14,12 @@ import anyio
 import uvicorn
 from anyio.from_thread import start_blocking_portal
 
+from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.gallery import gallery_app
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
+from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
 from tests.support.clients import spawned
 
 NOW = 1_790_000_000.0
@@ -42,11 +45,12 @@ class Opened:
 @contextmanager
 def gallery(settings: Mapping[str, str]) -> Iterator[Opened]:
     """A gallery by these settings, served by another thread of this process."""
+    values = Settings.model_validate(dict(settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with (
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(_served(Settings(**settings), listener, port)) as token,
+            portal.wrap_async_context_manager(_served(values, listener, port)) as token,
         ):
             root = f"http://127.0.0.1:{port}"
             yield Opened(f"{root}/?token={token}", root)
@@ -67,6 +71,18 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # signals belong to the main thread
+
+
+async def record(settings: Mapping[str, Any], entries: Sequence[tuple[Generation, Mapping[int, EncodedImage]]]) -> None:
+    """Write generations to the ledger of these settings, and images that have no URL to its image store."""
+    values = Settings.model_validate(dict(settings))
+    with closing(open_database(values)) as ledger:
+        for generation, _ in entries:
+            (ledger.begin if generation.task_id is None else ledger.save)(generation)
+    async with open_service(values) as service:
+        for generation, images in entries:
+            for number, image in images.items():
+                await service.images.put(generation.generation_id, number, image)
 
 
 @contextmanager

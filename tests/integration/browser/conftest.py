@@ -6,7 +6,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from nano_banana_mcp.tracking import schedule
 from tests.support import axe, chromium, npm
 
 
@@ -28,10 +27,3 @@ def audit_source() -> str:
         return axe.obtain()
     except npm.NotToBeHadError as reason:
         pytest.skip(f"THE VIEWS' ACCESSIBILITY WAS NOT AUDITED (it needs axe-core, by npm): {reason}")
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server in this process asks at once; what is tested here is what a person sees."""
-    monkeypatch.setattr(schedule, "FIRST_QUERY_SECONDS", 0.0)
-    monkeypatch.setattr(schedule, "MIN_INTERVAL_SECONDS", 0.05)

@@ -14,6 +14,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextResourceContents
 from playwright.async_api import Browser, ConsoleMessage, Error, Frame, Locator, Page
 
+from nano_banana_mcp.tracking.schedule import Schedule
+from tests.support.clients import client_at
 from tests.support.paths import ROOT
 
 HOST_PAGE = Path(__file__).with_name("host.html")
@@ -27,6 +29,10 @@ EVERYTHING: dict[str, Any] = {
     "message": {"text": {}},
 }
 STRICT = "allow-scripts"
+ATTACK = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
+"""A prompt that harms a page that takes text for HTML."""
+
+WITHOUT_PAUSES = Schedule(first=0.0, min_interval=0.05)
 NARROW, USUAL, WIDE = 344, 720, 1100
 """Widths of the host's page; the narrow one leaves 320 pixels to the view."""
 
@@ -192,7 +198,7 @@ class Host:
         await self.page.set_viewport_size({"width": width, "height": HEIGHT})
         await self.page.wait_for_function("width => innerWidth === width", arg=width)
 
-    async def image_from_bytes(self, name: str) -> None:
+    async def screenshot(self, name: str) -> None:
         """Keep a screenshot for a person to look at."""
         await self.still()
         await self.page.screenshot(path=place_for(name), full_page=True)
@@ -201,6 +207,17 @@ class Host:
         """Whatever the browser found wrong: errors on the console, and violations of the policy."""
         violations: list[str] = await self.frame.evaluate("window.violations")
         return self.problems + violations
+
+
+def quick_client(url: str, **settings: Any) -> Client:
+    """A client of a server in this process that queries the API at ``url`` without pauses."""
+    return client_at(url, schedule=WITHOUT_PAUSES, **settings)
+
+
+async def violations(view: Page | Frame) -> list[str]:
+    """What the audit of accessibility finds in a page that its source has been loaded into."""
+    results: list[dict[str, Any]] = await view.evaluate("axe.run().then(results => results.violations)")
+    return [f"{result['id']}: {node['html'][:120]}" for result in results for node in result["nodes"]]
 
 
 def place_for(name: str) -> Path:

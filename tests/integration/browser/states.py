@@ -12,8 +12,7 @@ from playwright.async_api import Browser
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import IMAGE_URI
-from tests.integration.browser.host import EVERYTHING, Host
-from tests.support.clients import client_at
+from tests.integration.browser.host import EVERYTHING, Host, quick_client
 
 PROMPT = "A lighthouse on a quiet coast at dawn, thin fog over the water"
 LONG_PROMPT = f"{PROMPT}. " * 12
@@ -117,7 +116,7 @@ STATES = [
     State("text-only", ("No picture this time", "answered in words", "may have been charged"), "sandbox:result=text"),
     State(
         "unknown",
-        ("Nobody knows yet whether this picture was made", "Do not repeat the call it"),
+        ("The outcome is not known yet", "Do not repeat the call: it could be charged twice"),
         "sandbox:submit=reset-after",
     ),
     State("no-key", ("could not be made", "DEFAPI_API_KEY"), settings={"api_key": None}),
@@ -131,7 +130,7 @@ async def in_state(state: State, browser: Browser, theme: str = "light", **optio
     """A host whose view is in this state, with the server and the sandbox behind it."""
     async with (
         serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
-        client_at(sandbox.url, **state.settings) as client,
+        quick_client(sandbox.url, **state.settings) as client,
         Host.open(browser, client, **options) as host,
     ):
         await host.show(IMAGE_URI, state.arguments, theme=theme, **state.shown)

@@ -18,17 +18,17 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.views import page as page_of
-from tests.integration.browser.host import place_for
-from tests.support.gallery import API, NOW, drawn, gallery
+from tests.integration.browser.host import ATTACK, place_for, violations
+from tests.support.gallery import API, NOW, drawn, gallery, record
+from tests.support.serving import listening, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PROMPT = "A lighthouse on a quiet coast at dawn, thin fog over the water"
-ATTACK = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
 DEAD = drawn("A harbour whose picture has died", 30)
 MANY = drawn("Four studies of a heron", 20, url=None, count=4)
 FAILED = drawn(ATTACK, 10, status=Status.FAILED, images=(), message=f"refused {ATTACK}")
-LOST = Generation("in-lost", prompt="Nobody knows of this one", model="m", api=API, created_at=NOW)
+LOST = Generation("in-lost", prompt="An image of unknown outcome", model="m", api=API, created_at=NOW)
 
 Kept = list[tuple[Generation, dict[int, EncodedImage]]]
 
@@ -77,7 +77,7 @@ class Shown:
         await self.page.wait_for_function("() => document.querySelector('#large').naturalWidth === 640")
         await expect(self.page.locator("#gone")).to_be_hidden()
 
-    async def image_from_bytes(self, name: str) -> None:
+    async def screenshot(self, name: str) -> None:
         await self.still()
         await self.page.screenshot(path=place_for(f"gallery-{name}"))
 
@@ -96,13 +96,7 @@ class Shown:
 async def shown(browser: Browser, folder: Path, kept: Kept, **options: Any) -> AsyncIterator[Shown]:
     """A browser that has opened the printed address; what it complains of but for dead pictures is kept."""
     settings: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(folder)}
-    ledger = open_database(Settings(**settings))
-    for known, encoded_images in kept:
-        if known.task_id is None:
-            ledger.begin(known)
-        else:
-            ledger.save(known, encoded_images)
-    ledger.close()
+    await record(settings, kept)
     with gallery(settings) as opened:
         context = await browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
         page = await context.new_page()
@@ -122,11 +116,6 @@ async def shown(browser: Browser, folder: Path, kept: Kept, **options: Any) -> A
             yield result
         finally:
             await context.close()
-
-
-async def violations(page: Page) -> list[str]:
-    found: list[dict[str, Any]] = await page.evaluate("axe.run().then(results => results.violations)")
-    return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
 async def test_the_page_is_small_and_whole() -> None:
@@ -152,7 +141,7 @@ async def test_the_grid_shows_what_was_made_without_a_complaint_of_the_browser(
             for width in (360, 1100):
                 await it.page.set_viewport_size({"width": width, "height": 800})
                 await it.loaded()
-                await it.image_from_bytes(f"grid-{theme}-{width}")
+                await it.screenshot(f"grid-{theme}-{width}")
                 assert await it.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
         assert it.problems == []
 
@@ -194,7 +183,7 @@ async def test_search_and_filters_narrow_it_and_nothing_is_said_in_words(browser
         await it.page.locator("#status").select_option("")
         await it.page.locator("#model").select_option("m")
         await expect(it.cards).to_have_count(1)
-        await expect(it.cards).to_contain_text("Nobody knows of this one")
+        await expect(it.cards).to_contain_text("An image of unknown outcome")
         await it.page.locator("#search").fill("heron")
         await expect(it.page.locator("#empty")).to_have_text("Nothing fits.")
 
@@ -202,7 +191,7 @@ async def test_search_and_filters_narrow_it_and_nothing_is_said_in_words(browser
 async def test_nothing_made_yet_is_said_so(browser: Browser, tmp_path: Path) -> None:
     async with shown(browser, tmp_path, []) as it:
         await expect(it.page.locator("#empty")).to_contain_text("Nothing yet.")
-        await it.image_from_bytes("empty")
+        await it.screenshot("empty")
         assert it.problems == []
 
 
@@ -228,7 +217,7 @@ async def test_the_details_are_all_there_and_the_keyboard_is_enough(browser: Bro
         detail = await it.page.locator("#detail").inner_text()
         for words in (MANY.prompt, "google/gempix2", "0.5", MANY.task_id, "30 s", "1 of 4"):
             assert str(words) in detail
-        await it.image_from_bytes("many")
+        await it.screenshot("many")
         first = await it.page.locator("#large").get_attribute("src")
         await it.page.keyboard.press("ArrowLeft")
         await expect(it.page.locator("#place")).to_have_text("4 of 4")
@@ -245,7 +234,7 @@ async def test_a_dead_image_is_told_in_words_and_offers_no_saving(browser: Brows
         await expect(it.page.locator("#gone")).to_contain_text("This picture cannot be shown.")
         await expect(it.page.locator("#gone")).to_contain_text("pictures.invalid")
         await expect(it.page.locator("#save")).to_be_hidden()
-        await it.image_from_bytes("dead")
+        await it.screenshot("dead")
 
 
 async def test_saving_downloads_the_very_bytes(browser: Browser, tmp_path: Path) -> None:
@@ -269,7 +258,7 @@ async def test_deleting_asks_first_and_says_what_stays(browser: Browser, tmp_pat
         await expect(it.page.locator("#means")).to_contain_text("saved files stay")
         await expect(it.page.locator("#means")).to_contain_text("image service keeps")
         await expect(it.page.locator("#danger")).to_be_hidden()
-        await it.image_from_bytes("delete")
+        await it.screenshot("delete")
         await it.page.keyboard.press("Escape")
         await expect(it.page.locator("#sure")).to_be_hidden()
         assert MANY.generation_id in it.in_ledger()
@@ -282,13 +271,13 @@ async def test_deleting_asks_first_and_says_what_stays(browser: Browser, tmp_pat
         assert it.problems == []
 
 
-async def test_deleting_what_nobody_knows_the_outcome_of_comes_with_a_warning(browser: Browser, tmp_path: Path) -> None:
+async def test_deleting_a_generation_of_unknown_outcome_comes_with_a_warning(browser: Browser, tmp_path: Path) -> None:
     async with shown(browser, tmp_path, usual()) as it:
         await it.cards.first.click()
         await expect(it.page.locator("#why")).to_contain_text("may have been charged")
         await it.page.locator("#delete").click()
         await expect(it.page.locator("#danger")).to_contain_text("the only trace of it here")
-        await it.image_from_bytes("delete-unknown")
+        await it.screenshot("delete-unknown")
         assert LOST.generation_id in it.in_ledger()
         await it.page.get_by_role("button", name="Delete it all the same").click()
         await expect(it.cards).to_have_count(11)
@@ -320,7 +309,6 @@ async def test_who_wants_no_motion_gets_none(browser: Browser, tmp_path: Path) -
 
 async def test_another_page_of_this_machine_gets_nothing(browser: Browser, tmp_path: Path) -> None:
     """Not even with the cookie, which browsers send to every port of a host."""
-    from tests.support.serving import listening, serving
 
     async def blank(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})

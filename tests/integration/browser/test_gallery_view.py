@@ -12,10 +12,8 @@ from playwright.async_api import Browser, expect
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import GALLERY_URI
-from tests.integration.browser.host import EVERYTHING, NARROW, USUAL, WIDE, Host
-from tests.integration.browser.test_gallery import ATTACK
-from tests.integration.browser.test_states import violations
-from tests.support.clients import client_at, facts, text
+from tests.integration.browser.host import ATTACK, EVERYTHING, NARROW, USUAL, WIDE, Host, quick_client, violations
+from tests.support.clients import facts, text
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -36,7 +34,7 @@ async def browsing(
     asked = arguments or {}
     async with (
         serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
-        client_at(sandbox.url) as client,
+        quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
         for prompt in prompts:
@@ -71,7 +69,7 @@ async def test_the_newest_appear_as_a_grid_without_a_complaint_of_the_browser(br
             for width in (NARROW, WIDE):
                 await host.resize(width)
                 await loaded(host)
-                await host.image_from_bytes(f"gallery-view-{theme}-{width}")
+                await host.screenshot(f"gallery-view-{theme}-{width}")
                 assert await host.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
         assert await host.complaints() == []
 
@@ -87,7 +85,7 @@ async def test_one_of_them_is_looked_at_large_with_what_is_known_of_it(browser: 
         await expect(host.find("#place")).to_have_text("2 of 4")
         await host.pixels()
         assert await host.find("#delete").is_hidden(), "a conversation deletes nothing"
-        await host.image_from_bytes("gallery-view-one")
+        await host.screenshot("gallery-view-one")
         await host.page.keyboard.press("Escape")
         await expect(host.find("#grid .card").nth(3)).to_be_focused()
         assert await host.complaints() == []
@@ -110,11 +108,13 @@ async def test_every_state_is_accessible(browser: Browser, audit_source: str) ->
         for theme, width in (("light", USUAL), ("dark", NARROW)):
             await host.tell("ui/notifications/host-context-changed", {"theme": theme})
             await host.resize(width)
-            assert await violations(host) == []
+            await host.still()
+            assert await violations(host.frame) == []
             for number in (0, 2, 3):
                 await host.find("#grid .card").nth(number).click()
                 await expect(host.find("#gone:text('Being loaded')")).to_be_hidden()
-                assert await violations(host) == []
+                await host.still()
+                assert await violations(host.frame) == []
                 await host.button("All").click()
 
 
@@ -139,7 +139,7 @@ async def test_images_come_whichever_way_the_host_leaves_open(browser: Browser, 
 async def test_a_host_that_passes_the_text_alone_gets_the_grid_all_the_same(browser: Browser) -> None:
     async with (
         serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
-        client_at(sandbox.url) as client,
+        quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
         await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})

@@ -10,10 +10,10 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextResourceContents
 
 from nano_banana_mcp.views import page as page_of
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_tools.apps import GALLERY_URI, IMAGE_URI
-from tests.integration.http.test_isolation import shared
 from tests.support.clients import client_at
+from tests.support.http_server import at, served
+from tests.support.team import client_with, grant
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -40,9 +40,11 @@ async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, name: An
 
 
 async def test_it_is_everybodys_where_callers_are_asked_who_they_are(tmp_path: Path) -> None:
-    async with shared(tmp_path, SandboxConfig(seconds=3600, art="plain")) as server:
-        for name in ("alice", "bob"):
-            async with server.caller(name) as caller:
+    file = tmp_path / "tokens.json"
+    tokens = [grant(file, name) for name in ("alice", "bob")]
+    with served(**at(NOWHERE, NANO_BANANA_TOKENS_FILE=str(file))) as server:
+        for token in tokens:
+            async with client_with(server.url, token=token) as caller:
                 [contents] = (await caller.read_resource(IMAGE_URI)).contents
                 assert isinstance(contents, TextResourceContents)
                 assert contents.text == page_of("picture")

@@ -14,11 +14,10 @@ from playwright.async_api import Browser
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import IMAGE_URI
-from tests.integration.browser.host import EVERYTHING, Host
+from tests.integration.browser.host import EVERYTHING, Host, quick_client
 from tests.integration.browser.states import PROMPT, WITHOUT_TOOLS, ended
-from tests.support.clients import child_at, client_at, facts, text
-from tests.support.http_server import at
-from tests.support.http_server import served_process as served
+from tests.support.clients import child_at, facts, text
+from tests.support.http_server import at, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,7 +33,7 @@ async def in_conversation(
     arguments = {"prompt": f"{PROMPT} {directives}", "wait_seconds": wait_seconds}
     async with (
         serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
-        client_at(sandbox.url) as client,
+        quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
         await host.show(IMAGE_URI, arguments, **shown)
@@ -99,7 +98,7 @@ async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser)
         assert await host.complaints() == []
 
 
-@pytest.mark.parametrize("picture", ["png", "jpeg", "webp", "gif", "mislabelled"])
+@pytest.mark.parametrize("image", ["png", "jpeg", "webp", "gif", "mislabelled"])
 async def test_every_kind_of_image_is_seen(image: str, browser: Browser) -> None:
     async with in_conversation(browser, f"sandbox:picture={image}") as host:
         assert min(await host.pixels()) > 0

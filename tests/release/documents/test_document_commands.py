@@ -10,18 +10,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from nano_banana_mcp.cli import build_parser
-from nano_banana_mcp.settings import Settings
-from nano_banana_mcp.storage import open_database
-from tests.integration.cli.test_gallery import png
 from tests.support.clients import clean_environment
 from tests.support.document_commands import Block, blocks, documents, inline
-from tests.support.gallery import drawn
+from tests.support.gallery import drawn, record
+from tests.support.saved_images import PNG
 
 BLOCKS = [block for document in documents() for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.mark == "run"]
@@ -56,8 +54,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home, state = tmp_path / "home", tmp_path / "state"
     (home / "Pictures").mkdir(parents=True)
     known = drawn("a lighthouse", url=None)
-    with closing(open_database(Settings(NANO_BANANA_STATE_DIR=str(state)))) as ledger:
-        ledger.save(known, {0: png(64)})
+    anyio.run(record, {"NANO_BANANA_STATE_DIR": str(state)}, [(known, {0: PNG})])
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {
         **{name: value for name, value in clean_environment().items() if not name.startswith("XDG_")},

@@ -1,6 +1,6 @@
-from tests.support.paths import ROOT
-
 """Every example runs as a person would run it, on the sandbox."""
+
+from __future__ import annotations
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.support.clients import clean_environment
+from tests.support.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(file.name for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))

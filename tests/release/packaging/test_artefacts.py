@@ -29,14 +29,6 @@ pytestmark = pytest.mark.package
 RENEW = "python packaging/artefacts.py metadata"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that a release has."""
-    folder = tmp_path_factory.mktemp("dist")
-    artefacts.dist(folder)
-    return folder
-
-
 @pytest.mark.parametrize("name", sorted(artefacts.COMMITTED))
 def test_a_committed_file_is_as_the_project_says(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8") == artefacts.as_text(artefacts.COMMITTED[name]()), RENEW
@@ -55,8 +47,7 @@ def test_the_install_links_are_as_the_project_says(page: str) -> None:
     assert text == artefacts.with_links(text), RENEW
 
 
-def test_name_version_and_description_are_the_same_everywhere(made: Path) -> None:
-    [wheel] = made.glob("*.whl")
+def test_name_version_and_description_are_the_same_everywhere(made: Path, wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
         lines = archive.read(metadata).decode().splitlines()

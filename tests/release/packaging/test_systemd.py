@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nano_banana_mcp.cli import USAGE_ERROR, build_parser
+from nano_banana_mcp.commands import serve
 from tests.release.packaging.known import longest_end_seconds
 from tests.support.paths import ROOT
 
@@ -68,7 +69,7 @@ def test_systemd_rates_its_exposure_as_low(systemd_analyze: str, installed: Path
 def test_it_starts_a_server_over_http() -> None:
     program, *arguments = service()["ExecStart"].split()
     assert program == "/opt/nano-banana-mcp/bin/nano-banana-mcp"
-    assert build_parser().parse_args(arguments).http is True
+    assert build_parser().parse_args(arguments).run is serve.run
 
 
 def test_its_state_is_where_systemd_makes_a_folder_for_it() -> None:
