@@ -37,7 +37,7 @@ from nano_banana_mcp.storage import open_ledger
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.schedule import Schedule
-from nano_banana_mcp.tracking.sweeper import OpenTaskSweeper, ReplicaFollower
+from nano_banana_mcp.tracking.sweeper import MissingImageSweeper, OpenTaskSweeper, ReplicaFollower
 from nano_banana_mcp.tracking.waiter import TaskWaiter
 from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
@@ -236,10 +236,12 @@ async def compose_service(
             now=now,
         )
         follower = ReplicaFollower(ledger, refresher, waiter)
-        tasks.start_soon(partial(supervise, "Following other replicas", follower.run, goes_on=True))
+        tasks.start_soon(partial(supervise, "Following other replicas", follower.run, restarts=True))
+        missing_images = MissingImageSweeper(ledger, images, api=api, now=now)
+        tasks.start_soon(partial(supervise, "The sweeper of missing images", missing_images.run, restarts=True))
         if care:
             sweeper = OpenTaskSweeper(ledger, images, refresher, waiter, callbacks, api=api, now=now, schedule=schedule)
-            tasks.start_soon(partial(supervise, "The sweeper of open tasks", sweeper.run, goes_on=True))
+            tasks.start_soon(partial(supervise, "The sweeper of open tasks", sweeper.run, restarts=True))
         async with _closing(images):
             yield service
             with anyio.move_on_after(CLOSING_SECONDS):

@@ -28,11 +28,14 @@ class DictLedger:
     async def forget(self, generation_id: str) -> None:
         self.generations.pop(generation_id, None)
 
-    async def find(self, public_id: str) -> Generation | None:
-        for generation in self.generations.values():
-            if public_id in (generation.generation_id, generation.task_id):
-                return generation
-        return None
+    async def find(self, public_id: str, principal: str | None = None) -> Generation | None:
+        matches = [
+            generation
+            for generation in self.generations.values()
+            if public_id in (generation.generation_id, generation.task_id)
+        ]
+        matches.sort(key=lambda generation: principal is not None and generation.principal != principal)
+        return matches[0] if matches else None
 
     async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         for generation in self.generations.values():

@@ -55,8 +55,8 @@ class CallObserver(ServerMiddleware[Any]):
             return await call_next(ctx)
         params = ctx.params or {}
         token = get_access_token()
-        with logs.about(
-            request_id=logs.known("request_id") or _loggable(str(ctx.request_id)),
+        with logs.log_context(
+            request_id=logs.context_field("request_id") or _loggable(str(ctx.request_id)),
             principal=token.client_id if token else None,
             method=_loggable(ctx.method),
             tool=self._tool(params) if ctx.method == _CALL else None,

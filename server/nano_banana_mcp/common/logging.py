@@ -50,7 +50,7 @@ _context: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar
 
 
 @contextmanager
-def about(**fields: Any) -> Iterator[None]:
+def log_context(**fields: Any) -> Iterator[None]:
     """Add these :data:`FIELDS` to every record of the block and of tasks started in it; None adds nothing."""
     given = {name: value for name, value in fields.items() if value is not None}
     token = _context.set({**(_context.get() or {}), **given})
@@ -60,7 +60,7 @@ def about(**fields: Any) -> Iterator[None]:
         _context.reset(token)
 
 
-def known(field: str) -> Any:
+def context_field(field: str) -> Any:
     """Return the current value of a context field, or None."""
     return (_context.get() or {}).get(field)
 
@@ -91,7 +91,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     logging.captureWarnings(True)
 
 
-def set_up_as_guest(level: str, form: LogFormat = "text") -> None:
+def configure_host_logging(level: str, form: LogFormat = "text") -> None:
     """Under an external ASGI server: configure logging unless it is configured, and remove secrets from its records."""
     if not logging.getLogger().handlers:
         configure_logging(level, form)

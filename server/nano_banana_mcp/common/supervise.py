@@ -25,33 +25,33 @@ def log_exceptions(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the edge of a background task: its errors must not end the server
-        logger.warning("%s failed: %s", name, in_words(error))
+        logger.warning("%s failed: %s", name, describe_error(error))
 
 
-async def supervise(name: str, work: Callable[[], Awaitable[object]], *, goes_on: bool = False) -> None:
+async def supervise(name: str, work: Callable[[], Awaitable[object]], *, restarts: bool = False) -> None:
     """Run ``work`` within :func:`log_exceptions`.
 
     Args:
         name: What the work is, for the log.
-        goes_on: Whether to start the work again, :data:`PAUSE_SECONDS` after each failure.
+        restarts: Whether to start the work again, :data:`PAUSE_SECONDS` after each failure.
     """
     while True:
         with log_exceptions(name):
             await work()
             return
-        if not goes_on:
+        if not restarts:
             return
         await anyio.sleep(PAUSE_SECONDS)
 
 
-def in_words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Describe an error for the log without its message, which may contain a prompt.
 
     An error class whose ``repr`` is free of such text sets ``is_safe_to_log = True`` and is described by its ``repr``.
     Any other error is described by its class and the line that raised it.
     """
     if isinstance(error, BaseExceptionGroup):
-        return ", ".join(in_words(member) for member in error.exceptions)
+        return ", ".join(describe_error(member) for member in error.exceptions)
     if getattr(error, "is_safe_to_log", False):
         return repr(error)
     traceback = error.__traceback__

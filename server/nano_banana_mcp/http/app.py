@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from nano_banana_mcp.app import build_server, quotas
-from nano_banana_mcp.common.logging import set_up_as_guest
+from nano_banana_mcp.common.logging import configure_host_logging
 from nano_banana_mcp.generations.quotas import Callers, Limits
 from nano_banana_mcp.http import metrics
 from nano_banana_mcp.http.auth.authentication import Authentication, open_authentication
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         LedgerError: the ledger cannot be used.
     """
     settings = settings or load_settings()
-    set_up_as_guest(settings.log_level, settings.log_format)
+    configure_host_logging(settings.log_level, settings.log_format)
     app, _ = build_application(
         settings, loopback_only=not (is_authenticated(settings) or settings.allow_unauthenticated)
     )

@@ -143,6 +143,10 @@ class DurableLedger:
         generations = self._all_with_pending(await self._read(lambda database: database.open_tasks(since)))
         return [generation for generation in generations if not generation.finished]
 
+    async def succeeded_since(self, since: float) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.succeeded_since(since))
+
     async def medians(self, model: str, api: str | None) -> ModelMedians:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return await self._read(lambda database: database.medians(model, api))

@@ -90,6 +90,9 @@ class Ledger(Protocol):
     async def open_tasks(self, since: float) -> list[Generation]:
         """Return the unfinished tasks of all callers submitted after ``since`` (Unix time), oldest first."""
 
+    async def succeeded_since(self, since: float) -> list[Generation]:
+        """Return the newest successes of all callers that ended after ``since`` (Unix time), newest first."""
+
     async def medians(self, model: str, api: str | None) -> ModelMedians:
         """Return what an image of ``model`` usually costs and takes at ``api``."""
 

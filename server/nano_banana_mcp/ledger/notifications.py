@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import psycopg
 
-from nano_banana_mcp.common.supervise import in_words
+from nano_banana_mcp.common.supervise import describe_error
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.base import Changed
 from nano_banana_mcp.ledger.postgres import CHANNEL, PostgresLedger
@@ -106,6 +106,6 @@ async def listen(database: Database, sender: str, changed: Changed) -> None:
         except psycopg.Error as error:
             logger.info("Not listening for other replicas: %s", type(error).__name__)
         except Exception as error:  # noqa: BLE001 - the edge of this task: an error here must not end the server
-            logger.warning("Not listening for other replicas: %s", in_words(error))
+            logger.warning("Not listening for other replicas: %s", describe_error(error))
         await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas do not reconnect in step
         pause = min(2 * pause, MAX_RECONNECT_SECONDS)

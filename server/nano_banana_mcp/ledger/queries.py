@@ -34,6 +34,9 @@ Values = Mapping[str, Any]
 MAX_MEDIAN_ROWS = 50
 """Newest successes of a model that its medians are taken over."""
 
+MAX_SUCCEEDED_ROWS = 1_000
+"""Most successes that :meth:`SqlLedger.succeeded_since` returns."""
+
 SKELETON_SECONDS = 30 * 86_400.0
 """Minimum time after its end during which a generation is found by its ids, and its request is not submitted again."""
 
@@ -177,6 +180,14 @@ class SqlLedger(ABC):
             since=since,
         )
 
+    def succeeded_since(self, since: float) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return self._all(
+            "WHERE status = 'success' AND finished_at > :since ORDER BY finished_at DESC LIMIT :limit",
+            since=since,
+            limit=MAX_SUCCEEDED_ROWS,
+        )
+
     def medians(self, model: str, api: str | None) -> ModelMedians:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         rows = self._fetch(
@@ -306,6 +317,7 @@ class SqlLedger(ABC):
         rows = self._fetch(
             "SELECT count(*) AS number, model, status, credits_consumed, finished_at IS NOT NULL AS finished, "  # noqa: S608
             "created_at >= :day AS today, created_at >= :open_since AS recent, "
+            "task_id IS NOT NULL AND "  # a failure without a task, as after three server errors, has no price
             f"COALESCE({self._POSITION}(message, :may_be_charged), 0) > 0 AS may_be_charged FROM generations "
             f"WHERE created_at >= :since AND {_is('api', generation.api)} AND intent_id <> :intent_id "
             f"AND {'TRUE' if principal is None else 'principal = :principal'} "

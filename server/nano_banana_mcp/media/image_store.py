@@ -142,6 +142,19 @@ class ImageStore:
                 supervise, "storing an image", partial(self._store_in_background, generation, number, attempted)
             )
 
+    async def store_missing(self, generations: Sequence[Generation]) -> None:
+        """Start to store the images that an earlier process did not store before it ended.
+
+        Where the folder has a size limit, images that may have been deleted for it are not stored again.
+
+        Args:
+            generations: Successes whose images should be stored.
+        """
+        if self._folder is None:
+            return
+        for generation in await to_thread.run_sync(self._with_missing_images, generations):
+            self.on_change(generation)
+
     async def open(self, generation: Generation, number: int) -> EncodedImage:
         """Return the bytes of an image: stored ones, else those at its URL, which are then stored.
 
@@ -324,6 +337,19 @@ class ImageStore:
         size_bytes = sum(len(stored.data) for stored in self._in_memory.values())
         while size_bytes > MAX_MEMORY_BYTES and len(self._in_memory) > 1:
             size_bytes -= len(self._in_memory.popitem(last=False)[1].data)
+
+    def _with_missing_images(self, generations: Sequence[Generation]) -> list[Generation]:
+        assert self._folder is not None
+        deleted_before = float("-inf")
+        if self._max_bytes is not None:  # the oldest copies are deleted first
+            stored = (entry.stored_at for entry in self._folder.entries() if not entry.is_only_copy)
+            deleted_before = min(stored, default=float("inf"))
+        return [
+            generation
+            for generation in generations
+            if (generation.finished_at or 0.0) >= deleted_before
+            and not all(self._folder.has(generation.generation_id, number) for number in range(len(generation.images)))
+        ]
 
     def _delete(self, generation: Generation) -> None:
         assert self._folder is not None

@@ -184,6 +184,6 @@ class GenerationService:
         except DefapiError as error:
             if generation.submitted_at is None:
                 raise
-            latest = await self.ledger.find(generation.public_id) or generation
+            latest = await self.ledger.find(generation.generation_id) or generation
             waited = WaitResult(latest, error, given_up=True)
         return await self.result(waited, seconds - (anyio.current_time() - began))

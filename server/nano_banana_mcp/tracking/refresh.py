@@ -70,7 +70,7 @@ class TaskRefresher:
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
         """
-        generation = await self._ledger.find(public_id)
+        generation = await self._ledger.find(public_id, principal)
         if generation is not None and generation.principal == principal:
             return generation.with_message()
         if self._callers.authenticated:  # the API cannot tell whose task it is: all callers use the same key

@@ -1,4 +1,4 @@
-"""Queries tasks that no call waits for, so that every end is noticed; and follows what other processes notice."""
+"""Notices what no call waits for: the ends of tasks, images that were not stored, changes of other processes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ MAX_AGE_SECONDS = 86_400.0
 """Older unfinished tasks are queried only when a caller asks for them."""
 
 MAX_CONCURRENT_QUERIES = 8
+
+CATCH_UP_DELAY_SECONDS = 1.0
+"""From the start to the first search for images that were not stored, so that it does not slow the first call."""
+
+CATCH_UP_INTERVAL_SECONDS = 3_600.0
+CATCH_UP_AGE_SECONDS = 86_400.0
+"""Age of an end up to which its images are stored later: URLs of older ones may be dead."""
 
 
 class OpenTaskSweeper:
@@ -103,6 +110,34 @@ class OpenTaskSweeper:
                 await self._refresher.refresh(generation, "look")
         finally:
             limiter.release()
+
+
+class MissingImageSweeper:
+    """Stores the images of ends that a process recorded and did not live to store.
+
+    Args:
+        api: Only images of this API are stored.
+        now: Wall-clock time, Unix seconds.
+    """
+
+    def __init__(self, ledger: Ledger, images: ImageStore, *, api: str, now: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._images = images
+        self._api = api
+        self._now = now
+
+    async def run(self) -> None:
+        """Sweep soon after the start and every hour until cancelled."""
+        await anyio.sleep(CATCH_UP_DELAY_SECONDS)
+        while True:
+            with log_exceptions("Storing the images of earlier processes"):
+                await self.sweep()
+            await anyio.sleep(CATCH_UP_INTERVAL_SECONDS)
+
+    async def sweep(self) -> None:
+        """Start to store what is missing of the last day."""
+        generations = await self._ledger.succeeded_since(self._now() - CATCH_UP_AGE_SECONDS)
+        await self._images.store_missing([generation for generation in generations if generation.api == self._api])
 
 
 class ReplicaFollower:

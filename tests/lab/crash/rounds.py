@@ -77,8 +77,8 @@ def after_body_sent() -> None:
 
 
 POINTS: dict[str, Callable[[], None]] = {
-    "before the intent": lambda: before(SqliteLedger, "begin"),
-    "after the intent": lambda: after(SqliteLedger, "begin"),
+    "before the record": lambda: before(SqliteLedger, "begin"),
+    "after the record": lambda: after(SqliteLedger, "begin"),
     "before the request": lambda: before(Connection, "send"),
     "after the head of the request": after_headers_sent,
     "after the whole request": after_body_sent,
@@ -116,10 +116,12 @@ def check(url: str, state: Path, point: str, rounds: int) -> dict[str, Any]:
     }
     posts = httpx.get(f"{url}/_sandbox/stats", timeout=30).json()["submits_by_prompt"]
     ledger = SqliteLedger(state)
-    kept = [known for known in ledger.recent(1_000_000) if (known.prompt or "").startswith(f"{point} ")]
+    generations = [
+        generation for generation in ledger.recent(1_000_000) if (generation.prompt or "").startswith(f"{point} ")
+    ]
     ledger.close()
-    ids = {known.task_id for known in kept if known.task_id}
-    unknown = {known.prompt for known in kept if known.task_id is None}
+    ids = {generation.task_id for generation in generations if generation.task_id}
+    unknown = {generation.prompt for generation in generations if generation.task_id is None}
     return {
         "point": point,
         "rounds": rounds,

@@ -25,7 +25,6 @@ from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import Check
-from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.service.generation_service import GenerationService
@@ -34,7 +33,7 @@ from nano_banana_mcp.settings import load_settings
 from tests.support.clients import clean_environment
 
 FAULTS = ["", "503*1", "400", "reset-before", "reset-after", "html", "truncated", "flat"]
-POINTS = ["before the intent", "after the intent", "before the id", "after the id"]
+POINTS = ["before the record", "after the record", "before the id", "after the id"]
 
 
 class Killed(BaseException):
@@ -48,16 +47,15 @@ class DyingLedger(DurableLedger):
         super().__init__(folder)
         self._point = point
 
-    async def begin(self, intent: Generation, check: Check | None = None) -> Generation:
-        self._die("before the intent")
-        written = await super().begin(intent, check)
-        self._die("after the intent")
-        return written
+    async def begin(self, generation: Generation, check: Check | None = None) -> Generation:
+        self._die("before the record")
+        recorded = await super().begin(generation, check)
+        self._die("after the record")
+        return recorded
 
-    async def save(self, generation: Generation, encoded_images: dict[int, EncodedImage] | None = None) -> None:
-        if self._point is not None:
-            self._die("before the id")
-        await super().save(generation, encoded_images)
+    async def save(self, generation: Generation) -> None:
+        self._die("before the id")
+        await super().save(generation)
         self._die("after the id")
 
     def _die(self, point: str) -> None:
@@ -162,10 +160,10 @@ class Machine(RuleBasedStateMachine):
         for prompt, task_id in self.charged().items():
             assert prompt in by_prompt, f"{prompt} was charged and is lost"
             assert by_prompt[prompt].task_id in (task_id, None)
-        assert len(by_prompt) == len(known), "two rows for one intent"
+        assert len(by_prompt) == len(known), "two rows for one generation"
 
     @invariant()
-    def no_intent_has_two_submits_that_may_have_arrived(self) -> None:
+    def no_generation_has_two_submits_that_may_have_arrived(self) -> None:
         if not hasattr(self, "folder"):
             return
         posts = httpx.get(f"{self.url}/_sandbox/stats").json()["submits_by_prompt"]

@@ -59,7 +59,10 @@ def log() -> Iterator[Log]:
 
 def test_fields_of_a_record_take_precedence_over_the_context(log: Log) -> None:
     log.configure("json")
-    with logs.about(request_id="r1", principal="team-a", task_id="ta1"), logs.about(tool="get_task", principal=None):
+    with (
+        logs.log_context(request_id="r1", principal="team-a", task_id="ta1"),
+        logs.log_context(tool="get_task", principal=None),
+    ):
         logger.info("seen", extra={"task_id": "ta2"})
     logger.info("later")
     seen, later = log.records
@@ -74,7 +77,7 @@ def test_fields_of_a_record_take_precedence_over_the_context(log: Log) -> None:
 
 def test_text_records_end_with_their_fields_and_no_value_can_forge_a_field(log: Log) -> None:
     log.configure("text")
-    with logs.about(request_id="r1", principal="a b\n2026-01-01 INFO forged"):
+    with logs.log_context(request_id="r1", principal="a b\n2026-01-01 INFO forged"):
         logger.info("seen")
     [line] = log.text.splitlines()
     assert line.endswith(r'INFO nano_banana_mcp.test: seen [request_id=r1 principal="a b\n2026-01-01 INFO forged"]')
@@ -133,7 +136,7 @@ def test_under_an_external_server_configured_logging_stays_and_secrets_are_remov
     try:
         set_up = root.handlers[:]
         for _ in range(2):
-            logs.set_up_as_guest("DEBUG", "json")
+            logs.configure_host_logging("DEBUG", "json")
         assert root.handlers == set_up
         server.error("%(h)s %(U)s", {"h": "10.0.0.7", "U": "/webhooks/in-1/0123abcd?x=1"})
         server.error("%s took %d s", "/webhooks/in-2/0123abcd", 3)

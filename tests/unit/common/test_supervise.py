@@ -24,7 +24,7 @@ def test_failed_work_is_started_again_after_a_pause_until_it_is_cancelled() -> N
 
     async def run() -> bool:
         with anyio.move_on_after(3.5 * PAUSE_SECONDS) as scope:
-            await supervise("the work", work, goes_on=True)
+            await supervise("the work", work, restarts=True)
         return scope.cancelled_caught
 
     assert trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -38,7 +38,7 @@ async def test_work_that_returns_is_not_started_again() -> None:
         nonlocal starts
         starts += 1
 
-    await supervise("the work", work, goes_on=True)
+    await supervise("the work", work, restarts=True)
     assert starts == 1
 
 

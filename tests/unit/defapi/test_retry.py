@@ -123,7 +123,12 @@ def test_the_hook_gives_up_on_everything_else(error: Exception) -> None:
         ("Tue, 99 Nov 2026 11:00:00 GMT", None),
         ("Tue, 24 Nov 2026 11:00:00 +99999999999999999", None),
         ("Tue, 24 Nov 2026 12:00:30 -0000", 30.0),
+        ("Tue, 24 Nov 2026 12:00:30", 30.0),
+        ("Fri, 31 Dec 9999 23:59:59", MAX_RETRY_AFTER_SECONDS),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_RETRY_AFTER_SECONDS),
         ("Fri, 31 Dec 9999 23:59:59 -0000", MAX_RETRY_AFTER_SECONDS),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", MAX_RETRY_AFTER_SECONDS),
+        ("Mon, 01 Jan 0001 00:00:00 +1200", 0.0),
         ("999999999", MAX_RETRY_AFTER_SECONDS),
     ],
 )
@@ -147,13 +152,13 @@ class Longest(random.Random):
 def test_each_failure_doubles_the_pause_until_the_time_for_pauses_is_spent() -> None:
     hook = retry.Backoff(Longest())
     assert [hook(Unreachable("x")) for _ in range(12)] == [1.0, 2.0, 4.0, *[8.0] * 7, False, False]
-    assert (hook.failures, hook.slept) == (12, 79.0)
+    assert (len(hook.errors), hook.slept_seconds) == (12, 79.0)
 
 
 def test_the_time_for_pauses_is_a_retry_after_of_a_minute_with_its_jitter_to_the_last() -> None:
-    hook = retry.Backoff(Longest(), failures=3)
+    hook = retry.Backoff(Longest(), errors=[Unreachable("x")] * 3)
     assert hook(Busy("x", status=429, retry_after=60.0)) == 68.0
-    assert hook.slept == 68.0
+    assert hook.slept_seconds == 68.0
     assert hook(Unreachable("x")) is False
 
 

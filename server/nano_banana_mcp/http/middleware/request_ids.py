@@ -32,5 +32,5 @@ class RequestIds:
                 message = {**message, "headers": [*message.get("headers", ()), (HEADER, request_id)]}
             await send(message)
 
-        with logs.about(request_id=request_id.decode()):
+        with logs.log_context(request_id=request_id.decode()):
             await self._app(scope, receive, send_with_id)
