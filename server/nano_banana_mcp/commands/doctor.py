@@ -28,6 +28,7 @@ from nano_banana_mcp.install.configurations import configurations
 from nano_banana_mcp.install.errors import Refused
 from nano_banana_mcp.install.launch import command
 from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.media.image_store import stored_size
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 from nano_banana_mcp.storage import open_database
 
@@ -83,7 +84,11 @@ async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order in which a person should fix them."""
     state = [] if settings.ledger_url else [_state_folder(settings.state_path)]
     ledger = [_ledger(settings)] if all(finding.is_good for finding in state) else []
-    folders = [_output_folder(settings.output_dir), *map(_input_folder, settings.input_folders)]
+    folders = [
+        _stored_images(settings),
+        _output_folder(settings.output_dir),
+        *map(_input_folder, settings.input_folders),
+    ]
     return [_key(settings), *await _api(settings), *state, *ledger, *folders]
 
 
@@ -156,6 +161,14 @@ def _state_folder(folder: Path) -> Finding:
         advice = "Set NANO_BANANA_STATE_DIR to a folder that you can write to."
         return Finding(False, "state folder", f"{folder} cannot be written to: {reason_of(error)}", advice)
     return Finding(True, "state folder", f"{folder} can be written to")
+
+
+def _stored_images(settings: Settings) -> Finding:
+    folder = settings.state_path / "images"
+    images, size_bytes = stored_size(folder)
+    limit = "no limit" if settings.keep_megabytes is None else f"limit {settings.keep_megabytes:g} MB"
+    text = f"{images} {'picture' if images == 1 else 'pictures'}, {size_bytes / 1e6:.1f} MB ({limit}) in {folder}"
+    return Finding(True, "images", text)
 
 
 def _output_folder(folder: Path | None) -> Finding:

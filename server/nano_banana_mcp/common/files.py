@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import uuid
 from pathlib import Path
 
@@ -11,12 +12,13 @@ PART_SUFFIX = ".part"
 """Suffix of a file that is being written. A killed process may leave one behind."""
 
 
-def atomic_write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def atomic_write(path: Path, data: bytes, *, mode: int = 0o600, keep_owner: bool = False) -> None:
     """Write a file durably: afterwards it has the whole new content, or after an error the old one.
 
     Args:
         path: Where to write. A link is replaced, not followed. Its folder must exist.
         mode: Permissions of the new file (POSIX).
+        keep_owner: Whether the new file belongs to the owner of the old one, if this process runs as root.
 
     Raises:
         OSError: The file cannot be written. No partial file is left behind.
@@ -28,6 +30,9 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if keep_owner and sys.platform != "win32" and os.geteuid() == 0 and path.exists():
+            owner = path.stat()
+            os.chown(part, owner.st_uid, owner.st_gid)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from nano_banana_mcp.common.files import atomic_write, private_folder
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import known_secret, shared_secret
 
@@ -102,12 +103,9 @@ def _hmac(key: bytes, generation_id: str) -> str:
 
 def _stored_key(path: Path) -> bytes:
     """Read the key file; create it atomically and for the owner only if there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(secrets.token_hex(32).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    atomic_write(temporary, secrets.token_hex(32).encode())
     try:
         os.link(temporary, path)  # of several processes that start together, one wins
     except FileExistsError:

@@ -55,6 +55,17 @@ class NoSuchImage(LookupError):
     """This server has no such image, or not for this caller."""
 
 
+def stored_size(folder: Path) -> tuple[int, int]:
+    """Return the number of stored images and their bytes.
+
+    Args:
+        folder: ``images`` in the state folder. It need not exist.
+    """
+    images, size_bytes = ImageFolder(folder).size()
+    legacy = [picture.size_bytes for picture in LegacyImages(folder.parent).pictures()]
+    return images + len(legacy), size_bytes + sum(legacy)
+
+
 class ImageStore:
     """Stores and opens the images of the ledger's generations.
 
@@ -232,10 +243,7 @@ class ImageStore:
         """Return the number of stored images and their bytes. Reads the folder: call it in a thread."""
         if self._folder is None:
             return len(self._in_memory), sum(len(image.data) for image in self._in_memory.values())
-        assert self._legacy is not None
-        images, size_bytes = self._folder.size()
-        legacy = [picture.size_bytes for picture in self._legacy.pictures()]
-        return images + len(legacy), size_bytes + sum(legacy)
+        return stored_size(self._folder.path)
 
     async def settled(self) -> None:
         """Return when each new image is stored, or its first download has failed."""

@@ -232,6 +232,6 @@ def test_a_caller_can_have_limits_of_their_own() -> None:
 
 def test_unauthenticated_callers_have_no_limits_by_default() -> None:
     assert quotas(load_settings()).limits_of("") == Limits()
-    assert quotas(load_settings(), asked=True).limits_of("alice") == Limits(120, 20, Decimal(50))
+    assert quotas(load_settings(), authenticated=True).limits_of("alice") == Limits(120, 20, Decimal(50))
     some = load_settings(calls_per_minute=0, open_tasks=3, credits_per_day="1.5")
-    assert quotas(some, asked=True).limits_of("alice") == Limits(None, 3, Decimal("1.5"))
+    assert quotas(some, authenticated=True).limits_of("alice") == Limits(None, 3, Decimal("1.5"))

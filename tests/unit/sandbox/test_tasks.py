@@ -58,9 +58,9 @@ def test_a_task_of_zero_seconds_is_finished_at_once(store: TaskStore) -> None:
 
 def test_the_grace_hides_a_fresh_task(store: TaskStore, clock: Clock) -> None:
     task = create(store, "sandbox:grace=3")
-    assert not task.known
+    assert not task.is_visible
     clock.now += 3
-    assert task.known
+    assert task.is_visible
 
 
 def test_ids_take_turns_between_the_two_documented_shapes(store: TaskStore) -> None:

@@ -25,6 +25,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from nano_banana_mcp.common.files import atomic_write, private_folder
+
 logger = logging.getLogger(__name__)
 
 PREFIX = "nb_"
@@ -181,7 +183,7 @@ def edited(path: Path) -> Iterator[Principals]:
         OSError: it cannot be written.
     """
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     with _locked(path):
         principals = read(path) if path.exists() else Principals()
         yield principals
@@ -190,18 +192,8 @@ def edited(path: Path) -> Iterator[Principals]:
 
 def _write(path: Path, principals: Principals) -> None:
     content = {"principals": {name: principal.as_dict() for name, principal in principals.principals.items()}}
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(json.dumps(content, indent=2).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if sys.platform != "win32" and os.geteuid() == 0 and path.exists():
-            owner = path.stat()
-            os.chown(temporary, owner.st_uid, owner.st_gid)  # a server that is not root must still read it
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # A server that is not root must still be able to read what root has changed.
+    atomic_write(path, json.dumps(content, indent=2).encode() + b"\n", keep_owner=True)
 
 
 def _check_mode(path: Path, mode: int) -> None:
