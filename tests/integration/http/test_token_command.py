@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,7 @@ from anyio.to_thread import run_sync as in_thread
 from nano_banana_mcp.http.auth.authentication import open_authentication
 from nano_banana_mcp.http.auth.users_file import BadPrincipals, digest
 from nano_banana_mcp.settings import load_settings
-from tests.integration.cli.test_cli import run
-from tests.support.clients import clean_environment
+from tests.support.command_line import Ended, run_here
 from tests.support.handshake import INITIALIZE
 from tests.support.http_server import served
 from tests.support.team import grant, post
@@ -26,16 +23,8 @@ def file_in(folder: Path) -> Path:
     return folder / "tokens.json"
 
 
-def command(*arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nano_banana_mcp", "token", *arguments],
-        env={**clean_environment(), **settings},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def command(*arguments: str, stdin: str = "", **settings: str) -> Ended:
+    return run_here("token", *arguments, stdin=stdin, settings=settings)
 
 
 async def test_create_and_revoke_take_effect_in_a_running_server(tmp_path: Path) -> None:
@@ -83,7 +72,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_line_at_the_start(
     if content is not None:
         file.write_text(content)
         file.chmod(mode)
-    ended = run("serve", "--http", "--port", "0", "--sandbox", NANO_BANANA_TOKENS_FILE=str(file))
+    ended = run_here("serve", "--http", "--port", "0", "--sandbox", NANO_BANANA_TOKENS_FILE=str(file))
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert line.startswith(f"nano-banana-mcp: {file}: ")
