@@ -25,9 +25,7 @@ class Ended:
     stderr: str
 
 
-def run_here(
-    *arguments: object, stdin: str = "", settings: Mapping[str, str] | None = None, **more: str
-) -> Ended:
+def run_here(*arguments: object, stdin: str = "", settings: Mapping[str, str] | None = None, **more: str) -> Ended:
     """Run the command line in this process, without a terminal.
 
     Args:

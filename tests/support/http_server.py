@@ -27,6 +27,7 @@ from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, child, facts
 
+
 @dataclass
 class Served:
     """A server in this process."""

@@ -15,11 +15,11 @@ from tests.support.http_server import free_port, served
 
 
 def line(output: str) -> str:
-    [found] = [each for each in output.splitlines() if "public URL" in each]
-    return found
+    [match] = [item for item in output.splitlines() if "public URL" in item]
+    return match
 
 
-def test_a_url_that_leads_to_this_server_is_told_so(tmp_path: Path) -> None:
+def test_a_url_that_leads_to_this_server_is_confirmed(tmp_path: Path) -> None:
     state = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -41,7 +41,7 @@ def test_a_server_with_other_keys_is_another_server(tmp_path: Path) -> None:
     assert ended.returncode == 1
 
 
-def test_from_elsewhere_it_asks_with_the_keys_that_it_is_given_and_makes_none(tmp_path: Path) -> None:
+def test_elsewhere_the_probe_is_signed_with_the_given_keys_and_no_key_is_created(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     here = tmp_path / "here"
@@ -55,7 +55,7 @@ def test_from_elsewhere_it_asks_with_the_keys_that_it_is_given_and_makes_none(tm
     assert not (here / KEY_FILE).exists()
 
 
-def test_a_database_that_is_away_is_told_in_words(tmp_path: Path) -> None:
+def test_a_database_that_is_away_is_reported(tmp_path: Path) -> None:
     away = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
     settings = {"NANO_BANANA_STATE_DIR": str(tmp_path), "NANO_BANANA_LEDGER_URL": away}
     ended = run_here("doctor", "--sandbox", "--public-url", "http://127.0.0.1:9", settings=settings)
@@ -64,7 +64,7 @@ def test_a_database_that_is_away_is_told_in_words(tmp_path: Path) -> None:
     assert ended.returncode == 1
 
 
-def test_an_address_where_nobody_listens_is_told_so(tmp_path: Path) -> None:
+def test_an_address_without_a_server_is_reported(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     ended = run_here("doctor", "--sandbox", "--public-url", url, NANO_BANANA_STATE_DIR=str(tmp_path))
     assert line(ended.stdout).startswith("FAIL")
@@ -74,11 +74,11 @@ def test_an_address_where_nobody_listens_is_told_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (reply(200, "hi"), "but not this server"),
-        (reply(404, "Not Found"), "but not this server"),
+        (reply(200, "hi"), "Another server answers"),
+        (reply(404, "Not Found"), "Another server answers"),
         (redirect("https://x.example/"), "redirect"),
         (html(502), "not running"),
-        (close_after_reading(), "cannot be asked"),
+        (close_after_reading(), "The request failed"),
     ],
     ids=["other", "missing", "redirect", "gateway", "closed"],
 )
@@ -90,7 +90,7 @@ async def test_whatever_else_answers_there_is_told_apart(answer: Step, words: st
     assert words in ended.stdout
 
 
-def test_no_url_at_all_is_told_so(tmp_path: Path) -> None:
+def test_a_missing_url_is_reported(tmp_path: Path) -> None:
     ended = run_here("doctor", "--sandbox", "--public-url", NANO_BANANA_STATE_DIR=str(tmp_path))
     assert "it is not set" in line(ended.stdout)
     assert ended.returncode == 1

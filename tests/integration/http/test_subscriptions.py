@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
-from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
+from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
-from mcp.types import ResourceUpdatedNotification, TextResourceContents
+from mcp.types import TextResourceContents
 
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.http.server import GRACE_SECONDS
@@ -25,6 +24,7 @@ from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from tests.support.clients import client_at
 from tests.support.http_server import at, make, reachable, served, served_process
+from tests.support.subscribers import Told, subscribe
 from tests.support.team import client_with, grant
 
 
@@ -55,33 +55,6 @@ async def test_the_list_of_tasks_is_told_of_too() -> None:
                     async with client.listen(resource_subscriptions=["nanobanana://tasks"]) as events:
                         await make(client)
                         assert await anext(aiter(events)) == ResourceUpdated(uri="nanobanana://tasks")
-
-
-async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MCPDeprecationWarning)
-        if leave:
-            await client.unsubscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
-        else:
-            await client.subscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
-
-
-class Told:
-    """Collects what a session of the older era is told."""
-
-    def __init__(self) -> None:
-        self.uris: list[str] = []
-        self._more = anyio.Event()
-
-    async def __call__(self, message: Any) -> None:
-        if isinstance(message, ResourceUpdatedNotification):
-            self.uris.append(str(message.params.uri))
-            self._more.set()
-            self._more = anyio.Event()
-
-    async def until(self, uri: str) -> None:
-        while uri not in self.uris:
-            await self._more.wait()
 
 
 async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
