@@ -25,11 +25,12 @@ class Ended:
     stderr: str
 
 
-def run_here(*arguments: object, settings: Mapping[str, str] | None = None, **more: str) -> Ended:
+def run_here(*arguments: object, stdin: str = "", settings: Mapping[str, str] | None = None, **more: str) -> Ended:
     """Run the command line in this process, without a terminal.
 
     Args:
         arguments: The words after the program's name.
+        stdin: What the command can read.
         settings: Environment variables.
         more: Further environment variables.
     """
@@ -37,7 +38,7 @@ def run_here(*arguments: object, settings: Mapping[str, str] | None = None, **mo
     environment = {**clean_environment(), **(settings or {}), **more}
     with (
         mock.patch.dict(os.environ, environment, clear=True),
-        mock.patch.object(sys, "stdin", io.StringIO()),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
         redirect_stdout(out),
         redirect_stderr(err),
     ):

@@ -1,4 +1,4 @@
-"""Forged, malformed and replayed callbacks in great number, and what they cost. It reads ``/proc``."""
+"""Many forged, malformed and replayed callbacks, and what they cost. It reads ``/proc``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from nano_banana_mcp.http.signing import KeyRing
+from nano_banana_mcp.tracking.callbacks import SPACING_SECONDS
 from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_sandbox.config import SandboxConfig
 from tests.support.clients import facts
@@ -19,26 +20,25 @@ from tests.support.http_server import ServedProcess, make, reachable_process
 
 CONNECTIONS = 4
 
-QUERY_EVERY_SECONDS = 2.0
-"""So often at most may whoever knows a task's address make us ask for it."""
-
 Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """What so many forgeries came to.
+    """The outcome of the forgeries.
 
     Attributes:
-        grown: Bytes of resident memory that all but the first quarter of them added.
+        growth: Bytes of resident memory that all but the first quarter of them added.
         queries: By task; ``done`` and ``left_open`` are the two there were.
         spent_on_done: Queries for ``done`` before the attack.
-        before: What was known of ``done`` before it, ``after`` what is known now, and ``still_open`` of the other.
+        before: The state of ``done`` before the attack.
+        after: Its state after the attack.
+        still_open: The state of ``left_open`` after the attack.
         unexpected: Answers that were not what they have to be.
     """
 
     seconds: float
-    grown: int
+    growth: int
     queries: dict[str, int]
     done: str
     left_open: str
@@ -49,18 +49,19 @@ class Attacked:
     unexpected: list[str]
 
     @property
-    def most_queries(self) -> float:
-        """Maximum for the open task: the queries that callbacks cause, and those of the sweeper."""
+    def max_queries(self) -> float:
+        """Maximum of queries for the open task: those that callbacks lead to, and those of the sweeper."""
         schedule = Schedule()
-        swept = max(0.0, 1 + (self.seconds - schedule.sweep_first) / schedule.min_sweep_interval)
-        return 1 + self.seconds / QUERY_EVERY_SECONDS + swept * (self.seconds > schedule.sweep_first)
+        sweeping = self.seconds - schedule.sweep_first
+        swept = 0.0 if sweeping < 0 else 1 + sweeping / schedule.min_sweep_interval
+        return 1 + self.seconds / SPACING_SECONDS + swept
 
     @property
     def changes(self) -> int:
-        """Facts that are not what they were."""
-        kept = ("status", "images", "credits_consumed", "message")
+        """Facts that the attack changed."""
+        names = ("status", "images", "credits_consumed", "message")
         ended = bool(self.still_open["finished"] or self.still_open["images"])
-        return sum(bool(self.after[name] != self.before[name]) for name in kept) + ended
+        return sum(bool(self.after[name] != self.before[name]) for name in names) + ended
 
 
 def memory(server: ServedProcess) -> int:
@@ -110,7 +111,7 @@ def forgeries(opened: tuple[str, str], finished: tuple[str, str]) -> list[tuple[
 
 
 async def attacked(forged: int) -> Attacked:
-    """A server with a task that is done and one that is open, under so many forgeries."""
+    """A server with a finished and an open task receives ``forged`` forgeries."""
     async with reachable_process(SandboxConfig(seconds=3600)) as (sandbox, server, client):
         done = await make(client, "a cat sandbox:seconds=0.5")
         before = facts(await client.call_tool("wait_for_image", {"task_id": done}))

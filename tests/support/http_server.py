@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -10,25 +11,21 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import anyio
 from mcp.client import Client
 
+from nano_banana_mcp.cli import build_parser
 from nano_banana_mcp.http.app import build_application
 from nano_banana_mcp.http.auth.bind_policy import check_bind
 from nano_banana_mcp.http.connections import LimitedConnection
 from nano_banana_mcp.http.server import HttpServer, listen_urls, listeners
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, child, facts
-
-_FLAGS: dict[str, tuple[str, object]] = {
-    "--sandbox": ("NANO_BANANA_SANDBOX", True),
-    "--allow-unauthenticated": ("NANO_BANANA_ALLOW_UNAUTHENTICATED", True),
-}
-_OPTIONS = {"--host": "NANO_BANANA_HOST", "--port": "NANO_BANANA_PORT"}
 
 
 @dataclass
@@ -61,17 +58,13 @@ def at(url: str, **settings: Any) -> dict[str, Any]:
     return {"DEFAPI_BASE_URL": url, "DEFAPI_API_KEY": KEY, **settings}
 
 
-def settings_of(*arguments: str, **settings: Any) -> Settings:
-    """The settings that the command line and the environment would give."""
-    values: dict[str, Any] = {"NANO_BANANA_PORT": 0, **settings}
-    words = iter(arguments)
-    for word in words:
-        if word in _FLAGS:
-            name, value = _FLAGS[word]
-            values[name] = value
-        else:
-            values[_OPTIONS[word]] = next(words)
-    return Settings(_env_file=None, **{name: value for name, value in values.items() if value != ""})
+def settings_of(*arguments: str, **variables: Any) -> Settings:
+    """The settings that the command line ``serve --http`` and these environment variables give."""
+    options = build_parser().parse_args(["serve", "--http", *arguments])
+    overrides = {name: getattr(options, name) for name in ("sandbox", *options.overrides)}
+    environment = {"NANO_BANANA_PORT": "0", **{name: str(value) for name, value in variables.items()}}
+    with mock.patch.dict(os.environ, environment):
+        return load_settings(**{name: value for name, value in overrides.items() if value not in (None, False)})
 
 
 def served(*arguments: str, **settings: Any) -> AbstractContextManager[Served]:

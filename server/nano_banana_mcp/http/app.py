@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -27,15 +24,12 @@ from nano_banana_mcp.http.middleware.request_ids import RequestIds
 from nano_banana_mcp.http.middleware.trailing_slash import TrailingSlash
 from nano_banana_mcp.http.signing import CallbackUrls, open_key_ring
 from nano_banana_mcp.http.webhook import Webhook
-from nano_banana_mcp.ledger.base import LedgerBusy
 from nano_banana_mcp.settings import Settings, load_settings
-from nano_banana_mcp.storage import open_database
+from nano_banana_mcp.storage import check_ledger
 from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
 
 MCP_PATH = "/mcp"
-
-logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -77,7 +71,7 @@ def build_application(settings: Settings, *, loopback_only: bool = False) -> tup
     """
     host_names = allowed_host_names(settings)
     authentication = open_authentication(settings)
-    _check_ledger(settings)
+    check_ledger(settings)
     callers = None if authentication is None else callers_of(settings, authentication)
     counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
     routes = []
@@ -124,19 +118,6 @@ def build_application(settings: Settings, *, loopback_only: bool = False) -> tup
     app.add_middleware(RequestIds)
     app.add_middleware(IgnoreClientDisconnects)
     return app, server
-
-
-def _check_ledger(settings: Settings) -> None:
-    """Check that the ledger can be written, because nothing is sent that is not recorded.
-
-    Raises:
-        LedgerError: it cannot be used.
-    """
-    try:
-        with contextlib.closing(open_database(settings)) as database:
-            database.probe()
-    except LedgerBusy as error:  # a database that is starting, too: /readyz reports it until it is back
-        logger.warning("the ledger cannot be used yet: %s", error.for_operator)
 
 
 def callers_of(settings: Settings, authentication: Authentication) -> Callers:

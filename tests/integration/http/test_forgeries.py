@@ -15,10 +15,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the memor
 
 
 async def test_ten_thousand_forgeries_change_nothing_and_cost_next_to_nothing() -> None:
-    found = await attacked(FORGERIES)
-    assert found.unexpected == []
-    assert found.grown <= MAX_GROWTH_BYTES
-    assert set(found.queries) == {found.done, found.left_open}
-    assert found.queries[found.done] == found.spent_on_done
-    assert 1 <= found.queries[found.left_open] <= found.most_queries
-    assert found.changes == 0
+    outcome = await attacked(FORGERIES)
+    assert outcome.unexpected == []
+    assert outcome.growth <= MAX_GROWTH_BYTES
+    assert set(outcome.queries) == {outcome.done, outcome.left_open}
+    assert outcome.queries[outcome.done] == outcome.spent_on_done
+    assert 1 <= outcome.queries[outcome.left_open] <= outcome.max_queries
+    assert outcome.changes == 0

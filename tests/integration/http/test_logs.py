@@ -172,7 +172,7 @@ async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
                 made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
                 done = facts(await client.call_tool("wait_for_image", {"task_id": made["task_id"]}))
                 await client.read_resource(done["images"][0]["resource_uri"])
-                with pytest.raises(Exception, match="knows no resource"):
+                with pytest.raises(Exception, match="Resource not found"):
                     await client.read_resource("nanobanana://tasks/ta-of-nobody")
     task_id = made["task_id"]
     [submit] = server.about(tool="generate_image", outcome="ok", task_id=task_id)

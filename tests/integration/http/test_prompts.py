@@ -11,11 +11,10 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 
 from nano_banana_sandbox.config import SandboxConfig
-from tests.integration.http.test_isolation import ERAS, shared
 from tests.support.clients import child
 from tests.support.http_server import served_process
-from tests.unit.tools.test_completions import IMAGE, TASK, completed, made, offered
-from tests.unit.tools.test_prompts import NEEDED, brief
+from tests.support.prompts import IMAGE, NEEDED, TASK, brief, completed, made, offered
+from tests.support.two_callers import ERAS, shared
 
 WORD = "zebracanary"
 
@@ -99,7 +98,7 @@ async def test_looking_up_too_often_is_told_when_to_come_again_and_costs_nobody_
         with pytest.raises(MCPError) as refused:
             await completed(alice, TASK, "task_id")
         assert refused.value.code == INTERNAL_ERROR
-        assert "5 calls a minute" in refused.value.error.message
+        assert "5 calls per minute" in refused.value.error.message
         assert "Try again in" in refused.value.error.message
         assert await offered(alice, "poster", "image_size", "2") == ["2k"]
         assert await offered(bob, TASK, "task_id") == []

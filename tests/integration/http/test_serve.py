@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,18 @@ from mcp.types import BlobResourceContents, TextResourceContents
 
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.http.server import listeners
-from nano_banana_mcp.ledger.async_ledger import PROBE_SECONDS, DurableLedger
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Stats
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.clients import child, facts
+from tests.support.clients import facts
+from tests.support.command_line import run_here
 from tests.support.handshake import INITIALIZE
 from tests.support.http_server import at, make, served, served_process, settings_of
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_image_arrives_over_http_in_either_era_with_progress(mode: Any) -> None:
+async def test_an_image_arrives_over_http_in_either_era_with_progress(mode: Any) -> None:
     reports: list[float] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
@@ -49,22 +48,19 @@ async def test_a_image_arrives_over_http_in_either_era_with_progress(mode: Any) 
     assert reports
 
 
-def test_health_and_readiness_are_told() -> None:
+def test_health_and_readiness_are_reported() -> None:
     with served("--sandbox") as server:
         assert httpx.get(f"{server.root}/healthz").json()["status"] == "ok"
         assert httpx.get(f"{server.root}/readyz").json() == {"status": "ready"}
 
 
-async def test_readiness_is_looked_at_before_anything_was_made_and_comes_back_by_itself(tmp_path: Path) -> None:
+async def test_readiness_is_checked_before_the_first_generation_and_comes_back_by_itself(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.write_text("in the way")
     server = build_server(load_settings(sandbox=True, state_dir=state))
     async with Client(server):
         assert str(state) in (await server.not_ready() or "")
         state.unlink()
-        ledger = server.service.ledger
-        assert isinstance(ledger, DurableLedger)
-        ledger._tried_at -= PROBE_SECONDS
         assert await server.not_ready() is None
 
 
@@ -146,23 +142,17 @@ async def test_a_connection_that_drops_in_the_middle_of_a_submit_does_not_lose_t
         assert sandbox.stats.submits == rounds
 
 
-def test_a_bind_that_others_can_reach_is_refused_in_words() -> None:
-    parameters = child("serve", "--http", "--host", "0.0.0.0", "--sandbox")
-    ended = subprocess.run(
-        [parameters.command, *parameters.args], env=parameters.env, capture_output=True, text=True, check=False
-    )
+def test_a_bind_that_others_can_reach_is_refused_with_the_reason() -> None:
+    ended = run_here("serve", "--http", "--host", "0.0.0.0", "--sandbox")
     assert ended.returncode == 1
     assert "0.0.0.0" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_a_taken_port_is_told_in_words() -> None:
+def test_a_taken_port_is_reported() -> None:
     with served("--sandbox") as server:
         port = server.root.rpartition(":")[2]
-        parameters = child("serve", "--http", "--port", port, "--sandbox")
-        ended = subprocess.run(
-            [parameters.command, *parameters.args], env=parameters.env, capture_output=True, text=True, check=False
-        )
+        ended = run_here("serve", "--http", "--port", port, "--sandbox")
     assert ended.returncode == 1
     assert port in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -170,10 +160,7 @@ def test_a_taken_port_is_told_in_words() -> None:
 
 @pytest.mark.parametrize("value", ["http", "-1", "65536"])
 def test_an_impossible_port_is_one_line(value: str) -> None:
-    parameters = child("serve", "--http", NANO_BANANA_PORT=value)
-    ended = subprocess.run(
-        [parameters.command, *parameters.args], env=parameters.env, capture_output=True, text=True, check=False
-    )
+    ended = run_here("serve", "--http", NANO_BANANA_PORT=value)
     assert ended.returncode == 2
     assert ended.stderr.startswith("nano-banana-mcp: NANO_BANANA_PORT")
     assert len(ended.stderr.splitlines()) == 1
@@ -208,10 +195,8 @@ async def test_a_signal_in_the_middle_of_submits_and_waits_leaves_no_call_withou
 
 def test_an_unusable_ledger_ends_the_server_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file in the place of the folder")
-    parameters = child("serve", "--http", "--port", "0", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path / "state")
-    ended = subprocess.run(
-        [parameters.command, *parameters.args], env=parameters.env, capture_output=True, text=True, check=False
-    )
+    state = str(tmp_path / "state")
+    ended = run_here("serve", "--http", "--port", "0", "--sandbox", NANO_BANANA_STATE_DIR=state)
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert line.startswith("nano-banana-mcp: ")

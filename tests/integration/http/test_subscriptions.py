@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
-from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
+from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
-from mcp.types import ResourceUpdatedNotification, TextResourceContents
+from mcp.types import TextResourceContents
 
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.http.server import GRACE_SECONDS
@@ -25,6 +24,7 @@ from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from tests.support.clients import client_at
 from tests.support.http_server import at, make, reachable, served, served_process
+from tests.support.subscribers import Told, subscribe
 from tests.support.team import client_with, grant
 
 
@@ -55,33 +55,6 @@ async def test_the_list_of_tasks_is_told_of_too() -> None:
                     async with client.listen(resource_subscriptions=["nanobanana://tasks"]) as events:
                         await make(client)
                         assert await anext(aiter(events)) == ResourceUpdated(uri="nanobanana://tasks")
-
-
-async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MCPDeprecationWarning)
-        if leave:
-            await client.unsubscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
-        else:
-            await client.subscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
-
-
-class Told:
-    """Collects what a session of the older era is told."""
-
-    def __init__(self) -> None:
-        self.uris: list[str] = []
-        self._more = anyio.Event()
-
-    async def __call__(self, message: Any) -> None:
-        if isinstance(message, ResourceUpdatedNotification):
-            self.uris.append(str(message.params.uri))
-            self._more.set()
-            self._more = anyio.Event()
-
-    async def until(self, uri: str) -> None:
-        while uri not in self.uris:
-            await self._more.wait()
 
 
 async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
@@ -128,7 +101,7 @@ async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:
 
 
 @pytest.mark.parametrize("uri", ["x" * 5_000, "nanobanana://tasks/" + "x" * 129, "nanobanana://tasks/ta1/images/0"])
-async def test_what_never_changes_is_answered_but_not_kept(uri: str) -> None:
+async def test_a_uri_that_never_changes_is_accepted_without_a_subscription(uri: str) -> None:
     bus = ResourceUpdateBus()
     server = ImageServer(open_service(load_settings(sandbox=True)), bus)
     async with Client(server, mode="legacy") as client:
@@ -140,35 +113,7 @@ async def test_what_never_changes_is_answered_but_not_kept(uri: str) -> None:
         assert events.honored.resource_subscriptions == ["nanobanana://tasks"]
 
 
-@pytest.mark.parametrize("era", ["auto", "legacy"])
-async def test_nobody_can_take_every_stream(era: Any, tmp_path: Path) -> None:
-    file = tmp_path / "tokens.json"
-    alice, bob = grant(file, "alice"), grant(file, "bob")
-    here = ["nanobanana://tasks"]
-    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file), NANO_BANANA_CALLER_SESSIONS="2") as server:
-        async with (
-            client_with(server.url, token=alice) as first,
-            client_with(server.url, era, token=alice) as second,
-            client_with(server.url, token=bob) as other,
-            first.listen(resource_subscriptions=here),
-        ):
-            if era == "legacy":
-                await subscribe(second, here[0])
-                await refused(first, here)
-            else:
-                async with second.listen(resource_subscriptions=here):
-                    await refused(first, here)
-            async with other.listen(resource_subscriptions=here) as events:
-                assert events.honored.resource_subscriptions == here
-
-
-async def refused(client: Client, uris: list[str]) -> None:
-    with pytest.raises(MCPError, match="You listen on 2 streams"):
-        async with client.listen(resource_subscriptions=uris):
-            pass
-
-
-async def test_open_streams_end_in_peace_when_the_server_is_told_to() -> None:
+async def test_open_streams_end_without_an_error_when_the_server_stops() -> None:
     with served_process("--sandbox") as server:
         async with Client(server.url, mode="legacy") as old, Client(server.url) as new:
             await subscribe(old, "nanobanana://tasks")

@@ -21,8 +21,8 @@ from nano_banana_mcp.http.auth.authentication import open_authentication
 from nano_banana_mcp.http.auth.users_file import OwnLimits, digest, new_token
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.test_token_command import command, file_in
 from tests.support.clients import KEY, facts, text
+from tests.support.command_line import run_here
 from tests.support.handshake import INITIALIZE, INITIALIZED
 from tests.support.http_server import at, served, served_process
 from tests.support.serving import listening, serving
@@ -30,10 +30,10 @@ from tests.support.team import ACCEPT, REFUSED, bearer, client_with, grant, post
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_with_a_token_a_image_arrives_and_nothing_of_the_token_leaves(tmp_path: Path, mode: Any) -> None:
-    token = grant(file_in(tmp_path), "alice")
+async def test_with_a_token_an_image_arrives_and_nothing_of_the_token_leaves(tmp_path: Path, mode: Any) -> None:
+    token = grant(tmp_path / "tokens.json", "alice")
     async with watched_sandbox() as (sandbox, egress):
-        with served_process(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path)))) as server:
+        with served_process(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server:
             async with client_with(server.url, mode, token=token) as client:
                 made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
                 assert facts(made)["status"] == "success"
@@ -44,14 +44,14 @@ async def test_with_a_token_a_image_arrives_and_nothing_of_the_token_leaves(tmp_
             _, written = await in_thread(server.process.communicate)
         assert sandbox.stats.files >= 1
     assert set(egress.keys()) == {KEY}
-    for place in (*egress.requests, written, file_in(tmp_path).read_bytes()):
+    for place in (*egress.requests, written, (tmp_path / "tokens.json").read_bytes()):
         assert token.encode() not in place
 
 
 async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    token = grant(file_in(tmp_path), "alice")
+    token = grant(tmp_path / "tokens.json", "alice")
     wrong = {
         "another": new_token(),
         "truncated": token[:-1],
@@ -65,7 +65,7 @@ async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
         "a list": f"{token},{token}",
     }
     async with watched_sandbox() as (sandbox, egress):
-        with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path)))) as server:
+        with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server:
 
             def answers() -> dict[str, httpx.Response]:
                 given: dict[str, dict[bytes, bytes]] = {
@@ -92,9 +92,9 @@ async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
 
 
 async def test_whatever_needs_no_identity_stays_open(tmp_path: Path) -> None:
-    grant(file_in(tmp_path), "alice")
+    grant(tmp_path / "tokens.json", "alice")
     settings = {
-        "NANO_BANANA_TOKENS_FILE": str(file_in(tmp_path)),
+        "NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"),
         "NANO_BANANA_PUBLIC_URL": "https://pictures.example.org",
     }
     with served("--sandbox", **settings) as server:
@@ -109,7 +109,7 @@ async def test_whatever_needs_no_identity_stays_open(tmp_path: Path) -> None:
 async def test_a_file_that_breaks_keeps_the_tokens_of_before_and_says_so_once_without_its_content(
     tmp_path: Path,
 ) -> None:
-    file = file_in(tmp_path)
+    file = tmp_path / "tokens.json"
     token = grant(file, "alice")
     good = file.read_bytes()
     with served_process("--sandbox", NANO_BANANA_TOKENS_FILE=str(file)) as server:
@@ -130,10 +130,10 @@ async def test_a_file_that_breaks_keeps_the_tokens_of_before_and_says_so_once_wi
 
 
 async def test_a_session_of_one_principal_is_not_there_for_another(tmp_path: Path) -> None:
-    alice, bob = grant(file_in(tmp_path), "alice"), grant(file_in(tmp_path), "bob")
-    second = grant(file_in(tmp_path), "alice")
+    alice, bob = grant(tmp_path / "tokens.json", "alice"), grant(tmp_path / "tokens.json", "bob")
+    second = grant(tmp_path / "tokens.json", "alice")
     listing = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
-    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file_in(tmp_path))) as server:
+    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json")) as server:
 
         def in_session() -> dict[str, int]:
             session = {"Mcp-Session-Id": post(server.url, alice, INITIALIZE).headers["mcp-session-id"]}
@@ -161,8 +161,8 @@ async def test_a_session_of_one_principal_is_not_there_for_another(tmp_path: Pat
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_inside_a_call_the_principal_is_known_by_name_and_the_token_is_not(tmp_path: Path, mode: Any) -> None:
     """What tasks, limits and keys by principal are built on, in either era and with calls that overlap."""
-    tokens = {name: grant(file_in(tmp_path), name) for name in ("alice", "bob", "c@d.e")}
-    authentication = open_authentication(load_settings(tokens_file=file_in(tmp_path)))
+    tokens = {name: grant(tmp_path / "tokens.json", name) for name in ("alice", "bob", "c@d.e")}
+    authentication = open_authentication(load_settings(tokens_file=tmp_path / "tokens.json"))
     assert authentication is not None
     mcp = MCPServer("who")
     all_in = asyncio.Barrier(len(tokens))
@@ -195,7 +195,7 @@ async def test_inside_a_call_the_principal_is_known_by_name_and_the_token_is_not
 
 
 def test_keys_and_limits_of_a_principal_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
-    file = file_in(tmp_path)
+    file = tmp_path / "tokens.json"
     limits = OwnLimits(calls_per_minute=3, credits_per_day=Decimal("2.5"))
     grant(file, "alice", api_key="dk-hers", limits=limits)
     authentication = open_authentication(load_settings(tokens_file=file))
@@ -207,7 +207,7 @@ def test_keys_and_limits_of_a_principal_are_those_of_the_file_as_it_is_now(tmp_p
     for stranger in ("bob", "oauth:ann", ""):
         assert authentication.api_key_for(stranger) is None
         assert authentication.limits_for(stranger) == OwnLimits()
-    command("key", "oauth:ann", "--file", str(file), stdin="dk-anns\n")
+    run_here("token", "key", "oauth:ann", "--file", str(file), stdin="dk-anns\n")
     anns = authentication.api_key_for("oauth:ann")
     assert anns is not None
     assert anns.get_secret_value() == "dk-anns"
@@ -221,7 +221,7 @@ def test_without_any_setting_there_is_no_authentication() -> None:
 
 async def test_a_principal_of_the_file_and_none_at_all_meet_the_same_server(tmp_path: Path) -> None:
     """Without the setting nothing is asked: the way it was on loopback before."""
-    token = grant(file_in(tmp_path), "alice")
+    token = grant(tmp_path / "tokens.json", "alice")
     async with serve_sandbox() as sandbox:
         with served(**at(sandbox.url)) as server:
             assert (await in_thread(post, server.url, None, INITIALIZE)).status_code == 200

@@ -11,14 +11,14 @@ from mcp.types import ImageContent
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.integration.http.test_isolation import everything_said_of, shared
 from tests.support.clients import facts
 from tests.support.http_server import at, served
+from tests.support.two_callers import everything_said_of, shared
 
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 @pytest.mark.parametrize("result", ["url", "data-uri"])
-async def test_a_image_is_seen_over_http(era: Any, result: str) -> None:
+async def test_an_image_is_seen_over_http(era: Any, result: str) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
         with served(**at(sandbox.url)) as server:
             async with Client(server.url, mode=era) as client:
@@ -30,7 +30,7 @@ async def test_a_image_is_seen_over_http(era: Any, result: str) -> None:
                 assert seen.structured_content is None
 
 
-async def test_a_image_in_the_cache_is_still_its_callers_own(tmp_path: Path) -> None:
+async def test_an_image_in_the_cache_is_still_its_callers_own(tmp_path: Path) -> None:
     async with (
         shared(tmp_path, SandboxConfig(seconds=0)) as server,
         server.caller("alice") as alice,
@@ -43,5 +43,5 @@ async def test_a_image_in_the_cache_is_still_its_callers_own(tmp_path: Path) -> 
             assert not seen.is_error
         assert server.sandbox.stats.files == 1
         said = await everything_said_of(bob, task_id, url)
-        assert all("no such task" in each or "no resource" in each for each in said)
+        assert all("no such task" in each or "Resource not found" in each for each in said)
         assert server.sandbox.stats.files == 1

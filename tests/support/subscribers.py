@@ -1,0 +1,38 @@
+"""Subscriptions of sessions of the older protocol era."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import anyio
+from mcp.client import Client
+from mcp.shared.exceptions import MCPDeprecationWarning
+from mcp.types import ResourceUpdatedNotification
+
+
+async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MCPDeprecationWarning)
+        if leave:
+            await client.unsubscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
+        else:
+            await client.subscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
+
+
+class Told:
+    """Collects what a session of the older era is told."""
+
+    def __init__(self) -> None:
+        self.uris: list[str] = []
+        self._more = anyio.Event()
+
+    async def __call__(self, message: Any) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            self.uris.append(str(message.params.uri))
+            self._more.set()
+            self._more = anyio.Event()
+
+    async def until(self, uri: str) -> None:
+        while uri not in self.uris:
+            await self._more.wait()
