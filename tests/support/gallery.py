@@ -16,8 +16,12 @@ from anyio.from_thread import start_blocking_portal
 
 from nano_banana_mcp.commands.gallery import gallery_app
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
+from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
 from tests.support.clients import spawned
+from tests.support.settings import settings_from
 
 NOW = 1_790_000_000.0
 API = "https://api.invalid"
@@ -46,7 +50,7 @@ def gallery(settings: Mapping[str, str]) -> Iterator[Opened]:
         port = listener.getsockname()[1]
         with (
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(_served(Settings(**settings), listener, port)) as token,
+            portal.wrap_async_context_manager(_served(settings_from(settings), listener, port)) as token,
         ):
             root = f"http://127.0.0.1:{port}"
             yield Opened(f"{root}/?token={token}", root)
@@ -98,3 +102,15 @@ def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 
         images=tuple(GeneratedImage(url and f"{url}?{n}", "image/png") for n in range(count)),
     )
     return replace(done, **more)
+
+
+def save_with_image(settings: Settings, generation: Generation, image: EncodedImage) -> None:
+    """Record a generation whose only image has no URL, with its bytes."""
+    ledger = open_database(settings)
+    ledger.save(generation)
+    if settings.ledger_url is None:
+        folder = ImageFolder(settings.state_path / "images")
+        folder.store(generation.generation_id, 0, image, is_only_copy=True, stored_at=NOW)
+    else:
+        ledger.save_image(generation.generation_id, 0, image)
+    ledger.close()
