@@ -33,7 +33,7 @@ from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.references import ReferenceResolver
 from nano_banana_mcp.service.submission import Submitter
 from nano_banana_mcp.settings import Settings
-from nano_banana_mcp.storage import open_ledger
+from nano_banana_mcp.storage import images_folder, open_ledger
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.schedule import Schedule
@@ -190,7 +190,7 @@ async def compose_service(
     async with _closing(client, ledger), anyio.create_task_group() as tasks:
         images = ImageStore(
             ledger,
-            settings.state_path / "images",
+            images_folder(settings),
             max_bytes=None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000),
             keep_days=settings.keep_days,
             trusted_origins=_trusted_origins(client.base_url),

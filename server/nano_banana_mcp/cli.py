@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[Settings, argparse.Namespace], int] = arguments.run
     try:
         return run(settings, arguments)
+    except SettingsError as error:  # of a setting that only this command needs
+        sys.stderr.write(f"nano-banana-mcp: {error}\n")
+        return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

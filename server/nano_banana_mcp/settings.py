@@ -26,6 +26,10 @@ PREFIX = "NANO_BANANA_"
 EXAMPLE_KEY = "dk-your-key"
 """Placeholder for a key in documents and ready-made configuration entries."""
 
+NO_STATE_FOLDER = (
+    "This user has no home folder, so there is no folder for the server's state. Set NANO_BANANA_STATE_DIR."
+)
+
 # `${user_config.x}`, or a plain $NAME as Gemini CLI leaves it, that the host application did not fill in.
 _PLACEHOLDER = re.compile(r"\s*(\$\{[^}]*\}|\$[A-Z_]+)\s*")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
@@ -387,12 +391,22 @@ class Settings(BaseSettings):
 
     @property
     def state_path(self) -> Path:
-        """The state folder: ``state_dir``, or the folder for application state of this system."""
+        """The state folder: ``state_dir``, or the folder for application state of this system.
+
+        Raises:
+            SettingsError: NANO_BANANA_STATE_DIR is not set, and this user has no home folder.
+        """
         if self.state_dir is not None:
             return self.state_dir
         import platformdirs
 
-        return platformdirs.user_state_path("nano-banana-mcp", appauthor=False)
+        try:
+            path = platformdirs.user_state_path("nano-banana-mcp", appauthor=False)
+        except RuntimeError:  # neither HOME nor an entry in the user database
+            path = None
+        if path is None or not path.is_absolute():
+            raise SettingsError(NO_STATE_FOLDER, ("NANO_BANANA_STATE_DIR",))
+        return path
 
 
 def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from nano_banana_mcp.ledger.postgres import PostgresLedger
@@ -28,10 +29,18 @@ def open_ledger(settings: Settings, *, memory_fallback: bool = False) -> Durable
     """
     prune_now = partial(prune, settings)
     if settings.ledger_url is None:
-        return DurableLedger(settings.state_path, prune_now, memory_fallback=memory_fallback)
+        return DurableLedger(partial(open_database, settings), prune_now, memory_fallback=memory_fallback)
     from nano_banana_mcp.ledger.notifications import SharedLedger
 
     return SharedLedger(settings.ledger_url.get_secret_value(), prune_now)
+
+
+def images_folder(settings: Settings) -> Path | None:
+    """Return the folder of the image store; None if there is no state folder."""
+    try:
+        return settings.state_path / "images"
+    except SettingsError:
+        return None
 
 
 def check_ledger(settings: Settings) -> None:
@@ -61,7 +70,13 @@ def open_database(settings: Settings) -> SqlLedger:
     Raises:
         LedgerError: It cannot be used.
     """
-    return SqliteLedger(settings.state_path) if settings.ledger_url is None else _open_postgres(settings)
+    if settings.ledger_url is not None:
+        return _open_postgres(settings)
+    try:
+        folder = settings.state_path
+    except SettingsError as error:
+        raise LedgerError(str(error)) from None
+    return SqliteLedger(folder)
 
 
 def shared_secret(settings: Settings, name: str, fresh: str) -> str:

@@ -21,6 +21,7 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from tests.support.clients import spawned
+from tests.support.settings import settings_from
 
 NOW = 1_790_000_000.0
 API = "https://api.invalid"
@@ -114,3 +115,15 @@ def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 
         images=tuple(GeneratedImage(url and f"{url}?{n}", "image/png") for n in range(count)),
     )
     return replace(done, **more)
+
+
+def save_with_image(settings: Settings, generation: Generation, image: EncodedImage) -> None:
+    """Record a generation whose only image has no URL, with its bytes."""
+    ledger = open_database(settings)
+    ledger.save(generation)
+    if settings.ledger_url is None:
+        folder = ImageFolder(settings.state_path / "images")
+        folder.store(generation.generation_id, 0, image, is_only_copy=True, stored_at=NOW)
+    else:
+        ledger.save_image(generation.generation_id, 0, image)
+    ledger.close()

@@ -29,7 +29,7 @@ from nano_banana_mcp.install.errors import Refused
 from nano_banana_mcp.install.launch import command
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.media.image_store import stored_size
-from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, SettingsError, misspelt_variables
 from nano_banana_mcp.storage import open_database
 
 MAX_API_SECONDS = 15.0
@@ -82,14 +82,16 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order in which a person should fix them."""
-    state = [] if settings.ledger_url else [_state_folder(settings.state_path)]
-    ledger = [_ledger(settings)] if all(finding.is_good for finding in state) else []
-    folders = [
-        _stored_images(settings),
-        _output_folder(settings.output_dir),
-        *map(_input_folder, settings.input_folders),
-    ]
-    return [_key(settings), *await _api(settings), *state, *ledger, *folders]
+    state = [] if settings.ledger_url else [_state_folder(settings)]
+    is_usable = all(finding.is_good for finding in state)
+    ledger = [_ledger(settings)] if is_usable else []
+    images = [_stored_images(settings)] if state and is_usable else []
+    folders = [*images, _output_folder(settings.output_dir), *map(_input_folder, settings.input_folders)]
+    return [*map(_misspelt, misspelt_variables()), _key(settings), *await _api(settings), *state, *ledger, *folders]
+
+
+def _misspelt(warning: str) -> Finding:
+    return Finding(False, "settings", warning)
 
 
 def _key(settings: Settings) -> Finding:
@@ -138,7 +140,7 @@ async def _public_url(settings: Settings) -> Finding:
         return Finding(False, "public URL", "it is not set, so the API cannot call back", advice)
     try:
         keys = known_key_ring(settings)
-    except (LedgerError, OSError) as error:
+    except (LedgerError, SettingsError, OSError) as error:
         reason = error.for_operator if isinstance(error, LedgerError) else str(error)
         return Finding(False, "public URL", "it cannot be checked: the webhook's key cannot be read", reason)
     try:
@@ -150,7 +152,11 @@ async def _public_url(settings: Settings) -> Finding:
     return Finding(True, "public URL", text, _about_plain_http(settings.public_url))
 
 
-def _state_folder(folder: Path) -> Finding:
+def _state_folder(settings: Settings) -> Finding:
+    try:
+        folder = settings.state_path
+    except SettingsError as error:
+        return Finding(False, "state folder", str(error))
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=folder) as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from typing import Any
 
@@ -11,7 +12,9 @@ from nano_banana_mcp.http.auth.bind_policy import BindRefused
 from nano_banana_mcp.http.auth.users_file import BadPrincipals
 from nano_banana_mcp.http.server import serve_http
 from nano_banana_mcp.ledger.base import LedgerError
-from nano_banana_mcp.settings import Settings, SettingsError
+from nano_banana_mcp.settings import Settings, SettingsError, misspelt_variables
+
+logger = logging.getLogger(__name__)
 
 FAILED = 1
 
@@ -36,6 +39,8 @@ def add_arguments(commands: Any) -> None:
 def run(settings: Settings, _: argparse.Namespace) -> int:
     """Serve over HTTP until a signal ends it. Returns the exit code."""
     configure_logging(settings.log_level, settings.log_format)
+    for warning in misspelt_variables():
+        logger.warning(warning)
     try:
         serve_http(settings)
     except LedgerError as error:

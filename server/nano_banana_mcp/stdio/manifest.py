@@ -45,7 +45,11 @@ def state_folder(environment: Mapping[str, str]) -> str | None:
         return folder if os.path.isabs(folder) and "${" not in folder else None
     import platformdirs  # only needed here, and the SDK is not among what it imports
 
-    return platformdirs.user_state_dir("nano-banana-mcp", appauthor=False)
+    try:
+        folder = platformdirs.user_state_dir("nano-banana-mcp", appauthor=False)
+    except RuntimeError:  # this user has no home folder
+        return None
+    return folder if os.path.isabs(folder) else None
 
 
 def state_path(folder: str, versions: tuple[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -21,12 +22,14 @@ from mcp.types import INTERNAL_ERROR, CallToolResult, TextContent
 
 from nano_banana_mcp.app import build_server, serve_stdio
 from nano_banana_mcp.common.logging import configure_logging
-from nano_banana_mcp.settings import load_usable_settings
+from nano_banana_mcp.settings import load_usable_settings, misspelt_variables
 from nano_banana_mcp.stdio import manifest
 from nano_banana_mcp.stdio.front import REPLAY_ID
 from nano_banana_mcp.stdio.messages import ENVELOPE
 from nano_banana_mcp.stdio.session import Session
 from nano_banana_tools.server import ImageServer
+
+logger = logging.getLogger(__name__)
 
 
 def serve(session: Session, *, sandbox: bool = False, env_file: Path | None = None) -> None:
@@ -42,6 +45,8 @@ def serve(session: Session, *, sandbox: bool = False, env_file: Path | None = No
         server.middleware.append(CallRefusal(problem))
     gc.freeze()
     configure_logging(settings.log_level, settings.log_format)
+    for warning in misspelt_variables():
+        logger.warning(warning)
     if sys.platform == "win32":  # there the event loop takes no signal handlers, and ends at a KeyboardInterrupt
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _divert_standard_streams()

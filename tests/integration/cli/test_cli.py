@@ -20,7 +20,7 @@ from nano_banana_mcp.install.configurations import configurations
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, variable_of
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, clean_environment
-from tests.support.command_line import run_here
+from tests.support.command_line import Ended, run_here
 from tests.support.command_line import run_process as run
 
 
@@ -226,3 +226,30 @@ def test_without_a_home_folder_one_line_says_what_to_set(monkeypatch: pytest.Mon
     ended = run_here("install", "cursor", "--yes")
     assert ended.returncode == 1
     assert ended.stderr == "nano-banana-mcp install: this user has no home folder: set HOME\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="homes of POSIX")
+@pytest.mark.parametrize("command", ["history", "doctor", "gallery"])
+def test_without_a_home_folder_a_command_prints_one_line_that_names_the_setting(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = run_without_home(monkeypatch, command, "--sandbox")
+    assert ended.returncode == 1
+    [line] = [line for line in (ended.stdout + ended.stderr).splitlines() if "NANO_BANANA_STATE_DIR" in line]
+    assert "no home folder" in line
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def run_without_home(monkeypatch: pytest.MonkeyPatch, *words: str) -> Ended:
+    """As for a user that the system does not know, as in many containers."""
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    return run_here(*words)
+
+
+def test_the_doctor_names_a_misspelt_setting() -> None:
+    ended = run_here("doctor", "--sandbox", NANO_BANANA_CREDITS_PER_DAYS="5")
+    assert ended.returncode == 1
+    assert "NANO_BANANA_CREDITS_PER_DAYS is not a setting" in ended.stdout
+    assert "Did you mean NANO_BANANA_CREDITS_PER_DAY?" in ended.stdout

@@ -20,13 +20,13 @@ from PIL import Image
 
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, child, client_at, facts
 from tests.support.command_line import run_here as run
-from tests.support.gallery import NOW, Opened, drawn, gallery, gallery_process
+from tests.support.gallery import NOW, Opened, drawn, gallery, gallery_process, save_with_image
+from tests.support.settings import settings_from
 
 
 def png(side: int = 900) -> EncodedImage:
@@ -47,30 +47,28 @@ ALL = [LOST, WAITING, PLAYED, FAILED, GONE, KEPT]
 
 
 @pytest.fixture(params=["disk", "PostgreSQL"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    variables = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
     if request.param == "PostgreSQL":
-        where["NANO_BANANA_LEDGER_URL"] = request.getfixturevalue("database")
-    ledger = open_database(Settings(**where))
-    ledger.save(KEPT, {0: BYTES})
-    for known in (GONE, FAILED, PLAYED, WAITING):
-        ledger.save(known)
+        variables["NANO_BANANA_LEDGER_URL"] = request.getfixturevalue("database")
+    save_with_image(settings_from(variables), KEPT, BYTES)
+    ledger = open_database(settings_from(variables))
+    for generation in (GONE, FAILED, PLAYED, WAITING):
+        ledger.save(generation)
     ledger.begin(LOST)
     ledger.close()
-    return where
+    return variables
 
 
 @pytest.fixture
-def on_disk(tmp_path: Path) -> dict[str, Any]:
-    where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
-    ledger = open_database(Settings(**where))
-    ledger.save(KEPT, {0: BYTES})
-    ledger.close()
-    return where
+def on_disk(tmp_path: Path) -> dict[str, str]:
+    variables = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    save_with_image(settings_from(variables), KEPT, BYTES)
+    return variables
 
 
 @pytest.fixture
-def shown(settings: dict[str, Any]) -> Iterator[Opened]:
+def shown(settings: dict[str, str]) -> Iterator[Opened]:
     with gallery(settings) as opened:
         yield opened
 
@@ -87,11 +85,11 @@ def prompts(client: httpx.Client, **filters: Any) -> list[str]:
     return [each["prompt"] for each in client.get("/generations", params=filters).json()["generations"]]
 
 
-def in_ledger(settings: dict[str, Any]) -> set[str]:
-    ledger = open_database(Settings(**settings))
-    found = {known.generation_id for known in ledger.history()}
+def in_ledger(settings: dict[str, str]) -> set[str]:
+    ledger = open_database(settings_from(settings))
+    generation_ids = {generation.generation_id for generation in ledger.history()}
     ledger.close()
-    return found
+    return generation_ids
 
 
 def delete(client: httpx.Client, known: Generation, **more: Any) -> httpx.Response:
@@ -103,7 +101,7 @@ def delete(client: httpx.Client, known: Generation, **more: Any) -> httpx.Respon
 # ---- who is let in
 
 
-def test_without_the_token_nothing_is_told(on_disk: dict[str, Any]) -> None:
+def test_without_the_token_nothing_is_told(on_disk: dict[str, str]) -> None:
     with gallery(on_disk) as opened:
         for path in ("/", "/?token=", "/?token=wrong", "/generations", f"/pictures/{KEPT.generation_id}/0", "/other"):
             refused = httpx.get(f"{opened.root}{path}", trust_env=False)
@@ -112,7 +110,7 @@ def test_without_the_token_nothing_is_told(on_disk: dict[str, Any]) -> None:
             assert "cat" not in refused.text
 
 
-def test_the_token_is_good_for_the_page_alone_and_brings_a_cookie_that_is_another(on_disk: dict[str, Any]) -> None:
+def test_the_token_is_good_for_the_page_alone_and_brings_a_cookie_that_is_another(on_disk: dict[str, str]) -> None:
     with gallery(on_disk) as opened:
         token = opened.url.partition("?")[2]
         for path in ("/generations", f"/pictures/{KEPT.generation_id}/0"):
@@ -144,7 +142,7 @@ def test_the_token_is_good_for_the_page_alone_and_brings_a_cookie_that_is_anothe
     ids=str,
 )
 def test_another_name_and_another_page_are_refused_even_with_the_cookie(
-    headers: dict[str, Any], on_disk: dict[str, Any]
+    headers: dict[str, Any], on_disk: dict[str, str]
 ) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
         for path in ("/", "/generations", f"/pictures/{KEPT.generation_id}/0"):
@@ -156,7 +154,7 @@ def test_another_name_and_another_page_are_refused_even_with_the_cookie(
         assert prompts(client) == [KEPT.prompt]
 
 
-def test_what_there_is_not_is_not_found(on_disk: dict[str, Any]) -> None:
+def test_what_there_is_not_is_not_found(on_disk: dict[str, str]) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
         for path in (
             "/other",
@@ -170,7 +168,7 @@ def test_what_there_is_not_is_not_found(on_disk: dict[str, Any]) -> None:
         assert client.post("/generations", headers={"Origin": opened.root}).status_code == 405
 
 
-def test_every_answer_is_kept_from_other_pages(on_disk: dict[str, Any]) -> None:
+def test_every_answer_is_kept_from_other_pages(on_disk: dict[str, str]) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
         for path in ("/", "/generations", f"/pictures/{KEPT.generation_id}/0", "/other"):
             headers = client.get(path).headers
@@ -183,7 +181,7 @@ def test_every_answer_is_kept_from_other_pages(on_disk: dict[str, Any]) -> None:
         assert client.get("/").headers["cache-control"] == "no-store"
 
 
-def test_it_listens_on_this_machine_alone(on_disk: dict[str, Any]) -> None:
+def test_it_listens_on_this_machine_alone(on_disk: dict[str, str]) -> None:
     with gallery(on_disk) as opened:
         port = int(opened.root.rpartition(":")[2])
         assert opened.root == f"http://127.0.0.1:{port}"
@@ -218,8 +216,8 @@ def test_the_filters_can_be_combined(shown: Opened) -> None:
         assert (found["number"], Decimal(found["credits"])) == (2, Decimal("0.6"))
 
 
-def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, Any]) -> None:
-    ledger = open_database(Settings(**on_disk))
+def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, str]) -> None:
+    ledger = open_database(settings_from(on_disk))
     for number in range(130):
         ledger.begin(Generation(f"in-{number:03}", prompt=f"{number}", created_at=1.0))  # all at the same moment
     ledger.close()
@@ -253,11 +251,11 @@ def test_an_image_whose_url_is_dead_has_a_readable_reason(shown: Opened) -> None
             assert words in refused.json()["message"]
 
 
-def test_a_saved_image_is_shown_though_its_url_is_dead(on_disk: dict[str, Any], tmp_path: Path) -> None:
+def test_a_saved_image_is_shown_though_its_url_is_dead(on_disk: dict[str, str], tmp_path: Path) -> None:
     from nano_banana_mcp.images.saving.output_folder import OutputFolder
     from nano_banana_mcp.media.export import metadata_of
 
-    ledger = open_database(Settings(**on_disk))
+    ledger = open_database(settings_from(on_disk))
     ledger.save(GONE)
     ledger.close()
     folder = OutputFolder(tmp_path / "saved")
@@ -278,15 +276,15 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
     def look(url: str, known: Generation) -> tuple[bytes, int, list[Path]]:
         with gallery({**where, "DEFAPI_BASE_URL": url}) as opened, browser(opened) as client:
             found = client.get(f"/pictures/{known.generation_id}/0").content
-            assert list((state / "cache" / "pictures").iterdir())
-            return found, delete(client, known).status_code, list((state / "cache").glob("*/*"))
+            assert list(state.glob("images/index/*/*"))
+            return found, delete(client, known).status_code, list(state.glob("images/index/*/*"))
 
     async with (
         serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
         client_at(sandbox.url, state_dir=state) as client,
     ):
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))
-        ledger = open_database(Settings(**where))
+        ledger = open_database(settings_from(where))
         known = ledger.find(made["task_id"])
         ledger.close()
         assert known is not None
@@ -300,21 +298,23 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
 # ---- deleting
 
 
-def test_what_is_deleted_is_gone_with_the_image_that_was_kept(settings: dict[str, Any], shown: Opened) -> None:
+def test_what_is_deleted_is_gone_with_the_image_that_was_kept(settings: dict[str, str], shown: Opened) -> None:
     with browser(shown) as client:
         assert delete(client, KEPT).status_code == 204
         assert delete(client, KEPT).status_code == 404
         assert client.get(f"/pictures/{KEPT.generation_id}/0").status_code == 404
         assert KEPT.prompt not in prompts(client)
     assert in_ledger(settings) == {known.generation_id for known in ALL} - {KEPT.generation_id}
-    ledger = open_database(Settings(**settings))
-    assert ledger.encoded(KEPT.generation_id, 0) is None
-    ledger.close()
+    if "NANO_BANANA_LEDGER_URL" in settings:
+        ledger = open_database(settings_from(settings))
+        assert ledger.load_image(KEPT.generation_id, 0) is None
+        ledger.close()
+    assert list(Path(settings["NANO_BANANA_STATE_DIR"]).glob("images/index/*/*")) == []
 
 
 @pytest.mark.parametrize("known", [LOST, WAITING], ids=["of unknown outcome", "not finished"])
 def test_what_may_still_come_is_deleted_only_where_it_is_said_twice(
-    known: Generation, settings: dict[str, Any], shown: Opened
+    known: Generation, settings: dict[str, str], shown: Opened
 ) -> None:
     with browser(shown) as client:
         refused = delete(client, known)
@@ -325,7 +325,7 @@ def test_what_may_still_come_is_deleted_only_where_it_is_said_twice(
     assert known.generation_id not in in_ledger(settings)
 
 
-def test_a_task_id_deletes_nothing(settings: dict[str, Any], shown: Opened) -> None:
+def test_a_task_id_deletes_nothing(settings: dict[str, str], shown: Opened) -> None:
     """It may stand for two entries; the page names the entry."""
     with browser(shown) as client:
         gone = client.delete(f"/generations/{KEPT.task_id}", headers={"Origin": shown.root})
@@ -338,7 +338,7 @@ def test_a_task_id_deletes_nothing(settings: dict[str, Any], shown: Opened) -> N
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there a signal is something else")
 @pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_a_signal_ends_it_without_an_error(number: signal.Signals, on_disk: dict[str, Any]) -> None:
+def test_a_signal_ends_it_without_an_error(number: signal.Signals, on_disk: dict[str, str]) -> None:
     with gallery_process(on_disk) as opened, browser(opened):
         assert opened.process is not None
         opened.process.send_signal(number)
@@ -347,7 +347,7 @@ def test_a_signal_ends_it_without_an_error(number: signal.Signals, on_disk: dict
         assert stderr == ""
 
 
-def test_it_needs_no_key_and_sends_nothing_to_the_api(on_disk: dict[str, Any]) -> None:
+def test_it_needs_no_key_and_sends_nothing_to_the_api(on_disk: dict[str, str]) -> None:
     with gallery({**on_disk, "DEFAPI_BASE_URL": "http://127.0.0.1:9"}) as opened, browser(opened) as client:
         assert prompts(client) == [KEPT.prompt]
 
@@ -366,7 +366,7 @@ def test_a_port_that_is_taken_and_a_spoiled_ledger_are_told_in_words(tmp_path: P
     assert "Traceback" not in ended.stderr
 
 
-def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict[str, Any], tmp_path: Path) -> None:
+def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict[str, str], tmp_path: Path) -> None:
     opener, told = tmp_path / "opener", tmp_path / "told"
     opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n')
     opener.chmod(0o755)
@@ -386,11 +386,9 @@ def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict
             process.kill()
 
 
-def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk: dict[str, Any]) -> None:
+def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk: dict[str, str]) -> None:
     known = drawn("\u202e \0 \"'<script>\r\nSet-Cookie: a=b;", url=None)
-    ledger = open_database(Settings(**on_disk))
-    ledger.save(known, {0: BYTES})
-    ledger.close()
+    save_with_image(settings_from(on_disk), known, BYTES)
     with gallery(on_disk) as opened, browser(opened) as client:
         assert known.prompt in prompts(client)
         saved = client.get(f"/pictures/{known.generation_id}/0?save")

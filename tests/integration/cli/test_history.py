@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from anyio.to_thread import run_sync as in_thread
@@ -15,13 +14,13 @@ from nano_banana_mcp.app import build_server
 from nano_banana_mcp.commands.history import parse_since, totals
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 from nano_banana_mcp.ledger.sqlite import FILE_NAME
-from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, facts
 from tests.support.command_line import run_here as run
 from tests.support.postgres import PASSWORD
+from tests.support.settings import settings_from
 
 DAY = 86_400.0
 NOW = 1_790_000_000.0
@@ -36,7 +35,7 @@ def made(prompt: str, age: float, *, model: str = "m", spent: str = "0.500000", 
     return replace(done, credits_consumed=spent, images=(GeneratedImage(f"https://e.org/{prompt[0]}", "image/png"),))
 
 
-State = dict[str, Any]
+State = dict[str, str]
 """The settings that name a ledger."""
 
 
@@ -49,7 +48,7 @@ def nothing_yet(request: pytest.FixtureRequest, tmp_path: Path) -> State:
 
 @pytest.fixture
 def state(nothing_yet: State) -> State:
-    ledger = open_database(Settings(**nothing_yet))
+    ledger = open_database(settings_from(nothing_yet))
     ledger.save(made("cat on a roof", 3 * DAY))
     ledger.save(made("dog 100% wet", 2 * DAY, spent="1.25"))
     ledger.save(made("등대 lighthouse", 2 * DAY + 60, model="other"))
@@ -107,7 +106,7 @@ def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: St
 
 
 def test_where_callers_are_known_it_tells_whose_each_is_and_what_each_has_paid(nothing_yet: State) -> None:
-    ledger = open_database(Settings(**nothing_yet))
+    ledger = open_database(settings_from(nothing_yet))
     for principal, prompt, spent in (("alice", "cat", "1.5"), ("bob", "dog", "0.25"), ("alice", "owl", "0.5")):
         ledger.save(replace(made(prompt, DAY, spent=spent), principal=principal))
     ledger.save(replace(made("sand", DAY, api="sandbox"), principal="bob"))
@@ -193,7 +192,7 @@ def test_the_doctor_names_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
 async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothing_yet: State) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, **nothing_yet}
-        async with Client(build_server(Settings(**settings))) as client:
+        async with Client(build_server(settings_from(settings))) as client:
             made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
             lost = facts(await client.call_tool("generate_image", {"prompt": "x sandbox:submit=reset-after"}))
         ended = await in_thread(lambda: run("history", "settle", settings=settings))
@@ -203,7 +202,7 @@ async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothi
         assert "may have been charged" in lines[lost["task_id"]]
         assert sandbox.stats.submits == 2
         assert sandbox.stats.queries == 1
-    ledger = open_database(Settings(**nothing_yet))
+    ledger = open_database(settings_from(nothing_yet))
     found = ledger.find(made["task_id"])
     ledger.close()
     assert found is not None
