@@ -12,15 +12,13 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from nano_banana_mcp.http.signing import KeyRing
-from nano_banana_mcp.tracking.sweeper import FIRST_SECONDS, MIN_INTERVAL_SECONDS
+from nano_banana_mcp.tracking.callbacks import SPACING_SECONDS
+from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_sandbox.config import SandboxConfig
 from tests.support.clients import facts
 from tests.support.http_server import ServedProcess, make, reachable_process
 
 CONNECTIONS = 4
-
-QUERY_EVERY_SECONDS = 2.0
-"""So often at most may whoever knows a task's address make us ask for it."""
 
 Facts = dict[str, Any]
 
@@ -49,10 +47,12 @@ class Attacked:
     unexpected: list[str]
 
     @property
-    def most_queries(self) -> float:
-        """For the task that is open: a callback's, and those of the caretaker, who looks after it without any."""
-        looked_after = max(0.0, 1 + (self.seconds - FIRST_SECONDS) / MIN_INTERVAL_SECONDS)
-        return 1 + self.seconds / QUERY_EVERY_SECONDS + looked_after * (self.seconds > FIRST_SECONDS)
+    def max_queries(self) -> float:
+        """Queries allowed for the open task: one every ``SPACING_SECONDS`` for callbacks, and those of the sweeper."""
+        schedule = Schedule()
+        swept_seconds = self.seconds - schedule.sweep_first
+        sweeps = 1 + swept_seconds / schedule.min_sweep_interval if swept_seconds > 0 else 0.0
+        return 1 + self.seconds / SPACING_SECONDS + sweeps
 
     @property
     def changes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.image import EncodedImage
@@ -31,4 +31,5 @@ class ImageLedger:
         return self.images.get((generation_id, number))
 
     def as_ledger(self) -> Ledger:
-        return cast("Any", self)
+        """This object, typed as the ledger that it stands in for."""
+        return cast("Ledger", self)

@@ -20,5 +20,5 @@ async def test_ten_thousand_forgeries_change_nothing_and_cost_next_to_nothing() 
     assert found.grown <= MAX_GROWTH_BYTES
     assert set(found.queries) == {found.done, found.left_open}
     assert found.queries[found.done] == found.spent_on_done
-    assert 1 <= found.queries[found.left_open] <= found.most_queries
+    assert 1 <= found.queries[found.left_open] <= found.max_queries
     assert found.changes == 0

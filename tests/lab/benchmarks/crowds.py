@@ -15,12 +15,13 @@ import anyio
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 
+from nano_banana_mcp.tracking.callbacks import SPACING_SECONDS
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.lab.benchmarks.figures import Row
 from tests.support.clients import child_at, clean_environment, facts
 from tests.support.crowd import PROCESSES, TASKS, Shared, share_one_ledger
-from tests.support.forgeries import QUERY_EVERY_SECONDS, attacked
+from tests.support.forgeries import attacked
 
 WAITS = 100
 WAITS_FOR_ONE = 20
@@ -122,7 +123,7 @@ def _forged(count: int) -> Iterator[Row]:
         f"{what}: queries for the task whose address was used",
         found.queries[found.left_open],
         "",
-        f"one each {QUERY_EVERY_SECONDS:g} s in {found.seconds:.1f} s",
-        target=round(found.most_queries, 1),
+        f"one each {SPACING_SECONDS:g} s in {found.seconds:.1f} s",
+        target=round(found.max_queries, 1),
     )
     yield Row(f"{what}: memory", found.grown / 1e6, "MB", "after the first quarter", target=TARGET_GROWTH_MEGABYTES)

@@ -140,13 +140,13 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
     yield from (_trade(name, None, one) for name, one in fixed.items())
     yield from (_trade(name, True, one) for name, one in found.items())
     others = "".join(f", {name}: {one.p95:.2f}" for name, one in fixed.items())
-    yield from promises(f"{MEDIAN_SECONDS:g} s, {count} at once", found, others, loopback=True)
+    yield from promises(f"{MEDIAN_SECONDS:g} s, {count} at once", found, others, at_once=True)
     for name, one in fixed.items():
         yield Row(f"{MEDIAN_SECONDS:g} s, {count} at once, {name}: queries a task", one.queries, "", "a bare client")
     if not quick:
         found = anyio.run(side_by_side, scenarios(ONE_BY_ONE, at_once=False))
         yield from (_trade(name, False, one) for name, one in found.items())
-        yield from promises(f"{MEDIAN_SECONDS:g} s, {ONE_BY_ONE} one by one", found, loopback=True)
+        yield from promises(f"{MEDIAN_SECONDS:g} s, {ONE_BY_ONE} one by one", found, at_once=False)
 
 
 def _trade(name: str, at_once: bool | None, found: Noticed) -> Trade:

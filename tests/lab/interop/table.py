@@ -17,8 +17,8 @@ HEAD = """# Clients and hosts
 
 Made by `make interop` on {date}; do not edit it. It starts the real server as a child process on its built-in
 sandbox, over stdio and over HTTP, and has each client list its tools, call every one of them, and do whatever else
-it can. What is installed for it (`.interop/`, `.node/`) has the versions of `tests/lab/interop/pins.toml`. A deviation from
-this table makes it fail, so does a client that could not be installed.
+it can. What is installed for it (`.interop/`, `.node/`) has the versions of `tests/lab/interop/pins.toml`. It fails
+when the result differs from this table or a client cannot be installed.
 
 *tools*: how many of the server's {tools} it lists. *calls*: how many of them did what they should. *structured*: the
 structured answer reached the program or the model. *link*: the `resource_link` of the picture did. *read*: the link,

@@ -16,7 +16,7 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from tests.lab.torture.accounts import kept
+from tests.lab.torture.accounts import generations
 from tests.lab.torture.processes import Gone, Stdio, api, text_of
 from tests.lab.torture.tally import Tally
 from tests.support import faults
@@ -149,7 +149,7 @@ class Cells:
         text = text_of(result)
         if sum(each.whole for each in posts) > 1 or len(posts) > 1:
             return f"double: {len(posts)} requests"
-        rows = [each for each in kept(self.child.folder) if each.prompt == prompt]
+        rows = [each for each in generations(self.child.folder) if each.prompt == prompt]
         accounted = any(each.task_id in (task_id, TASK, None) for each in rows)
         if posts and not accounted:
             return f"lost: the request arrived, and the ledger has {rows}; {text}"

@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 
 from nano_banana_mcp.cli import build_parser
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.media.image_folder import ImageFolder
+from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.storage import open_database
-from tests.integration.cli.test_gallery import png
 from tests.support.clients import clean_environment
 from tests.support.document_commands import Block, blocks, documents, inline
 from tests.support.gallery import drawn
+from tests.support.image_samples import large_png
 
 BLOCKS = [block for document in documents() for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.mark == "run"]
@@ -55,9 +57,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """A home of its own, the sandbox in the place of the API, and one finished picture in the ledger."""
     home, state = tmp_path / "home", tmp_path / "state"
     (home / "Pictures").mkdir(parents=True)
-    known = drawn("a lighthouse", url=None)
-    with closing(open_database(Settings(NANO_BANANA_STATE_DIR=str(state)))) as ledger:
-        ledger.save(known, {0: png(64)})
+    generation = drawn("a lighthouse", url=None)
+    with closing(open_database(load_settings(state_dir=state))) as ledger:
+        ledger.save(generation)
+    folder = ImageFolder(state / "images")
+    image = EncodedImage(large_png(64), "image/png")
+    folder.store(generation.generation_id, 0, image, is_only_copy=True, stored_at=generation.created_at)
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {
         **{name: value for name, value in clean_environment().items() if not name.startswith("XDG_")},
@@ -67,7 +72,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "NANO_BANANA_SANDBOX": "1",
         "NANO_BANANA_SANDBOX_SECONDS": "0.5",
         "BROWSER": "true",
-        "TASK": known.task_id or "",
+        "TASK": generation.task_id or "",
     }
 
 

@@ -1,5 +1,3 @@
-from tests.support.paths import ROOT
-
 """Every example runs as a person would run it, on the sandbox."""
 
 import subprocess
@@ -8,6 +6,7 @@ import sys
 import pytest
 
 from tests.support.clients import clean_environment
+from tests.support.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(file.name for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
