@@ -162,13 +162,13 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
         alone = simulate(polling(), median)
         called = {name: simulate_callbacks(median, lost) for lost, name in LOST.items()}
         curve = compromises(median)
-        yield from (_trade(median, f"fixed {seconds} s", found) for seconds, found in others.items())
+        yield from (_trade(median, f"fixed {seconds} s", detection) for seconds, detection in others.items())
         yield _trade(median, POLLING, alone)
-        yield from (_trade(median, name, found) for name, found in called.items())
+        yield from (_trade(median, name, detection) for name, detection in called.items())
         yield from (Trade(median, BOUND, None, False, lag, None, queries) for lag, queries in curve)
 
-        lags = "fixed " + ", ".join(f"{seconds} s: {found.lag:.2f}" for seconds, found in others.items())
-        queries = "fixed " + ", ".join(f"{seconds} s: {found.queries:.1f}" for seconds, found in others.items())
+        lags = "fixed " + ", ".join(f"{seconds} s: {detection.lag:.2f}" for seconds, detection in others.items())
+        queries = "fixed " + ", ".join(f"{seconds} s: {detection.queries:.1f}" for seconds, detection in others.items())
         yield Row(f"{median:g} s, polling: mean lag", alone.lag, "s", lags)
         yield Row(f"{median:g} s, polling: queries a task", alone.queries, "", queries)
         cost = QUERY_COST_SECONDS
@@ -201,5 +201,5 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
         )
 
 
-def _trade(median: float, asked: str, found: Detection) -> Trade:
-    return Trade(median, asked, None, False, found.lag, found.p95, found.queries)
+def _trade(median: float, asked: str, detection: Detection) -> Trade:
+    return Trade(median, asked, None, False, detection.lag, detection.p95, detection.queries)

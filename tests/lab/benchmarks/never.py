@@ -202,20 +202,20 @@ class Outcome:
 
 def outcomes(report: ElementTree.Element, corpora: Iterable[Corpus]) -> dict[str, Outcome]:
     """Of each corpus, by what it is, out of a report in JUnit's form."""
-    found = {corpus.what: Outcome() for corpus in corpora}
+    outcome_by_corpus = {corpus.what: Outcome() for corpus in corpora}
     by_test = {test: corpus.what for corpus in corpora for test in corpus.tests}
     for case in report.iter("testcase"):
         file = f"{case.get('classname', '').removeprefix('tests.').replace('.', '/')}.py"
         name = case.get("name", "")
-        outcome = found[by_test[f"{file}::{name.partition('[')[0]}"]]
+        outcome = outcome_by_corpus[by_test[f"{file}::{name.partition('[')[0]}"]]
         if (skipped := case.find("skipped")) is not None:
             outcome.skipped.append(skipped.get("message", ""))
             continue
-        own = [int(each.get("value", "1")) for each in case.iter("property") if each.get("name") == IN_TURN]
+        own = [int(item.get("value", "1")) for item in case.iter("property") if item.get("name") == IN_TURN]
         outcome.tried += own[0] if own else 1
         if case.find("failure") is not None or case.find("error") is not None:
             outcome.failed.append(name)
-    return found
+    return outcome_by_corpus
 
 
 def row(what: str, outcome: Outcome) -> Row:
@@ -234,13 +234,13 @@ def rows(quick: bool) -> Iterator[Row]:
         report = Path(folder) / "report.xml"
         tests = [f"tests/{test}" for corpus in corpora for test in corpus.tests]
         _run("pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--junitxml", str(report), *tests)
-        found = outcomes(ElementTree.parse(report).getroot(), corpora)
+        outcome_by_corpus = outcomes(ElementTree.parse(report).getroot(), corpora)
         for corpus in CORPORA:
-            yield row(corpus.what, found.get(corpus.what, Outcome()))
+            yield row(corpus.what, outcome_by_corpus.get(corpus.what, Outcome()))
         results = Path(folder) / "torture.json"
         _run("tests.lab.torture", "--quick", "--only", "faults,requests,bytes", "--results", str(results))
         parts = json.loads(results.read_text(encoding="utf-8"))["parts"]
-    tallies = {name: [Tally.of(each) for each in part["tallies"]] for name, part in parts.items()}
+    tallies = {name: [Tally.of(item) for item in part["tallies"]] for name, part in parts.items()}
     yield from tortured("faults of sockets, TLS and DNS at a submit, query, fetch, callback or call", tallies["faults"])
     yield from tortured("odd requests and bytes, over stdio and HTTP", [*tallies["requests"], *tallies["bytes"]])
 
@@ -248,13 +248,13 @@ def rows(quick: bool) -> Iterator[Row]:
 def tortured(what: str, tallies: list[Tally]) -> Iterator[Row]:
     """Three counts of these parts."""
     of = f"of {sum(each.tried for each in tallies):,}"
-    why = "; ".join(each.failures[0][:100] for each in tallies if each.failures)
+    why = "; ".join(item.failures[0][:100] for item in tallies if item.failures)
     for name, attributes in (
         ("lost", ["lost"]),
         ("sent twice", ["double"]),
         ("crashed or wrong", ["crashes", "wrong"]),
     ):
-        count = sum(getattr(each, attribute) for each in tallies for attribute in attributes)
+        count = sum(getattr(item, attribute) for item in tallies for attribute in attributes)
         yield Row(f"{what}: {name}", count, "", of, "=", 0, why if count else "")
 
 

@@ -44,7 +44,7 @@ class Row:
         if self.seen is None:
             return [self.entry.name, NOT_RUN, self.transport, self.entry.mode, *[""] * (len(COLUMNS) - 4)]
         seen = self.seen
-        good = sum(told == "ok" for told in seen.calls.values())
+        good = sum(remarks == "ok" for remarks in seen.calls.values())
         shows = [YES if what in seen.shows else CANNOT if what in self.entry.without else NO for what in SHOWS]
         counts = [str(len(seen.tools)), f"{good} of {len(seen.calls)}"]
         return [self.entry.name, seen.version, self.transport, seen.protocol, *counts, *shows]
@@ -58,7 +58,7 @@ def judge(row: Row) -> None:
         return
     if set(seen.tools) != row.entry.tools:
         row.problems.append(f"it lists {seen.tools}")
-    row.problems += [f"{tool}: {told}" for tool, told in seen.calls.items() if told != "ok"]
+    row.problems += [f"{tool}: {remarks}" for tool, remarks in seen.calls.items() if remarks != "ok"]
     for what in SHOWS:
         if what in seen.shows and what in row.entry.without:
             row.problems.append(f"{what}: it is said to have none, and has")
@@ -87,7 +87,7 @@ def document(table: Iterable[list[str]], others: Iterable[tuple[str, str]], date
             reasons.setdefault(why, []).append(what)
         said += [f"No {', '.join(what)}: {why}." for why, what in reasons.items()]
         if said:
-            lines += [f"**{name}**", "", *(f"- {each}" for each in said), ""]
+            lines += [f"**{name}**", "", *(f"- {item}" for item in said), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -37,7 +37,7 @@ def tool_calls(schemas: dict[str, dict[str, Any]], task_ids: list[str]) -> Searc
     """Calls of every tool, from its own schema. The pictures of ``task_ids`` are there."""
     ours = st.sampled_from(task_ids)
     uris = ours.map(lambda task_id: f"nanobanana://tasks/{task_id}/images/0")
-    known: dict[str, SearchStrategy[Any]] = {
+    by_name: dict[str, SearchStrategy[Any]] = {
         "task_id": ours,
         "prompt": st.one_of(TEXTS, st.text(min_size=1, max_size=300)),
         "number": st.integers(0, 3),
@@ -56,7 +56,7 @@ def tool_calls(schemas: dict[str, dict[str, Any]], task_ids: list[str]) -> Searc
     }
 
     def of(name: str) -> SearchStrategy[Request]:
-        return tried(by(schemas[name], known)).map(
+        return tried(by(schemas[name], by_name)).map(
             lambda arguments: ("tools/call", {"name": name, "arguments": arguments})
         )
 
@@ -85,7 +85,7 @@ def other_requests(task_ids: list[str], prompts: dict[str, list[str]]) -> Search
         st.builds("{}://{}".format, st.sampled_from(["http", "https", "file", "data", "ui", "NANOBANANA", ""]), TEXTS),
     )
     name = st.one_of(st.sampled_from(sorted(prompts)), TEXTS)
-    argument = st.one_of(st.sampled_from(sorted({each for names in prompts.values() for each in names})), TEXTS)
+    argument = st.one_of(st.sampled_from(sorted({item for names in prompts.values() for item in names})), TEXTS)
     words = st.one_of(TEXTS, ours, ours.map("nanobanana://tasks/{}/images/0, ".format))
     filled = st.dictionaries(argument, words, max_size=6)
     reference = st.one_of(
@@ -99,8 +99,8 @@ def other_requests(task_ids: list[str], prompts: dict[str, list[str]]) -> Search
         st.builds(lambda uri: {"type": "ref/resource", "uri": uri}, uris),
         ANYTHING,
     )
-    asked = st.builds(
-        lambda each, value: {"name": each, "value": value},
+    argument_values = st.builds(
+        lambda item, value: {"name": item, "value": value},
         st.one_of(argument, st.sampled_from(["task_id", "n"])),
         words,
     )
@@ -119,11 +119,11 @@ def other_requests(task_ids: list[str], prompts: dict[str, list[str]]) -> Search
         ("prompts/get", st.fixed_dictionaries({"name": name}, optional={"arguments": filled})),
         (
             "completion/complete",
-            st.fixed_dictionaries({"ref": reference, "argument": asked}, optional={"context": context}),
+            st.fixed_dictionaries({"ref": reference, "argument": argument_values}, optional={"context": context}),
         ),
         (
             "completion/complete",
-            st.fixed_dictionaries({"ref": reference, "argument": asked}, optional={"context": context}),
+            st.fixed_dictionaries({"ref": reference, "argument": argument_values}, optional={"context": context}),
         ),
         ("tools/list", cursor),
         ("prompts/list", cursor),
@@ -136,13 +136,13 @@ def other_requests(task_ids: list[str], prompts: dict[str, list[str]]) -> Search
             st.fixed_dictionaries({"level": st.one_of(st.sampled_from(["debug", "emergency"]), TEXTS)}),
         ),
     ]
-    known = [st.tuples(st.just(method), params) for method, params in shapes]
+    by_name = [st.tuples(st.just(method), params) for method, params in shapes]
     wrong = [st.tuples(st.just(method), st.one_of(spoiled(params), ANYTHING)) for method, params in shapes]
     unknown = st.tuples(
         st.one_of(TEXTS, st.sampled_from(["tasks/get", "sampling/createMessage", "initialise", "rpc.discover"])),
         ANYTHING,
     )
-    return st.one_of(*known, *wrong, unknown)
+    return st.one_of(*by_name, *wrong, unknown)
 
 
 def bad_answer(request: Request, answer: dict[str, Any]) -> str | None:

@@ -81,9 +81,9 @@ class Switchboard:
 
     async def __call__(self, connection: Connection) -> None:
         """Serve one request."""
-        asked = await connection.peek()
+        request_start = await connection.peek()
         for start, step in self.routes.items():
-            if asked.startswith(start):
+            if request_start.startswith(start):
                 await step(connection)
                 return
         await faults.reply(404, {"code": 1, "message": "task not found"})(connection)
@@ -122,8 +122,8 @@ class Cells:
         if why is None:
             self.tally.passed()
         else:
-            known = next((each for each in ("lost", "double") if why.startswith(f"{each}:")), kind)
-            self.tally.failed(f"{name}: {why}", known)
+            row_kind = next((each for each in ("lost", "double") if why.startswith(f"{each}:")), kind)
+            self.tally.failed(f"{name}: {why}", row_kind)
 
     def behave(self, task_id: str, image: bytes = PNG) -> None:
         """From now on everything is answered as it should be."""
@@ -154,8 +154,8 @@ class Cells:
         if posts and not accounted:
             return f"lost: the request arrived, and the ledger has {rows}; {text}"
         if not result.get("isError"):
-            known = result["structuredContent"]["task_id"] in (task_id, TASK)
-            return None if known else f"it made up an id: {text}"
+            row_kind = result["structuredContent"]["task_id"] in (task_id, TASK)
+            return None if row_kind else f"it made up an id: {text}"
         if posts and not _UNSURE.search(text):
             return f"it does not say that it may have been charged: {text}"
         if not (_UNSURE.search(text) or _NOT_SENT.search(text)):

@@ -60,7 +60,7 @@ def names(folder: Path) -> Tally:
     tally = Tally("faults: DNS × submit, query, fetch, callback")
     with Stdio(folder=folder / "api", **api(f"http://{NOWHERE}:1", DEFAPI_TIMEOUT_SECONDS=TIMEOUT_SECONDS)) as child:
         said = text_of(child.tool("generate_image", prompt="a cat"))
-        unsure = [each for each in generations(folder / "api") if each.task_id is None and not each.finished]
+        unsure = [item for item in generations(folder / "api") if item.task_id is None and not item.finished]
         _count(tally, "could not be reached" in said and "Nothing was sent" in said and not unsure, f"submit: {said}")
         said = text_of(child.tool("get_task", task_id="ta000001"))
         _count(tally, "could not be reached" in said and "Nothing was sent" in said, f"query: {said}")
