@@ -18,10 +18,10 @@ from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.gallery import gallery_app
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from tests.support.clients import spawned
-from tests.support.settings import settings_from
 
 NOW = 1_790_000_000.0
 API = "https://api.invalid"

@@ -31,4 +31,5 @@ class ImageLedger:
         return self.images.get((generation_id, number))
 
     def as_ledger(self) -> Ledger:
+        """This object, typed as the ledger that it stands in for."""
         return cast("Ledger", self)

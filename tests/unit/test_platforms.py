@@ -305,4 +305,4 @@ def test_python_says_the_same(name: str) -> None:
     ],
 )
 def test_what_is_in_an_allowed_folder_is_told_as_windows_tells_it(path: str, way: tuple[str, ...]) -> None:
-    assert local_files._way(PureWindowsPath(path), PureWindowsPath("C:\\Users\\me\\Pictures")) == way
+    assert local_files._components_below(PureWindowsPath(path), PureWindowsPath("C:\\Users\\me\\Pictures")) == way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ async def test_what_cannot_be_saved_has_a_readable_reason(tmp_path: Path) -> Non
             (ids["seconds=0"], tmp_path / "none" / "out", 1, "No such file"),
         ):
             options = [] if output is None else [f"--output={output}"]
-            ended = await in_thread(lambda words=("save", task_id, *options): run(*words, settings=settings))
+            ended = await in_thread(partial(run, "save", task_id, *options, settings=settings))
             assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
             assert ended.stderr.startswith("nano-banana-mcp save: ")
             assert expected in ended.stderr

@@ -115,15 +115,15 @@ def _forked(rounds: int) -> Iterator[Row]:
 
 
 def _forged(count: int) -> Iterator[Row]:
-    found = anyio.run(attacked, count)
+    result = anyio.run(attacked, count)
     what = f"{count:,} forged, malformed and replayed callbacks"
-    yield Row(f"{what}: what changed", found.changes, "", "", "=", 0)
-    yield Row(f"{what}: answers that were not the usual 404 or 204", len(found.unexpected), "", "", "=", 0)
+    yield Row(f"{what}: what changed", result.changes, "", "", "=", 0)
+    yield Row(f"{what}: answers that were not the usual 404 or 204", len(result.unexpected), "", "", "=", 0)
     yield Row(
         f"{what}: queries for the task whose address was used",
-        found.queries[found.left_open],
+        result.queries[result.left_open],
         "",
-        f"one each {SPACING_SECONDS:g} s in {found.seconds:.1f} s",
-        target=round(found.max_queries, 1),
+        f"one each {SPACING_SECONDS:g} s in {result.seconds:.1f} s",
+        target=round(result.max_queries, 1),
     )
-    yield Row(f"{what}: memory", found.growth / 1e6, "MB", "after the first quarter", target=TARGET_GROWTH_MEGABYTES)
+    yield Row(f"{what}: memory", result.growth / 1e6, "MB", "after the first quarter", target=TARGET_GROWTH_MEGABYTES)

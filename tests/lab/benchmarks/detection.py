@@ -1,4 +1,4 @@
-"""How soon a finished picture is noticed, and for how many queries: simulated on a virtual clock.
+"""Lag until a finished image is noticed, and queries a task: simulated on a virtual clock.
 
 Latencies are lognormal (sigma 0.5) with medians of 12, 45 and 180 s; a query's round trip takes 0.25 s and finds what
 is true in its middle. The bound is the exact optimum for a known distribution, found by dynamic programming over
@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
 
+from nano_banana_mcp.tracking.callbacks import MAX_MISSED_IN_A_ROW
+from nano_banana_mcp.tracking.schedule import Schedule
 from tests.lab.benchmarks.figures import BOUND, POLLING, Row, Trade
+from tests.lab.benchmarks.noticing import LOST, TARGET_LAG_WITH_SOME_LOST_SECONDS, TARGET_RATIO_WITH_ALL_LOST
 
 MEDIANS = (12.0, 45.0, 180.0)
 SIGMA = 0.5
@@ -39,33 +42,80 @@ class Detection:
 
 
 def latencies(median: float, count: int, seed: int) -> list[float]:
-    """Seconds that pictures take."""
+    """Seconds that images take."""
     dice = random.Random(seed)
     return [median * math.exp(dice.gauss(0, SIGMA)) for _ in range(count)]
 
 
 def fixed(seconds: float) -> NextQuery:
-    """Ask every so many seconds."""
+    """Query every ``seconds``."""
     return lambda elapsed, queries: seconds
 
 
-def ours(elapsed: float, queries: int) -> float:
-    """Query as the server does: after 2 s, then every 10 % of the elapsed time, between 1 and 5 s."""
-    return min(max(0.1 * elapsed, 1.0), 5.0) if queries else 2.0
+def polling(schedule: Schedule | None = None) -> NextQuery:
+    """Query by the server's own schedule, without callbacks."""
+    chosen = schedule or Schedule()
+    return lambda elapsed, queries: chosen.pause(elapsed, 0.0 if queries else None)
+
+
+def with_safety(dice: random.Random, schedule: Schedule | None = None) -> NextQuery:
+    """Query by the server's own schedule while a trusted callback is expected."""
+    chosen = schedule or Schedule()
+
+    def pause(elapsed: float, queries: int) -> float:
+        return chosen.pause(elapsed, 0.0 if queries else None, expects_callback=True, jitter=dice.uniform(-1, 1))
+
+    return pause
+
+
+def wait(next_query: NextQuery, latency: float, end: float = math.inf) -> tuple[float, int]:
+    """Query until the image is found finished, or until ``end``.
+
+    Returns:
+        The lag in seconds (infinite if ``end`` came first), and the number of queries.
+    """
+    at, queries = next_query(0.0, 0), 1
+    while at + ROUND_TRIP / 2 < latency:
+        answered = at + ROUND_TRIP
+        at = answered + next_query(answered, queries)
+        if at >= end:
+            return math.inf, queries
+        queries += 1
+    return (at + ROUND_TRIP - latency, queries) if at < end else (math.inf, queries - 1)
 
 
 def simulate(next_query: NextQuery, median: float) -> Detection:
-    """Wait for many pictures."""
-    lags, total = [], 0
+    """Wait for many images, without callbacks."""
+    return _summary([wait(next_query, latency) for latency in latencies(median, IMAGES, seed=1)])
+
+
+def simulate_callbacks(median: float, lost: int) -> Detection:
+    """Wait for many images, one after another, with callbacks.
+
+    Args:
+        lost: One callback in ``lost`` does not arrive; 0 if all arrive.
+    """
+    dice = random.Random(2)
+    polled, guarded = polling(), with_safety(dice)
+    has_received, missed = False, 0
+    results: list[tuple[float, int]] = []
     for latency in latencies(median, IMAGES, seed=1):
-        at, queries = next_query(0.0, 0), 1
-        while at + ROUND_TRIP / 2 < latency:
-            answered = at + ROUND_TRIP
-            at = answered + next_query(answered, queries)
-            queries += 1
-        lags.append(at + ROUND_TRIP - latency)
-        total += queries
-    return Detection(statistics.fmean(lags), sorted(lags)[int(0.95 * len(lags))], total / IMAGES)
+        is_trusted = has_received and missed < MAX_MISSED_IN_A_ROW
+        is_lost = lost > 0 and dice.randrange(lost) == 0
+        lag, queries = wait(guarded if is_trusted else polled, latency, math.inf if is_lost else latency)
+        if is_lost:
+            missed += 1
+        else:
+            has_received, missed = True, 0
+            lag, queries = ROUND_TRIP, queries + 1  # the callback is confirmed by one query
+        results.append((lag, queries))
+    return _summary(results)
+
+
+def _summary(results: list[tuple[float, int]]) -> Detection:
+    lags = sorted(lag for lag, _ in results)
+    queries = statistics.fmean(queries for _, queries in results)
+    return Detection(statistics.fmean(lags), lags[int(0.95 * len(lags))], queries)
 
 
 def optimum(median: float, cost: float) -> tuple[float, float]:
@@ -106,24 +156,40 @@ def fewest_queries(median: float, lag: float) -> float:
 
 
 def rows(quick: bool) -> Iterator[Row | Trade]:
-    """Ours beside fixed intervals and the optimum."""
+    """Our schedule beside fixed intervals and the optimum."""
     for median in MEDIANS[:1] if quick else MEDIANS:
         others = {seconds: simulate(fixed(seconds), median) for seconds in FIXED_SECONDS}
-        polling = simulate(ours, median)
+        alone = simulate(polling(), median)
+        called = {name: simulate_callbacks(median, lost) for lost, name in LOST.items()}
         curve = compromises(median)
-        yield from (_trade(median, f"fixed {seconds} s", found) for seconds, found in others.items())
-        yield _trade(median, POLLING, polling)
+        yield from (_trade(median, f"fixed {seconds} s", detection) for seconds, detection in others.items())
+        yield _trade(median, POLLING, alone)
+        yield from (_trade(median, name, detection) for name, detection in called.items())
         yield from (Trade(median, BOUND, None, False, lag, None, queries) for lag, queries in curve)
 
-        lags = "fixed " + ", ".join(f"{seconds} s: {found.lag:.2f}" for seconds, found in others.items())
-        queries = "fixed " + ", ".join(f"{seconds} s: {found.queries:.1f}" for seconds, found in others.items())
-        yield Row(f"{median:g} s, polling: mean lag", polling.lag, "s", lags)
-        yield Row(f"{median:g} s, polling: queries a task", polling.queries, "", queries)
+        lags = "fixed " + ", ".join(f"{seconds} s: {detection.lag:.2f}" for seconds, detection in others.items())
+        queries = "fixed " + ", ".join(f"{seconds} s: {detection.queries:.1f}" for seconds, detection in others.items())
+        yield Row(f"{median:g} s, polling: mean lag", alone.lag, "s", lags)
+        yield Row(f"{median:g} s, polling: queries a task", alone.queries, "", queries)
         cost = QUERY_COST_SECONDS
+        yield Row(
+            f"{median:g} s, 10 % of callbacks lost: p95 lag",
+            called["10 % lost"].p95,
+            "s",
+            f"polling: {alone.p95:.2f} s",
+            target=TARGET_LAG_WITH_SOME_LOST_SECONDS,
+        )
+        yield Row(
+            f"{median:g} s, all callbacks lost: mean lag against polling",
+            called["all lost"].lag / alone.lag,
+            "×",
+            f"its {alone.lag:.2f} s",
+            target=TARGET_RATIO_WITH_ALL_LOST,
+        )
         bound_lag, bound_queries = optimum(median, cost)
         yield Row(
             f"{median:g} s, polling: lag + {cost:g} s × queries, against the optimum",
-            (polling.lag + cost * polling.queries) / (bound_lag + cost * bound_queries),
+            (alone.lag + cost * alone.queries) / (bound_lag + cost * bound_queries),
             "×",
             f"its lag {bound_lag:.2f} s, queries {bound_queries:.1f}",
         )
@@ -135,5 +201,5 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
         )
 
 
-def _trade(median: float, asked: str, found: Detection) -> Trade:
-    return Trade(median, asked, None, False, found.lag, found.p95, found.queries)
+def _trade(median: float, asked: str, detection: Detection) -> Trade:
+    return Trade(median, asked, None, False, detection.lag, detection.p95, detection.queries)

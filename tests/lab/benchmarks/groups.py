@@ -42,10 +42,10 @@ GROUPS = {
         Group(
             "cold-start",
             "Cold start over stdio",
-            """A process is spawned, sent `initialize` and `tools/list`, and timed until the tools are there. Ours,
-            a bare server of the SDK with one echo tool, and the same tool on FastMCP (in an environment of its
-            own, the SDK and its dependencies in the same versions) are started in turn; a figure is the median
-            of the ratios of the rounds.""",
+            """A process is spawned, sent `initialize` and `tools/list` (or a first `tools/call`), and timed until the
+            answer arrives. The installed console script, a bare server of the SDK with one echo tool, and the same
+            tool on FastMCP (in an environment of its own, the SDK and its dependencies in the same versions) are
+            started in turn; a figure is the median of the ratios of the rounds.""",
             cold_start.rows,
         ),
         Group(
@@ -59,7 +59,7 @@ GROUPS = {
         ),
         Group(
             "memory",
-            "Memory at rest",
+            "Memory until the first call",
             """Resident memory of the process once it has listed its tools, median of three starts.""",
             memory.rows,
         ),
@@ -71,10 +71,10 @@ GROUPS = {
         ),
         Group(
             "detection",
-            "When a finished picture is noticed: polling, simulated",
-            """5,000 pictures with lognormal latencies (sigma 0.5) on a virtual clock; a query's round trip takes
+            "When a finished image is noticed, simulated",
+            """5,000 images with lognormal latencies (sigma 0.5) on a virtual clock; a query's round trip takes
             0.25 s. The optimum is exact for a known distribution, by dynamic programming over all schedules.
-            The last lines compare ours with it.""",
+            With callbacks, the images are waited for one after another.""",
             detection.rows,
         ),
         Group(

@@ -27,7 +27,7 @@ from tests.lab.benchmarks.figures import Row
 from tests.support.clients import KEY, child, clean_environment
 
 TARGET_KILOBYTES = 100
-TARGET_STALL_SECONDS = 0.1
+TARGET_STALL_SECONDS = 0.4
 TARGET_THROUGHPUT = 0.8
 
 PROBE_EVERY_SECONDS = 0.02

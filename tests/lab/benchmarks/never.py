@@ -46,7 +46,7 @@ CORPORA = (
         "forbidden addresses, names, URLs and redirects that were connected to",
         (
             *_of(
-                "images/test_refusals.py",
+                "unit/images/download/test_refusals.py",
                 "a_forbidden_url_is_refused_without_a_connection",
                 "a_name_of_a_closed_address_is_refused_without_a_connection",
                 "one_closed_address_among_public_ones_is_enough_to_refuse",
@@ -54,7 +54,7 @@ CORPORA = (
                 "another_spelling_of_the_trusted_origin_is_not_trusted",
             ),
             *_of(
-                "images/test_redirects.py",
+                "unit/images/download/test_redirects.py",
                 "a_redirect_to_where_nobody_may_go_is_refused",
                 "each_hop_resolves_once_and_a_rebound_name_is_refused",
                 "a_public_host_cannot_send_us_to_the_trusted_origin",
@@ -65,22 +65,22 @@ CORPORA = (
         "bombs and drips that took more than 30 s or twice the cap",
         (
             *_of(
-                "images/test_bounds.py",
+                "unit/images/download/test_bounds.py",
                 "a_compressed_answer_is_refused",
                 "a_length_above_the_cap_is_refused_before_reading",
                 "an_endless_body_is_cut_at_the_cap",
             ),
             *_of(
-                "images/test_deadlines.py",
+                "unit/images/download/test_deadlines.py",
                 "a_slow_host_is_cut_off_at_the_deadline",
                 "the_deadline_covers_a_slow_name_and_all_redirects_together",
                 "the_deadline_covers_a_handshake_that_never_ends_and_leaves_no_socket_open",
             ),
-            *_of("images/test_pixels.py", "a_pixel_bomb_is_refused_before_anything_decodes_it"),
-            *_of("images/test_data_uri.py", "a_huge_data_uri_is_refused_without_decoding_it"),
-            *_of("images/test_fetch.py", "a_picture_takes_no_more_memory_than_twice_the_cap"),
+            *_of("unit/images/test_dimensions.py", "a_pixel_bomb_is_refused_before_anything_decodes_it"),
+            *_of("unit/images/test_data_uri.py", "a_huge_data_uri_is_refused_without_decoding_it"),
+            *_of("unit/images/download/test_fetcher.py", "a_image_takes_no_more_memory_than_twice_the_cap"),
             *_of(
-                "images/test_shrink.py",
+                "unit/images/resizing/test_resize.py",
                 "what_explodes_beside_the_pixels_takes_no_memory",
                 "a_pixel_bomb_is_refused_before_it_is_decoded",
             ),
@@ -90,21 +90,21 @@ CORPORA = (
         "paths, links, races, pipes and devices by which something outside was read or written",
         (
             *_of(
-                "images/test_local_files.py",
+                "unit/images/local/test_local_files.py",
                 "what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not",
                 "what_is_no_absolute_path_is_refused",
                 "what_is_no_plain_file_inside_is_refused_at_once",
             ),
-            *_of("images/test_local_races.py", "a_race_of_links_leaks_nothing"),
+            *_of("unit/images/local/test_local_races.py", "a_race_of_links_leaks_nothing"),
             *_of(
-                "images/test_folder_faults.py",
+                "unit/images/saving/test_output_folder_faults.py",
                 "what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waited_for_and_the_log_says_so",
-                "a_picture_that_is_a_link_is_not_followed",
-                "a_pipe_is_no_picture_and_not_waited_for_even_if_it_offers_one",
+                "a_image_that_is_a_link_is_not_followed",
+                "a_pipe_is_no_image_and_not_waited_for_even_if_it_offers_one",
             ),
-            *_of("tools/test_references.py", "what_may_not_be_read_is_refused_in_words_and_nothing_is_sent"),
+            *_of("unit/tools/test_references.py", "what_may_not_be_read_is_refused_in_words_and_nothing_is_sent"),
             *_of(
-                "http/test_files.py",
+                "integration/http/test_files.py",
                 "paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_allowed_folder",
             ),
         ),
@@ -112,50 +112,57 @@ CORPORA = (
     Corpus(
         "pictures under a wrong type or name that did not end with the right one, and text taken for a picture",
         (
-            *_of("images/test_sniff.py", "what_is_no_known_picture_has_no_type"),
+            *_of("unit/images/test_formats.py", "what_is_no_known_image_has_no_type"),
             *_of(
-                "images/test_fetch.py",
+                "unit/images/download/test_fetcher.py",
                 "the_bytes_decide_the_type_not_the_header_and_not_the_url",
-                "what_is_no_picture_is_refused_in_words",
+                "what_is_no_image_is_refused_in_words",
             ),
-            *_of("images/test_folder.py", "the_extension_is_that_of_the_bytes"),
+            *_of("unit/images/saving/test_output_folder.py", "the_extension_is_that_of_the_bytes"),
         ),
     ),
     Corpus(
         "wrong tokens that got more than a 401, or were sent on",
         (
-            *_of("http/test_oauth_tokens.py", "a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nobody"),
-            *_of("http/test_tokens.py", "what_is_no_token_is_refused_alike_and_reaches_nobody"),
+            *_of(
+                "integration/http/test_oauth_tokens.py",
+                "a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nobody",
+            ),
+            *_of("integration/http/test_tokens.py", "what_is_no_token_is_refused_alike_and_reaches_nobody"),
         ),
     ),
     Corpus(
         "looks at another's task, by method and resource, that differ from looks at a missing one",
-        _of("http/test_isolation.py", "anothers_task_is_a_missing_one"),
+        _of("integration/http/test_isolation.py", "anothers_task_is_a_missing_one"),
     ),
     Corpus(
         "foreign Hosts and Origins that were answered",
         (
-            *_of("http/test_serve.py", "a_foreign_host_or_origin_is_refused"),
-            *_of("http/test_binds.py", "under_another_server_the_names_and_the_tokens_hold_too"),
+            *_of("integration/http/test_serve.py", "a_foreign_host_or_origin_is_refused"),
+            *_of("integration/http/test_binds.py", "under_another_server_the_names_and_the_tokens_hold_too"),
         ),
     ),
     Corpus(
         "runs of misuse after which a secret or a prompt was in the log, by its form and by era",
-        _of("http/test_logs.py", "no_log_holds_a_secret_or_a_prompt_whatever_happens"),
+        _of("integration/http/test_logs.py", "no_log_holds_a_secret_or_a_prompt_whatever_happens"),
     ),
     Corpus(
         "answers to a submit after which it was repeated though it must not be, or more than three times",
         (
             *_of(
-                "defapi/test_submit_refused.py",
+                "unit/defapi/test_submit_refused.py",
                 "a_refusal_is_told_as_what_it_is_and_never_repeated",
-                "a_refusal_for_now_is_repeated_at_most_three_times_in_all",
-                "a_refusal_for_now_that_turns_into_an_unknown_outcome_is_not_repeated",
-                "an_answer_that_proves_nothing_may_have_been_charged_and_is_never_repeated",
                 "a_redirect_is_never_followed_and_the_key_never_sent_elsewhere",
             ),
             *_of(
-                "defapi/test_submit_broken.py",
+                "unit/service/test_submission.py",
+                "a_refusal_is_not_repeated_and_leaves_no_record",
+                "a_submit_that_is_limited_three_times_leaves_no_record",
+                "three_server_errors_leave_a_failed_record_with_the_three_answers",
+                "an_unknown_outcome_is_recorded_returned_and_never_repeated",
+            ),
+            *_of(
+                "unit/defapi/test_submit_broken.py",
                 "a_submit_that_may_have_arrived_is_never_repeated",
                 "a_connection_that_is_reset_at_once_is_never_a_second_request",
                 "a_refused_connection_is_tried_three_times_and_nothing_was_charged",
@@ -164,13 +171,13 @@ CORPORA = (
     ),
     Corpus(
         "searches over submit, crash, restart, callback, replay, query and cancel that lost one or paid one twice",
-        _of("crash/test_stateful.py", "nothing_is_lost_or_paid_twice_in_any_order_of_events"),
+        _of("lab/crash/test_stateful.py", "nothing_is_lost_or_paid_twice_in_any_order_of_events"),
         long=True,
     ),
     Corpus(
         "states of the view with an error on the console, or with one that an accessibility audit finds",
         _of(
-            "views/test_states.py",
+            "integration/browser/test_states.py",
             "a_state_says_what_it_is_without_a_complaint_of_the_browser",
             "a_state_is_accessible_in_light_as_in_dark_and_narrow",
         ),
@@ -178,7 +185,7 @@ CORPORA = (
     ),
     Corpus(
         "revisions of the protocol for which a scenario of the official conformance suite does not pass",
-        _of("conformance/test_conformance.py", "every_scenario_that_applies_passes"),
+        _of("release/conformance/test_conformance.py", "every_scenario_that_applies_passes"),
         long=True,
     ),
 )
@@ -195,20 +202,20 @@ class Outcome:
 
 def outcomes(report: ElementTree.Element, corpora: Iterable[Corpus]) -> dict[str, Outcome]:
     """Of each corpus, by what it is, out of a report in JUnit's form."""
-    found = {corpus.what: Outcome() for corpus in corpora}
+    outcome_by_corpus = {corpus.what: Outcome() for corpus in corpora}
     by_test = {test: corpus.what for corpus in corpora for test in corpus.tests}
     for case in report.iter("testcase"):
         file = f"{case.get('classname', '').removeprefix('tests.').replace('.', '/')}.py"
         name = case.get("name", "")
-        outcome = found[by_test[f"{file}::{name.partition('[')[0]}"]]
+        outcome = outcome_by_corpus[by_test[f"{file}::{name.partition('[')[0]}"]]
         if (skipped := case.find("skipped")) is not None:
             outcome.skipped.append(skipped.get("message", ""))
             continue
-        own = [int(each.get("value", "1")) for each in case.iter("property") if each.get("name") == IN_TURN]
+        own = [int(item.get("value", "1")) for item in case.iter("property") if item.get("name") == IN_TURN]
         outcome.tried += own[0] if own else 1
         if case.find("failure") is not None or case.find("error") is not None:
             outcome.failed.append(name)
-    return found
+    return outcome_by_corpus
 
 
 def row(what: str, outcome: Outcome) -> Row:
@@ -227,13 +234,13 @@ def rows(quick: bool) -> Iterator[Row]:
         report = Path(folder) / "report.xml"
         tests = [f"tests/{test}" for corpus in corpora for test in corpus.tests]
         _run("pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--junitxml", str(report), *tests)
-        found = outcomes(ElementTree.parse(report).getroot(), corpora)
+        outcome_by_corpus = outcomes(ElementTree.parse(report).getroot(), corpora)
         for corpus in CORPORA:
-            yield row(corpus.what, found.get(corpus.what, Outcome()))
+            yield row(corpus.what, outcome_by_corpus.get(corpus.what, Outcome()))
         results = Path(folder) / "torture.json"
         _run("tests.lab.torture", "--quick", "--only", "faults,requests,bytes", "--results", str(results))
         parts = json.loads(results.read_text(encoding="utf-8"))["parts"]
-    tallies = {name: [Tally.of(each) for each in part["tallies"]] for name, part in parts.items()}
+    tallies = {name: [Tally.of(item) for item in part["tallies"]] for name, part in parts.items()}
     yield from tortured("faults of sockets, TLS and DNS at a submit, query, fetch, callback or call", tallies["faults"])
     yield from tortured("odd requests and bytes, over stdio and HTTP", [*tallies["requests"], *tallies["bytes"]])
 
@@ -241,13 +248,13 @@ def rows(quick: bool) -> Iterator[Row]:
 def tortured(what: str, tallies: list[Tally]) -> Iterator[Row]:
     """Three counts of these parts."""
     of = f"of {sum(each.tried for each in tallies):,}"
-    why = "; ".join(each.failures[0][:100] for each in tallies if each.failures)
+    why = "; ".join(item.failures[0][:100] for item in tallies if item.failures)
     for name, attributes in (
         ("lost", ["lost"]),
         ("sent twice", ["double"]),
         ("crashed or wrong", ["crashes", "wrong"]),
     ):
-        count = sum(getattr(each, attribute) for each in tallies for attribute in attributes)
+        count = sum(getattr(item, attribute) for item in tallies for attribute in attributes)
         yield Row(f"{what}: {name}", count, "", of, "=", 0, why if count else "")
 
 

@@ -65,19 +65,19 @@ def rows(quick: bool) -> Iterator[Row]:
     """Wake-ups between replicas, queries, and one that is killed."""
     try:
         with running() as cluster:
-            found = anyio.run(measure, cluster.create(), 5 if quick else 20)
+            measured = anyio.run(measure, cluster.create(), 5 if quick else 20)
             killed = None if quick else anyio.run(killed_under_load, cluster, cluster.create())
     except NoPostgres as error:
         yield Row("three replicas", None, spread=str(error))
         return
-    (here, here_p95), (elsewhere, elsewhere_p95) = found.here, found.elsewhere
+    (here, here_p95), (elsewhere, elsewhere_p95) = measured.here, measured.elsewhere
     p95 = f"p95 {elsewhere_p95 * 1000:.0f} ms, at the same {here_p95 * 1000:.0f} ms"
     compared_to = f"at the same replica: {here * 1000:.1f} ms"
     yield Row("a callback wakes a wait at another replica after", elsewhere * 1000, "ms", compared_to, spread=p95)
     yield Row(
         "queries a task that is waited for at all three, without callbacks",
-        found.queries_of_three,
-        compared_to=f"waited for at one: {found.queries_of_one:.2f}",
+        measured.queries_of_three,
+        compared_to=f"waited for at one: {measured.queries_of_one:.2f}",
     )
     if killed is not None:
         twice = sum(count > 1 for count in killed.submits_by_prompt.values())

@@ -15,11 +15,11 @@ from mcp.types import CallToolResult
 from nano_banana_mcp import views
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.lab.benchmarks.cold_start import ECHO, listed
+from tests.lab.benchmarks.cold_start import ECHO, answering
 from tests.lab.benchmarks.figures import Relation, Row
 from tests.support.clients import client_at, facts, text
 
-TARGET_LIST_BYTES = 9_000
+TARGET_LIST_BYTES = 10_500
 TARGET_FINISHED_TEXT_BYTES = 600
 TARGET_DATA_URI_BYTES = 1_000
 TARGET_PAGE_BYTES = 40_000
@@ -77,7 +77,7 @@ def rows(quick: bool) -> Iterator[Row]:
     """Sizes of `tools/list`, of typical results and of the pages."""
     sent = {}
     for name, command in (("ours", [sys.executable, "-m", "nano_banana_mcp"]), ("echo", ECHO)):
-        with tempfile.TemporaryDirectory() as state, listed(command, NANO_BANANA_STATE_DIR=state) as server:
+        with tempfile.TemporaryDirectory() as state, answering(command, NANO_BANANA_STATE_DIR=state) as server:
             sent[name] = len(json.dumps(json.loads(server.answer)["result"], separators=(",", ":")).encode())
     by_tool = anyio.run(tools_list)
     largest = max(by_tool, key=lambda name: by_tool[name])

@@ -108,15 +108,15 @@ async def ask_every(interval: float, wanted: Drawings) -> Noticed:
 
 async def side_by_side(running: Mapping[str, Callable[[], Awaitable[Noticed]]]) -> dict[str, Noticed]:
     """All of them at the same time: little to do for any."""
-    found: dict[str, Noticed] = {}
+    results: dict[str, Noticed] = {}
 
     async def run(name: str, measure: Callable[[], Awaitable[Noticed]]) -> None:
-        found[name] = await measure()
+        results[name] = await measure()
 
     async with anyio.create_task_group() as group:
         for name, measure in running.items():
             group.start_soon(run, name, measure)
-    return {name: found[name] for name in running}
+    return {name: results[name] for name in running}
 
 
 def scenarios(count: int, *, at_once: bool) -> Mapping[str, Callable[[], Awaitable[Noticed]]]:
@@ -134,23 +134,23 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
     # With sixty at once there is much to do: one scenario after another.
     count = 20 if quick else AT_ONCE
     running = scenarios(count, at_once=True)
-    found = anyio.run(side_by_side, running) if quick else {name: anyio.run(run) for name, run in running.items()}
+    results = anyio.run(side_by_side, running) if quick else {name: anyio.run(run) for name, run in running.items()}
     intervals = {f"fixed {seconds} s": partial(ask_every, seconds, images(count)) for seconds in FIXED_SECONDS}
     fixed = anyio.run(side_by_side, intervals)
     yield from (_trade(name, None, one) for name, one in fixed.items())
-    yield from (_trade(name, True, one) for name, one in found.items())
+    yield from (_trade(name, True, one) for name, one in results.items())
     others = "".join(f", {name}: {one.p95:.2f}" for name, one in fixed.items())
-    yield from promises(f"{MEDIAN_SECONDS:g} s, {count} at once", found, others, loopback=True)
+    yield from promises(f"{MEDIAN_SECONDS:g} s, {count} at once", results, others, at_once=True)
     for name, one in fixed.items():
         yield Row(f"{MEDIAN_SECONDS:g} s, {count} at once, {name}: queries a task", one.queries, "", "a bare client")
     if not quick:
-        found = anyio.run(side_by_side, scenarios(ONE_BY_ONE, at_once=False))
-        yield from (_trade(name, False, one) for name, one in found.items())
-        yield from promises(f"{MEDIAN_SECONDS:g} s, {ONE_BY_ONE} one by one", found, loopback=True)
+        results = anyio.run(side_by_side, scenarios(ONE_BY_ONE, at_once=False))
+        yield from (_trade(name, False, one) for name, one in results.items())
+        yield from promises(f"{MEDIAN_SECONDS:g} s, {ONE_BY_ONE} one by one", results, at_once=False)
 
 
-def _trade(name: str, at_once: bool | None, found: Noticed) -> Trade:
-    return Trade(MEDIAN_SECONDS, name, at_once, True, found.lag, found.p95, found.queries)
+def _trade(name: str, at_once: bool | None, results: Noticed) -> Trade:
+    return Trade(MEDIAN_SECONDS, name, at_once, True, results.lag, results.p95, results.queries)
 
 
 def _lag(sandbox: Sandbox, task_id: str) -> float:

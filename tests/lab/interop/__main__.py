@@ -71,9 +71,9 @@ def run(entry: Entry, transport: str) -> Row:
         return row
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        told = {"prompt": PROMPT, "failing": FAILING, "no_such_task": NO_SUCH_TASK, "home": name, "seconds": SECONDS}
+        lines = {"prompt": PROMPT, "failing": FAILING, "no_such_task": NO_SUCH_TASK, "home": name, "seconds": SECONDS}
         with server(transport, folder) as where:
-            job = json.dumps({"transport": transport, "mode": entry.mode, **where, **place, **told})
+            job = json.dumps({"transport": transport, "mode": entry.mode, **where, **place, **lines})
             try:
                 ended = subprocess.run(
                     [*command, job, str(folder / "seen.json")],

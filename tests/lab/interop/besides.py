@@ -43,5 +43,5 @@ def description_lint(server: list[str], environment: dict[str, str]) -> tuple[st
         check=False,
     )
     sums = re.search(r"^\d+ errors, .*$", ended.stdout, re.MULTILINE)
-    told = sums[0] if sums else (ended.stderr or ended.stdout).strip()[-300:]
-    return "`tdqs lint --fail-on warning`", told, ended.returncode == 0
+    output = sums[0] if sums else (ended.stderr or ended.stdout).strip()[-300:]
+    return "`tdqs lint --fail-on warning`", output, ended.returncode == 0

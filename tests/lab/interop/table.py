@@ -17,8 +17,8 @@ HEAD = """# Clients and hosts
 
 Made by `make interop` on {date}; do not edit it. It starts the real server as a child process on its built-in
 sandbox, over stdio and over HTTP, and has each client list its tools, call every one of them, and do whatever else
-it can. What is installed for it (`.interop/`, `.node/`) has the versions of `tests/lab/interop/pins.toml`. A deviation from
-this table makes it fail, so does a client that could not be installed.
+it can. What is installed for it (`.interop/`, `.node/`) has the versions of `tests/lab/interop/pins.toml`. It fails
+when the result differs from this table or a client cannot be installed.
 
 *tools*: how many of the server's {tools} it lists. *calls*: how many of them did what they should. *structured*: the
 structured answer reached the program or the model. *link*: the `resource_link` of the picture did. *read*: the link,
@@ -44,7 +44,7 @@ class Row:
         if self.seen is None:
             return [self.entry.name, NOT_RUN, self.transport, self.entry.mode, *[""] * (len(COLUMNS) - 4)]
         seen = self.seen
-        good = sum(told == "ok" for told in seen.calls.values())
+        good = sum(remarks == "ok" for remarks in seen.calls.values())
         shows = [YES if what in seen.shows else CANNOT if what in self.entry.without else NO for what in SHOWS]
         counts = [str(len(seen.tools)), f"{good} of {len(seen.calls)}"]
         return [self.entry.name, seen.version, self.transport, seen.protocol, *counts, *shows]
@@ -58,7 +58,7 @@ def judge(row: Row) -> None:
         return
     if set(seen.tools) != row.entry.tools:
         row.problems.append(f"it lists {seen.tools}")
-    row.problems += [f"{tool}: {told}" for tool, told in seen.calls.items() if told != "ok"]
+    row.problems += [f"{tool}: {remarks}" for tool, remarks in seen.calls.items() if remarks != "ok"]
     for what in SHOWS:
         if what in seen.shows and what in row.entry.without:
             row.problems.append(f"{what}: it is said to have none, and has")
@@ -87,7 +87,7 @@ def document(table: Iterable[list[str]], others: Iterable[tuple[str, str]], date
             reasons.setdefault(why, []).append(what)
         said += [f"No {', '.join(what)}: {why}." for why, what in reasons.items()]
         if said:
-            lines += [f"**{name}**", "", *(f"- {each}" for each in said), ""]
+            lines += [f"**{name}**", "", *(f"- {item}" for item in said), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

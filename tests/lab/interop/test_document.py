@@ -17,7 +17,7 @@ def test_the_document_is_as_the_generator_makes_it() -> None:
 
 def test_the_document_has_every_client_over_both_transports_and_nothing_that_failed() -> None:
     rows, besides, _ = parsed(DOCUMENT)
-    assert [(row[0], row[2]) for row in rows] == [(each.name, over) for each in CLIENTS for over in TRANSPORTS]
+    assert [(row[0], row[2]) for row in rows] == [(client.name, over) for client in CLIENTS for over in TRANSPORTS]
     assert all(len(row) == len(COLUMNS) for row in rows)
     assert NO not in DOCUMENT
     assert NOT_RUN not in DOCUMENT

@@ -140,10 +140,10 @@ async def _call(client: Client, seen: Seen, tool: str, arguments: dict[str, Any]
 
 def task_id(answer: Answer) -> str:
     """The task that an answer names, wherever it does."""
-    found = re.search(r"\bta[0-9a-f-]{36}", answer.text + json.dumps(answer.structured))
-    if found is None:
+    match = re.search(r"\bta[0-9a-f-]{36}", answer.text + json.dumps(answer.structured))
+    if match is None:
         raise ValueError(f"no task_id in {answer}")
-    return found[0]
+    return match[0]
 
 
 def _note(seen: Seen, what: str, shown: bool, why: str = "it was tried, and did not come") -> None:

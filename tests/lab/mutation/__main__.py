@@ -45,7 +45,7 @@ class Change(NamedTuple):
 
 def explained(text: str) -> set[Change]:
     """The changes that a text explains, each in a section of its own with the change and the reason."""
-    found = set()
+    result = set()
     for section in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
         shape = re.fullmatch(r"`([\w.]+)` `([\w.]+)`\n+(.*)", section, re.DOTALL)
         assert shape, section
@@ -53,8 +53,8 @@ def explained(text: str) -> set[Change]:
         reason = re.sub(r"```diff\n.*?\n```", "", shape[3], flags=re.DOTALL).strip()
         assert blocks, f"no change: {section}"
         assert reason, f"no reason: {section}"
-        found |= {Change(shape[1], shape[2], tuple(block.splitlines())) for block in blocks}
-    return found
+        result |= {Change(shape[1], shape[2], tuple(block.splitlines())) for block in blocks}
+    return result
 
 
 def lay_out() -> None:
@@ -104,7 +104,7 @@ def main(patterns: list[str]) -> int:
     run = [sys.executable, "-m", "mutmut", "run", "--max-children", TOGETHER, *(patterns or ["*"])]
     if subprocess.run(run, cwd=PLACE, check=False).returncode:
         return 1
-    known = explained(EXPLAINED.read_text(encoding="utf-8"))
+    accepted = explained(EXPLAINED.read_text(encoding="utf-8"))
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     survived = set()
     not_tried = set()
@@ -116,12 +116,12 @@ def main(patterns: list[str]) -> int:
         if status not in NOTICED:
             change = shown(name)
             survived.add(change)
-            kind = "explained" if change in known else "not explained"
-            if change not in known:
+            kind = "explained" if change in accepted else "not explained"
+            if change not in accepted:
                 print(f"\n### {change}\n{status}: {name}")
         counts[module_of(name)][kind] += 1
     print(table(counts))
-    for change in sorted(known - survived):
+    for change in sorted(accepted - survived):
         if (change.module, change.function) in not_tried:
             continue
         print(f"\nno longer needed in {EXPLAINED.name}, since a test notices it (or it has gone):\n{change}")

@@ -96,7 +96,7 @@ def run(parts: Iterable[str], size: str, seed: int, results: Path) -> bool:
         _keep(
             results,
             part,
-            {"form": size, "seed": seed, "date": _today(), "tallies": [each.as_dict() for each in tallies]},
+            {"form": size, "seed": seed, "date": _today(), "tallies": [item.as_dict() for item in tallies]},
         )
     return well
 
@@ -111,17 +111,17 @@ def _tell(tally: Tally) -> None:
 
 
 def _keep(results: Path, part: str, came_to: dict[str, Any]) -> None:
-    kept = json.loads(results.read_text()) if results.exists() else {}
-    kept.setdefault("parts", {})[part] = came_to
-    kept["versions"] = versions()
+    results_by_part = json.loads(results.read_text()) if results.exists() else {}
+    results_by_part.setdefault("parts", {})[part] = came_to
+    results_by_part["versions"] = versions()
     results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    results.write_text(json.dumps(results_by_part, indent=1, sort_keys=True) + "\n")
 
 
 def versions() -> dict[str, str]:
     """Of what was under load."""
-    known = {name: importlib.metadata.version(name) for name in ("nano-banana-mcp", *PACKAGES)}
-    return {"python": platform.python_version(), "system": platform.system(), **known}
+    packages = {name: importlib.metadata.version(name) for name in ("nano-banana-mcp", *PACKAGES)}
+    return {"python": platform.python_version(), "system": platform.system(), **packages}
 
 
 def _today() -> str:
@@ -131,7 +131,7 @@ def _today() -> str:
 def kept_tallies(results: Path) -> list[Tally]:
     """All that the file of results holds, in the order of the parts."""
     parts = json.loads(results.read_text())["parts"]
-    return [Tally.of(each) for part in PARTS if part in parts for each in parts[part]["tallies"]]
+    return [Tally.of(item) for part in PARTS if part in parts for item in parts[part]["tallies"]]
 
 
 def table(tallies: Iterable[Tally]) -> str:

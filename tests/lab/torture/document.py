@@ -16,27 +16,25 @@ DOCUMENT = ROOT / "docs" / "torture.md"
 _HEAD = """\
 # One run of `make torture`
 
-What a real server process bears, and what is lost by it. Everything is real but the API: the server is a child
-process, the API is the [sandbox](sandbox.md) or a server on raw sockets, and a fault is one of the network's, not
-of a mock.
+A real server process under faults and load. Only the API is not real: it is the [sandbox](sandbox.md) or a server on
+raw sockets. Faults are injected on the network, not in mocks.
 
-- **faults**: resets before, during and after the body, half-closed connections, headers and bodies that drip,
-  wrong lengths, garbage, endless answers, TLS that fails in the handshake or after it, names that lead nowhere ×
-  the submit, the query, the fetching of a picture, the callback and the call over HTTP. After each the server has
-  to say in words whether credits may be gone, know the task or show it as `unknown`, have sent one submit at the
-  most, and serve the next call.
-- **ends**: `kill -9` at ten named points of a submit; clients that leave amid one, over stdio and HTTP; a serving
-  process that is killed, or told to end, amid a dozen.
-- **requests**: every tool from its own schema (right, nearly right and absurd arguments), every other method, in
-  both eras of the protocol. No answer may be missing, an internal error, or an error without words.
-- **bytes**: lines on stdin and bytes on the port that are no requests.
-- **soak**: callers who ask, wait, look and browse without a pause, with callbacks, and what the process takes
-  meanwhile.
+- **faults**: resets before, during and after the body, half-closed connections, slow headers and bodies, wrong
+  lengths, garbage, endless answers, TLS failures and DNS failures, for the submit, the query, the download of an
+  image, the callback and the call over HTTP. After each fault the server must say whether credits may be gone, know
+  the task or show it as `unknown`, have sent at most one submit, and answer the next call.
+- **ends**: `kill -9` at ten named points of a submit; clients that leave during a submit, over stdio and HTTP; a
+  server process that is killed or gets SIGTERM during a dozen submits.
+- **requests**: every tool from its own schema (valid, almost valid and random arguments) and every other method, in
+  both eras of the protocol. No answer may be missing, an internal error, or an error without a message.
+- **bytes**: invalid lines on stdin and invalid bytes on the port.
+- **soak**: clients that submit, wait, view and browse without a pause, with callbacks, and the memory, files and
+  threads of the server meanwhile.
 
-*Lost* counts pictures that were charged, or may have been, and that the ledger does not account for; *double*,
-submits sent again although the first may have arrived; *crashes*, processes that ended, hung, or logged an error
-that nobody foresaw; *wrong*, any other wrong answer. At the end of each part the submits that the API counted are
-compared with the ledger.
+*Lost* counts images that were or may have been charged and that the ledger does not account for; *double*, submits
+sent again although the first may have arrived; *crashes*, processes that ended, hung, or logged an unexpected error;
+*wrong*, any other wrong answer. At the end of each part the tasks that the API charged are compared with the ledger
+and with the answers of the server.
 
 ## Counts
 
@@ -65,11 +63,11 @@ def text(results: dict[str, Any], tallies: list[Tally]) -> str:
         f"{name}: {part['form']} form, seed {part['seed']}, {part['date']}" for name, part in parts.items()
     )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    facts = [f"- {each.name}: {_figures(each.figures)}" for each in tallies if each.figures]
-    failures = [f"- {each.name}: {failure}" for each in tallies for failure in each.failures]
-    told = "\n## What failed\n\n" + "\n".join(failures) + "\n" if failures else ""
+    facts = [f"- {item.name}: {_figures(item.figures)}" for item in tallies if item.figures]
+    failures = [f"- {item.name}: {failure}" for item in tallies for failure in item.failures]
+    failures_section = "\n## What failed\n\n" + "\n".join(failures) + "\n" if failures else ""
     return (
-        f"{_HEAD}{table}\n\n{when}.\n\n{versions}.\n{told}\n## What else was counted\n\n"
+        f"{_HEAD}{table}\n\n{when}.\n\n{versions}.\n{failures_section}\n## What else was counted\n\n"
         + "\n".join(facts)
         + "\n"
         + _TAIL

@@ -91,8 +91,8 @@ def killed(folder: Path, rounds: int, seed: int) -> Tally:
             with Http(folder=folder, **api(served.url)) as server:
                 server.tool("browse_images")  # all is loaded by now
                 threads = [
-                    threading.Thread(target=_ask, args=[server, f"{point} {each} sandbox:submit=drip"])
-                    for each in range(AT_ONCE)
+                    threading.Thread(target=_ask, args=[server, f"{point} {item} sandbox:submit=drip"])
+                    for item in range(AT_ONCE)
                 ]
                 for thread in threads:
                     thread.start()
@@ -107,9 +107,9 @@ def killed(folder: Path, rounds: int, seed: int) -> Tally:
             line = check(served.url, folder, point, AT_ONCE)
             _count(tally, line, unknown_allowed=not politely)
         with Http(folder=folder, **api(served.url)) as server:  # what is left is read, and served
-            told = server.tool("browse_images")
-            if told.get("isError"):
-                tally.failed(str(told))
+            answer = server.tool("browse_images")
+            if answer.get("isError"):
+                tally.failed(str(answer))
     return tally
 
 

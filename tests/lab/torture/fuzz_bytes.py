@@ -28,7 +28,7 @@ CALL: dict[str, Any] = {
 LIST: dict[str, Any] = {"jsonrpc": "2.0", "id": 8, "method": "tools/list", "params": {}}
 NEW_CALL = {**CALL, "params": {**CALL["params"], "_meta": META}}
 WHOLE = [
-    json.dumps(each).encode() for each in (CALL, NEW_CALL, LIST, INITIALIZE, {"jsonrpc": "2.0", "id": 9, "result": {}})
+    json.dumps(item).encode() for item in (CALL, NEW_CALL, LIST, INITIALIZE, {"jsonrpc": "2.0", "id": 9, "result": {}})
 ]
 
 HUGE = [

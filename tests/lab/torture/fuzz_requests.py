@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from nano_banana_sandbox.sandbox import Sandbox
-from tests.lab.torture.accounts import account
-from tests.lab.torture.processes import META, NEW, PATIENCE_SECONDS, Gone, Http, Stdio, api, sandbox, text_of
+from tests.lab.torture.accounts import account, compare_answers
+from tests.lab.torture.processes import META, NEW, PATIENCE_SECONDS, Gone, Http, Server, Stdio, api, sandbox, text_of
 from tests.lab.torture.search import search
 from tests.lab.torture.tally import Tally
 from tests.lab.torture.values import ANYTHING, TEXTS, by, spoiled, tried
@@ -30,12 +29,15 @@ _ABOUT_MONEY = re.compile(
 )
 MAX_TEXT_CHARACTERS = 5_000
 
+STOCK = ("a cat", "four sandbox:result=many", "kept sandbox:result=data-uri", "none sandbox:result=text")
+"""Prompts of the images that exist before the first case."""
+
 
 def tool_calls(schemas: dict[str, dict[str, Any]], task_ids: list[str]) -> SearchStrategy[Request]:
     """Calls of every tool, from its own schema. The pictures of ``task_ids`` are there."""
     ours = st.sampled_from(task_ids)
     uris = ours.map(lambda task_id: f"nanobanana://tasks/{task_id}/images/0")
-    known: dict[str, SearchStrategy[Any]] = {
+    by_name: dict[str, SearchStrategy[Any]] = {
         "task_id": ours,
         "prompt": st.one_of(TEXTS, st.text(min_size=1, max_size=300)),
         "number": st.integers(0, 3),
@@ -54,7 +56,7 @@ def tool_calls(schemas: dict[str, dict[str, Any]], task_ids: list[str]) -> Searc
     }
 
     def of(name: str) -> SearchStrategy[Request]:
-        return tried(by(schemas[name], known)).map(
+        return tried(by(schemas[name], by_name)).map(
             lambda arguments: ("tools/call", {"name": name, "arguments": arguments})
         )
 
@@ -69,7 +71,7 @@ def tool_calls(schemas: dict[str, dict[str, Any]], task_ids: list[str]) -> Searc
     return st.one_of(*(of(name) for name in [*often * 12, *schemas]), strange)
 
 
-def other_requests(task_ids: list[str], prompts: dict[str, dict[str, Any]]) -> SearchStrategy[Request]:
+def other_requests(task_ids: list[str], prompts: dict[str, list[str]]) -> SearchStrategy[Request]:
     """Every other method, known and unknown, with right and wrong parameters."""
     ours = st.sampled_from(task_ids)
     uris = st.one_of(
@@ -83,7 +85,7 @@ def other_requests(task_ids: list[str], prompts: dict[str, dict[str, Any]]) -> S
         st.builds("{}://{}".format, st.sampled_from(["http", "https", "file", "data", "ui", "NANOBANANA", ""]), TEXTS),
     )
     name = st.one_of(st.sampled_from(sorted(prompts)), TEXTS)
-    argument = st.one_of(st.sampled_from(sorted({each for names in prompts.values() for each in names})), TEXTS)
+    argument = st.one_of(st.sampled_from(sorted({item for names in prompts.values() for item in names})), TEXTS)
     words = st.one_of(TEXTS, ours, ours.map("nanobanana://tasks/{}/images/0, ".format))
     filled = st.dictionaries(argument, words, max_size=6)
     reference = st.one_of(
@@ -97,8 +99,8 @@ def other_requests(task_ids: list[str], prompts: dict[str, dict[str, Any]]) -> S
         st.builds(lambda uri: {"type": "ref/resource", "uri": uri}, uris),
         ANYTHING,
     )
-    asked = st.builds(
-        lambda each, value: {"name": each, "value": value},
+    argument_values = st.builds(
+        lambda item, value: {"name": item, "value": value},
         st.one_of(argument, st.sampled_from(["task_id", "n"])),
         words,
     )
@@ -117,11 +119,11 @@ def other_requests(task_ids: list[str], prompts: dict[str, dict[str, Any]]) -> S
         ("prompts/get", st.fixed_dictionaries({"name": name}, optional={"arguments": filled})),
         (
             "completion/complete",
-            st.fixed_dictionaries({"ref": reference, "argument": asked}, optional={"context": context}),
+            st.fixed_dictionaries({"ref": reference, "argument": argument_values}, optional={"context": context}),
         ),
         (
             "completion/complete",
-            st.fixed_dictionaries({"ref": reference, "argument": asked}, optional={"context": context}),
+            st.fixed_dictionaries({"ref": reference, "argument": argument_values}, optional={"context": context}),
         ),
         ("tools/list", cursor),
         ("prompts/list", cursor),
@@ -134,13 +136,13 @@ def other_requests(task_ids: list[str], prompts: dict[str, dict[str, Any]]) -> S
             st.fixed_dictionaries({"level": st.one_of(st.sampled_from(["debug", "emergency"]), TEXTS)}),
         ),
     ]
-    known = [st.tuples(st.just(method), params) for method, params in shapes]
+    by_name = [st.tuples(st.just(method), params) for method, params in shapes]
     wrong = [st.tuples(st.just(method), st.one_of(spoiled(params), ANYTHING)) for method, params in shapes]
     unknown = st.tuples(
         st.one_of(TEXTS, st.sampled_from(["tasks/get", "sampling/createMessage", "initialise", "rpc.discover"])),
         ANYTHING,
     )
-    return st.one_of(*known, *wrong, unknown)
+    return st.one_of(*by_name, *wrong, unknown)
 
 
 def bad_answer(request: Request, answer: dict[str, Any]) -> str | None:
@@ -167,7 +169,13 @@ def bad_answer(request: Request, answer: dict[str, Any]) -> str | None:
 
 
 class Asker:
-    """Sends requests to a server that is started again when it has gone."""
+    """Sends requests to a server, which is started again after it has ended.
+
+    Attributes:
+        submitted: Task ids that ``generate_image`` returned.
+        unclear: Answers of ``generate_image`` that say that the image may have been charged.
+        has_gaps: Whether the server ended while answers were missing.
+    """
 
     def __init__(
         self, start: Callable[[], Any], ask: Callable[[Any, list[Request]], list[tuple[Request, dict[str, Any]]]]
@@ -175,25 +183,67 @@ class Asker:
         self._start = start
         self._ask = ask
         self.server: Any = None
+        self.submitted: set[str] = set()
+        self.unclear = 0
+        self.has_gaps = False
 
     def __call__(self, batch: list[Request]) -> str | None:
-        if self.server is None:
-            self.server = self._start()
         why = None
         try:
-            for request, answer in self._ask(self.server, batch):
+            for request, answer in self._ask(self._running(), batch):
+                self._note(request, answer)
                 why = why or bad_answer(request, answer)
             why = why or self.server.unforeseen
         except Gone as error:
+            self.has_gaps = True
             why = f"{error}; {self.server.said[-3_000:].decode('utf-8', 'replace')}"
         if why is not None:
             self.close()
         return why
 
+    def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send one valid request and return its result."""
+        request = (method, params)
+        [(_, answer)] = self._ask(self._running(), [request])
+        self._note(request, answer)
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def tool(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool with valid arguments and return its result."""
+        return self.request("tools/call", {"name": name, "arguments": arguments})
+
+    def account(self, tally: Tally, sandbox: Sandbox) -> None:
+        """Compare the answers of ``generate_image`` with the tasks that were charged."""
+        charged = {task.id for task in sandbox.tasks}
+        for task_id in self.submitted - charged:
+            tally.wrong += 1
+            tally.note(f"task {task_id}: answered, never charged")
+        silent = charged - self.submitted
+        if not self.has_gaps and len(silent) > self.unclear:
+            tally.wrong += len(silent) - self.unclear
+            tally.note(f"charged without an answer that says so: {sorted(silent)}")
+
     def close(self) -> None:
+        """End the server."""
         if self.server is not None:
             self.server.__exit__()
             self.server = None
+
+    def _running(self) -> Any:
+        if self.server is None:
+            self.server = self._start()
+        return self.server
+
+    def _note(self, request: Request, answer: dict[str, Any]) -> None:
+        method, params = request
+        if method != "tools/call" or not isinstance(params, dict) or params.get("name") != "generate_image":
+            return
+        result = answer.get("result", {})
+        if "task_id" in (facts := result.get("structuredContent") or {}):
+            self.submitted.add(facts["task_id"])
+        elif "may have been charged" in text_of(result):
+            self.unclear += 1
 
 
 def over_stdio(server: Stdio, batch: list[Request]) -> list[tuple[Request, dict[str, Any]]]:
@@ -241,45 +291,45 @@ def _in_header(text: str) -> str:
     return text.encode("ascii", "ignore").decode().replace("\r", "").replace("\n", "").replace("\x00", "").strip()[:500]
 
 
-@contextmanager
-def _stocked(
-    folder: Path, tally: Tally, **settings: Any
-) -> Iterator[tuple[Sandbox, dict[str, Any], dict[str, Any], list[str], dict[str, Any]]]:
-    """The stand-in API, a server's settings, the tools' schemas, pictures that are there, and the prompts."""
-    with sandbox(seconds=0) as served:
-        environment = api(served.url, **settings)
-        with Stdio(folder=folder, **environment) as server:
-            schemas = {tool["name"]: tool["inputSchema"] for tool in server.call("tools/list", {})["result"]["tools"]}
+def fuzz(folder: Path, counts: dict[str, int], seed: int) -> Iterator[Tally]:
+    """Fuzz both protocol eras: the older over stdio, the newer over HTTP.
+
+    Args:
+        counts: Cases by part: "tools over stdio", "methods over HTTP" and so on.
+    """
+    for era in ("stdio", "HTTP"):
+        parts = {part: count for part, count in counts.items() if part.endswith(f" over {era}")}
+        yield from _fuzz_era(folder / era, era, parts, seed)
+
+
+def _fuzz_era(folder: Path, era: str, counts: dict[str, int], seed: int) -> Iterator[Tally]:
+    """Run the parts of one era against one server; the last tally holds the comparison with the API."""
+    with sandbox(seconds=0) as served, httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as http:
+        environment = api(served.url)
+
+        def start() -> Server:
+            return Stdio(folder=folder, **environment) if era == "stdio" else Http(folder=folder, **environment)
+
+        def ask_over_http(server: Any, batch: list[Request]) -> list[tuple[Request, dict[str, Any]]]:
+            return [(request, over_http(http, f"{server.root}/mcp", request)) for request in batch]
+
+        asker = Asker(start, over_stdio if era == "stdio" else ask_over_http)
+        try:
+            schemas = {tool["name"]: tool["inputSchema"] for tool in asker.request("tools/list", {})["tools"]}
             prompts = {
                 prompt["name"]: [argument["name"] for argument in prompt["arguments"]]
-                for prompt in server.call("prompts/list", {})["result"]["prompts"]
+                for prompt in asker.request("prompts/list", {})["prompts"]
             }
-            words = ["a cat", "four sandbox:result=many", "kept sandbox:result=data-uri", "none sandbox:result=text"]
-            task_ids = [server.tool("generate_image", prompt=each)["structuredContent"]["task_id"] for each in words]
-            for task_id in task_ids[:3]:
-                server.tool("view_image", task_id=task_id)
-        yield served, environment, schemas, task_ids, prompts
-        account(tally, served, folder)
-
-
-def fuzz(folder: Path, counts: dict[str, int], seed: int) -> Iterator[Tally]:
-    """Both eras: the older over stdio, the newer over HTTP."""
-    for part, count in counts.items():
-        what, era = part.split(" over ")
-        tally = Tally(f"fuzz: {part}")
-        with _stocked(folder / part.replace(" ", "-"), tally) as (_served, environment, schemas, task_ids, prompts):
-            cases = tool_calls(schemas, task_ids) if what == "tools" else other_requests(task_ids, prompts)
-            state = folder / part.replace(" ", "-")
-            if era == "stdio":
-                asker = Asker(lambda: Stdio(folder=state, **environment), over_stdio)  # noqa: B023 - called within the same round - used in this turn
+            task_ids = [asker.tool("generate_image", prompt=prompt)["structuredContent"]["task_id"] for prompt in STOCK]
+            for part, count in counts.items():
+                tally = Tally(f"fuzz: {part}")
+                is_tools = part.startswith("tools")
+                cases = tool_calls(schemas, task_ids) if is_tools else other_requests(task_ids, prompts)
                 search(tally, cases, count, seed, asker)
-                asker.close()
-            else:
-                with httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as http:
-                    asker = Asker(
-                        lambda: Http(folder=state, **environment),  # noqa: B023 - called within the same round
-                        lambda server, batch: [(each, over_http(http, f"{server.root}/mcp", each)) for each in batch],
-                    )
-                    search(tally, cases, count, seed, asker)
-                    asker.close()
-        yield tally
+                if part == list(counts)[-1]:
+                    compare_answers(tally, served, folder, asker.tool)
+                    asker.account(tally, served)
+                    account(tally, served, folder)
+                yield tally
+        finally:
+            asker.close()

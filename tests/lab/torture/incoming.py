@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.lab.torture.accounts import kept
+from tests.lab.torture.accounts import generations
 from tests.lab.torture.matrix import faulty_api
 from tests.lab.torture.processes import Gone, Http, api, received, text_of
 from tests.lab.torture.tally import Tally
@@ -163,12 +163,12 @@ def incoming(folder: Path) -> Iterator[Tally]:
                 # What may be served is served by now, or is on its way: it is waited for where it is due.
                 until = time.monotonic() + (RECORDED_SECONDS if name == "half-closed after the body" else 0.3)
                 while time.monotonic() < until:
-                    rows = [each for each in kept(folder) if each.prompt == prompt]
+                    rows = [item for item in generations(folder) if item.prompt == prompt]
                     if any(row.task_id == task_id for row in rows):
                         break
                     time.sleep(0.05)
-                posts = [each for each in upstream.requests if each.method == "POST" and each.json["prompt"] == prompt]
-                rows = [each for each in kept(folder) if each.prompt == prompt]
+                posts = [item for item in upstream.requests if item.method == "POST" and item.json["prompt"] == prompt]
+                rows = [item for item in generations(folder) if item.prompt == prompt]
                 if len(posts) > 1:
                     return f"double: {len(posts)} submits"
                 if posts and name not in WHOLE:
@@ -194,6 +194,6 @@ def incoming(folder: Path) -> Iterator[Tally]:
                     if why is None:
                         tally.passed()
                     else:
-                        kind = next((each for each in ("lost", "double") if why.startswith(f"{each}:")), kind)
+                        kind = next((item for item in ("lost", "double") if why.startswith(f"{item}:")), kind)
                         tally.failed(f"{name}: {why}", kind)
                 yield tally

@@ -16,7 +16,7 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from tests.lab.torture.accounts import kept
+from tests.lab.torture.accounts import generations
 from tests.lab.torture.processes import Gone, Stdio, api, text_of
 from tests.lab.torture.tally import Tally
 from tests.support import faults
@@ -81,9 +81,9 @@ class Switchboard:
 
     async def __call__(self, connection: Connection) -> None:
         """Serve one request."""
-        asked = await connection.peek()
+        request_start = await connection.peek()
         for start, step in self.routes.items():
-            if asked.startswith(start):
+            if request_start.startswith(start):
                 await step(connection)
                 return
         await faults.reply(404, {"code": 1, "message": "task not found"})(connection)
@@ -122,8 +122,8 @@ class Cells:
         if why is None:
             self.tally.passed()
         else:
-            known = next((each for each in ("lost", "double") if why.startswith(f"{each}:")), kind)
-            self.tally.failed(f"{name}: {why}", known)
+            row_kind = next((each for each in ("lost", "double") if why.startswith(f"{each}:")), kind)
+            self.tally.failed(f"{name}: {why}", row_kind)
 
     def behave(self, task_id: str, image: bytes = PNG) -> None:
         """From now on everything is answered as it should be."""
@@ -149,13 +149,13 @@ class Cells:
         text = text_of(result)
         if sum(each.whole for each in posts) > 1 or len(posts) > 1:
             return f"double: {len(posts)} requests"
-        rows = [each for each in kept(self.child.folder) if each.prompt == prompt]
+        rows = [each for each in generations(self.child.folder) if each.prompt == prompt]
         accounted = any(each.task_id in (task_id, TASK, None) for each in rows)
         if posts and not accounted:
             return f"lost: the request arrived, and the ledger has {rows}; {text}"
         if not result.get("isError"):
-            known = result["structuredContent"]["task_id"] in (task_id, TASK)
-            return None if known else f"it made up an id: {text}"
+            row_kind = result["structuredContent"]["task_id"] in (task_id, TASK)
+            return None if row_kind else f"it made up an id: {text}"
         if posts and not _UNSURE.search(text):
             return f"it does not say that it may have been charged: {text}"
         if not (_UNSURE.search(text) or _NOT_SENT.search(text)):

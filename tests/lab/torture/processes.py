@@ -91,11 +91,11 @@ class Server:
     def unforeseen(self) -> str | None:
         """The errors of which it told on stderr that nobody foresaw."""
         said = self.said
-        found = _UNFORESEEN.search(said)
+        match = _UNFORESEEN.search(said)
         return (
             None
-            if found is None
-            else said[max(0, found.start() - 500) : found.start() + 6_000].decode("utf-8", "replace")
+            if match is None
+            else said[max(0, match.start() - 500) : match.start() + 6_000].decode("utf-8", "replace")
         )
 
 
@@ -205,11 +205,11 @@ class Http(Server):
     def __init__(self, *arguments: str, folder: Path, port: int = 0, **settings: Any) -> None:
         super().__init__("serve", "--http", "--port", str(port), *arguments, folder=folder, **settings)
         until = time.monotonic() + PATIENCE_SECONDS
-        while (found := re.search(rb"(http://\S+)/mcp", self.said)) is None:
+        while (match := re.search(rb"(http://\S+)/mcp", self.said)) is None:
             if not self.alive or time.monotonic() > until:
                 raise Gone(f"it did not start: {self.said!r}")
             time.sleep(0.02)
-        self.root = found[1].decode()
+        self.root = match[1].decode()
         self.port = int(self.root.rpartition(":")[2])
         self.host = f"127.0.0.1:{self.port}"
 
@@ -240,8 +240,8 @@ class Http(Server):
     def tool(self, name: str, **arguments: Any) -> dict[str, Any]:
         """What a tool answers to a client of the newer era."""
         answer = self.ask(self.call(name, arguments))
-        found = re.findall(rb'\{"jsonrpc".*\}', answer)
-        if not found or "result" not in (message := json.loads(found[-1])):
+        match = re.findall(rb'\{"jsonrpc".*\}', answer)
+        if not match or "result" not in (message := json.loads(match[-1])):
             raise Gone(f"{name} answers {answer[:500]!r}; {self.said[-2_000:]!r}")
         result: dict[str, Any] = message["result"]
         return result

@@ -104,16 +104,16 @@ def soak(folder: Path, seconds: float) -> Tally:
                         tally.failed(f"caller {number}: {error!r}")
 
             callers = [threading.Thread(target=caller, args=[number]) for number in range(CALLERS)]
-            for each in callers:
-                each.start()
+            for item in callers:
+                item.start()
             samples = [sampled(server.process.pid)]
             until = time.monotonic() + seconds
             while time.monotonic() < until and server.alive:
                 over.wait(SAMPLE_SECONDS)
                 samples.append(sampled(server.process.pid))
             over.set()
-            for each in callers:
-                each.join()
+            for item in callers:
+                item.join()
             if why := server.unforeseen:
                 tally.failed(why)
         account(tally, served, folder)
@@ -126,16 +126,16 @@ def soak(folder: Path, seconds: float) -> Tally:
 def _judge(tally: Tally, samples: list[Sample], done: Counter[str]) -> None:
     warm, rest = samples[: int(len(samples) * WARM_UP_SHARE)], samples[int(len(samples) * WARM_UP_SHARE) :]
     quarter = max(1, len(rest) // 4)
-    begin, end = (statistics.median(each.memory for each in part) for part in (rest[:quarter], rest[-quarter:]))
+    begin, end = (statistics.median(item.memory for item in part) for part in (rest[:quarter], rest[-quarter:]))
     an_hour = slope(rest) * 3600 / 1e6
     growth = (end - begin) / 1e6
-    files = max(each.files for each in warm), max(each.files for each in rest)
-    threads = max(each.threads for each in warm), max(each.threads for each in rest)
+    files = max(item.files for item in warm), max(item.files for item in rest)
+    threads = max(item.threads for item in warm), max(item.threads for item in rest)
     tally.figures |= {
         "pictures": dict(done),
         "seconds": round(samples[-1].at - samples[0].at),
         "memory MB at the start, after warm-up, at the end": [
-            round(each / 1e6, 1) for each in (samples[0].memory, begin, end)
+            round(item / 1e6, 1) for item in (samples[0].memory, begin, end)
         ],
         "slope MB an hour": round(an_hour, 1),
         "open files, warm-up and after": list(files),

@@ -1,4 +1,4 @@
-"""What was tried, and what came of it."""
+"""Counts of cases and their results."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-MAX_TOLD = 20
-MAX_TOLD = 2_000
+MAX_NOTES = 20
+MAX_NOTE_CHARACTERS = 2_000
 
 
 @dataclass
@@ -16,13 +16,13 @@ class Tally:
 
     Attributes:
         tried: Cases.
-        survived: Cases after which the server lived, answered as it must, and went on.
-        lost: Pictures that were charged, or may have been, and that nothing accounts for.
-        double: Submits that were sent again although the first may have arrived.
-        crashes: Cases after which the process was gone, hung, or told of an error that nobody foresaw.
-        wrong: Cases with another wrong answer: an error in no words, a state that a lie has changed.
-        failures: What went wrong, case by case.
-        figures: Whatever else was measured.
+        survived: Cases after which the server ran on and had answered correctly.
+        lost: Images that were charged, or may have been, and that the ledger does not account for.
+        double: Submits sent again although the first may have arrived.
+        crashes: Cases after which the process had ended, hung, or logged an unexpected error.
+        wrong: Cases with a wrong answer.
+        failures: Messages about failed cases.
+        figures: Other measurements.
     """
 
     name: str
@@ -38,44 +38,49 @@ class Tally:
 
     @property
     def broken(self) -> bool:
-        """Whether there is anything that must not be."""
+        """Whether any case failed."""
         return bool(self.lost or self.double or self.crashes or self.wrong) or self.survived != self.tried
 
     def passed(self, count: int = 1) -> None:
-        """So many cases went as they must."""
+        """Count ``count`` cases as survived."""
         self.tried += count
         self.survived += count
 
     def failed(self, why: str, kind: str = "crashes") -> None:
-        """One case did not."""
+        """Count one case as failed.
+
+        Args:
+            kind: The counter: lost, double, crashes or wrong.
+        """
         self.tried += 1
         setattr(self, kind, getattr(self, kind) + 1)
         self.note(why)
 
     def note(self, why: str) -> None:
-        """Keep the words, if there are not too many by now."""
-        if len(self.failures) < MAX_TOLD:
-            self.failures.append(why if len(why) <= MAX_TOLD else f"{why[:MAX_TOLD]}… ({len(why)} characters)")
+        """Add a message, up to ``MAX_NOTES`` of them."""
+        if len(self.failures) < MAX_NOTES:
+            is_short = len(why) <= MAX_NOTE_CHARACTERS
+            self.failures.append(why if is_short else f"{why[:MAX_NOTE_CHARACTERS]}… ({len(why)} characters)")
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields for JSON."""
         return asdict(self)
 
     @classmethod
-    def of(cls, kept: dict[str, Any]) -> Tally:
-        """Back from JSON."""
-        return cls(**kept)
+    def of(cls, values: dict[str, Any]) -> Tally:
+        """Read back what :meth:`as_dict` returned."""
+        return cls(**values)
 
 
 COLUMNS = ("tried", "survived", "lost", "double", "crashes", "wrong")
 
 
 def rows(tallies: Iterable[Tally]) -> list[list[str]]:
-    """The table with a line of sums, as text."""
-    known = list(tallies)
-    table = [[each.name, *(f"{getattr(each, name):,}" for name in COLUMNS), f"{each.seconds:.0f}"] for each in known]
-    sums = [f"{sum(getattr(each, name) for each in known):,}" for name in COLUMNS]
-    return [*table, ["together", *sums, f"{sum(each.seconds for each in known):.0f}"]]
+    """Return the cells of the table, with a last row of sums."""
+    parts = list(tallies)
+    table = [[part.name, *(f"{getattr(part, name):,}" for name in COLUMNS), f"{part.seconds:.0f}"] for part in parts]
+    sums = [f"{sum(getattr(part, name) for part in parts):,}" for name in COLUMNS]
+    return [*table, ["together", *sums, f"{sum(part.seconds for part in parts):.0f}"]]
 
 
 HEAD = ["part", *COLUMNS, "seconds"]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.lab.torture.accounts import account, kept
+from tests.lab.torture.accounts import account, generations
 from tests.lab.torture.matrix import TIMEOUT_SECONDS, Cells, faulty_api
 from tests.lab.torture.processes import Http, Stdio, api, sandbox, text_of
 from tests.lab.torture.tally import Tally
@@ -60,7 +60,7 @@ def names(folder: Path) -> Tally:
     tally = Tally("faults: DNS × submit, query, fetch, callback")
     with Stdio(folder=folder / "api", **api(f"http://{NOWHERE}:1", DEFAPI_TIMEOUT_SECONDS=TIMEOUT_SECONDS)) as child:
         said = text_of(child.tool("generate_image", prompt="a cat"))
-        unsure = [each for each in kept(folder / "api") if each.task_id is None and not each.finished]
+        unsure = [item for item in generations(folder / "api") if item.task_id is None and not item.finished]
         _count(tally, "could not be reached" in said and "Nothing was sent" in said and not unsure, f"submit: {said}")
         said = text_of(child.tool("get_task", task_id="ta000001"))
         _count(tally, "could not be reached" in said and "Nothing was sent" in said, f"query: {said}")

@@ -96,7 +96,7 @@ ANYTHING: SearchStrategy[Any] = st.one_of(
 )
 
 
-def by(schema: dict[str, Any], known: dict[str, SearchStrategy[Any]], name: str = "") -> SearchStrategy[Any]:
+def by(schema: dict[str, Any], samples: dict[str, SearchStrategy[Any]], name: str = "") -> SearchStrategy[Any]:
     """What a JSON schema allows, and for some names what means something.
 
     Args:
@@ -105,23 +105,27 @@ def by(schema: dict[str, Any], known: dict[str, SearchStrategy[Any]], name: str 
     match schema.get("type"):
         case "object":
             required = schema.get("required", [])
-            parts = {key: by(each, known, key) for key, each in schema.get("properties", {}).items()}
+            parts = {key: by(item, samples, key) for key, item in schema.get("properties", {}).items()}
             return st.fixed_dictionaries(
                 {key: part for key, part in parts.items() if key in required},
                 optional={key: part for key, part in parts.items() if key not in required},
             )
         case "array":
-            return st.lists(by(schema["items"], known, name), max_size=schema.get("maxItems", 3))
+            return st.lists(by(schema["items"], samples, name), max_size=schema.get("maxItems", 3))
         case "integer":
             return (
-                known[name] if name in known else st.integers(schema.get("minimum", -3), schema.get("maximum", 2_000))
+                samples[name]
+                if name in samples
+                else st.integers(schema.get("minimum", -3), schema.get("maximum", 2_000))
             )
         case "number":
-            return known[name] if name in known else st.floats(schema.get("minimum", -3), schema.get("maximum", 2_000))
+            return (
+                samples[name] if name in samples else st.floats(schema.get("minimum", -3), schema.get("maximum", 2_000))
+            )
         case "boolean":
             return st.booleans()
         case "string":
-            return mostly(known[name]) if name in known else TEXTS
+            return mostly(samples[name]) if name in samples else TEXTS
         case _:
             return ANYTHING
 

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -19,7 +20,6 @@ from mcp.server.auth.provider import AccessToken
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.common import logging as logs
 from nano_banana_mcp.settings import SettingsError, load_settings
-from tests.lab.benchmarks.cold_start import OURS
 from tests.support.clients import clean_environment
 
 logger = logging.getLogger("nano_banana_mcp.test")
@@ -191,5 +191,7 @@ def test_a_stdio_start_does_not_import_the_metrics() -> None:
         "import sys; from nano_banana_mcp.app import build_server; from nano_banana_mcp.settings import load_settings;"
         "build_server(load_settings()); print([name for name in sys.modules if name.startswith('prometheus')])"
     )
-    ended = subprocess.run([OURS[0], "-c", script], env=clean_environment(), capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=clean_environment(), capture_output=True, text=True, check=True
+    )
     assert ended.stdout.strip() == "[]"

@@ -74,7 +74,7 @@ async def test_other_ways_to_write_a_format_are_understood(text_: str, ratio: st
 
 async def call_with(client: Client, arguments: Any) -> CallToolResult:
     request = Request[Any, str](method="tools/call", params={"name": "generate_image", "arguments": arguments})
-    return await client.session.send_request(request, CallToolResult)  # type: ignore[arg-type]  # not of the protocol
+    return await client.session.send_request(request, CallToolResult)
 
 
 async def test_arguments_as_json_text_are_parsed() -> None:

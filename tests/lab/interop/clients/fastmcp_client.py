@@ -40,7 +40,7 @@ class FastMCP(Client):
 
     async def prompt(self, name: str, arguments: dict[str, str]) -> str:
         messages = (await self.client.get_prompt(name, arguments)).messages
-        return "\n".join(each.content.text for each in messages if isinstance(each.content, TextContent))
+        return "\n".join(item.content.text for item in messages if isinstance(item.content, TextContent))
 
     async def complete(self, prompt: str, argument: str, value: str) -> list[str]:
         reference = PromptReference(type="ref/prompt", name=prompt)

@@ -35,7 +35,7 @@ class _Scripted(Model):
         self.tools = list(options.get("tools", rest[1] if len(rest) > 1 else []))
         last = input[-1] if isinstance(input, list) else {}
         if self.tool and last.get("type") != "function_call_output":
-            [schema] = [each.params_json_schema for each in self.tools if each.name == self.tool]
+            [schema] = [item.params_json_schema for item in self.tools if item.name == self.tool]
             given = {name: self._given(name, about) for name, about in schema["properties"].items()}
             call = ResponseFunctionToolCall(
                 type="function_call", call_id="call-1", name=self.tool, arguments=json.dumps(given)
@@ -109,7 +109,7 @@ class OpenAIAgents(Client):
 
     async def prompt(self, name: str, arguments: dict[str, str]) -> str:
         messages = (await self.server.get_prompt(name, arguments)).messages
-        return "\n".join(each.content.text for each in messages if each.content.type == "text")
+        return "\n".join(item.content.text for item in messages if item.content.type == "text")
 
 
 async def main(job: dict[str, Any], seen: Seen) -> None:

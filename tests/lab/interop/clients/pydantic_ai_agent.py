@@ -74,14 +74,14 @@ class PydanticAI(Client):
 def _shown(part: ToolReturnPart | RetryPromptPart) -> Answer:
     content: Any = part.content
     parts = content if isinstance(content, list) else [content]
-    texts = [each for each in parts if isinstance(each, str)]
-    structured = next((each for each in parts if isinstance(each, dict)), None)
+    texts = [item for item in parts if isinstance(item, str)]
+    structured = next((item for item in parts if isinstance(item, dict)), None)
     return Answer(
         text="\n".join(texts),
         error=isinstance(part, RetryPromptPart) or part.outcome != "success",
         structured=structured,
         links=[text for text in texts if "://" in text and " " not in text],
-        images=[each.media_type for each in parts if isinstance(each, BinaryContent)],
+        images=[item.media_type for item in parts if isinstance(item, BinaryContent)],
     )
 
 

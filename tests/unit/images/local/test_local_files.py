@@ -75,9 +75,7 @@ def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
 ) -> None:
     with pytest.raises(FileRefused) as caught:
         files.read(spelling.format(allowed=allowed, parent=allowed.parent))
-    assert (
-        caught.value.message == "This path is outside the folders that this server may read reference images from."
-    )
+    assert caught.value.message == "This path is outside the folders that this server may read reference images from."
     assert str(allowed) in caught.value.hint
 
 
