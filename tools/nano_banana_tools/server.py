@@ -130,7 +130,7 @@ class ImageServer(MCPServer[GenerationService]):
     async def run_stdio_async(
         self, stdin: anyio.AsyncFile[str] | None = None, stdout: anyio.AsyncFile[str] | None = None
     ) -> None:
-        """Serve over stdin and stdout, or the given streams; messages that cannot be read are answered with an error."""
+        """Serve over stdin and stdout, or the given streams; unreadable messages are answered with an error."""
         async with stdio_server(stdin, stdout) as (requests, answers):
             await self._lowlevel_server.run(
                 ReadableMessages(requests, answers), answers, self._lowlevel_server.create_initialization_options()

@@ -90,7 +90,7 @@ def _change(name: str, machine: Machine, settings: Settings, arguments: argparse
         if arguments.uninstall:
             return _uninstall(host, config, arguments)
         if arguments.url and host.remote is None:
-            raise Refused(f"{host.title} takes no address here; add {arguments.url} under Settings > Connectors")
+            return refuse(name, f"{host.title} takes no address here; add {arguments.url} under Settings > Connectors")
         if not (arguments.config or arguments.force or _is_present(host, config, machine)):
             reason = f"{host.title} was not found on this machine: there is no {_marker(config.path, machine)}. "
             return refuse(name, f"{reason}Name its configuration with --config, or add --force")

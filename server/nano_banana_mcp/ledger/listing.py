@@ -1,4 +1,4 @@
-"""The newest generations, and the images of ``resources/list``, as plain data. Standard library only: the front uses it."""
+"""The newest generations and the images of ``resources/list`` as plain data. Standard library only, for the front."""
 
 from __future__ import annotations
 

@@ -98,9 +98,9 @@ def test_any_toml(lines: list[str], eol: str, ended: bool) -> None:
 @settings(max_examples=80, deadline=None)
 def test_any_yaml(value: dict[str, Any], flow: bool, indent: int, comments: list[int], ended: bool) -> None:
     writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = None if flow else False  # type: ignore[assignment]  # None means: flow for leaves
+    writer.default_flow_style = None if flow else False
     writer.indent(mapping=indent, sequence=indent, offset=0)
-    writer.sort_base_mapping_type_on_output = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared without a type
     stream = StringIO()
     writer.dump(value, stream)
     lines = stream.getvalue().splitlines()
