@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
-from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from mcp.types import TextResourceContents
 
@@ -25,7 +22,6 @@ from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from tests.support.clients import client_at
 from tests.support.http_server import at, make, reachable, served, served_process
 from tests.support.subscribers import Told, subscribe
-from tests.support.team import client_with, grant
 
 
 async def status_of(client: Client, uri: str) -> str:
