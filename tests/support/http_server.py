@@ -8,12 +8,13 @@ import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
 import anyio
+import anyio.to_thread
 from mcp.client import Client
 
 from nano_banana_mcp.cli import build_parser
@@ -67,8 +68,8 @@ def settings_of(*arguments: str, **variables: Any) -> Settings:
         return load_settings(**{name: value for name, value in overrides.items() if value not in (None, False)})
 
 
-def served(*arguments: str, **settings: Any) -> AbstractContextManager[Served]:
-    """A server in a thread, with an event loop of its own.
+def served(*arguments: str, **settings: Any) -> ServerThread:
+    """A server in a thread.
 
     Args:
         arguments: Of ``serve --http``.
@@ -77,26 +78,44 @@ def served(*arguments: str, **settings: Any) -> AbstractContextManager[Served]:
     return served_by(LimitedConnection, *arguments, **settings)
 
 
-@contextmanager
-def served_by(protocol: type[LimitedConnection], *arguments: str, **settings: Any) -> Iterator[Served]:
+def served_by(protocol: type[LimitedConnection], *arguments: str, **settings: Any) -> ServerThread:
     """As :func:`served`, with other limits of connections."""
-    values = settings_of(*arguments, **settings)
-    warnings = check_bind(values)
-    app, server = build_application(values)
-    with listeners(values) as sockets:
+    return ServerThread(settings_of(*arguments, **settings), protocol)
+
+
+class ServerThread:
+    """A server in a thread, with an event loop of its own. ``async with`` keeps the test's event loop free at the end."""
+
+    def __init__(self, settings: Settings, protocol: type[LimitedConnection]) -> None:
+        self._settings = settings
+        self._protocol = protocol
+
+    def __enter__(self) -> Served:
+        warnings = check_bind(self._settings)
+        app, server = build_application(self._settings)
+        self._listeners = listeners(self._settings)
+        sockets = self._listeners.__enter__()
         [url, *_] = listen_urls(sockets)
-        http = HttpServer(app, server.drain, protocol)
-        http.config.timeout_graceful_shutdown = 2
-        thread = threading.Thread(target=anyio.run, args=[http.serve, sockets], name="served")
-        thread.start()
-        try:
-            while not http.started:
-                assert thread.is_alive(), "the server did not start"
-                thread.join(0.005)
-            yield Served(url, warnings)
-        finally:
-            http.should_exit = True
-            thread.join()
+        self._http = HttpServer(app, server.drain, self._protocol)
+        self._http.config.timeout_graceful_shutdown = 2
+        self._thread = threading.Thread(target=anyio.run, args=[self._http.serve, sockets], name="served")
+        self._thread.start()
+        while not self._http.started:
+            assert self._thread.is_alive(), "the server did not start"
+            self._thread.join(0.005)
+        return Served(url, warnings)
+
+    def __exit__(self, *_: object) -> None:
+        self._http.should_exit = True
+        self._thread.join()
+        self._listeners.__exit__(None, None, None)
+
+    async def __aenter__(self) -> Served:
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.__exit__)
 
 
 @contextmanager
@@ -131,9 +150,8 @@ async def reachable(config: SandboxConfig, **settings: str) -> AsyncIterator[tup
     port = free_port()
     async with serve_sandbox(config) as sandbox:
         values = at(sandbox.url, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}", **settings)
-        with served("--port", str(port), **values) as server:
-            async with Client(server.url) as client:
-                yield sandbox, server, client
+        async with served("--port", str(port), **values) as server, Client(server.url) as client:
+            yield sandbox, server, client
 
 
 @asynccontextmanager

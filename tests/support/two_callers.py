@@ -39,7 +39,7 @@ async def shared(folder: Path, config: SandboxConfig, **settings: str) -> AsyncI
     file = folder / "tokens.json"
     tokens = {name: grant(file, name) for name in ("alice", "bob")}
     async with serve_sandbox(config) as sandbox:
-        with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file), **settings)) as server:
+        async with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file), **settings)) as server:
             yield Shared(sandbox, server.url, tokens)
 
 

@@ -42,7 +42,7 @@ async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, name: An
 async def test_it_is_everybodys_where_callers_are_asked_who_they_are(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     tokens = [grant(file, name) for name in ("alice", "bob")]
-    with served(**at(NOWHERE, NANO_BANANA_TOKENS_FILE=str(file))) as server:
+    async with served(**at(NOWHERE, NANO_BANANA_TOKENS_FILE=str(file))) as server:
         for token in tokens:
             async with client_with(server.url, token=token) as caller:
                 [contents] = (await caller.read_resource(IMAGE_URI)).contents

@@ -79,7 +79,7 @@ def test_a_preflight_of_an_allowed_origin_needs_no_token_and_a_foreign_one_is_re
 async def test_without_a_usable_key_the_server_is_not_ready_and_says_why(
     key: str | None, problem: str, tmp_path: Path
 ) -> None:
-    with served(NANO_BANANA_STATE_DIR=tmp_path, **({} if key is None else {"DEFAPI_API_KEY": key})) as server:
+    async with served(NANO_BANANA_STATE_DIR=tmp_path, **({} if key is None else {"DEFAPI_API_KEY": key})) as server:
         answer = httpx.get(f"{server.root}/readyz", trust_env=False)
         assert answer.status_code == 503
         assert problem in answer.json()["problem"]

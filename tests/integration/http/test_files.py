@@ -22,7 +22,7 @@ async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "link.png").symlink_to("/proc/self/environ")
     async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
-        with served(**at(sandbox.url, NANO_BANANA_INPUT_DIRS=str(tmp_path))) as server:
+        async with served(**at(sandbox.url, NANO_BANANA_INPUT_DIRS=str(tmp_path))) as server:
             async with Client(server.url) as client:
                 words = set()
                 for reference in (
@@ -45,12 +45,11 @@ async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_
 async def test_a_image_made_before_is_a_reference_over_http_and_is_kept(tmp_path: Path) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
         settings = at(sandbox.url, NANO_BANANA_OUTPUT_DIR=str(tmp_path), NANO_BANANA_ALLOWED_HOSTS="a.example")
-        with served(**settings) as server:
-            async with Client(server.url) as client:
-                made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
-                assert facts(made)["message"] == "Saved by the server."
-                uri = facts(made)["images"][0]["resource_uri"]
-                result = await client.call_tool("generate_image", {"prompt": "at night", "images": [uri]})
-                assert not result.is_error, text(result)
+        async with served(**settings) as server, Client(server.url) as client:
+            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+            assert facts(made)["message"] == "Saved by the server."
+            uri = facts(made)["images"][0]["resource_uri"]
+            result = await client.call_tool("generate_image", {"prompt": "at night", "images": [uri]})
+            assert not result.is_error, text(result)
         assert sandbox.tasks[-1].order.request["images"][0].startswith("data:image/png;base64,")
         assert len(list(tmp_path.glob("*.png"))) == 1

@@ -56,7 +56,7 @@ async def read(server: Served) -> Counts:
 async def test_images_that_were_polled_for_are_counted() -> None:
     images = 3
     async with serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox:
-        with served(**at(sandbox.url)) as server:
+        async with served(**at(sandbox.url)) as server:
             async with Client(server.url) as client:
                 for number in range(images):
                     made = await client.call_tool("generate_image", {"prompt": f"cat {number}"})
@@ -127,7 +127,7 @@ async def test_a_callback_soon_after_another_is_a_repeated_one() -> None:
 
 async def test_submits_are_counted_by_how_they_went() -> None:
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
-        with served(**at(sandbox.url)) as server:
+        async with served(**at(sandbox.url)) as server:
             async with Client(server.url) as client:
 
                 async def submit(prompt: str, **more: Any) -> None:
@@ -142,7 +142,7 @@ async def test_submits_are_counted_by_how_they_went() -> None:
                 await client.call_tool("generate_image", {"prompt": "x", "sise": "1k"})
                 await client.call_tool("draw me a canary", {})
             counts = await read(server)
-        with served(**at("http://127.0.0.1:9")) as server:
+        async with served(**at("http://127.0.0.1:9")) as server:
             async with Client(server.url) as client:
                 await client.call_tool("generate_image", {"prompt": "a cat"})
             unreachable = await read(server)
@@ -156,16 +156,13 @@ async def test_submits_are_counted_by_how_they_went() -> None:
 
 
 async def test_a_failed_generation_and_a_failed_query_are_counted() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
-        with served(**at(sandbox.url)) as server:
-            async with Client(server.url) as client:
-                made = await client.call_tool(
-                    "generate_image", {"prompt": "x sandbox:result=failed sandbox:query=500*1"}
-                )
-                for _ in range(2):
-                    await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
-                await client.call_tool("get_task", {"task_id": "ta-of-nobody"})
-            counts = await read(server)
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, served(**at(sandbox.url)) as server:
+        async with Client(server.url) as client:
+            made = await client.call_tool("generate_image", {"prompt": "x sandbox:result=failed sandbox:query=500*1"})
+            for _ in range(2):
+                await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
+            await client.call_tool("get_task", {"task_id": "ta-of-nobody"})
+        counts = await read(server)
     assert counts("tasks_ended_total", model=MODEL, status="failed") == 1
     assert counts("queries_total", outcome="busy") == 1
     assert counts("queries_total", outcome="answered") == 1
@@ -175,22 +172,21 @@ async def test_a_failed_generation_and_a_failed_query_are_counted() -> None:
 
 
 async def test_calls_that_wait_are_counted_while_they_wait() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
-        with served(**at(sandbox.url)) as server:
-            async with Client(server.url) as client:
-                made = await client.call_tool("generate_image", {"prompt": "a cat"})
-                arguments = {"task_id": facts(made)["task_id"], "timeout_seconds": 60}
-                async with anyio.create_task_group() as group:
-                    for _ in range(3):
-                        group.start_soon(client.call_tool, "wait_for_image", arguments)
-                    with anyio.fail_after(10):
-                        await sandbox.until(lambda stats: stats.queries >= 1)
-                        while (await read(server))("waits") != 3:
-                            pass
-                    group.cancel_scope.cancel()
+    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, served(**at(sandbox.url)) as server:
+        async with Client(server.url) as client:
+            made = await client.call_tool("generate_image", {"prompt": "a cat"})
+            arguments = {"task_id": facts(made)["task_id"], "timeout_seconds": 60}
+            async with anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(client.call_tool, "wait_for_image", arguments)
                 with anyio.fail_after(10):
-                    while (await read(server))("waits") != 0:
+                    await sandbox.until(lambda stats: stats.queries >= 1)
+                    while (await read(server))("waits") != 3:
                         pass
+                group.cancel_scope.cancel()
+            with anyio.fail_after(10):
+                while (await read(server))("waits") != 0:
+                    pass
 
 
 async def test_two_applications_in_one_process_count_apart() -> None:

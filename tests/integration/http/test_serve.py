@@ -34,16 +34,15 @@ async def test_an_image_arrives_over_http_in_either_era_with_progress(mode: Any)
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         reports.append(progress)
 
-    async with serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox:
-        with served(**at(sandbox.url)) as server:
-            async with Client(server.url, mode=mode) as client:
-                made = await client.call_tool("generate_image", {"prompt": "a cat"})
-                done = await client.call_tool(
-                    "wait_for_image", {"task_id": facts(made)["task_id"]}, progress_callback=on_progress
-                )
-                assert facts(done)["status"] == "success"
-                contents = (await client.read_resource(facts(done)["images"][0]["url"])).contents[0]
-                assert isinstance(contents, BlobResourceContents)
+    async with serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox, served(**at(sandbox.url)) as server:
+        async with Client(server.url, mode=mode) as client:
+            made = await client.call_tool("generate_image", {"prompt": "a cat"})
+            done = await client.call_tool(
+                "wait_for_image", {"task_id": facts(made)["task_id"]}, progress_callback=on_progress
+            )
+            assert facts(done)["status"] == "success"
+            contents = (await client.read_resource(facts(done)["images"][0]["url"])).contents[0]
+            assert isinstance(contents, BlobResourceContents)
     assert reports == sorted(set(reports))
     assert reports
 
@@ -124,7 +123,7 @@ async def test_a_connection_that_drops_in_the_middle_of_a_submit_does_not_lose_t
     rounds = 10
     config = SandboxConfig(drip_interval=0.002)
     async with serve_sandbox(config) as sandbox:
-        with served(**at(sandbox.url)) as server:
+        async with served(**at(sandbox.url)) as server:
             for number in range(1, rounds + 1):
                 async with Client(server.url) as client, anyio.create_task_group() as group:
                     arguments = {"prompt": f"cat {number} sandbox:submit=drip"}

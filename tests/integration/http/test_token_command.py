@@ -33,7 +33,7 @@ def command(*arguments: str, stdin: str = "", **settings: str) -> Ended:
 async def test_create_and_revoke_take_effect_in_a_running_server(tmp_path: Path) -> None:
     file = file_in(tmp_path)
     first = command("create", "alice", "--file", str(file)).stdout.strip()
-    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file)) as server:
+    async with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file)) as server:
 
         def status(token: str) -> int:
             return post(server.url, token, INITIALIZE).status_code

@@ -65,7 +65,7 @@ async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
         "a list": f"{token},{token}",
     }
     async with watched_sandbox() as (sandbox, egress):
-        with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server:
+        async with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server:
 
             def answers() -> dict[str, httpx.Response]:
                 given: dict[str, dict[bytes, bytes]] = {
@@ -97,7 +97,7 @@ async def test_whatever_needs_no_identity_stays_open(tmp_path: Path) -> None:
         "NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"),
         "NANO_BANANA_PUBLIC_URL": "https://pictures.example.org",
     }
-    with served("--sandbox", **settings) as server:
+    async with served("--sandbox", **settings) as server:
         for path in ("healthz", "readyz"):
             assert (await in_thread(httpx.get, f"{server.root}/{path}")).status_code == 200
         # The webhook's own refusal, not a question for a token.
@@ -133,7 +133,7 @@ async def test_a_session_of_one_principal_is_not_there_for_another(tmp_path: Pat
     alice, bob = grant(tmp_path / "tokens.json", "alice"), grant(tmp_path / "tokens.json", "bob")
     second = grant(tmp_path / "tokens.json", "alice")
     listing = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
-    with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json")) as server:
+    async with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json")) as server:
 
         def in_session() -> dict[str, int]:
             session = {"Mcp-Session-Id": post(server.url, alice, INITIALIZE).headers["mcp-session-id"]}
@@ -222,7 +222,6 @@ def test_without_any_setting_there_is_no_authentication() -> None:
 async def test_a_principal_of_the_file_and_none_at_all_meet_the_same_server(tmp_path: Path) -> None:
     """Without the setting nothing is asked: the way it was on loopback before."""
     token = grant(tmp_path / "tokens.json", "alice")
-    async with serve_sandbox() as sandbox:
-        with served(**at(sandbox.url)) as server:
-            assert (await in_thread(post, server.url, None, INITIALIZE)).status_code == 200
-            assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200
+    async with serve_sandbox() as sandbox, served(**at(sandbox.url)) as server:
+        assert (await in_thread(post, server.url, None, INITIALIZE)).status_code == 200
+        assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200
