@@ -269,7 +269,7 @@ def quotas(
     """Return the limits of ``settings``.
 
     Args:
-        authenticated: Whether callers are authenticated: only then there are limits by default, sized for a team of fifty.
+        authenticated: Whether callers are authenticated: only then are there default limits, for a team of fifty.
         special: Returns a caller's own limits; None if they have none.
     """
 

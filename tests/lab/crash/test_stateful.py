@@ -67,7 +67,7 @@ class Machine(RuleBasedStateMachine):
     """Every step is a server of its own: it starts, does one thing, and ends or dies."""
 
     url = ""
-    http = httpx.Client(verify=False)  # noqa: S501 - plain HTTP; a TLS context for each request takes most of the time
+    http = httpx.Client(verify=False)  # plain HTTP; a TLS context for each request takes most of the time
     number = 0
 
     @initialize()
