@@ -273,7 +273,7 @@ def quotas(
     """Return the limits of ``settings``.
 
     Args:
-        authenticated: Whether callers are authenticated: only then there are default limits, for a team of fifty.
+        authenticated: Whether callers are authenticated: only then are there default limits, for a team of fifty.
         special: Returns a caller's own limits; None if they have none.
     """
 

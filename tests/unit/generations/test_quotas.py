@@ -120,6 +120,14 @@ async def test_a_failure_that_may_be_charged_counts(ledger: Ledger) -> None:
         await begin(ledger, quotas)
 
 
+async def test_a_failure_without_a_task_costs_nothing_whatever_the_api_said(ledger: Ledger) -> None:
+    quotas = limited(credits_per_day=Decimal("0.5"))
+    generation = await begin(ledger, quotas)
+    message = "1. HTTP 500: this may have been charged."
+    await ledger.save(replace(generation, status=Status.FAILED, message=message, finished_at=NOON + 9.0))
+    await begin(ledger, quotas)
+
+
 @pytest.mark.parametrize("consumed", [None, "", " ", "free", "NaN", "Infinity", "-1000"])
 async def test_a_success_without_a_usable_amount_counts_at_the_default_price(
     memory: DurableLedger, consumed: str | None

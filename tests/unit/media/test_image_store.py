@@ -45,6 +45,24 @@ async def test_an_image_is_stored_when_its_end_is_known_and_outlives_its_url_and
     assert stores.host.paths() == ["/a.png"]
 
 
+async def test_an_image_that_an_earlier_process_did_not_store_is_stored_later(stores: Stores) -> None:
+    finished = generation(stores.url(), finished_at=stores.time)
+    stores.host.answers["/a.png"] = answer(PNG.data)
+    for _ in range(2):
+        store = stores.open()
+        await store.store_missing([finished])
+        with anyio.fail_after(10):
+            await store.settled()
+    assert stores.host.paths() == ["/a.png"]
+
+
+async def test_an_image_that_may_have_been_deleted_for_the_size_limit_is_not_stored_again(stores: Stores) -> None:
+    store = stores.open(max_bytes=1)
+    await store.store_missing([generation(stores.url(), finished_at=stores.time)])
+    await store.settled()
+    assert stores.host.paths() == []
+
+
 async def test_an_image_is_found_by_the_url_that_its_caller_was_given_and_by_no_other_caller(stores: Stores) -> None:
     finished = generation(stores.url("/b.png"), stores.url(), principal="alice")
     stores.ledger.generations.append(finished)

@@ -13,7 +13,13 @@ import trio.testing
 
 from nano_banana_mcp.defapi.errors import NoAnswer
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.tracking.sweeper import MAX_AGE_SECONDS, SWEEP_INTERVAL_SECONDS, OpenTaskSweeper
+from nano_banana_mcp.tracking.sweeper import (
+    CATCH_UP_AGE_SECONDS,
+    MAX_AGE_SECONDS,
+    SWEEP_INTERVAL_SECONDS,
+    MissingImageSweeper,
+    OpenTaskSweeper,
+)
 from tests.support.dict_ledger import DictLedger
 
 
@@ -166,3 +172,25 @@ def test_a_process_without_the_sweep_lock_does_not_sweep(monkeypatch: pytest.Mon
     monkeypatch.setattr(house.ledger, "acquire_sweep_lock", refuse)
     virtually(lambda: house.run(300.0, task("a")))
     assert house.asked == []
+
+
+def test_images_of_the_last_day_are_stored_soon_after_the_start_and_again_every_hour() -> None:
+    stored: list[tuple[float, list[str]]] = []
+
+    class Store:
+        async def store_missing(self, generations: list[Generation]) -> None:
+            stored.append((anyio.current_time(), [generation.generation_id for generation in generations]))
+
+    class Rows:
+        async def succeeded_since(self, since: float) -> list[Generation]:
+            assert since == pytest.approx(anyio.current_time() - CATCH_UP_AGE_SECONDS)
+            return [Generation("in-1", api="a"), Generation("in-2", api="another")]
+
+    async def run() -> None:
+        rows: Any = Rows()
+        store: Any = Store()
+        with anyio.move_on_after(4_000.0):
+            await MissingImageSweeper(rows, store, api="a", now=anyio.current_time).run()
+
+    virtually(run)
+    assert stored == [(1.0, ["in-1"]), (3_601.0, ["in-1"])]

@@ -1,0 +1,99 @@
+"""One query: whose task it is about, and what is stored before its end is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import anyio
+import pytest
+
+from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.defapi.schemas import TaskSnapshot
+from nano_banana_mcp.generations.change_bus import ChangeBus
+from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.quotas import Callers
+from nano_banana_mcp.images.data_uri import to_data_uri
+from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.ledger.base import Ledger, LedgerError
+from nano_banana_mcp.media.image_store import ImageStore
+from nano_banana_mcp.tracking.callbacks import CallbackTracker
+from nano_banana_mcp.tracking.refresh import TaskRefresher
+from tests.support.dict_ledger import DictLedger
+from tests.support.image_samples import png
+
+PNG = EncodedImage(png(), "image/png")
+
+
+class Client:
+    """Answers each query with a finished image as a data URI."""
+
+    async def query(self, task_id: str, *, key: object = None) -> TaskSnapshot:
+        return TaskSnapshot(task_id=task_id, status="success", image_sources=(to_data_uri(PNG),))
+
+
+class Images:
+    """Records whether the end was recorded when the bytes arrived."""
+
+    def __init__(self, ledger: DictLedger, error: OSError | None = None) -> None:
+        self.ledger = ledger
+        self.error = error
+        self.status_at_put: list[Status] = []
+
+    async def put(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        if self.error is not None:
+            raise self.error
+        assert image == PNG
+        self.status_at_put.append(self.ledger.generations[generation_id].status)
+
+
+def pending(number: int, principal: str = "") -> Generation:
+    return Generation(f"in-{number}", "ta1", Status.PENDING, principal=principal, submitted_at=0.0)
+
+
+@asynccontextmanager
+async def refresher_of(
+    ledger: DictLedger, images: Images, *, authenticated: bool = False
+) -> AsyncIterator[TaskRefresher]:
+    async with anyio.create_task_group() as tasks:
+        yield TaskRefresher(
+            cast(DefapiClient, Client()),
+            cast(Ledger, ledger),
+            cast(ImageStore, images),
+            Callers(authenticated=authenticated),
+            CallbackTracker(None),
+            ChangeBus(),
+            NO_INSTRUMENTATION,
+            tasks,
+            lambda: 1.0,
+        )
+
+
+@pytest.mark.parametrize("principal", ["alice", "bob"])
+async def test_each_of_two_owners_of_one_task_id_finds_their_own_generation(principal: str) -> None:
+    ledger = DictLedger()
+    await ledger.save(pending(1, "alice"))
+    await ledger.save(pending(2, "bob"))
+    async with refresher_of(ledger, Images(ledger), authenticated=True) as refresher:
+        assert (await refresher.find("ta1", principal)).principal == principal
+
+
+async def test_bytes_that_came_with_the_answer_are_stored_before_the_end_is_recorded() -> None:
+    ledger = DictLedger()
+    images = Images(ledger)
+    await ledger.save(pending(1))
+    async with refresher_of(ledger, images) as refresher:
+        assert (await refresher.get("ta1", "")).status is Status.SUCCESS
+    assert images.status_at_put == [Status.PENDING]
+    assert ledger.generations["in-1"].status is Status.SUCCESS
+
+
+async def test_an_end_whose_bytes_cannot_be_stored_is_not_recorded() -> None:
+    ledger = DictLedger()
+    await ledger.save(pending(1))
+    async with refresher_of(ledger, Images(ledger, OSError(28, "No space left on device"))) as refresher:
+        with pytest.raises(LedgerError, match="No space left"):
+            await refresher.get("ta1", "")
+    assert ledger.generations["in-1"].status is Status.PENDING
