@@ -64,17 +64,21 @@ async def test_a_call_that_returned_at_once_turns_into_its_image_in_place(browse
 async def test_a_waiting_call_over_http_shows_its_image_with_the_prompt_that_only_the_server_knows(
     browser: Browser,
 ) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=1, art="plain")) as sandbox, served(**at(sandbox.url)) as server:
-        async with Client(server.url) as client, Host.open(browser, client) as host:
-            made = await client.call_tool("generate_image", {"prompt": PROMPT})
-            arguments = {"task_id": facts(made)["task_id"]}
-            await host.show(IMAGE_URI, arguments)
-            await host.call("wait_for_image", arguments)
-            assert await host.pixels() == (1024, 1024)
-            await host.find("#prompt:not([hidden])").wait_for()
-            assert await host.find("#large").get_attribute("alt") == PROMPT
-            assert await host.heard("tools/call") == []
-            assert await host.complaints() == []
+    async with (
+        serve_sandbox(SandboxConfig(seconds=1, art="plain")) as sandbox,
+        served(**at(sandbox.url)) as server,
+        Client(server.url) as client,
+        Host.open(browser, client) as host,
+    ):
+        made = await client.call_tool("generate_image", {"prompt": PROMPT})
+        arguments = {"task_id": facts(made)["task_id"]}
+        await host.show(IMAGE_URI, arguments)
+        await host.call("wait_for_image", arguments)
+        assert await host.pixels() == (1024, 1024)
+        await host.find("#prompt:not([hidden])").wait_for()
+        assert await host.find("#large").get_attribute("alt") == PROMPT
+        assert await host.heard("tools/call") == []
+        assert await host.complaints() == []
 
 
 async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser) -> None:

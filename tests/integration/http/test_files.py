@@ -21,25 +21,23 @@ async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_
     Image.new("RGB", (9, 9)).save(tmp_path / "cat.png")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "link.png").symlink_to("/proc/self/environ")
-    async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
-        async with served(**at(sandbox.url, NANO_BANANA_INPUT_DIRS=str(tmp_path))) as server:
-            async with Client(server.url) as client:
-                words = set()
-                for reference in (
-                    *(f"{tmp_path}/{name}" for name in ("cat.png", "none.png", "pipe.png", "link.png", "")),
-                    f"file://{tmp_path}/cat.png",
-                    "/proc/self/environ",
-                    "/dev/zero",
-                    "file:///etc/passwd",
-                    "~/cat.png",
-                ):
-                    with anyio.fail_after(10):
-                        result = await client.call_tool("generate_image", {"prompt": "x", "images": [reference]})
-                    assert result.is_error
-                    words.add(text(result))
-                assert len(words) == 1
-                assert str(tmp_path) not in words.pop()
-                assert sandbox.stats.submits == 0
+    async with ((serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox, served(**at(sandbox.url, NANO_BANANA_INPUT_DIRS=str(tmp_path))) as server), Client(server.url) as client):
+        words = set()
+        for reference in (
+            *(f"{tmp_path}/{name}" for name in ("cat.png", "none.png", "pipe.png", "link.png", "")),
+            f"file://{tmp_path}/cat.png",
+            "/proc/self/environ",
+            "/dev/zero",
+            "file:///etc/passwd",
+            "~/cat.png",
+        ):
+            with anyio.fail_after(10):
+                result = await client.call_tool("generate_image", {"prompt": "x", "images": [reference]})
+            assert result.is_error
+            words.add(text(result))
+        assert len(words) == 1
+        assert str(tmp_path) not in words.pop()
+        assert sandbox.stats.submits == 0
 
 
 async def test_a_image_made_before_is_a_reference_over_http_and_is_kept(tmp_path: Path) -> None:
