@@ -28,6 +28,8 @@ from tests.support.image_samples import large_png
 BLOCKS = [block for document in documents() for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.mark == "run"]
 TASK = "ta12345678-…"
+HOST_FOLDERS = (".config/Claude", ".cursor")
+"""Folders of the hosts that the documents install into."""
 SERVERS = ("serve --http", "gallery", "uvicorn")
 """What goes on until it is told to end."""
 
@@ -54,15 +56,16 @@ def test_a_command_in_a_sentence_is_one_that_the_program_knows(command: str) -> 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A home of its own, the sandbox in the place of the API, and one finished picture in the ledger."""
+    """A home folder with two hosts, the sandbox instead of the API, and one finished image in the ledger."""
     home, state = tmp_path / "home", tmp_path / "state"
-    (home / "Pictures").mkdir(parents=True)
+    for folder in ("Pictures", *HOST_FOLDERS):
+        (home / folder).mkdir(parents=True)
     generation = drawn("a lighthouse", url=None)
     with closing(open_database(load_settings(state_dir=state))) as ledger:
         ledger.save(generation)
-    folder = ImageFolder(state / "images")
+    images = ImageFolder(state / "images")
     image = EncodedImage(large_png(64), "image/png")
-    folder.store(generation.generation_id, 0, image, is_only_copy=True, stored_at=generation.created_at)
+    images.store(generation.generation_id, 0, image, is_only_copy=True, stored_at=generation.created_at)
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {
         **{name: value for name, value in clean_environment().items() if not name.startswith("XDG_")},
