@@ -31,7 +31,7 @@ TASK = "ta12345678-…"
 HOST_FOLDERS = (".config/Claude", ".cursor")
 """Folders of the hosts that the documents install into."""
 SERVERS = ("serve --http", "gallery", "uvicorn")
-"""What goes on until it is told to end."""
+"""Commands that run until they are interrupted."""
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
