@@ -55,7 +55,7 @@ def describe(variable: str) -> str:
 
 def manifest() -> dict[str, Any]:
     """The bundle's `manifest.json`, of MCPB manifest version 0.4."""
-    asked = {
+    inputs = {
         key: {"type": kind, "title": title, "description": describe(variable), **more}
         for key, (variable, kind, title, more) in OFFERED.items()
     }
@@ -91,7 +91,7 @@ def manifest() -> dict[str, Any]:
         "license": PROJECT["license"],
         "privacy_policies": [f"{REPOSITORY}/blob/main/docs/privacy.md"],
         "compatibility": {"platforms": ["darwin", "win32", "linux"], "runtimes": {"python": PYTHON}},
-        "user_config": asked,
+        "user_config": inputs,
     }
 
 
@@ -148,7 +148,7 @@ def from_folder(folder: str) -> dict[str, Any]:
 
 def gemini_extension() -> dict[str, Any]:
     """`gemini-extension.json`: the Gemini CLI asks for the settings when the extension is installed."""
-    asked = [
+    inputs = [
         {"name": title, "description": describe(variable), "envVar": variable, "sensitive": bool(more.get("sensitive"))}
         for variable, _, title, more in OFFERED.values()
     ]
@@ -157,7 +157,7 @@ def gemini_extension() -> dict[str, Any]:
         "version": VERSION,
         "description": DESCRIPTION,
         "mcpServers": {ENTRY: {**from_folder("${extensionPath}"), "timeout": TOOL_SECONDS * 1000}},
-        "settings": asked,
+        "settings": inputs,
     }
 
 
@@ -194,11 +194,11 @@ def links() -> str:
     def entry(host: str, secret: Secret) -> dict[str, Any]:
         return HOSTS[host].entry(HOSTS[host], ENTRY, Server(("uvx", NAME), secret=secret))
 
-    asked = Secret(KEY, "input")
-    code, cursor = entry("vscode", asked), entry("cursor", Secret(KEY, "stored", EXAMPLE_KEY))
+    inputs = Secret(KEY, "input")
+    code, cursor = entry("vscode", inputs), entry("cursor", Secret(KEY, "stored", EXAMPLE_KEY))
     vs_code = (
         f"https://insiders.vscode.dev/redirect/mcp/install?name={ENTRY}"
-        f"&inputs={quote(_compact([input_of(asked)]), safe='')}&config={quote(_compact(code), safe='')}"
+        f"&inputs={quote(_compact([input_of(inputs)]), safe='')}&config={quote(_compact(code), safe='')}"
     )
     encoded = quote(base64.b64encode(_compact(cursor).encode()).decode(), safe="")
     in_cursor = f"https://cursor.com/en/install-mcp?name={ENTRY}&config={encoded}"
@@ -230,7 +230,7 @@ def known_sha256() -> str:
         packages = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))["packages"]
     except FileNotFoundError:
         return "0" * 64
-    return next(str(each["fileSha256"]) for each in packages if each["registryType"] == "mcpb")
+    return next(str(item["fileSha256"]) for item in packages if item["registryType"] == "mcpb")
 
 
 def as_text(content: dict[str, Any]) -> str:

@@ -84,7 +84,7 @@ def served_by(protocol: type[LimitedConnection], *arguments: str, **settings: An
 
 
 class ServerThread:
-    """A server in a thread, with an event loop of its own. At the end, ``async with`` keeps the loop of the test free."""
+    """A server in a thread with its own event loop; at the end, ``async with`` keeps the loop of the test free."""
 
     def __init__(self, settings: Settings, protocol: type[LimitedConnection]) -> None:
         self._settings = settings

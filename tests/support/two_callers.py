@@ -38,9 +38,11 @@ async def shared(folder: Path, config: SandboxConfig, **settings: str) -> AsyncI
     """A server for alice and bob."""
     file = folder / "tokens.json"
     tokens = {name: grant(file, name) for name in ("alice", "bob")}
-    async with serve_sandbox(config) as sandbox:
-        async with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file), **settings)) as server:
-            yield Shared(sandbox, server.url, tokens)
+    async with (
+        serve_sandbox(config) as sandbox,
+        served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(file), **settings)) as server,
+    ):
+        yield Shared(sandbox, server.url, tokens)
 
 
 async def read(client: Client, uri: str) -> str:

@@ -21,7 +21,11 @@ async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_
     Image.new("RGB", (9, 9)).save(tmp_path / "cat.png")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "link.png").symlink_to("/proc/self/environ")
-    async with ((serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox, served(**at(sandbox.url, NANO_BANANA_INPUT_DIRS=str(tmp_path))) as server), Client(server.url) as client):
+    async with (
+        serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox,
+        served(**at(sandbox.url, NANO_BANANA_INPUT_DIRS=str(tmp_path))) as server,
+        Client(server.url) as client,
+    ):
         words = set()
         for reference in (
             *(f"{tmp_path}/{name}" for name in ("cat.png", "none.png", "pipe.png", "link.png", "")),

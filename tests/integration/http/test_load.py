@@ -44,36 +44,43 @@ async def submitted(client: Client, count: int) -> list[str]:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_crowd_of_waits_for_as_many_images_all_end_with_them(mode: str) -> None:
     statuses: list[str] = []
-    async with serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox, served(**at(sandbox.url)) as server:
-        async with connected(server.url, mode) as client:
-            task_ids = await submitted(client, CROWD)
+    async with (
+        serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox,
+        served(**at(sandbox.url)) as server,
+        connected(server.url, mode) as client,
+    ):
+        task_ids = await submitted(client, CROWD)
 
-            async def wait(task_id: str) -> None:
-                arguments = {"task_id": task_id, "timeout_seconds": MAX_SECONDS}
-                statuses.append(facts(await client.call_tool("wait_for_image", arguments))["status"])
+        async def wait(task_id: str) -> None:
+            arguments = {"task_id": task_id, "timeout_seconds": MAX_SECONDS}
+            statuses.append(facts(await client.call_tool("wait_for_image", arguments))["status"])
 
-            with anyio.fail_after(MAX_SECONDS):
-                async with anyio.create_task_group() as group:
-                    for task_id in task_ids:
-                        group.start_soon(wait, task_id)
+        with anyio.fail_after(MAX_SECONDS):
+            async with anyio.create_task_group() as group:
+                for task_id in task_ids:
+                    group.start_soon(wait, task_id)
     assert statuses == ["success"] * CROWD
 
 
 async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_image_and_all_get_it() -> None:
     statuses: list[str] = []
-    async with serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox, served(**at(sandbox.url)) as server:
-        async with connected(server.url) as client, httpx.AsyncClient(trust_env=False) as probe:
-            [task_id] = await submitted(client, 1)
+    async with (
+        serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox,
+        served(**at(sandbox.url)) as server,
+        connected(server.url) as client,
+        httpx.AsyncClient(trust_env=False) as probe,
+    ):
+        [task_id] = await submitted(client, 1)
 
-            async def wait() -> None:
-                arguments = {"task_id": task_id, "timeout_seconds": MAX_SECONDS}
-                statuses.append(facts(await client.call_tool("wait_for_image", arguments))["status"])
+        async def wait() -> None:
+            arguments = {"task_id": task_id, "timeout_seconds": MAX_SECONDS}
+            statuses.append(facts(await client.call_tool("wait_for_image", arguments))["status"])
 
-            with anyio.fail_after(MAX_SECONDS):
-                async with anyio.create_task_group() as group:
-                    for _ in range(CROWD):
-                        group.start_soon(wait)
-                    assert (await probe.get(f"{server.root}/healthz")).json()["status"] == "ok"
+        with anyio.fail_after(MAX_SECONDS):
+            async with anyio.create_task_group() as group:
+                for _ in range(CROWD):
+                    group.start_soon(wait)
+                assert (await probe.get(f"{server.root}/healthz")).json()["status"] == "ok"
     assert statuses == ["success"] * CROWD
     assert sandbox.stats.queries < CROWD / 4
 

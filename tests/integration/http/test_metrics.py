@@ -172,21 +172,24 @@ async def test_a_failed_generation_and_a_failed_query_are_counted() -> None:
 
 
 async def test_calls_that_wait_are_counted_while_they_wait() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, served(**at(sandbox.url)) as server:
-        async with Client(server.url) as client:
-            made = await client.call_tool("generate_image", {"prompt": "a cat"})
-            arguments = {"task_id": facts(made)["task_id"], "timeout_seconds": 60}
-            async with anyio.create_task_group() as group:
-                for _ in range(3):
-                    group.start_soon(client.call_tool, "wait_for_image", arguments)
-                with anyio.fail_after(10):
-                    await sandbox.until(lambda stats: stats.queries >= 1)
-                    while (await read(server))("waits") != 3:
-                        pass
-                group.cancel_scope.cancel()
+    async with (
+        serve_sandbox(SandboxConfig(seconds=3600)) as sandbox,
+        served(**at(sandbox.url)) as server,
+        Client(server.url) as client,
+    ):
+        made = await client.call_tool("generate_image", {"prompt": "a cat"})
+        arguments = {"task_id": facts(made)["task_id"], "timeout_seconds": 60}
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(client.call_tool, "wait_for_image", arguments)
             with anyio.fail_after(10):
-                while (await read(server))("waits") != 0:
+                await sandbox.until(lambda stats: stats.queries >= 1)
+                while (await read(server))("waits") != 3:
                     pass
+            group.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            while (await read(server))("waits") != 0:
+                pass
 
 
 async def test_two_applications_in_one_process_count_apart() -> None:

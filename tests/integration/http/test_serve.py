@@ -34,15 +34,18 @@ async def test_an_image_arrives_over_http_in_either_era_with_progress(mode: Any)
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         reports.append(progress)
 
-    async with serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox, served(**at(sandbox.url)) as server:
-        async with Client(server.url, mode=mode) as client:
-            made = await client.call_tool("generate_image", {"prompt": "a cat"})
-            done = await client.call_tool(
-                "wait_for_image", {"task_id": facts(made)["task_id"]}, progress_callback=on_progress
-            )
-            assert facts(done)["status"] == "success"
-            contents = (await client.read_resource(facts(done)["images"][0]["url"])).contents[0]
-            assert isinstance(contents, BlobResourceContents)
+    async with (
+        serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox,
+        served(**at(sandbox.url)) as server,
+        Client(server.url, mode=mode) as client,
+    ):
+        made = await client.call_tool("generate_image", {"prompt": "a cat"})
+        done = await client.call_tool(
+            "wait_for_image", {"task_id": facts(made)["task_id"]}, progress_callback=on_progress
+        )
+        assert facts(done)["status"] == "success"
+        contents = (await client.read_resource(facts(done)["images"][0]["url"])).contents[0]
+        assert isinstance(contents, BlobResourceContents)
     assert reports == sorted(set(reports))
     assert reports
 

@@ -44,12 +44,15 @@ async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_image_is
 
 
 async def test_the_list_of_tasks_is_told_of_too() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, served(**at(sandbox.url)) as server:
-        async with Client(server.url) as client:
-            with anyio.fail_after(15):
-                async with client.listen(resource_subscriptions=["nanobanana://tasks"]) as events:
-                    await make(client)
-                    assert await anext(aiter(events)) == ResourceUpdated(uri="nanobanana://tasks")
+    async with (
+        serve_sandbox(SandboxConfig(seconds=3600)) as sandbox,
+        served(**at(sandbox.url)) as server,
+        Client(server.url) as client,
+    ):
+        with anyio.fail_after(15):
+            async with client.listen(resource_subscriptions=["nanobanana://tasks"]) as events:
+                await make(client)
+                assert await anext(aiter(events)) == ResourceUpdated(uri="nanobanana://tasks")
 
 
 async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:

@@ -64,30 +64,32 @@ async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
         "letters": "é" * 20,
         "a list": f"{token},{token}",
     }
-    async with watched_sandbox() as (sandbox, egress):
-        async with served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server:
+    async with (
+        watched_sandbox() as (sandbox, egress),
+        served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server,
+    ):
 
-            def answers() -> dict[str, httpx.Response]:
-                given: dict[str, dict[bytes, bytes]] = {
-                    name: {b"Authorization": f"Bearer {each}".encode("latin-1")} for name, each in wrong.items()
-                }
-                accept = {name.encode(): value.encode() for name, value in ACCEPT.items()}
-                given["no header"] = {}
-                given["nothing"] = {b"Authorization": b"Bearer"}
-                given["another scheme"] = {b"Authorization": f"Basic {token}".encode()}
-                given["no scheme"] = {b"Authorization": token.encode()}
-                return {
-                    name: httpx.post(server.url, json=INITIALIZE, headers={**accept, **headers}, trust_env=False)
-                    for name, headers in given.items()
-                }
+        def answers() -> dict[str, httpx.Response]:
+            given: dict[str, dict[bytes, bytes]] = {
+                name: {b"Authorization": f"Bearer {each}".encode("latin-1")} for name, each in wrong.items()
+            }
+            accept = {name.encode(): value.encode() for name, value in ACCEPT.items()}
+            given["no header"] = {}
+            given["nothing"] = {b"Authorization": b"Bearer"}
+            given["another scheme"] = {b"Authorization": f"Basic {token}".encode()}
+            given["no scheme"] = {b"Authorization": token.encode()}
+            return {
+                name: httpx.post(server.url, json=INITIALIZE, headers={**accept, **headers}, trust_env=False)
+                for name, headers in given.items()
+            }
 
-            refused = await in_thread(answers)
-            record_property("cases", len(refused))
-            for name, answer in refused.items():
-                assert (answer.status_code, answer.json()) == (401, REFUSED), name
-                assert answer.headers["www-authenticate"].startswith("Bearer "), name
-                assert "resource_metadata" not in answer.headers["www-authenticate"]
-            assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200
+        refused = await in_thread(answers)
+        record_property("cases", len(refused))
+        for name, answer in refused.items():
+            assert (answer.status_code, answer.json()) == (401, REFUSED), name
+            assert answer.headers["www-authenticate"].startswith("Bearer "), name
+            assert "resource_metadata" not in answer.headers["www-authenticate"]
+        assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200
     assert egress.requests == []
 
 

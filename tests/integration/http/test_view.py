@@ -19,14 +19,17 @@ from tests.support.two_callers import everything_said_of, shared
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 @pytest.mark.parametrize("result", ["url", "data-uri"])
 async def test_an_image_is_seen_over_http(era: Any, result: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, served(**at(sandbox.url)) as server:
-        async with Client(server.url, mode=era) as client:
-            prompt = f"a cat sandbox:result={result}"
-            made = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 30})
-            seen = await client.call_tool("view_image", {"task_id": facts(made)["task_id"], "max_side": 64})
-            assert [item.type for item in seen.content] == ["text", "image"]
-            assert isinstance(seen.content[1], ImageContent)
-            assert seen.structured_content is None
+    async with (
+        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        served(**at(sandbox.url)) as server,
+        Client(server.url, mode=era) as client,
+    ):
+        prompt = f"a cat sandbox:result={result}"
+        made = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 30})
+        seen = await client.call_tool("view_image", {"task_id": facts(made)["task_id"], "max_side": 64})
+        assert [item.type for item in seen.content] == ["text", "image"]
+        assert isinstance(seen.content[1], ImageContent)
+        assert seen.structured_content is None
 
 
 async def test_an_image_in_the_cache_is_still_its_callers_own(tmp_path: Path) -> None:

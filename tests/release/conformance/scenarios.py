@@ -122,14 +122,14 @@ NOT_APPLICABLE: dict[str, frozenset[str]] = {
 def problems(revision: str, scenarios: Mapping[str, Sequence[Check]]) -> list[str]:
     """What is not as it should be in a run of the suite; also what was not run, or nobody has judged."""
     unknown = set(scenarios) - APPLICABLE[revision] - frozenset().union(*NOT_APPLICABLE.values())
-    found = [f"{scenario}: nobody has judged whether it applies" for scenario in sorted(unknown)]
+    unexpected = [f"{scenario}: nobody has judged whether it applies" for scenario in sorted(unknown)]
     for scenario in sorted(APPLICABLE[revision]):
         excused = CHECKS_THAT_NEED_A_FIXTURE.get((revision, scenario), frozenset())
         checks = scenarios.get(scenario, [])
         if gone := excused - {check.id for check in checks}:
-            found.append(f"{scenario}: what is excused must be there: {sorted(gone)}")
+            unexpected.append(f"{scenario}: what is excused must be there: {sorted(gone)}")
         judged = [check for check in checks if check.id not in excused]
         if not any(check.status == "SUCCESS" for check in judged):
-            found.append(f"{scenario} has checked nothing")
-        found += [f"{scenario}: {one}" for one in judged if one.status not in ("SUCCESS", "INFO")]
-    return found
+            unexpected.append(f"{scenario} has checked nothing")
+        unexpected += [f"{scenario}: {one}" for one in judged if one.status not in ("SUCCESS", "INFO")]
+    return unexpected

@@ -12,20 +12,20 @@ import time
 import urllib.request
 from pathlib import Path
 
-import anyio
 import pytest
 
 from nano_banana_mcp.cli import build_parser
 from tests.support.clients import clean_environment
 from tests.support.document_commands import Block, blocks, documents, inline
-from tests.support.gallery import drawn, record
-from tests.support.saved_images import PNG
+from tests.support.gallery import drawn
 
 BLOCKS = [block for document in documents() for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.mark == "run"]
 TASK = "ta12345678-…"
+HOST_FOLDERS = (".config/Claude", ".cursor")
+"""Folders of the hosts that the documents install into."""
 SERVERS = ("serve --http", "gallery", "uvicorn")
-"""What goes on until it is told to end."""
+"""Commands that run until they are interrupted."""
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -50,11 +50,16 @@ def test_a_command_in_a_sentence_is_one_that_the_program_knows(command: str) -> 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A home of its own, the sandbox in the place of the API, and one finished picture in the ledger."""
+    """A home folder with two hosts, the sandbox instead of the API, and one finished image in the ledger."""
     home, state = tmp_path / "home", tmp_path / "state"
-    (home / "Pictures").mkdir(parents=True)
-    known = drawn("a lighthouse", url=None)
-    anyio.run(record, {"NANO_BANANA_STATE_DIR": str(state)}, [(known, {0: PNG})])
+    for folder in ("Pictures", *HOST_FOLDERS):
+        (home / folder).mkdir(parents=True)
+    generation = drawn("a lighthouse", url=None)
+    with closing(open_database(load_settings(state_dir=state))) as ledger:
+        ledger.save(generation)
+    images = ImageFolder(state / "images")
+    image = EncodedImage(large_png(64), "image/png")
+    images.store(generation.generation_id, 0, image, is_only_copy=True, stored_at=generation.created_at)
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {
         **{name: value for name, value in clean_environment().items() if not name.startswith("XDG_")},
@@ -64,7 +69,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "NANO_BANANA_SANDBOX": "1",
         "NANO_BANANA_SANDBOX_SECONDS": "0.5",
         "BROWSER": "true",
-        "TASK": known.task_id or "",
+        "TASK": generation.task_id or "",
     }
 
 

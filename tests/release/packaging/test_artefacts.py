@@ -57,9 +57,9 @@ def test_name_version_and_description_are_the_same_everywhere(made: Path, wheel:
     described = [artefacts.manifest(), artefacts.gemini_extension(), artefacts.claude_plugin()]
     listed = json.loads((made / "server.json").read_text("utf-8"))
     plugin = artefacts.marketplace()["plugins"][0]
-    for each in (*described, listed, plugin):
-        assert (each["version"], each["description"]) == (__version__, artefacts.DESCRIPTION)
-    assert {each["version"] for each in listed["packages"]} == {__version__}
+    for item in (*described, listed, plugin):
+        assert (item["version"], item["description"]) == (__version__, artefacts.DESCRIPTION)
+    assert {item["version"] for item in listed["packages"]} == {__version__}
     names = re.findall(r"mcp-name: (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert names == [listed["name"]]
 
@@ -77,23 +77,23 @@ def test_server_json_keeps_the_registrys_rules(made: Path) -> None:
     [remote] = listed["remotes"]
     assert set(re.findall(r"{(\w+)}", remote["url"])) == set(remote["variables"])
     settings = set(variables())
-    for each in listed["packages"]:
-        assert {variable["name"] for variable in each["environmentVariables"]} <= settings
-        [key] = [variable for variable in each["environmentVariables"] if variable["name"] == "DEFAPI_API_KEY"]
+    for item in listed["packages"]:
+        assert {variable["name"] for variable in item["environmentVariables"]} <= settings
+        [key] = [variable for variable in item["environmentVariables"] if variable["name"] == "DEFAPI_API_KEY"]
         assert key["isSecret"]
 
 
 def test_the_links_hold_an_entry_that_starts_the_package() -> None:
     code, cursor = re.findall(r"\((https://[^)]+)\)", artefacts.links())
-    asked = parse_qs(urlsplit(code).query)
-    assert asked["name"] == ["nano-banana"]
-    [key] = json.loads(asked["inputs"][0])
-    entry = json.loads(asked["config"][0])
+    inputs = parse_qs(urlsplit(code).query)
+    assert inputs["name"] == ["nano-banana"]
+    [key] = json.loads(inputs["inputs"][0])
+    entry = json.loads(inputs["config"][0])
     assert entry["env"]["DEFAPI_API_KEY"] == f"${{input:{key['id']}}}"
     assert key["password"] is True
     other = json.loads(base64.b64decode(parse_qs(urlsplit(cursor).query)["config"][0]))
-    for each in (entry, other):
-        assert [each["command"], *each["args"]] == ["uvx", "nano-banana-mcp"]
+    for item in (entry, other):
+        assert [item["command"], *item["args"]] == ["uvx", "nano-banana-mcp"]
 
 
 def test_the_same_sources_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
@@ -120,11 +120,11 @@ def test_the_official_packer_takes_the_bundle(made: Path, tmp_path: Path) -> Non
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of somebody who has nothing but uv: an empty home, an empty cache, no packages."""
     home = tmp_path_factory.mktemp("home")
-    kept = {
+    leftover = {
         name: value for name, value in os.environ.items() if re.match(r"PIP_|UV_|SSL_|.*_proxy$", name, re.IGNORECASE)
     }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"
-    return {**kept, "HOME": str(home), "PATH": path, "UV_CACHE_DIR": str(home / "uv"), "UV_PYTHON": _python()}
+    return {**leftover, "HOME": str(home), "PATH": path, "UV_CACHE_DIR": str(home / "uv"), "UV_PYTHON": _python()}
 
 
 def _python() -> str:

@@ -28,9 +28,9 @@ def reasons(heading: str) -> dict[str, str]:
 
 def names(requirements: list[str]) -> set[str]:
     found = set()
-    for each in map(Requirement, requirements):
-        extras = f"[{','.join(sorted(each.extras))}]" if each.extras else ""
-        found.add(each.name + extras)
+    for item in map(Requirement, requirements):
+        extras = f"[{','.join(sorted(item.extras))}]" if item.extras else ""
+        found.add(item.name + extras)
     return found - {"nano-banana-mcp[postgres]"}
 
 

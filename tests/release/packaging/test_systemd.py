@@ -22,10 +22,10 @@ TEXT = UNIT.read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def systemd_analyze() -> str:
-    found = shutil.which("systemd-analyze")
-    if found is None:
+    match = shutil.which("systemd-analyze")
+    if match is None:
         pytest.skip("THE SYSTEMD UNIT WAS NOT CHECKED BY SYSTEMD: there is no systemd-analyze")
-    return found
+    return match
 
 
 @pytest.fixture
