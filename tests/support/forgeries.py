@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from nano_banana_mcp.http.signing import KeyRing
-from nano_banana_mcp.tracking.schedule import Schedule
+from nano_banana_mcp.tracking.sweeper import FIRST_SECONDS, MIN_INTERVAL_SECONDS
 from nano_banana_sandbox.config import SandboxConfig
 from tests.support.clients import facts
 from tests.support.http_server import ServedProcess, make, reachable_process
@@ -50,10 +50,9 @@ class Attacked:
 
     @property
     def most_queries(self) -> float:
-        """Maximum for the open task: the queries that callbacks cause, and those of the sweeper."""
-        schedule = Schedule()
-        swept = max(0.0, 1 + (self.seconds - schedule.sweep_first) / schedule.min_sweep_interval)
-        return 1 + self.seconds / QUERY_EVERY_SECONDS + swept * (self.seconds > schedule.sweep_first)
+        """For the task that is open: a callback's, and those of the caretaker, who looks after it without any."""
+        looked_after = max(0.0, 1 + (self.seconds - FIRST_SECONDS) / MIN_INTERVAL_SECONDS)
+        return 1 + self.seconds / QUERY_EVERY_SECONDS + looked_after * (self.seconds > FIRST_SECONDS)
 
     @property
     def changes(self) -> int:

@@ -84,11 +84,8 @@ async def examine(settings: Settings) -> list[Finding]:
     """All checks, in the order in which a person should fix them."""
     state = [] if settings.ledger_url else [_state_folder(settings.state_path)]
     ledger = [_ledger(settings)] if all(finding.is_good for finding in state) else []
-    folders = [
-        _stored_images(settings),
-        _output_folder(settings.output_dir),
-        *map(_input_folder, settings.input_folders),
-    ]
+    images = [_stored_images(settings)] if all(finding.is_good for finding in state) else []
+    folders = [*images, _output_folder(settings.output_dir), *map(_input_folder, settings.input_folders)]
     return [_key(settings), *await _api(settings), *state, *ledger, *folders]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from nano_banana_mcp.commands.doctor import examine
 from nano_banana_mcp.images.image import EncodedImage
@@ -11,7 +12,7 @@ from nano_banana_mcp.settings import load_settings
 from tests.support.image_samples import large_png
 
 
-async def images_line(state: Path, **settings: object) -> str:
+async def images_line(state: Path, **settings: Any) -> str:
     findings = await examine(load_settings(sandbox=True, state_dir=state, **settings))
     [line] = [finding.text for finding in findings if finding.subject == "images"]
     return line
