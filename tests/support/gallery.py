@@ -46,12 +46,11 @@ class Opened:
 @contextmanager
 def gallery(settings: Mapping[str, str]) -> Iterator[Opened]:
     """A gallery by these settings, served by another thread of this process."""
-    values = Settings.model_validate(dict(settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with (
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(_served(values, listener, port)) as token,
+            portal.wrap_async_context_manager(_served(Settings(**settings), listener, port)) as token,
         ):
             root = f"http://127.0.0.1:{port}"
             yield Opened(f"{root}/?token={token}", root)

@@ -104,5 +104,5 @@ def test_the_pixel_cap_is_inclusive() -> None:
 
 
 def test_a_image_whose_header_is_not_understood_is_still_a_image() -> None:
-    """It was paid for, and whoever shows it may understand it."""
+    """It is paid for, and the host application may be able to show it."""
     assert image_from_bytes(PNG[:20], source="The file").mime_type == "image/png"

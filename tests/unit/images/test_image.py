@@ -27,10 +27,10 @@ def test_every_length_but_the_whole_one_is_truncated(form: str, progressive: boo
     data = drawn(form, progressive=progressive) if form == "jpeg" else drawn(form)
     assert not is_truncated(data, f"image/{form}")
     assert not is_truncated(data + b"\x00 what some programs leave behind", f"image/{form}")
-    for kept in (len(data) - 2, len(data) // 2, len(data) * 9 // 10):
-        if form == "png" and kept == len(data) - 2:
+    for length in (len(data) - 2, len(data) // 2, len(data) * 9 // 10):
+        if form == "png" and length == len(data) - 2:
             continue  # only the check sum of the empty last part is cut: nothing of the picture
-        assert is_truncated(data[:kept], f"image/{form}"), kept
+        assert is_truncated(data[:length], f"image/{form}"), length
 
 
 @pytest.mark.parametrize("mime_type", ["image/gif", "image/avif", "image/bmp"])

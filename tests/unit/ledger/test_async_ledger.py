@@ -359,8 +359,8 @@ def test_a_task_looked_up_by_id_updates_the_row_of_its_submit(tmp_path: Path) ->
     disk.save(own)
     looked_up = succeeded(new_generation(task_id="ta1", prompt=None))
     disk.save(replace(looked_up, submitted_at=None))
-    [kept] = disk.recent(10)
-    assert (kept.generation_id, kept.prompt, kept.status) == (own.generation_id, own.prompt, Status.SUCCESS)
+    [row] = disk.recent(10)
+    assert (row.generation_id, row.prompt, row.status) == (own.generation_id, own.prompt, Status.SUCCESS)
     disk.close()
 
 

@@ -1,59 +1,18 @@
-"""An image host and stores on it."""
+"""The fixture `stores`."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
-from anyio.abc import TaskGroup
 
-from nano_banana_mcp.media.image_store import ImageStore
 from tests.support.fake_internet import Host, listening
-from tests.support.image_ledger import ImageLedger
+from tests.support.image_stores import BackgroundTasks, Stores
 
-
-class BackgroundTasks:
-    """Stands for a task group, which a fixture cannot hold open: it may be closed by another task."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[object]] = []
-
-    def start_soon(self, work: Callable[..., Coroutine[Any, Any, object]], *arguments: object) -> None:
-        self._tasks.append(asyncio.create_task(work(*arguments)))
-
-    async def aclose(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-@dataclass
-class Stores:
-    """Opens stores as several processes on one state folder would."""
-
-    state: Path
-    tasks: TaskGroup
-    host: Host
-    time: float = 1_000_000.0
-    ledger: ImageLedger = field(default_factory=ImageLedger)
-
-    def open(self, **options: Any) -> ImageStore:
-        values: dict[str, Any] = {
-            "trusted_origins": [f"http://127.0.0.1:{self.host.port}"],
-            "tasks": self.tasks,
-            "now": lambda: self.time,
-            "opened_at": self.time,
-            "retry_seconds": (),
-        }
-        ledger = options.pop("ledger", self.ledger)
-        return ImageStore(ledger.as_ledger(), self.state / "images", **(values | options))
-
-    def url(self, path: str = "/a.png") -> str:
-        return f"http://127.0.0.1:{self.host.port}{path}"
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Keeping where no tool is at hand: callbacks, settling, old pictures; and whose pictures may be references."""
+"""Export outside a tool call: callbacks, shutdown, old images; and which images may be references."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def asking(prompt: str, *images: str) -> SubmitRequest:
     return SubmitRequest(model="google/gempix2", prompt=prompt, images=list(images) or None)
 
 
-async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> None:
+async def test_an_image_reported_by_a_callback_alone_is_exported(tmp_path: Path) -> None:
     async with opened(output_dir=tmp_path) as (sandbox, service):
         made = (await service.generate(asking("a cat"))).generation
         assert await service.refresher.called_back(made.generation_id, made.task_id or "")
@@ -46,12 +46,12 @@ async def test_an_end_that_only_a_callback_tells_is_saved(tmp_path: Path) -> Non
         assert len(list(tmp_path.glob("*_a-cat_*.png"))) == 1
 
 
-async def test_a_image_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_path: Path) -> None:
+async def test_an_image_that_is_older_than_a_day_is_not_exported(tmp_path: Path) -> None:
     async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, service):
         task_id = (await service.generate(asking("a cat"))).generation.public_id
         url = (await service.get(task_id)).images[0].url
         await service.settled()
-        asked = sandbox.stats.files
+        downloads = sandbox.stats.files
         for age, files in ((90_000.0, 0), (80_000.0, 1)):
             old = Generation(
                 new_generation_id(),
@@ -61,16 +61,16 @@ async def test_a_image_that_ended_long_ago_is_not_fetched_again_by_itself(tmp_pa
                 created_at=time.time() - age,
                 finished_at=time.time() - age,
             )
-            kept = await service.kept(old)
-            assert (kept is not None) is (files == 1)
-            assert sandbox.stats.files == asked + files
+            export = await service.kept(old)
+            assert (export is not None) is (files == 1)
+            assert sandbox.stats.files == downloads + files
 
 
 async def test_anothers_image_is_refused_as_a_reference_in_the_words_of_a_missing_one(tmp_path: Path) -> None:
     async with opened(Callers(authenticated=True), output_dir=tmp_path) as (sandbox, service):
         hers = (await service.generate(asking("a cat"), principal="alice", wait_seconds=20)).generation
         words = set()
-        for task_id in (hers.public_id, "ta-nobody", hers.generation_id):
+        for task_id in (hers.public_id, "ta-none", hers.generation_id):
             request = asking("now at night", f"nanobanana://tasks/{task_id}/images/0")
             with pytest.raises(ReferenceRefused) as caught:
                 await service.generate(request, principal="bob")

@@ -17,17 +17,17 @@ from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
 from tests.support.fake_internet import answer
 from tests.support.image_ledger import ImageLedger
 from tests.support.image_samples import drawn, large_png, png
-from tests.unit.media.conftest import Stores
+from tests.support.image_stores import Stores
 
 PNG = EncodedImage(png(), "image/png")
 
 
 def generation(*urls: str | None, generation_id: str = "in-1", **fields: object) -> Generation:
     images = tuple(GeneratedImage(url, "image/png") for url in urls)
-    known = Generation(generation_id, task_id="ta-1", status=Status.SUCCESS, images=images)
+    finished = Generation(generation_id, task_id="ta-1", status=Status.SUCCESS, images=images)
     for name, value in fields.items():
-        object.__setattr__(known, name, value)
-    return known
+        object.__setattr__(finished, name, value)
+    return finished
 
 
 async def stored(store: ImageStore, finished: Generation) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-import anyio
 import httpx
 import pytest
 from anyio.to_thread import run_sync
@@ -16,18 +15,18 @@ from mcp.client import Client
 from mcp.types import BlobResourceContents, CallToolResult, ImageContent
 
 from nano_banana_mcp.app import open_service
+from nano_banana_mcp.commands.gallery import gallery_app
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.media.image_store import stored_size
-from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.faults import Fault
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_sandbox.tasks import Task
 from tests.support.clients import KEY, client_at, facts
 from tests.support.command_line import run_here
-from tests.support.gallery import gallery
 
 QUICK = SandboxConfig(seconds=0.0, art="plain")
 
@@ -47,11 +46,14 @@ async def resource_bytes(client: Client, uri: str) -> bytes:
     return base64.b64decode(content.blob)
 
 
-def gallery_bytes(settings: dict[str, str], generation_id: str) -> bytes:
-    with gallery(settings) as opened, httpx.Client(base_url=opened.root, trust_env=False, timeout=30) as browser:
-        browser.get(opened.url)
-        answer = browser.get(f"/pictures/{generation_id}/0")
-        assert answer.status_code == 200
+async def gallery_bytes(settings: Settings, generation_id: str) -> bytes:
+    async with (
+        gallery_app(settings, 8000) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8000") as browser,
+    ):
+        await browser.get("/", params={"token": app.token})
+        answer = await browser.get(f"/pictures/{generation_id}/0")
+        assert answer.status_code == 200, answer.text
         return answer.content
 
 
@@ -83,9 +85,10 @@ async def test_every_reader_shows_an_image_whose_url_is_dead_and_whose_download_
         saved = await run_sync(lambda: run_here("save", task_id, "--output", folder, settings=settings))
         assert saved.returncode == 0, saved.stderr
         assert len(list(folder.glob("*.png"))) == 1
-        async with open_service(load_settings(base_url=sandbox.url, api_key=KEY, state_dir=state)) as service:
+        values = load_settings(base_url=sandbox.url, api_key=KEY, state_dir=state)
+        async with open_service(values) as service:
             generation_id = (await service.get(task_id)).generation_id
-        assert await run_sync(gallery_bytes, settings, generation_id) == original
+        assert await gallery_bytes(values, generation_id) == original
         assert sandbox.stats.files == downloads + 1  # the edited image
         assert task.reads[0] == 1
 
@@ -112,7 +115,7 @@ async def test_a_size_limit_drops_bytes_only_so_a_request_id_is_paid_for_once_an
                 generation_ids.add((await generate("a cat", "request-1")).generation_id)
                 await service.images.tidy()
                 await service.ledger.tidy()
-                assert await anyio.to_thread.run_sync(stored_size, state / "images") == (0, 0)
+                assert await run_sync(stored_size, state / "images") == (0, 0)
         assert len(generation_ids) == 1
         assert sandbox.stats.submits == 1
 

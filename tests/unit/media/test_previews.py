@@ -9,7 +9,7 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.media.previews import view
 from tests.support.fake_internet import answer
 from tests.support.image_samples import drawn
-from tests.unit.media.conftest import Stores
+from tests.support.image_stores import Stores
 
 JPEG = EncodedImage(drawn("JPEG"), "image/jpeg")
 

@@ -118,7 +118,7 @@ async def test_without_credit_a_submit_is_refused_and_not_charged(serve: Serve) 
         ("POST", "/api/user/"),
         ("GET", "/api/task/query/"),
         ("PUT", "/api/user"),
-        ("GET", "/api/task/query?task_id=ta-nobody"),
+        ("GET", "/api/task/query?task_id=ta-none"),
     ],
 )
 async def test_everything_else_is_not_found_in_the_shape_of_the_api(serve: Serve, method: str, path: str) -> None:

@@ -79,5 +79,5 @@ def test_tasks_keep_their_order_and_are_found_by_id(store: TaskStore) -> None:
     tasks = [create(store, f"hill {n}") for n in range(3)]
     assert list(store) == tasks
     assert store.find(tasks[1].id) is tasks[1]
-    assert store.find("ta-nobody") is None
+    assert store.find("ta-none") is None
     assert tasks[0].created_at == "1970-01-01T00:00:00+00:00"

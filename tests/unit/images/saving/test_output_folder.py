@@ -116,9 +116,9 @@ def test_a_image_that_is_kept_can_be_read_again(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     assert folder.read("ta1", 0) is None
     folder.save(PNG, FACTS)
-    kept = folder.read("ta1", 0)
-    assert kept is not None
-    assert kept.mime_type == "image/png"
+    image = folder.read("ta1", 0)
+    assert image is not None
+    assert image.mime_type == "image/png"
     assert OutputFolder(tmp_path / "none").read("ta1", 0) is None
 
 
@@ -133,16 +133,16 @@ def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path)
 
 
 def test_a_file_that_has_grown_beyond_what_is_read_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = OutputFolder(tmp_path)
-    path = kept.save(PNG, FACTS)
+    output = OutputFolder(tmp_path)
+    path = output.save(PNG, FACTS)
     data = path.read_bytes()
     with monkeypatch.context() as smaller:
         smaller.setattr(folder, "MAX_BYTES", len(data))
-        assert kept.read("ta1", 0) == EncodedImage(data, "image/png")
+        assert output.read("ta1", 0) == EncodedImage(data, "image/png")
         smaller.setattr(folder, "MAX_BYTES", len(data) - 1)
-        assert kept.read("ta1", 0) is None
+        assert output.read("ta1", 0) is None
     os.truncate(path, 10**12)
-    assert kept.read("ta1", 0) is None
+    assert output.read("ta1", 0) is None
 
 
 def test_a_line_says_null_where_nothing_is_known_and_holds_no_half_letters(tmp_path: Path) -> None:

@@ -58,14 +58,14 @@ def a_folder(folder: Path) -> None:
 def test_what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waited_for_and_the_log_says_so(
     make: Callable[[Path], None], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = OutputFolder(tmp_path / "kept")
-    kept.make()
-    make(kept.path)
-    assert kept.save(PNG, FACTS).exists()
+    output = OutputFolder(tmp_path / "kept")
+    output.make()
+    make(output.path)
+    assert output.save(PNG, FACTS).exists()
     words = "an image was saved, but not added to pictures.jsonl"
     assert [record.getMessage() for record in caplog.records] == [f"{words}: {why}"]
     assert all(file.read_text(encoding="utf-8") == "mine" for file in tmp_path.glob("*.txt"))
-    assert kept.read("ta1", 0) is not None
+    assert output.read("ta1", 0) is not None
 
 
 def test_a_line_of_which_only_a_part_is_written_is_told_in_the_log_and_spoils_no_other(
@@ -90,11 +90,11 @@ NAME = "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
 
 def test_a_image_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "outside.png").write_bytes(PNG.data)
-    kept = OutputFolder(tmp_path / "kept")
-    kept.make()
-    (kept.path / NAME).symlink_to(tmp_path / "outside.png")
+    output = OutputFolder(tmp_path / "kept")
+    output.make()
+    (output.path / NAME).symlink_to(tmp_path / "outside.png")
     with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-        kept.read("ta1", 0)
+        output.read("ta1", 0)
 
 
 def test_a_pipe_is_no_image_and_not_waited_for_even_if_it_offers_one(tmp_path: Path) -> None:
@@ -130,18 +130,18 @@ def test_where_no_flag_refuses_links_the_name_is_looked_at(tmp_path: Path, monke
     monkeypatch.delattr(os, "O_NOFOLLOW")
     monkeypatch.setattr(folder, "_NO_LINK", 0)
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
-    kept = OutputFolder(tmp_path)
-    path = kept.save(PNG, FACTS)
-    assert kept.read("ta1", 0) is not None
+    output = OutputFolder(tmp_path)
+    path = output.save(PNG, FACTS)
+    assert output.read("ta1", 0) is not None
     path.rename(tmp_path / "real.png")
     path.symlink_to(tmp_path / "real.png")
     (tmp_path / LINES).unlink()
     (tmp_path / LINES).symlink_to(tmp_path / "mine.txt")
     with pytest.raises(OSError, match=os.strerror(errno.ELOOP)) as caught:
-        kept.read("ta1", 0)
+        output.read("ta1", 0)
     assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, str(path))
     with pytest.raises(OSError, match=LINES):
-        kept.check()
+        output.check()
 
 
 def test_what_a_killed_process_left_is_swept_away_later(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_what_a_killed_process_left_is_swept_away_later(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_swept_away_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process may be faster, or its owner be somebody else."""
+    """Another process may be faster, or belong to another user."""
     old, unlink = tmp_path / ".nano-banana-old", Path.unlink
     old.write_bytes(b"half")
     os.utime(old, (0, 0))
