@@ -69,6 +69,7 @@ def build_server(
     care: bool = False,
     local: bool = False,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
+    schedule: Schedule | None = None,
 ) -> ImageServer:
     """Build a server from ``settings``. Nothing is opened or sent before it serves.
 
@@ -78,8 +79,11 @@ def build_server(
         care: Whether to query tasks that no call waits for.
         local: Whether all callers are on this machine, as over stdio: only then may they name files.
         telemetry: Receives what metrics count.
+        schedule: When the API is queried.
     """
-    service = open_service(settings, callback_for, callers, care=care, local=local, telemetry=telemetry)
+    service = open_service(
+        settings, callback_for, callers, care=care, local=local, telemetry=telemetry, schedule=schedule
+    )
     return ImageServer(service, ResourceUpdateBus(), telemetry, resource_links=settings.resource_links == "on")
 
 

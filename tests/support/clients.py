@@ -15,8 +15,12 @@ from mcp.types import CallToolResult, TextContent
 
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.tracking.schedule import Schedule
 
 KEY = "dk-canary-0123456789"
+
+WITHOUT_PAUSES = Schedule(first=0.0, min_interval=0.05, max_backoff=0.05)
+"""The pauses have tests of their own, on a virtual clock."""
 
 
 def clean_environment() -> dict[str, str]:
@@ -57,7 +61,9 @@ def child_at(url: str, **settings: Any) -> StdioServerParameters:
 def client_at(url: str, *, mode: Any = "auto", message_handler: Any = None, **settings: Any) -> Client:
     """A client of a server in this process that talks to the API at ``url`` over real sockets."""
     values: dict[str, Any] = {"base_url": url, "api_key": KEY, **settings}
-    return Client(build_server(load_settings(**values)), mode=mode, message_handler=message_handler)
+    return Client(
+        build_server(load_settings(**values), schedule=WITHOUT_PAUSES), mode=mode, message_handler=message_handler
+    )
 
 
 def facts(result: CallToolResult) -> dict[str, Any]:
