@@ -271,7 +271,7 @@ def quotas(
     """Return the limits of ``settings``.
 
     Args:
-        authenticated: Whether callers are authenticated: only then there are limits by default, sized for a team of fifty.
+        authenticated: Whether callers are authenticated: only then there are limits by default, sized for a team of 50.
         special: Returns a caller's own limits; None if they have none.
     """
 
