@@ -425,7 +425,7 @@ def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
     try:
         return Settings(_env_file=env_file, **{str(name): value for name, value in values.items()})
     except ValidationError as error:
-        variables = tuple(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+        variables = tuple(_variable_at(problem) for problem in error.errors() if problem["loc"])
         raise SettingsError("\n".join(_line(problem) for problem in error.errors()), variables) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"--env-file: cannot read {env_file}: {error}") from None
@@ -484,9 +484,13 @@ def _without_quotes(value: str) -> str:
     return text[1:-1] if is_quoted else value
 
 
+def _variable_at(problem: Any) -> str:
+    place = str(problem["loc"][0]) if problem["loc"] else "settings"  # a field, or its alias
+    return variable_of(place) if place in Settings.model_fields else place
+
+
 def _line(problem: Any) -> str:
-    field = str(problem["loc"][0]) if problem["loc"] else "settings"
-    name = variable_of(field) if field in Settings.model_fields else field
+    name = _variable_at(problem)
     text = problem["msg"].removeprefix("Value error, ")
     value = str(problem["input"])
     # A URL with a user name may contain a password.

@@ -19,6 +19,9 @@ from nano_banana_mcp.tracking.schedule import Schedule
 
 KEY = "dk-canary-0123456789"
 
+WITHOUT_PAUSES = Schedule(first=0.0, min_interval=0.05, max_backoff=0.05)
+"""The pauses have tests of their own, on a virtual clock."""
+
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without any setting of the server, and without proxies."""
@@ -60,7 +63,7 @@ def client_at(
 ) -> Client:
     """A client of a server in this process that talks to the API at ``url`` over real sockets."""
     values: dict[str, Any] = {"base_url": url, "api_key": KEY, **settings}
-    return Client(build_server(load_settings(**values), schedule=schedule), mode=mode, message_handler=message_handler)
+    return Client(build_server(load_settings(**values), schedule=schedule or WITHOUT_PAUSES), mode=mode, message_handler=message_handler)
 
 
 def facts(result: CallToolResult) -> dict[str, Any]:

@@ -12,16 +12,12 @@ from mcp.types import Resource, ResourceTemplate
 from nano_banana_mcp.common.urls import IMAGE_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.ledger.listing import MAX_LISTED_GENERATIONS, MAX_LISTED_IMAGES, title
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_tools.results import as_json, resource_uri
 
 TASKS_URI = "nanobanana://tasks"
-MAX_TASKS = 50
-"""Generations in the resource of all tasks, newest first."""
-
-MAX_LISTED_IMAGES = 20
-
 _JSON = "application/json"
 _TASK = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})")
 
@@ -63,7 +59,7 @@ async def listed(service: GenerationService, principal: str) -> list[Resource]:
             mime_type=_JSON,
         )
     ]
-    for generation in map(service.images.typed, await service.ledger.recent(MAX_TASKS, principal)):
+    for generation in map(service.images.typed, await service.ledger.recent(MAX_LISTED_GENERATIONS, principal)):
         for number, image in enumerate(generation.images):
             if image.url is not None and not service.images.still_serves(generation):
                 continue
@@ -71,7 +67,7 @@ async def listed(service: GenerationService, principal: str) -> list[Resource]:
                 Resource(
                     uri=image.url or resource_uri(generation.public_id, number),
                     name=f"{generation.public_id}-{number}",
-                    title=_title(generation),
+                    title=title(generation.prompt, generation.public_id),
                     mime_type=image.mime_type,
                 )
             )
@@ -86,7 +82,7 @@ async def read(service: GenerationService, uri: str, principal: str) -> ReadReso
         DefapiError, ImageError: the content is not available now.
     """
     if uri == TASKS_URI:
-        recent = await service.ledger.recent(MAX_TASKS, principal)
+        recent = await service.ledger.recent(MAX_LISTED_GENERATIONS, principal)
         tasks = [as_json(service.images.typed(generation), service.now()) for generation in recent]
         return _as_json({"tasks": tasks})
     if match := _TASK.fullmatch(uri):
@@ -107,8 +103,3 @@ async def _find(service: GenerationService, task_id: str, principal: str) -> Gen
 
 def _as_json(value: Any) -> ReadResourceContents:
     return ReadResourceContents(content=json.dumps(value, ensure_ascii=False, indent=1), mime_type=_JSON)
-
-
-def _title(generation: Generation) -> str:
-    prompt = " ".join((generation.prompt or generation.public_id).split())
-    return prompt if len(prompt) <= 80 else prompt[:79] + "…"
