@@ -13,7 +13,7 @@ from mcp.client import Client
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.commands.history import parse_since, totals
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
-from nano_banana_mcp.ledger.sqlite import FILE_NAME
+from nano_banana_mcp.ledger.listing import FILE_NAME
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
