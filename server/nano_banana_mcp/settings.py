@@ -425,7 +425,8 @@ def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
     try:
         return Settings(_env_file=env_file, **{str(name): value for name, value in values.items()})
     except ValidationError as error:
-        variables = tuple(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+        fields = [str(problem["loc"][0]) for problem in error.errors() if problem["loc"]]
+        variables = tuple(variable_of(field) if field in Settings.model_fields else field for field in fields)
         raise SettingsError("\n".join(_line(problem) for problem in error.errors()), variables) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"--env-file: cannot read {env_file}: {error}") from None
