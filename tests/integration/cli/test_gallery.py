@@ -245,7 +245,7 @@ def test_an_image_is_shown_small_and_saved_whole_under_a_descriptive_name(shown:
 
 def test_an_image_whose_url_is_dead_has_a_readable_reason(shown: Opened) -> None:
     with browser(shown) as client:
-        for known, words in ((GONE, "pictures.invalid"), (PLAYED, "The sandbox that drew it has ended")):
+        for known, words in ((GONE, "pictures.invalid"), (PLAYED, "came from a sandbox that has ended")):
             refused = client.get(f"/pictures/{known.generation_id}/0?small")
             assert refused.status_code == 502
             assert words in refused.json()["message"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stdio.test_wire import Raw, raw
 from tests.support.handshake import INITIALIZED
+from tests.support.raw_stdio import Raw, raw
 
 CALL: dict[str, Any] = {
     "jsonrpc": "2.0",

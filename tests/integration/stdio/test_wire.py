@@ -4,69 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import anyio.to_thread
 import pytest
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.clients import KEY, child
-from tests.support.handshake import INITIALIZE, INITIALIZED
-
-
-class Raw:
-    """A server process spoken to line by line."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.lines: list[bytes] = []
-
-    def send(self, message: bytes | dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        line = message if isinstance(message, bytes) else json.dumps(message).encode()
-        self.process.stdin.write(line + b"\n")
-        self.process.stdin.flush()
-
-    def answer(self, wanted: int) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            message: dict[str, Any] = json.loads(line)
-            if message.get("id") == wanted:
-                return message
-        raise AssertionError("the server ended without an answer")
-
-    def call(self, number: int, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        params = {"name": tool, "arguments": arguments}
-        self.send({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
-        return self.answer(number)
-
-    def finish(self) -> tuple[int, bytes]:
-        """Close stdin and return the exit code and stderr."""
-        out, err = self.process.communicate(timeout=10)
-        self.lines += out.splitlines()
-        return self.process.returncode, err
-
-
-@contextmanager
-def raw(*arguments: str, **settings: str) -> Iterator[Raw]:
-    """A server process after its handshake."""
-    parameters = child(*arguments, **settings)
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([parameters.command, *parameters.args], env=parameters.env, **pipes) as process:
-        server = Raw(process)
-        try:
-            server.send(INITIALIZE)
-            server.answer(1)
-            server.send(INITIALIZED)
-            yield server
-        finally:
-            process.kill()
+from tests.support.clients import KEY
+from tests.support.raw_stdio import raw
 
 
 def test_stdout_carries_nothing_but_protocol_when_everything_goes_wrong() -> None:

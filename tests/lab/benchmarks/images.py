@@ -18,10 +18,10 @@ from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.integration.browser.states import first_paint
 from tests.integration.stdio.test_view import SIDE, large, resident_megabytes
-from tests.integration.stdio.test_wire import raw
 from tests.lab.benchmarks.figures import Row
 from tests.support import chromium
 from tests.support.clients import KEY
+from tests.support.raw_stdio import raw
 from tests.unit.tools.test_view_image import Given
 
 TARGET_WIRE_BYTES = 1_000_000
