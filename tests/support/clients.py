@@ -63,7 +63,11 @@ def client_at(
 ) -> Client:
     """A client of a server in this process that talks to the API at ``url`` over real sockets."""
     values: dict[str, Any] = {"base_url": url, "api_key": KEY, **settings}
-    return Client(build_server(load_settings(**values), schedule=schedule or WITHOUT_PAUSES), mode=mode, message_handler=message_handler)
+    return Client(
+        build_server(load_settings(**values), schedule=schedule or WITHOUT_PAUSES),
+        mode=mode,
+        message_handler=message_handler,
+    )
 
 
 def facts(result: CallToolResult) -> dict[str, Any]:

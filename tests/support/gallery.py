@@ -22,6 +22,7 @@ from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from tests.support.clients import spawned
+from tests.support.settings import settings_from
 
 NOW = 1_790_000_000.0
 API = "https://api.invalid"
@@ -50,7 +51,7 @@ def gallery(settings: Mapping[str, str]) -> Iterator[Opened]:
         port = listener.getsockname()[1]
         with (
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(_served(Settings(**settings), listener, port)) as token,
+            portal.wrap_async_context_manager(_served(settings_from(settings), listener, port)) as token,
         ):
             root = f"http://127.0.0.1:{port}"
             yield Opened(f"{root}/?token={token}", root)

@@ -10,14 +10,20 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from nano_banana_mcp.cli import build_parser
+from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.media.image_folder import ImageFolder
+from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.storage import open_database
 from tests.support.clients import clean_environment
 from tests.support.document_commands import Block, blocks, documents, inline
 from tests.support.gallery import drawn
+from tests.support.image_samples import large_png
 
 BLOCKS = [block for document in documents() for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.mark == "run"]
