@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
 
 async def record(settings: Mapping[str, Any], entries: Sequence[tuple[Generation, Mapping[int, EncodedImage]]]) -> None:
     """Write generations to the ledger of these settings, and images that have no URL to its image store."""
-    values = Settings.model_validate(dict(settings))
+    values = settings_from(settings)
     with closing(open_database(values)) as ledger:
         for generation, _ in entries:
             (ledger.begin if generation.task_id is None else ledger.save)(generation)

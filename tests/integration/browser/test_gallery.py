@@ -15,12 +15,12 @@ from playwright.async_api import Browser, Page, expect
 
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_mcp.views import page as page_of
 from tests.integration.browser.host import ATTACK, place_for, violations
 from tests.support.gallery import API, NOW, drawn, gallery, record
 from tests.support.serving import listening, serving
+from tests.support.settings import settings_from
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -86,7 +86,7 @@ class Shown:
         return self.page.locator("#grid .card")
 
     def in_ledger(self) -> set[str]:
-        ledger = open_database(Settings(**self.settings))
+        ledger = open_database(settings_from(self.settings))
         found = {known.generation_id for known in ledger.history()}
         ledger.close()
         return found

@@ -12,9 +12,9 @@ import pytest
 
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.queries import SqlLedger, Tally
-from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
 from tests.support.generations import IMAGE_URL, new_generation, succeeded
+from tests.support.settings import settings_from
 
 PNG = EncodedImage(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
 
@@ -24,7 +24,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlLedger
     where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
     if request.param == "PostgreSQL":
         where["NANO_BANANA_LEDGER_URL"] = request.getfixturevalue("database")
-    opened = open_database(Settings(**where))
+    opened = open_database(settings_from(where))
     yield opened
     opened.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mcp.client import Client
 
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
@@ -88,7 +88,7 @@ async def test_another_number_is_refused_in_words(limit: Any) -> None:
 
 
 async def test_the_most_stays_short_whatever_the_prompts_and_holds_nothing_unsafe(tmp_path: Path) -> None:
-    ledger = open_database(Settings(NANO_BANANA_STATE_DIR=str(tmp_path)))
+    ledger = open_database(load_settings(state_dir=tmp_path))
     for number in range(30):
         ledger.save(drawn(LONG, number, count=4))
     ledger.close()
