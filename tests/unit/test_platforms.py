@@ -222,7 +222,8 @@ def test_the_pretence_holds() -> None:
     script = (
         "from tests.support.elsewhere import pretend\n"
         "pretend('win32')\n"
-        "from nano_banana_mcp.images import folder, local_files\n"
+        "from nano_banana_mcp.images.local import local_files\n"
+        "from nano_banana_mcp.images.saving import output_folder as folder\n"
         "assert not local_files._WALKS and not hasattr(folder.os, 'O_DIRECTORY') and folder.os.name == 'nt'\n"
         "import os\n"
         "assert os.name == 'posix' and os.O_DIRECTORY\n"

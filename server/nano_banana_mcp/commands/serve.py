@@ -8,9 +8,6 @@ import sys
 from typing import Any
 
 from nano_banana_mcp.common.logging import configure_logging
-from nano_banana_mcp.http.auth.bind_policy import BindRefused
-from nano_banana_mcp.http.auth.users_file import BadPrincipals
-from nano_banana_mcp.http.server import serve_http
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.settings import Settings, SettingsError, misspelt_variables
 
@@ -38,6 +35,11 @@ def add_arguments(commands: Any) -> None:
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     """Serve over HTTP until a signal ends it. Returns the exit code."""
+    # Over stdio no part of the HTTP server is imported.
+    from nano_banana_mcp.http.auth.bind_policy import BindRefused
+    from nano_banana_mcp.http.auth.users_file import BadPrincipals
+    from nano_banana_mcp.http.server import serve_http
+
     configure_logging(settings.log_level, settings.log_format)
     for warning in misspelt_variables():
         logger.warning(warning)

@@ -44,7 +44,7 @@ class LimitedConnection(H11Protocol):
     max_connections = FALLBACK_MAX_CONNECTIONS
     _head_deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn passes this type
         """Accept the connection, or close it if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:

@@ -279,14 +279,14 @@ class SqlLedger(ABC):
         with self._transaction():
             if not self._lock_prune():
                 return 0
-            doomed = self._fetch(f"SELECT intent_id FROM generations WHERE {ended} AND {IS_LISTED}", values)  # noqa: S608
+            doomed = self._fetch(f"SELECT intent_id FROM generations WHERE {ended} AND {IS_LISTED}", values)  # noqa: S608 - our own names
             for table in self._DETAIL_TABLES:
                 self._run(
-                    f"DELETE FROM {table} WHERE intent_id IN (SELECT intent_id FROM generations WHERE {ended})",  # noqa: S608
+                    f"DELETE FROM {table} WHERE intent_id IN (SELECT intent_id FROM generations WHERE {ended})",  # noqa: S608 - our own names
                     [values],
                 )
             self._run(
-                "UPDATE generations SET images = :pruned, prompt = NULL, options = NULL, message = CASE "  # noqa: S608
+                "UPDATE generations SET images = :pruned, prompt = NULL, options = NULL, message = CASE "  # noqa: S608 - our own names
                 f"WHEN {self._POSITION}(message, :may_be_charged) > 0 THEN :message_if_charged ELSE :message END "
                 f"WHERE {ended} AND {IS_LISTED}",
                 [values],
@@ -315,7 +315,7 @@ class SqlLedger(ABC):
         """The usage of a principal, or of all, at the API of ``generation``, which itself does not count."""
         now = generation.created_at
         rows = self._fetch(
-            "SELECT count(*) AS number, model, status, credits_consumed, finished_at IS NOT NULL AS finished, "  # noqa: S608
+            "SELECT count(*) AS number, model, status, credits_consumed, finished_at IS NOT NULL AS finished, "  # noqa: S608 - our own names
             "created_at >= :day AS today, created_at >= :open_since AS recent, "
             "task_id IS NOT NULL AND "  # a failure without a task, as after three server errors, has no price
             f"COALESCE({self._POSITION}(message, :may_be_charged), 0) > 0 AS may_be_charged FROM generations "

@@ -126,7 +126,7 @@ async def test_a_file_that_breaks_keeps_the_tokens_of_before_and_says_so_once_wi
         assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 401
         server.process.terminate()
         _, written = await in_thread(server.process.communicate)
-    assert written.count(b"the tokens of before stay valid") == 3
+    assert written.count(b"the previous tokens stay valid") == 3
     assert b"canary" not in written
     assert b"Traceback" not in written
 

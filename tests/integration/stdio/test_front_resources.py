@@ -31,7 +31,7 @@ def generation(number: int, api: str | None = DEFAPI, prompt: str | None = "a ca
         created_at=1_700_000_000.0 + number,
         submitted_at=1_700_000_000.0 + number,
         finished_at=1_700_000_100.0 + number,
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]  # any field
     )
 
 

@@ -168,10 +168,10 @@ async def test_a_request_id_of_an_unknown_form_is_refused_in_words(request_id: A
         assert sandbox.stats.submits == (1 if request_id == "a\n" else 0)
 
 
-async def test_a_state_folder_that_cannot_be_used_is_told_with_the_image(tmp_path: Path) -> None:
+async def test_nothing_is_submitted_where_the_state_folder_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("in the way")
     async with serve_sandbox() as sandbox, client_at(sandbox.url, state_dir=tmp_path / "state") as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat"})
-        assert not result.is_error
-        assert "ledger" in facts(result)["message"]
-        assert facts(await client.call_tool("get_task", {"task_id": facts(result)["task_id"]}))["finished"] is False
+        assert result.is_error
+        assert "ledger" in text(result)
+        assert sandbox.stats.submits == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nano_banana_mcp.cli import build_parser
+from nano_banana_mcp.commands import serve
 from nano_banana_mcp.http.server import GRACE_SECONDS
 from tests.release.packaging.dockerfile import stages
 from tests.support.clients import clean_environment
@@ -46,8 +47,8 @@ def test_its_state_is_in_a_volume_of_that_user() -> None:
 def test_it_serves_over_http_for_others() -> None:
     assert IMAGE.command("ENTRYPOINT") == ["nano-banana-mcp"]
     parsed = build_parser().parse_args(IMAGE.command("CMD"))
-    assert parsed.http is True
-    assert (parsed.http, parsed.host) == (True, "0.0.0.0")
+    assert parsed.run is serve.run
+    assert parsed.host == "0.0.0.0"
 
 
 def test_no_secret_is_built_in() -> None:

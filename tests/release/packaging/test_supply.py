@@ -119,7 +119,7 @@ def test_a_plain_start_and_the_list_of_tools_need_nothing_that_only_a_feature_ne
         "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
         "sys.argv = ['nano-banana-mcp']\n"
-        "from nano_banana_mcp.cli import main\n"
+        "from nano_banana_mcp.__main__ import main\n"
         "raise SystemExit(main())\n"
     )
     asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}

@@ -17,11 +17,11 @@ from mcp.client import Client
 from mcp.types import BlobResourceContents
 from PIL import Image, ImageChops
 
+from nano_banana_mcp import app
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.media import export as keeper
 from nano_banana_mcp.service import generation_service as service
-from nano_banana_mcp.service import references as desks
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
@@ -35,7 +35,7 @@ QUICK = SandboxConfig(seconds=0.0)
 def a_patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks again soon, and waits for what is saved as long as a busy machine needs (10 s else)."""
     monkeypatch.setattr(keeper, "RETRY_SECONDS", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(desks, "KEEPING_SECONDS", 120.0)
+    monkeypatch.setattr(service, "MAX_EXPORT_SECONDS", 120.0)
 
 
 @asynccontextmanager
@@ -217,8 +217,8 @@ async def test_a_host_that_fails_at_first_is_asked_again(tmp_path: Path) -> None
 
 
 async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desks, "KEEPING_SECONDS", 0.1)
-    monkeypatch.setattr(service, "CLOSING_SECONDS", 0.1)
+    monkeypatch.setattr(service, "MAX_EXPORT_SECONDS", 0.1)
+    monkeypatch.setattr(app, "CLOSING_SECONDS", 0.1)
     async with desk(tmp_path) as (_, client):
         with anyio.fail_after(10):
             result = await made(client, "a cat sandbox:file=hang")

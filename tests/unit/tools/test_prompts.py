@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -259,13 +257,3 @@ async def test_an_unknown_prompt_is_answered_with_those_there_are() -> None:
     words = await refused("no-such\nprompt" + "x" * 1000, {})
     assert "\n" not in words
     assert all(name in words for name in NEEDED)
-
-
-def test_a_plain_start_loads_none_of_it() -> None:
-    script = (
-        "import sys; from nano_banana_mcp.app import build_server; from nano_banana_mcp.settings import load_settings\n"
-        "build_server(load_settings(), local=True); print(*sys.modules)"
-    )
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert "nano_banana_tools.server" in loaded
-    assert not [name for name in loaded if name.startswith(("nano_banana_tools.prompts", "nano_banana_tools.compl"))]

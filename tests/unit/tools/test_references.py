@@ -30,7 +30,7 @@ QUICK = SandboxConfig(seconds=0.0)
 @pytest.fixture(autouse=True)
 def whole_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandbox remembers references as they were sent, however long."""
-    monkeypatch.setattr(tasks, "_MAX_KEPT", 100_000_000)
+    monkeypatch.setattr(tasks, "_MAX_INLINE_LETTERS", 100_000_000)
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ async def filtered(version: str, method: str, answer: dict[str, Any], **options:
 
 @pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26"])
 async def test_results_for_older_clients_have_neither_links_nor_structured_content(version: str) -> None:
-    assert await filtered(version, "tools/call", RESULT) == {"content": RESULT["content"][:1], "isError": False}  # type: ignore[index]
+    assert await filtered(version, "tools/call", RESULT) == {"content": RESULT["content"][:1], "isError": False}  # type: ignore[index]  # a list
 
 
 @pytest.mark.parametrize("version", ["2025-06-18", "2025-11-25", "2026-07-28"])
