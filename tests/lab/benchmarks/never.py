@@ -165,7 +165,7 @@ CORPORA = (
                 "unit/defapi/test_submit_broken.py",
                 "a_submit_that_may_have_arrived_is_never_repeated",
                 "a_connection_that_is_reset_at_once_is_never_a_second_request",
-                "a_refused_connection_is_tried_three_times_and_nothing_was_charged",
+                "a_refused_connection_charges_nothing",
             ),
         ),
     ),
@@ -178,8 +178,7 @@ CORPORA = (
         "states of the view with an error on the console, or with one that an accessibility audit finds",
         _of(
             "integration/browser/test_states.py",
-            "a_state_says_what_it_is_without_a_complaint_of_the_browser",
-            "a_state_is_accessible_in_light_as_in_dark_and_narrow",
+            "a_state_says_what_it_is_and_is_accessible_in_light_as_in_dark_and_narrow",
         ),
         long=True,
     ),

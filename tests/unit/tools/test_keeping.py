@@ -40,12 +40,12 @@ def a_patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def desk(
-    folder: Path | None, *, local: bool = True, accounts: Callers | None = None, **settings: Any
+    folder: Path | None, *, local: bool = True, callers: Callers | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Sandbox, Client]]:
     """A sandbox, and a client of a server on it that saves into ``folder``."""
     async with serve_sandbox(QUICK) as sandbox:
         values: dict[str, Any] = {"base_url": sandbox.url, "api_key": KEY, "output_dir": folder, **settings}
-        async with Client(build_server(load_settings(**values), callers=accounts, local=local)) as client:
+        async with Client(build_server(load_settings(**values), callers=callers, local=local)) as client:
             yield sandbox, client
 
 
@@ -223,7 +223,7 @@ async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path, mon
         with anyio.fail_after(10):
             result = await made(client, "a cat sandbox:file=hang")
         assert facts(result)["status"] == "success"
-        assert "still being saved" in facts(result)["message"]
+        assert "Still being saved" in facts(result)["message"]
         assert facts(result)["images"][0]["url"] in text(result)
 
 
@@ -244,7 +244,7 @@ async def test_a_caller_who_goes_does_not_stop_the_saving(tmp_path: Path) -> Non
 
 
 async def test_a_server_that_ends_first_finishes_what_it_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CLOSING_SECONDS", 60.0)  # a busy machine may need more than the usual 2 s
+    monkeypatch.setattr(app, "CLOSING_SECONDS", 60.0)  # a busy machine may need more than the usual 2 s
     async with serve_sandbox(QUICK) as sandbox:
         server = build_server(load_settings(base_url=sandbox.url, api_key=KEY, output_dir=tmp_path), local=True)
         async with Client(server) as client:

@@ -91,7 +91,7 @@ async def test_where_nothing_is_allowed_the_words_say_how_to_allow_it(folder: Pa
     async with desk() as (_, client):
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [f"{folder}/cat.png"]})
         assert result.is_error
-        assert f"NANO_BANANA_INPUT_DIRS={folder}" in text(result)
+        assert "NANO_BANANA_INPUT_DIRS=~/Pictures" in text(result)
 
 
 _events: list[tuple[str, str]] = []
@@ -126,7 +126,7 @@ async def test_a_server_that_is_not_local_refuses_paths_without_touching_the_dis
             words.add(text(result))
         assert sandbox.stats.submits == 0
     assert len(words) == 1
-    assert "takes no files by their path" in words.pop()
+    assert "does not read files by path" in words.pop()
     assert not [event for event in _events if "cat.png" in event[1] or "passwd" in event[1] or str(folder) in event[1]]
     _listening = True
     (folder / "cat.png").read_bytes()
@@ -185,7 +185,7 @@ async def test_a_image_that_is_not_there_is_refused_in_words() -> None:
         task_id = facts(made)["task_id"]
         for uri, expected in (
             (f"nanobanana://tasks/{task_id}/images/0", "not finished"),
-            ("nanobanana://tasks/ta-nobody/images/0", "no such picture of yours"),
+            ("nanobanana://tasks/ta-nobody/images/0", "You have no image with this resource URI"),
         ):
             result = await client.call_tool("generate_image", {"prompt": "x", "images": [uri]})
             assert result.is_error
@@ -200,7 +200,7 @@ async def test_a_number_that_a_task_has_no_image_of_is_refused_in_words(number: 
         uri = f"nanobanana://tasks/{facts(made)['task_id']}/images/{number}"
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [uri]})
         assert result.is_error
-        assert "no such picture of yours" in text(result)
+        assert "You have no image with this resource URI" in text(result)
 
 
 async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_became_of_the_file(
@@ -214,5 +214,5 @@ async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_
         assert facts(again)["task_id"] == first
         other = await client.call_tool("generate_image", {**arguments, "images": [str(folder / "wide.jpg")]})
         assert other.is_error
-        assert "request_id was used before" in text(other)
+        assert "was already used with other arguments" in text(other)
         assert sandbox.stats.submits == 1
