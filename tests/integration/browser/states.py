@@ -105,7 +105,7 @@ STATES = [
     State(
         "one-missing",
         ("cannot be shown here", "of 4"),
-        "sandbox:result=many sandbox:file=404*1",
+        "sandbox:result=many sandbox:file=404",
         wait_seconds=30,
         then=one_missing,
         shown={"capabilities": WITHOUT_TOOLS},

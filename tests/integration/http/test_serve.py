@@ -17,6 +17,7 @@ from mcp.types import BlobResourceContents, TextResourceContents
 
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.http.server import listeners
+from nano_banana_mcp.ledger import async_ledger
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Stats
@@ -56,7 +57,10 @@ def test_health_and_readiness_are_reported() -> None:
         assert httpx.get(f"{server.root}/readyz").json() == {"status": "ready"}
 
 
-async def test_readiness_is_checked_before_the_first_generation_and_comes_back_by_itself(tmp_path: Path) -> None:
+async def test_readiness_is_checked_before_the_first_generation_and_comes_back_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_ledger, "PROBE_SECONDS", 0.0)
     state = tmp_path / "state"
     state.write_text("in the way")
     server = build_server(load_settings(sandbox=True, state_dir=state))
