@@ -76,8 +76,8 @@ async def test_the_alternative_text_is_the_prompt(browser: Browser) -> None:
 async def test_text_of_others_is_shown_as_text(browser: Browser) -> None:
     attack = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>bold</b>"
     state = State("attack", (), prompt=attack)
-    failed = State("attack", (), "sandbox:result=failed sandbox:reason=<img_src=x_onerror=window.hurt=1>")
-    for one, words in ((state, attack), (failed, "<img src=x onerror=window.hurt=1>")):
+    failed = State("attack", (), "sandbox:result=failed sandbox:reason=<b_onclick=window.hurt=1>")
+    for one, words in ((state, attack), (failed, "‹b onclick=window.hurt=1>")):
         async with in_state(one, browser) as host:
             assert words in await host.find("main").inner_text()
             assert await host.frame.evaluate("window.hurt") is None

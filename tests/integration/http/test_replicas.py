@@ -79,7 +79,7 @@ async def test_a_callback_at_one_replica_wakes_a_wait_at_another(database: str) 
             lags.append(lag(sandbox.tasks[-1]))
         assert sandbox.stats.callbacks_sent >= 4
         assert sandbox.stats.callbacks_failed == 0
-    assert statistics.median(lags) < 0.5  # polling alone needs more than a second
+    assert statistics.median(lags) < 1.0  # polling alone first queries after 2 s
 
 
 async def test_waits_at_all_replicas_end_without_callbacks_and_each_polls_for_itself(database: str) -> None:
