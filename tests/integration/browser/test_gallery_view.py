@@ -58,7 +58,7 @@ async def test_the_newest_appear_as_a_grid_without_a_complaint_of_the_browser(br
         cards = host.find("#grid .card")
         await expect(cards).to_have_count(5)
         await expect(cards.nth(0)).to_contain_text("Cannot be shown: ")
-        await expect(cards.nth(1)).to_contain_text(ATTACK)
+        await expect(cards.nth(1)).to_contain_text("with the words of others")
         await expect(cards.nth(2)).to_contain_text("Failed")
         await expect(cards.nth(3)).to_contain_text("4 pictures")
         sides = await host.find("#grid img").evaluate_all("all => all.map(one => one.naturalWidth)")
