@@ -280,7 +280,7 @@ def quotas(
     def limit(value: Number | None, default: Number) -> Number | None:
         return (default if authenticated else None) if value is None else (value or None)
 
-    each = Limits(
+    per_caller = Limits(
         limit(settings.calls_per_minute, 120),
         limit(settings.open_tasks, 20),
         limit(settings.credits_per_day, Decimal(50)),
@@ -290,7 +290,7 @@ def quotas(
         limit(settings.total_open_tasks, 300),
         limit(settings.total_credits_per_day, Decimal(1_000)),
     )
-    return Quotas(each, overall, special=special, clock=time.monotonic)
+    return Quotas(per_caller, overall, special=special, clock=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)

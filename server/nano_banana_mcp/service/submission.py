@@ -153,9 +153,7 @@ class Submitter:
     async def _submit(self, request: SubmitRequest, generation: Generation, pauses: anyio.CancelScope) -> Generation:
         """The write before the POST, the attempts, and the write after them."""
         backoff = retry.Backoff()
-        outcome: str | DefapiError = OutcomeUnknown(
-            f"The server failed while it was submitting. {MAY_HAVE_BEEN_CHARGED}"
-        )
+        outcome: str | DefapiError = OutcomeUnknown(FAILED_WHILE_SUBMITTING)
         self._submitting[generation.generation_id] = pauses
         try:
             with self._instrumentation.submitting(generation):

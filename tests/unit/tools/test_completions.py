@@ -6,9 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS, Completion, PromptReference, ResourceTemplateReference, TextContent
+from mcp.types import INVALID_PARAMS, TextContent
 from pydantic import TypeAdapter
 
 from nano_banana_sandbox.config import SandboxConfig
@@ -16,30 +15,10 @@ from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES, AspectRatio, ImageSize, Model
 from nano_banana_tools.completions import MAX_SEARCHED_GENERATIONS, MODELS
 from nano_banana_tools.prompts.catalog import PROMPTS
-from tests.support.clients import client_at, facts
+from tests.support.clients import client_at
+from tests.support.prompts import IMAGE, TASK, completed, made, offered
 
 NOWHERE = "http://127.0.0.1:9"
-TASK = "nanobanana://tasks/{task_id}"
-IMAGE = "nanobanana://tasks/{task_id}/images/{n}"
-
-
-async def completed(client: Client, ref: str, name: str, value: str = "", **filled_in: str) -> Completion:
-    reference: Any = (
-        ResourceTemplateReference(type="ref/resource", uri=ref)
-        if "://" in ref
-        else PromptReference(type="ref/prompt", name=ref)
-    )
-    answer = await client.complete(reference, {"name": name, "value": value}, context_arguments=filled_in or None)
-    return answer.completion
-
-
-async def offered(client: Client, ref: str, name: str, value: str = "", **filled_in: str) -> list[str]:
-    return (await completed(client, ref, name, value, **filled_in)).values
-
-
-async def made(client: Client, prompt: str = "a cat", **more: Any) -> str:
-    answer = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20, **more})
-    return str(facts(answer)["task_id"])
 
 
 async def test_formats_sizes_models_and_styles_are_offered_by_how_they_begin() -> None:

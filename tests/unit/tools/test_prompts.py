@@ -14,19 +14,13 @@ from nano_banana_tools.completions import MODELS
 from nano_banana_tools.prompts.catalog import MAX_SCENES, PROMPTS
 from nano_banana_tools.prompts.rendering import MAX_VALUE_CHARACTERS
 from tests.support.clients import client_at
+from tests.support.prompts import NEEDED
 from tests.support.snapshots import SNAPSHOTS, compare, compare_json
 from tests.support.snapshots import told as sent
 
 NOWHERE = "http://127.0.0.1:9"
 PRO = "google/nano-banana-pro"
 
-NEEDED: dict[str, dict[str, str]] = {
-    "product_shot": {"product": "a blue enamel mug"},
-    "edit_picture": {"images": "nanobanana://tasks/ta1/images/0", "change": "make it night"},
-    "consistent_character": {"character": "a fox in a red coat", "scenes": "at sea / in a library"},
-    "poster": {"text": "SUMMER JAZZ", "subject": "an open-air concert"},
-    "restore_photo": {"images": "https://pictures.example/grandma.jpg"},
-}
 FILLED: dict[str, dict[str, str]] = {
     "product_shot": {
         "images": "https://pictures.example/mug.png, https://pictures.example/label.png",
