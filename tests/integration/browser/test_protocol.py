@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ async def test_the_elapsed_time_is_the_task_s_not_the_page_s(browser: Browser) -
     async with in_state(State("writing", (), called=False, then=nothing), browser) as host:
         answer = {"task_id": "ta1", "status": "in_progress", "finished": False, "images": [], "elapsed_seconds": 83.4}
         await host.tell("ui/notifications/tool-result", {"content": [], "structuredContent": answer})
-        await expect(host.find("#clock")).to_have_text("1:23")
+        await expect(host.find("#clock")).to_have_text(re.compile(r"^1:2[3-9]$"))  # it goes on counting
 
 
 async def test_all_is_reached_with_the_keyboard_in_the_order_of_reading(browser: Browser) -> None:

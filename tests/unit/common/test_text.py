@@ -41,14 +41,27 @@ def test_control_direction_and_invisible_characters_become_a_space(character: st
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ('<img src="https://x.example/a.png">', '‹img src="https://x.example/a.png">'),
-        ("a<IMG\nsrc=x>b", "a‹IMG src=x>b"),
+        ('a <a href="https://x.example">', 'a ‹a href="https://x.example">'),
         ("</p><!-- x --><?x", "‹/p>‹!-- x -->‹?x"),
         ("1 < 2, <3 and a<-b", "1 < 2, <3 and a<-b"),
     ],
 )
 def test_html_tags_lose_their_angle_bracket(text: str, line: str) -> None:
     assert clean(text) == line
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        '<img src="https://x.example/a.png">',
+        "<IMG\nsrc=x>",
+        "< svg onload=x>",
+        "<picture>",
+        '<img src="https://x.example/',
+    ],
+)
+def test_html_images_are_removed(image: str) -> None:
+    assert clean(f"a{image}") == "a"
 
 
 def test_ordinary_text_of_any_language_stays_unchanged() -> None:
