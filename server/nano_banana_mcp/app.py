@@ -215,10 +215,9 @@ async def compose_service(
             max_side=settings.reference_max_side,
         )
         submitter = Submitter(client, ledger, tasks, callers_or_default, now, telemetry)
-        for subscriber in (callbacks.on_change, images.on_change, waiter.on_change):
-            bus.subscribe(subscriber)
-        if exporter is not None:
-            bus.subscribe(exporter.on_change)
+        bus.subscribe(waiter.on_change)
+        for subscriber in (callbacks.on_end, images.on_end, *([exporter.on_end] if exporter else [])):
+            bus.subscribe_to_ends(subscriber)
         service = GenerationService(
             ledger=ledger,
             images=images,
@@ -268,7 +267,7 @@ def _is_open_to_others(settings: Settings, callers: Callers | None) -> bool:
 
 
 def quotas(
-    settings: Settings, *, authenticated: bool = False, special: Callable[[str], Limits | None] = lambda principal: None
+    settings: Settings, *, authenticated: bool = False, special: Callable[[str], Limits | None] | None = None
 ) -> Quotas:
     """Return the limits of ``settings``.
 

@@ -20,10 +20,11 @@ class DictLedger:
         await self.save(generation)
         return generation
 
-    async def save(self, generation: Generation) -> None:
+    async def save(self, generation: Generation) -> Generation:
         earlier = self.generations.get(generation.generation_id)
         if earlier is None or not (earlier.finished or (earlier.task_id and not generation.task_id)):
             self.generations[generation.generation_id] = generation
+        return self.generations[generation.generation_id]
 
     async def forget(self, generation_id: str) -> None:
         self.generations.pop(generation_id, None)

@@ -66,7 +66,7 @@ def describe(outcome: WaitResult, now: float) -> GenerationResult:
         model=generation.model,
         credits_consumed=generation.credits_consumed,
         message=_message(outcome),
-        next_step=_next_step(outcome),
+        next_step=_next_step(generation),
         elapsed_seconds=None if elapsed is None else round(elapsed, 1),
     )
 
@@ -150,8 +150,7 @@ def _describe_export(export: ExportResult | None) -> str:
     return " ".join(sentences)
 
 
-def _next_step(outcome: WaitResult) -> str | None:
-    generation = outcome.generation
+def _next_step(generation: Generation) -> str | None:
     if generation.status is Status.FAILED:
         return "Tell the person why. Calling generate_image with a changed prompt makes a new, paid picture."
     if generation.task_id is None:

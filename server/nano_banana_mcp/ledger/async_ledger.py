@@ -84,15 +84,16 @@ class DurableLedger:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return await self._write(lambda database: database.begin(generation, check))
 
-    async def save(self, generation: Generation) -> None:
+    async def save(self, generation: Generation) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         newest = _newest(self._pending.get(generation.generation_id), generation)
         try:
-            await self._write(lambda database: database.save(newest), replaces=newest.generation_id)
+            recorded = await self._write(lambda database: database.save(newest), replaces=newest.generation_id)
         except LedgerError:
             self._pending[newest.generation_id] = newest
-        else:
-            self._pending.pop(newest.generation_id, None)
+            return newest
+        self._pending.pop(newest.generation_id, None)
+        return recorded
 
     async def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -207,20 +208,13 @@ class DurableLedger:
         current = [self._with_pending(generation) for generation in generations]
         return [generation for generation in current if generation is not None]
 
-    async def _read(self, work: Callable[[SqlLedger], T]) -> T:
-        return await self._in_thread(partial(self._work, work))
+    async def _read(self, query: Callable[[SqlLedger], T]) -> T:
+        return await self._in_thread(partial(self._run, query))
 
-    async def _write(self, work: Callable[[SqlLedger], T], *, replaces: str | None = None) -> T:
+    async def _write(self, statement: Callable[[SqlLedger], T], *, replaces: str | None = None) -> T:
         """Write, after the pending writes but the one that this write replaces."""
-
-        def write(database: SqlLedger) -> T:
-            if database.read_only:
-                raise LedgerError(READ_ONLY)
-            self._flush(database, except_for=replaces)
-            return work(database)
-
         try:
-            result = await self._in_thread(partial(self._work, write))
+            result = await self._in_thread(partial(self._run, statement, writes=True, replaces=replaces))
         finally:
             self._written_at = anyio.current_time()
         is_pending = self._pending.keys() - {replaces}
@@ -242,10 +236,12 @@ class DurableLedger:
             raise
         return result
 
-    def _work(self, work: Callable[[SqlLedger], T]) -> T:
+    def _run(self, work: Callable[[SqlLedger], T], *, writes: bool = False, replaces: str | None = None) -> T:
         with self._opening:
             database = self._opened()
         try:
+            if writes:
+                self._flush(database, except_for=replaces)
             return work(database)
         except LedgerBusy:
             raise
@@ -297,7 +293,13 @@ class DurableLedger:
         return database
 
     def _flush(self, database: SqlLedger, *, except_for: str | None) -> None:
-        """Write what is pending, each by itself, so that one that still fails hinders no other."""
+        """Write what is pending, each by itself, so that one that still fails hinders no other.
+
+        Raises:
+            LedgerError: The database can only be read.
+        """
+        if database.read_only:
+            raise LedgerError(READ_ONLY)
         for generation_id, generation in list(self._pending.items()):
             if generation_id == except_for:
                 continue

@@ -60,8 +60,12 @@ class Ledger(Protocol):
             LimitReached: ``check`` refused it; nothing was recorded.
         """
 
-    async def save(self, generation: Generation) -> None:
-        """Record the present state of a generation. Where that fails, it is retried with the next write."""
+    async def save(self, generation: Generation) -> Generation:
+        """Record the present state of a generation. Where that fails, it is retried with the next write.
+
+        Returns:
+            What is recorded: another process may have recorded its end before.
+        """
 
     async def forget(self, generation_id: str) -> None:
         """Delete a generation that certainly made no task. Where that fails, it is retried with the next write."""

@@ -8,7 +8,7 @@ import hashlib
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import psycopg
@@ -17,12 +17,8 @@ from psycopg.pq import TransactionStatus
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger.postgres_connection import (
-    PRUNE_LOCK,
-    SUBMIT_LOCK,
-    Connection,
-    Database,
-)
+from nano_banana_mcp.ledger.errors import LedgerError
+from nano_banana_mcp.ledger.postgres_connection import PRUNE_LOCK, SUBMIT_LOCK, Connection, Database
 from nano_banana_mcp.ledger.queries import SqlLedger, Values
 from nano_banana_mcp.ledger.rows import UPSERT, to_row
 
@@ -47,6 +43,7 @@ class PostgresLedger(SqlLedger):
 
     stores_images = True
 
+    _ERRORS = (psycopg.Error,)
     _BEGIN = "BEGIN"
     _POSITION = "strpos"
     _DETAIL_TABLES: ClassVar[tuple[str, ...]] = ("images", "pictures")
@@ -56,6 +53,7 @@ class PostgresLedger(SqlLedger):
         self._sender = sender or secrets.token_hex(8)
         self._current = threading.local()
         self._pool = database.open_pool()
+        self._execute = self._execute_borrowed
 
     def check(self) -> str:
         """See :class:`SqlLedger`."""
@@ -68,7 +66,7 @@ class PostgresLedger(SqlLedger):
     def probe(self) -> None:
         """See :class:`SqlLedger`."""
         with self._transaction():
-            self._run("UPDATE version SET number = number", [{}])
+            self._fetch("UPDATE version SET number = number")
 
     def close(self) -> None:
         """See :class:`SqlLedger`."""
@@ -126,7 +124,7 @@ class PostgresLedger(SqlLedger):
         if connection is not None:
             yield connection
             return
-        with self._translated_errors(), self._database.borrow(self._pool) as connection:
+        with self._database.borrow(self._pool) as connection:
             self._current.connection = connection
             try:
                 yield connection
@@ -141,32 +139,24 @@ class PostgresLedger(SqlLedger):
                 TransactionStatus.INERROR,
             )
 
-    def _fetch(self, sql: str, values: Values | None = None) -> list[Any]:
-        with self._translated_errors(), self._connection() as connection:
-            cursor = connection.execute(_translated(sql), _escaped(values or {}))
-            return [_unescaped(row) for row in cursor] if cursor.description else []
+    def _execute_borrowed(self, sql: str, values: Values) -> psycopg.Cursor[dict[str, Any]]:
+        with self._connection() as connection:
+            return connection.execute(_translated_placeholders(sql), _escaped(values))
 
-    def _run(self, sql: str, many: Iterable[Values]) -> None:
-        with self._translated_errors(), self._connection() as connection:
-            connection.cursor().executemany(_translated(sql), [_escaped(values) for values in many])
-
-    @contextlib.contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            raise self._database.translated(error) from error
+    def _translated(self, error: Exception) -> LedgerError:
+        assert isinstance(error, psycopg.Error)
+        return self._database.translated(error)
 
 
 @functools.lru_cache(maxsize=100)
-def _translated(sql: str) -> bytes:
+def _translated_placeholders(sql: str) -> bytes:
     """``:name`` as psycopg writes it."""
     return re.sub(r":(\w+)", r"%(\1)s", sql).encode()
 
 
-# Characters that UTF-8 or PostgreSQL cannot store are written as \x01 and four digits; so is \x01 itself.
+# Characters that UTF-8 or PostgreSQL cannot store are written as \x01 and four digits; so is \x01 itself. Connections
+# undo that in the rows that they return.
 _UNSTORABLE = re.compile("[\0\x01\ud800-\udfff]")
-_ESCAPED = re.compile("\x01([0-9a-f]{4})")
 
 
 def _escaped(values: Values) -> dict[str, Any]:
@@ -175,12 +165,3 @@ def _escaped(values: Values) -> dict[str, Any]:
 
 def _escape(text: str) -> str:
     return _UNSTORABLE.sub(lambda match: f"\x01{ord(match[0]):04x}", text)
-
-
-def _unescaped(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)
-        if isinstance(value, str) and "\x01" in value
-        else value
-        for name, value in row.items()
-    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -82,6 +83,9 @@ MIGRATIONS = [
 ]
 
 
+_ESCAPED = re.compile("\x01([0-9a-f]{4})")
+
+
 class Connection(psycopg.Connection[dict[str, Any]]):
     """A connection that gives up on a server that does not answer."""
 
@@ -144,7 +148,7 @@ class Database:
         except psycopg.Error as error:
             raise self._noted(error) from error
         return ConnectionPool(
-            kwargs={"autocommit": True, "row_factory": dict_row, **self.parameters},
+            kwargs={"autocommit": True, "row_factory": _unescaped_dict_row, **self.parameters},
             connection_class=Connection,
             configure=_configure,
             check=ConnectionPool.check_connection,
@@ -202,6 +206,16 @@ class Database:
 
 def _configure(connection: Connection) -> None:
     connection.execute(_SESSION.encode())
+
+
+def _unescaped_dict_row(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], dict[str, Any]]:
+    """Rows by column name, with the characters that :mod:`nano_banana_mcp.ledger.postgres` escapes."""
+    make_row = dict_row(cursor)
+    return lambda values: make_row([_unescape(value) if isinstance(value, str) else value for value in values])
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if "\x01" in text else text
 
 
 def _is_passing(error: psycopg.Error) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import (
@@ -26,6 +26,7 @@ from nano_banana_mcp.generations.quotas import (
 )
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import ModelMedians
+from nano_banana_mcp.ledger.errors import LedgerError
 from nano_banana_mcp.ledger.listing import IS_LISTED, PRUNED_IMAGES
 from nano_banana_mcp.ledger.rows import SELECT, UPSERT, from_row, to_row
 
@@ -64,6 +65,17 @@ class Tally:
     credits: Decimal
 
 
+class Cursor(Protocol):
+    """What a database returns for a statement."""
+
+    @property
+    def description(self) -> Sequence[Any] | None:
+        """The columns; None for a statement without rows."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows, which are read by the names of their columns."""
+
+
 class SqlLedger(ABC):
     """A ledger in a database. Values are ``:name`` in the SQL.
 
@@ -80,6 +92,10 @@ class SqlLedger(ABC):
     read_only = False
     in_memory = False
     stores_images: ClassVar[bool] = False
+
+    _execute: Callable[[str, Values], Cursor]
+    _ERRORS: ClassVar[Any]
+    """The exceptions of the database: a tuple."""
 
     _BEGIN: ClassVar[str]
     _POSITION: ClassVar[str]
@@ -123,22 +139,20 @@ class SqlLedger(ABC):
             if stored is not None and (stored.finished or _is_same(stored, generation)):
                 return stored
             self._write(generation)
-            self._run(
-                "INSERT INTO images (url, intent_id) VALUES (:url, :intent_id) ON CONFLICT DO NOTHING",
-                [
-                    {"url": image.url, "intent_id": generation.generation_id}
-                    for image in generation.images
-                    if image.url is not None
-                ],
-            )
+            for image in generation.images:
+                if image.url is not None:
+                    self._fetch(
+                        "INSERT INTO images (url, intent_id) VALUES (:url, :intent_id) ON CONFLICT DO NOTHING",
+                        {"url": image.url, "intent_id": generation.generation_id},
+                    )
         return generation
 
     def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         with self._transaction():
-            self._run(
+            self._fetch(
                 "DELETE FROM generations WHERE intent_id = :intent_id AND task_id IS NULL",
-                [{"intent_id": generation_id}],
+                {"intent_id": generation_id},
             )
 
     def find(self, public_id: str, principal: str | None = None) -> Generation | None:
@@ -246,7 +260,7 @@ class SqlLedger(ABC):
             generation = self._one("WHERE intent_id = :intent_id", intent_id=generation_id)
             if generation is None or not (generation.finished or unfinished):
                 return None
-            self._run("DELETE FROM generations WHERE intent_id = :intent_id", [{"intent_id": generation_id}])
+            self._fetch("DELETE FROM generations WHERE intent_id = :intent_id", {"intent_id": generation_id})
         return generation
 
     def unfinished(self) -> list[Generation]:
@@ -281,19 +295,19 @@ class SqlLedger(ABC):
                 return 0
             doomed = self._fetch(f"SELECT intent_id FROM generations WHERE {ended} AND {IS_LISTED}", values)  # noqa: S608 - our own names
             for table in self._DETAIL_TABLES:
-                self._run(
+                self._fetch(
                     f"DELETE FROM {table} WHERE intent_id IN (SELECT intent_id FROM generations WHERE {ended})",  # noqa: S608 - our own names
-                    [values],
+                    values,
                 )
-            self._run(
+            self._fetch(
                 "UPDATE generations SET images = :pruned, prompt = NULL, options = NULL, message = CASE "  # noqa: S608 - our own names
                 f"WHEN {self._POSITION}(message, :may_be_charged) > 0 THEN :message_if_charged ELSE :message END "
                 f"WHERE {ended} AND {IS_LISTED}",
-                [values],
+                values,
             )
-            self._run(
+            self._fetch(
                 "DELETE FROM generations WHERE finished_at < :delete_before AND created_at < :day",
-                [values],
+                values,
             )
         return len(doomed)
 
@@ -309,7 +323,7 @@ class SqlLedger(ABC):
         return
 
     def _write(self, generation: Generation) -> None:
-        self._run(UPSERT, [to_row(generation)])
+        self._fetch(UPSERT, to_row(generation))
 
     def _usage(self, principal: str | None, generation: Generation) -> Usage:
         """The usage of a principal, or of all, at the API of ``generation``, which itself does not count."""
@@ -377,10 +391,10 @@ class SqlLedger(ABC):
             other = self._one(f"{same_task} ORDER BY submitted_at IS NULL, created_at DESC", **names)
             if other is not None and generation.submitted_at is None:
                 return _with_outcome(other, generation)
-            self._run(
+            self._fetch(
                 "DELETE FROM generations WHERE task_id = :task_id AND principal = :principal "
                 "AND intent_id <> :intent_id AND submitted_at IS NULL",
-                [names],
+                names,
             )
         if generation.request_id is not None:
             other = self.find_request(generation.request_id, generation.api, generation.principal)
@@ -406,9 +420,17 @@ class SqlLedger(ABC):
     def _all(self, where: str, **values: Any) -> list[Generation]:
         return [from_row(row) for row in self._fetch(SELECT + where, values)]
 
+    def _fetch(self, sql: str, values: Values | None = None) -> list[Any]:
+        """Run a statement, and return its rows."""
+        try:
+            cursor = self._execute(sql, values or {})
+            return cursor.fetchall() if cursor.description else []
+        except self._ERRORS as error:
+            raise self._translated(error) from error
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._connection(), self._translated_errors():
+        with self._connection():
             self._fetch(self._BEGIN)
             try:
                 yield
@@ -427,16 +449,8 @@ class SqlLedger(ABC):
     def _in_transaction(self) -> bool: ...
 
     @abstractmethod
-    def _fetch(self, sql: str, values: Values | None = None) -> list[Any]:
-        """Return the rows of a statement."""
-
-    @abstractmethod
-    def _run(self, sql: str, many: Iterable[Values]) -> None:
-        """Run a statement for each of ``many``."""
-
-    @abstractmethod
-    def _translated_errors(self) -> AbstractContextManager[None]:
-        """Raise :class:`LedgerError` for the database's errors."""
+    def _translated(self, error: Exception) -> LedgerError:
+        """Return the database's error as one of the ledger."""
 
 
 def _is(column: str, value: str | None) -> str:

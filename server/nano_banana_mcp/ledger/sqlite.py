@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.listing import FILE_NAME
-from nano_banana_mcp.ledger.queries import SqlLedger, Values
+from nano_banana_mcp.ledger.queries import SqlLedger
 from nano_banana_mcp.ledger.sqlite_schema import BUSY_SECONDS, open_database, open_in_memory
 
 
@@ -25,18 +22,22 @@ class SqliteLedger(SqlLedger):
         LedgerError: The file cannot be used; every method raises it.
     """
 
+    _ERRORS = (sqlite3.Error, OSError)
     _BEGIN = "BEGIN IMMEDIATE"
     _POSITION = "instr"
 
     def __init__(self, folder: Path | None, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.in_memory = folder is None
         self._path = None if folder is None else folder / FILE_NAME
-        with self._translated_errors():
+        try:
             if self._path is None:
                 self._db = open_in_memory()
             else:
                 self._db, self.read_only = open_database(self._path, busy_seconds=busy_seconds)
-            self._identity = self._file_identity()
+        except self._ERRORS as error:
+            raise self._translated(error) from error
+        self._execute = self._db.execute
+        self._identity = self._file_identity()
 
     @property
     def still_there(self) -> bool:
@@ -45,22 +46,19 @@ class SqliteLedger(SqlLedger):
 
     def check(self) -> str:
         """See :class:`SqlLedger`."""
-        with self._translated_errors():
-            verdict = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
-            if verdict != "ok":
-                raise LedgerError(
-                    f"The ledger {self._path} is damaged: {verdict}. Move the file to another place and keep it."
-                )
-            count, unfinished = self._db.execute(
-                "SELECT count(*), count(*) - count(finished_at) FROM generations"
-            ).fetchone()
+        verdict = self._fetch("PRAGMA quick_check(1)")[0]["quick_check"]
+        if verdict != "ok":
+            raise LedgerError(
+                f"The ledger {self._path} is damaged: {verdict}. Move the file to another place and keep it."
+            )
+        [[count, unfinished]] = self._fetch("SELECT count(*), count(*) - count(finished_at) FROM generations")
         return f"{count} generations, {unfinished} of them open or unknown"
 
     def probe(self) -> None:
         """See :class:`SqlLedger`."""
         with self._transaction():
-            [version] = self._db.execute("PRAGMA user_version").fetchone()
-            self._db.execute(f"PRAGMA user_version = {version:d}")
+            [[version]] = self._fetch("PRAGMA user_version")
+            self._fetch(f"PRAGMA user_version = {version:d}")
 
     def close(self) -> None:
         """See :class:`SqlLedger`."""
@@ -69,8 +67,10 @@ class SqliteLedger(SqlLedger):
     def copy_to_memory(self) -> SqliteLedger:
         """Return a ledger in memory with all rows of this one."""
         copy = SqliteLedger(None)
-        with self._translated_errors():
+        try:
             self._db.backup(copy._db)
+        except self._ERRORS as error:
+            raise self._translated(error) from error
         return copy
 
     def _file_identity(self) -> tuple[int, int] | None:
@@ -86,21 +86,9 @@ class SqliteLedger(SqlLedger):
     def _in_transaction(self) -> bool:
         return self._db.in_transaction
 
-    def _fetch(self, sql: str, values: Values | None = None) -> list[Any]:
-        with self._translated_errors():
-            return self._db.execute(sql, values or {}).fetchall()
-
-    def _run(self, sql: str, many: Iterable[Values]) -> None:
-        with self._translated_errors():
-            self._db.executemany(sql, many)
-
-    @contextlib.contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            is_busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
-            kind = LedgerBusy if is_busy else LedgerError
-            name = self._path or "in memory"
-            raise kind(f"The ledger {name} cannot be used: {' '.join(words.split())}.") from error
+    def _translated(self, error: Exception) -> LedgerError:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        is_busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+        kind = LedgerBusy if is_busy else LedgerError
+        name = self._path or "in memory"
+        return kind(f"The ledger {name} cannot be used: {' '.join(reason.split())}.")

@@ -93,7 +93,7 @@ class Exporter:
         self._exports = anyio.CapacityLimiter(MAX_CONCURRENT_EXPORTS)
         self._draining = anyio.Event()
 
-    def on_change(self, generation: Generation) -> None:
+    def on_end(self, generation: Generation) -> None:
         """Start to export the images of a finished generation. Subscriber of the change bus."""
         if generation.images:
             self._job(generation)

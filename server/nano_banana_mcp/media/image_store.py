@@ -140,7 +140,7 @@ class ImageStore:
                 partial(self._folder.store, generation_id, number, image, is_only_copy=True, stored_at=self._now())
             )
 
-    def on_change(self, generation: Generation) -> None:
+    def on_end(self, generation: Generation) -> None:
         """Start to store the images of a finished generation in the background. Subscriber of the change bus."""
         if self._folder is None or not self.still_serves(generation):
             return
@@ -164,7 +164,7 @@ class ImageStore:
         if self._folder is None:
             return
         for generation in await to_thread.run_sync(self._with_missing_images, generations):
-            self.on_change(generation)
+            self.on_end(generation)
 
     async def open(self, generation: Generation, number: int) -> EncodedImage:
         """Return the bytes of an image: stored ones, else those at its URL, which are then stored.

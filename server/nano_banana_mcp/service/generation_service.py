@@ -110,9 +110,10 @@ class GenerationService:
         if request.callback_url is None and (callback_url := self._callbacks.expect(generation.generation_id)):
             request = request.model_copy(update={"callback_url": callback_url})
             generation = replace(generation, expects_callback=True)
-        earlier = await self._submitter.find_repeated(generation)
+        earlier = await self._submitter.find_repeated(generation) if request_id is not None else None
         if earlier is None:
-            request = await self.references.resolve(request, principal)
+            if request.images:
+                request = await self.references.resolve(request, principal)
             generation = await self._submitter.submit_once(request, generation)
             self.bus.publish(generation)
         else:

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +23,9 @@ from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Inst
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.ledger.base import Ledger
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 logger = logging.getLogger(__name__)
 
@@ -153,18 +157,21 @@ class Submitter:
     async def _submit(self, request: SubmitRequest, generation: Generation, pauses: anyio.CancelScope) -> Generation:
         """The write before the POST, the attempts, and the write after them."""
         backoff = retry.Backoff()
-        outcome: str | DefapiError = OutcomeUnknown(FAILED_WHILE_SUBMITTING)
+        check = self._callers.quotas.check_for(generation.principal)
+        key = self._callers.key_of(generation.principal)
+        outcome: str | DefapiError | None = None
         self._submitting[generation.generation_id] = pauses
         try:
             with self._instrumentation.submitting(generation):
-                recorded = await self._ledger.begin(generation, self._callers.quotas.check_for(generation.principal))
+                recorded = await self._ledger.begin(generation, check)
                 if recorded.generation_id != generation.generation_id:
                     raise _AlreadyRecorded
                 try:
-                    outcome = await self._send(request, generation.principal, backoff, pauses)
+                    outcome = await self._send(request, key, backoff, pauses)
                 except Exception:
                     logger.exception("A submit failed unexpectedly.")
                 finally:
+                    outcome = outcome or OutcomeUnknown(FAILED_WHILE_SUBMITTING)
                     with anyio.CancelScope(shield=True):
                         generation = await self._record(generation, outcome, backoff.errors)
                 if isinstance(outcome, DefapiError):
@@ -182,10 +189,9 @@ class Submitter:
         return generation
 
     async def _send(
-        self, request: SubmitRequest, principal: str, backoff: retry.Backoff, pauses: anyio.CancelScope
+        self, request: SubmitRequest, key: SecretStr | None, backoff: retry.Backoff, pauses: anyio.CancelScope
     ) -> str | DefapiError:
         """Return the task id, or the error of the last attempt."""
-        key = self._callers.key_of(principal)
         if self._is_draining:
             pauses.cancel()
         try:
@@ -219,14 +225,11 @@ class Submitter:
                 message=_failure_message(answers),
                 finished_at=self._now(),
             )
-            await self._ledger.save(generation)
-            return generation
         else:
             await self._ledger.forget(generation.generation_id)
             return generation
-        await self._ledger.save(generation)
         # A callback may have been faster than the answer, and may have settled an unknown outcome.
-        return await self._ledger.find(generation.generation_id) or generation
+        return await self._ledger.save(generation)
 
     def _is_being_submitted(self, generation: Generation) -> bool:
         if generation.task_id is not None or generation.message is not None:

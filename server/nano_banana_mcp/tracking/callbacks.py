@@ -75,10 +75,8 @@ class CallbackTracker:
         """Record an end whose callback did not arrive."""
         self._missed_in_a_row += 1
 
-    def on_change(self, generation: Generation) -> None:
+    def on_end(self, generation: Generation) -> None:
         """Subscriber of the change bus: an end without a callback is counted as missed after a short grace."""
-        if not generation.finished:
-            return
         if generation.generation_id in self._received:
             del self._received[generation.generation_id]
         elif self._listens_for(generation):

@@ -180,9 +180,6 @@ class TaskRefresher:
         if latest.status is generation.status:
             self._instrumentation.seen(latest, why)
             return latest
-        current = await self._ledger.find(generation.generation_id)
-        if current is not None and current.finished:  # another query has recorded the end meanwhile
-            return current
         for number, image in reading.encoded_images.items():
             try:
                 await self._images.put(latest.generation_id, number, image)
@@ -191,7 +188,9 @@ class TaskRefresher:
                     f"The image is finished, but it could not be stored: {error.strerror or type(error).__name__}. "
                     "It stays at the API. Free some disk space, then call get_task.",
                 ) from error
-        await self._ledger.save(latest)
+        recorded = await self._ledger.save(latest)
+        if recorded.generation_id == latest.generation_id and recorded != latest:  # another query was faster
+            return recorded
         self._instrumentation.seen(latest, why)
         if latest.finished:
             self._queried_at.pop(latest.task_id or "", None)

@@ -53,10 +53,11 @@ class DyingLedger(DurableLedger):
         self._die("after the record")
         return recorded
 
-    async def save(self, generation: Generation) -> None:
+    async def save(self, generation: Generation) -> Generation:
         self._die("before the id")
-        await super().save(generation)
+        recorded = await super().save(generation)
         self._die("after the id")
+        return recorded
 
     def _die(self, point: str) -> None:
         if self._point == point:

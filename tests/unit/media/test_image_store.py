@@ -31,7 +31,7 @@ def generation(*urls: str | None, generation_id: str = "in-1", **fields: object)
 
 
 async def stored(store: ImageStore, finished: Generation) -> None:
-    store.on_change(finished)
+    store.on_end(finished)
     with anyio.fail_after(10):
         await store.settled()
 
@@ -124,7 +124,7 @@ async def test_a_host_that_fails_is_tried_again_and_one_that_lost_the_image_is_n
     await stored(store, generation(stores.url("/gone.png")))
     stores.host.answers["/busy.png"] = answer(status="503 Service Unavailable")
     busy = generation(stores.url("/busy.png"), generation_id="in-2")
-    store.on_change(busy)
+    store.on_end(busy)
     with anyio.fail_after(10):
         while stores.host.paths().count("/busy.png") < 3:
             await anyio.lowlevel.checkpoint()

@@ -40,12 +40,12 @@ def ended_task(number: int) -> Generation:
 def trusted() -> CallbackTracker:
     callbacks = CallbackTracker(url_of)
     callbacks.received(open_task(0))
-    callbacks.on_change(ended_task(0))
+    callbacks.on_end(ended_task(0))
     return callbacks
 
 
 async def miss(callbacks: CallbackTracker, number: int) -> None:
-    callbacks.on_change(ended_task(number))
+    callbacks.on_end(ended_task(number))
     await anyio.sleep(GRACE_SECONDS)
 
 
@@ -97,7 +97,7 @@ def test_one_that_arrives_within_its_grace_is_not_missed() -> None:
     async def run() -> None:
         callbacks = trusted()
         for number in range(1, 10):
-            callbacks.on_change(ended_task(number))
+            callbacks.on_end(ended_task(number))
             assert callbacks.received(ended_task(number)) is None
         await anyio.sleep(1.0)
         assert callbacks.is_trusted

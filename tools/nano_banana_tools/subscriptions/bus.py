@@ -61,13 +61,11 @@ class ResourceUpdateBus:
 
     def on_change(self, generation: Generation) -> None:
         """Notify the owner's listeners of a changed generation, and of the changed list of tasks."""
+        if not self._listeners:
+            return
         uris = {task_uri(generation.public_id), task_uri(generation.generation_id), TASKS_URI}
         for owner, listener in list(self._listeners.values()):
             if owner == generation.principal:
                 with log_exceptions("notifying a subscriber"):
                     for uri in uris:
                         listener(ResourceUpdated(uri=uri))
-
-    def changed(self, generation: Generation) -> None:
-        """Stand-in until the change bus exists, which calls :meth:`on_change`."""
-        self.on_change(generation)
