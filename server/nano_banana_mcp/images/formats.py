@@ -6,8 +6,6 @@ import io
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-import imagesize
-
 HEAD_BYTES = 512
 """So many bytes are enough for :func:`sniff` and :func:`describe`."""
 
@@ -105,6 +103,8 @@ MAX_HEADER_BYTES = 500_000
 
 def dimensions(data: bytes) -> Size | None:
     """Width and height in pixels as stored, before any rotation; None if the header does not contain them."""
+    import imagesize
+
     if sniff(data) is None:
         return None
     width, height = imagesize.get(io.BytesIO(data[:MAX_HEADER_BYTES]), exif_rotation=False)
