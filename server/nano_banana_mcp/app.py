@@ -84,7 +84,13 @@ def build_server(
     service = open_service(
         settings, callback_for, callers, care=care, local=local, telemetry=telemetry, schedule=schedule
     )
-    return ImageServer(service, ResourceUpdateBus(), telemetry, resource_links=settings.resource_links == "on")
+    return ImageServer(
+        service,
+        ResourceUpdateBus(),
+        telemetry,
+        resource_links=settings.resource_links == "on",
+        keep_days=settings.keep_days,
+    )
 
 
 async def serve_stdio(

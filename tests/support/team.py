@@ -50,12 +50,23 @@ def post(url: str, token: str | None, body: Any = CALL, **headers: str) -> httpx
 
 @asynccontextmanager
 async def client_with(
-    url: str, mode: Any = "auto", *, token: str = "", auth: Any = None, message_handler: Any = None
+    url: str,
+    mode: Any = "auto",
+    *,
+    token: str = "",
+    auth: Any = None,
+    message_handler: Any = None,
+    extensions: Any = None,
 ) -> AsyncIterator[Client]:
     """The SDK's client, with this token or what `auth` gets for itself."""
     async with (
         httpx2.AsyncClient(headers=bearer(token) if token else {}, auth=auth, timeout=30, trust_env=False) as http,
-        Client(streamable_http_client(url, http_client=http), mode=mode, message_handler=message_handler) as client,
+        Client(
+            streamable_http_client(url, http_client=http),
+            mode=mode,
+            message_handler=message_handler,
+            extensions=extensions,
+        ) as client,
     ):
         yield client
 

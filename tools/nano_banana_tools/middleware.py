@@ -24,8 +24,11 @@ logger = logging.getLogger(__name__)
 
 _CALL, _READ = "tools/call", "resources/read"
 
-_FREE = frozenset({"initialize", "ping", "server/discover", "tools/list", "prompts/list", "resources/templates/list"})
-"""Requests of every connecting client, and requests with constant answers: not rate-limited."""
+_FREE = frozenset(
+    {"initialize", "ping", "server/discover", "tools/list", "prompts/list", "resources/templates/list", "tasks/get"}
+)
+"""Not rate-limited: requests of every connecting client, requests with constant answers, and polls, which the server
+asks for and which query the API no more often than its schedule says."""
 
 _COUNTED_LATER = frozenset({_CALL, "completion/complete"})
 """Rate-limited by their handlers: a refused tool call needs a result, and only some completions query the ledger."""
@@ -104,7 +107,7 @@ def _outcome(answer: Mapping[str, Any]) -> str:
 
 def _requested_task(params: Mapping[str, Any]) -> str | None:
     arguments = params.get("arguments")
-    task_id = arguments.get("task_id") if isinstance(arguments, Mapping) else None
+    task_id = arguments.get("task_id") if isinstance(arguments, Mapping) else params.get("taskId")
     if isinstance(task_id, str) and TASK_ID.fullmatch(task_id):
         return task_id
     uri = params.get("uri")
@@ -114,7 +117,7 @@ def _requested_task(params: Mapping[str, Any]) -> str | None:
 
 def _returned_task(answer: Mapping[str, Any]) -> str | None:
     facts = answer.get("structuredContent")
-    task_id = facts.get("task_id") if isinstance(facts, Mapping) else None
+    task_id = facts.get("task_id") if isinstance(facts, Mapping) else answer.get("taskId")
     return task_id if isinstance(task_id, str) else None
 
 

@@ -58,7 +58,9 @@ def _filter_initialize(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filter_result(answer: Mapping[str, Any], *, structured: bool) -> dict[str, Any]:
-    content = [block for block in answer.get("content", ()) if block.get("type") != "resource_link"]
+    if "content" not in answer:  # a task, or a question to the person
+        return dict(answer)
+    content = [block for block in answer["content"] if block.get("type") != "resource_link"]
     filtered = {**answer, "content": content}
     return filtered if structured else _without(filtered, "structuredContent")
 

@@ -49,11 +49,14 @@ from nano_banana_tools.sdk_fixes.malformed_messages import ReadableMessages
 from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from nano_banana_tools.subscriptions.listen import BoundedListenHandler
 from nano_banana_tools.subscriptions.sessions import SessionSubscriptions
+from nano_banana_tools.tasks.extension import Tasks
+from nano_banana_tools.tasks.generation_tasks import TASK_TOOLS, GenerationTasks
 
 INSTRUCTIONS = (
-    "Makes pictures. generate_image spends credits and returns a task_id; wait_for_image brings the finished "
-    "picture, view_image lets you see it. A timeout loses nothing: wait again with the same task_id. Show the "
-    "person the picture's URL."
+    "Makes pictures. generate_image spends credits. Run as a background task by the host, it ends with the finished "
+    "picture, so do not wait or poll; otherwise it returns a task_id, and wait_for_image brings the finished picture. "
+    "view_image lets you see it. A timeout loses nothing: wait again with the same task_id. Show the person the "
+    "picture's URL."
 )
 
 # For answers that change only with the version of the server.
@@ -68,6 +71,7 @@ class ImageServer(MCPServer[GenerationService]):
         updates: Notifies subscribers of changed resources.
         instrumentation: Receives the outcome of each call.
         resource_links: Whether results link to their images (``NANO_BANANA_RESOURCE_LINKS``).
+        keep_days: How long generations are kept after their end; None for ever.
     """
 
     def __init__(
@@ -77,10 +81,12 @@ class ImageServer(MCPServer[GenerationService]):
         instrumentation: Instrumentation = NO_INSTRUMENTATION,
         *,
         resource_links: bool = True,
+        keep_days: float | None = None,
     ) -> None:
         self._service: GenerationService | None = None
         self._sessions = SessionSubscriptions(updates)
-        self._listen_handler = BoundedListenHandler(updates)
+        tasks = GenerationTasks(lambda: self.service, keep_days=keep_days, resource_links=resource_links)
+        self._listen_handler = BoundedListenHandler(updates, tasks)
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[GenerationService]) -> Any:
@@ -95,7 +101,7 @@ class ImageServer(MCPServer[GenerationService]):
             title="Nano Banana",
             instructions=INSTRUCTIONS,
             version=__version__,
-            extensions=[apps.apps()],
+            extensions=[apps.apps(), Tasks(tasks, TASK_TOOLS)],
             tools=list(self._tools.values()),
             middleware=[
                 RevisionFilter(resource_links=resource_links),

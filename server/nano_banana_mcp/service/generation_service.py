@@ -131,6 +131,18 @@ class GenerationService:
         """
         return await self.refresher.get(public_id, principal)
 
+    async def poll(self, public_id: str, principal: str = "") -> WaitResult:
+        """Return a task as it is now. The API is queried if that is due; a task of another program always is.
+
+        Raises:
+            TaskNotFound: there is no such task, or it belongs to another caller.
+            DefapiError: a task of another program cannot be queried.
+        """
+        generation = await self.refresher.find(public_id, principal)
+        if generation.submitted_at is None and not generation.finished:
+            return await self.result(WaitResult(await self.refresher.refresh(generation, "look")))
+        return await self.result(await self.waiter.poll(generation))
+
     async def wait(
         self, public_id: str, seconds: float, report: Report | None = None, principal: str = ""
     ) -> WaitResult:

@@ -150,6 +150,6 @@ class CallRefusal(ServerMiddleware[Any]):
         """Refuse what needs the settings."""
         if ctx.method == "tools/call":
             return CallToolResult(content=[TextContent(text=self._text)], is_error=True)
-        if ctx.method in ("resources/read", "completion/complete"):
+        if ctx.method in ("resources/read", "completion/complete") or ctx.method.startswith("tasks/"):
             raise MCPError(INTERNAL_ERROR, self._text)
         return await call_next(ctx)

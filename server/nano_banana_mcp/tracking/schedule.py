@@ -55,8 +55,15 @@ class Schedule:
             return interval - (elapsed if since_query is None else since_query)
         if since_query is None:
             return self.first - elapsed
-        elapsed_at_query = max(0.0, elapsed - since_query)
-        return min(self.max_interval, max(self.min_interval, self.interval_share * elapsed_at_query)) - since_query
+        return self._interval(elapsed - since_query) - since_query
+
+    def poll_interval(self, elapsed: float) -> float:
+        """Seconds after which a client that polls should do so again.
+
+        Args:
+            elapsed: Seconds since the submit.
+        """
+        return max(self.first - elapsed, self._interval(elapsed))
 
     def backoff(self, failures: int, retry_after: float | None = None) -> float:
         """Shortest pause in seconds after ``failures`` failed queries in a row.
@@ -75,3 +82,6 @@ class Schedule:
             return (self.sweep_first_with_callback if expects_callback else self.sweep_first) - elapsed
         interval = min(self.max_sweep_interval, max(self.min_sweep_interval, elapsed / 4))
         return max(interval, (elapsed - self.sweep_patience) / 4) - since_query
+
+    def _interval(self, elapsed: float) -> float:
+        return min(self.max_interval, max(self.min_interval, self.interval_share * elapsed))

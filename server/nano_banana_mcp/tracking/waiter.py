@@ -29,6 +29,15 @@ TEMPORARY_ERRORS = (Busy, NoAnswer, Unreachable)
 MAX_REFUSALS = 3
 """Consecutive refused queries after which a wait gives up; a single refusal may come from a gateway."""
 
+POLL_TOLERANCE_SECONDS = 0.5
+"""A client that polls this much too early is answered as if it had come in time: it may count from its request."""
+
+MAX_POLL_SECONDS = 2.0
+"""How long a client that polls waits for a query, which then goes on without it."""
+
+MAX_POLLED_TASKS = 10_000
+"""Polled tasks whose failed queries are remembered."""
+
 MIN_PAUSE_SECONDS = 0.001
 """Shorter pauses are not slept: clocks differ by more."""
 
@@ -77,6 +86,7 @@ class TaskWaiter:
         self._now = now
         self._schedule = schedule or Schedule()
         self._loops: dict[str, _PollLoop] = {}
+        self._polled: dict[str, _PollLoop] = {}
         self._draining = anyio.Event()
 
     async def wait(self, generation: Generation, seconds: float, report: Report | None = None) -> WaitResult:
@@ -96,6 +106,38 @@ class TaskWaiter:
         if loop.error is not None:
             raise loop.error
         return WaitResult(loop.generation, None if loop.generation.finished else loop.trouble)
+
+    async def poll(self, generation: Generation) -> WaitResult:
+        """Return a task as it is now, for a client that polls. The API is queried if that is due, however many poll.
+
+        A task that cannot be queried any more is returned with the error, given up; a later poll may mend that.
+
+        Args:
+            generation: As it is recorded.
+
+        Raises:
+            LedgerError: the task has ended, and its end could not be recorded.
+        """
+        key = _key(generation)
+        polled = self._polled.pop(key, None)
+        if generation.finished or generation.task_id is None:
+            return WaitResult(generation)
+        if (waiting := self._loops.get(key)) is not None:
+            return WaitResult(generation, waiting.trouble)
+        polled = self._polled[key] = polled or self._new_loop(generation)
+        if len(self._polled) > MAX_POLLED_TASKS:
+            del self._polled[next(iter(self._polled))]
+        if not polled.generation.finished:  # its end may be newer than what the caller has read
+            polled.update(generation)
+            await polled.query_if_due(self._tasks)
+        if polled.error is not None and not isinstance(polled.error, DefapiError):
+            raise polled.error
+        trouble = None if polled.generation.finished else polled.trouble
+        return WaitResult(polled.generation, trouble, given_up=polled.error is not None)
+
+    def poll_interval(self, generation: Generation) -> float:
+        """Seconds after which a client that polls should do so again."""
+        return self._schedule.poll_interval(generation.elapsed_seconds(self._now()) or 0.0)
 
     def has_waiter(self, generation: Generation) -> bool:
         """Whether a call waits for this task."""
@@ -129,11 +171,13 @@ class TaskWaiter:
     def _join(self, generation: Generation) -> _PollLoop:
         loop = self._loops.get(_key(generation))
         if loop is None:
-            loop = _PollLoop(generation, self._refresher, self._callbacks, self._schedule, self._now)
-            self._loops[_key(generation)] = loop
+            loop = self._loops[_key(generation)] = self._new_loop(generation)
             self._tasks.start_soon(self._run, loop)
         loop.waiters += 1
         return loop
+
+    def _new_loop(self, generation: Generation) -> _PollLoop:
+        return _PollLoop(generation, self._refresher, self._callbacks, self._schedule, self._now)
 
     def _leave(self, loop: _PollLoop) -> None:
         loop.waiters -= 1
@@ -151,7 +195,7 @@ class TaskWaiter:
 
 
 class _PollLoop:
-    """The queries for one task while at least one call waits for it."""
+    """The queries for one task while at least one call waits for it, or a client polls."""
 
     def __init__(
         self,
@@ -173,6 +217,7 @@ class _PollLoop:
         self._now = now
         self._began = anyio.current_time()
         self._failures = 0
+        self._query_ended: anyio.Event | None = None
 
     @property
     def is_over(self) -> bool:
@@ -202,6 +247,25 @@ class _PollLoop:
             except Exception as error:  # noqa: BLE001 - the edge of this task: the waiters receive it
                 self.error = error
                 self.wake()
+
+    async def query_if_due(self, tasks: TaskGroup) -> None:
+        """Query once in ``tasks`` if that is due, and wait for a running query, but not long."""
+        expects_callback = self._callbacks.is_expected(self.generation)
+        if self._query_ended is None and self._pause(expects_callback, jitter=0.0) <= POLL_TOLERANCE_SECONDS:
+            self._query_ended = anyio.Event()
+            tasks.start_soon(self._query_once, self._query_ended)
+        if self._query_ended is not None:
+            with anyio.move_on_after(MAX_POLL_SECONDS):
+                await self._query_ended.wait()
+
+    async def _query_once(self, ended: anyio.Event) -> None:
+        try:
+            await self._query()
+        except Exception as error:  # noqa: BLE001 - the edge of this task: the client that polls receives it
+            self.error = error
+        finally:
+            self._query_ended = None
+            ended.set()
 
     async def _sleep_until_due(self) -> None:
         jitter = random.uniform(-1, 1)  # noqa: S311 - spreads queries, protects nothing
@@ -236,7 +300,7 @@ class _PollLoop:
             if not self._is_temporary(error):
                 raise
         else:
-            self.trouble = None
+            self.trouble = self.error = None
             self._failures = 0
             self.update(generation)
 

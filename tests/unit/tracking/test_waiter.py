@@ -26,7 +26,13 @@ from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.schedule import Schedule
-from nano_banana_mcp.tracking.waiter import MAX_REFUSALS, REPORT_INTERVAL_SECONDS, TaskWaiter, WaitResult
+from nano_banana_mcp.tracking.waiter import (
+    MAX_POLL_SECONDS,
+    MAX_REFUSALS,
+    REPORT_INTERVAL_SECONDS,
+    TaskWaiter,
+    WaitResult,
+)
 
 
 class Refresher:
@@ -460,3 +466,82 @@ def test_a_wait_goes_back_to_polling_when_callbacks_are_no_longer_trusted() -> N
 
     api = Refresher(latency=500.0)
     virtually(run)
+
+
+def test_polls_query_as_the_schedule_says_however_many_clients_poll() -> None:
+    async def run() -> float:
+        async with waiter_of(api) as waiter:
+
+            async def poll_until_the_end() -> None:
+                state = await waiter.poll(FRESH)
+                while not state.generation.finished:
+                    await anyio.sleep(0.1)
+                    state = await waiter.poll(FRESH)
+
+            async with anyio.create_task_group() as clients:
+                for _ in range(20):
+                    clients.start_soon(poll_until_the_end)
+            return anyio.current_time()
+
+    api = Refresher(latency=12.0)
+    assert virtually(run) <= 12.0 + Schedule().poll_interval(12.0) + api.round_trip
+    assert len(api.queried_at) <= 25
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(api.queried_at))
+
+
+def test_a_client_that_polls_as_told_learns_of_the_end_within_one_interval() -> None:
+    async def run() -> float:
+        async with waiter_of(api) as waiter:
+            while not (await waiter.poll(FRESH)).generation.finished:
+                await anyio.sleep(waiter.poll_interval(FRESH))
+            return anyio.current_time()
+
+    for latency in (0.5, 3.3, 31.7, 200.0):
+        api = Refresher(latency=latency)
+        assert virtually(run) - latency <= Schedule().poll_interval(latency) + 2 * api.round_trip
+
+
+def test_a_poll_does_not_wait_for_a_slow_query_and_a_later_one_has_its_answer() -> None:
+    async def run() -> None:
+        async with waiter_of(api) as waiter:
+            await anyio.sleep(10)
+            began = anyio.current_time()
+            assert not (await waiter.poll(FRESH)).generation.finished
+            assert anyio.current_time() - began == pytest.approx(MAX_POLL_SECONDS)
+            await anyio.sleep(api.round_trip)
+            assert (await waiter.poll(FRESH)).generation.finished
+
+    api = Refresher(latency=5.0)
+    api.round_trip = 20.0
+    virtually(run)
+    assert len(api.queried_at) == 1
+
+
+def test_a_polled_task_is_given_up_after_some_refusals_and_goes_on_once_a_query_succeeds() -> None:
+    async def run() -> list[bool]:
+        async with waiter_of(api) as waiter:
+            given_up = []
+            while not (state := await waiter.poll(FRESH)).generation.finished:
+                given_up.append(state.given_up)
+                await anyio.sleep(1.0)
+            return given_up
+
+    refused = KeyRefused("no", status=401)
+    api = Refresher(latency=1.0, errors=dict.fromkeys(range(MAX_REFUSALS + 1), refused))
+    given_up = virtually(run)
+    assert given_up[0] is False
+    assert given_up[-1] is True
+
+
+def test_a_poll_beside_a_wait_leaves_the_queries_to_it() -> None:
+    async def run() -> None:
+        async with waiter_of(api) as waiter, anyio.create_task_group() as calls:
+            calls.start_soon(waiter.wait, FRESH, 30.0)
+            for _ in range(20):
+                await anyio.sleep(1.0)
+                await waiter.poll(FRESH)
+
+    waited, polled = Refresher(latency=19.0), (api := Refresher(latency=19.0))
+    waiting_for(waited, timeout=30.0)
+    virtually(run)
+    assert polled.queried_at == waited.queried_at

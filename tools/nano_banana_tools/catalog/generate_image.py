@@ -22,11 +22,13 @@ from nano_banana_tools.arguments import (
 from nano_banana_tools.context import ToolContext, principal, progress
 from nano_banana_tools.definition import PAID, ToolDefinition
 from nano_banana_tools.results import GenerationResult, to_result
+from nano_banana_tools.tasks.generation_tasks import answers_with_task
 
 DESCRIPTION = (
     "Make a new picture from a text prompt, or edit and combine up to 4 reference pictures. Every call spends "
-    "credits: never repeat one because it was slow or its outcome is unknown, unless with its request_id. Returns a "
-    "task_id at once (pictures usually take 30-60 s): then call wait_for_image. For several pictures, start all "
+    "credits: never repeat one because it was slow or its outcome is unknown, unless with its request_id. Pictures "
+    "usually take 30-60 s. If the host runs the call as a background task, its result is the finished picture: do not "
+    "wait for it. Otherwise it returns a task_id at once: then call wait_for_image. For several pictures, start all "
     "first, then wait for each. Show the person the picture's URL."
 )
 
@@ -44,6 +46,8 @@ async def generate_image(
 ) -> Annotated[CallToolResult, GenerationResult]:
     """Submit once. A failed or unknown outcome is an error; a wait that is given up is not: the image is paid for."""
     service = ctx.request_context.lifespan_context
+    if answers_with_task(ctx):
+        wait_seconds = 0
     request = SubmitRequest(
         model=model or service.default_model,
         prompt=prompt,

@@ -12,6 +12,7 @@ from nano_banana_tools.arguments import TaskId, TimeoutSeconds
 from nano_banana_tools.context import ToolContext, principal, progress
 from nano_banana_tools.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.results import GenerationResult, to_result
+from nano_banana_tools.tasks.generation_tasks import answers_with_task
 
 DESCRIPTION = (
     "Wait until a picture is finished and return it, free of charge. If the time runs out, the answer is the state "
@@ -26,7 +27,10 @@ async def wait_for_image(
 ) -> Annotated[CallToolResult, GenerationResult]:
     """Wait with progress. A timeout is not an error."""
     service = ctx.request_context.lifespan_context
-    outcome = await service.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds), principal())
+    if answers_with_task(ctx):
+        outcome = await service.poll(task_id, principal())
+    else:
+        outcome = await service.wait(task_id, timeout_seconds, progress(ctx, timeout_seconds), principal())
     return to_result(outcome, service.now(), errors=frozenset({Status.FAILED}), giving_up_is_error=True)
 
 

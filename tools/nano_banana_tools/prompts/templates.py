@@ -23,7 +23,9 @@ def steps(values: Values, *, ratio: str | None, check: str, subject: str | None 
         arguments.append(f"model: {json.dumps(model, ensure_ascii=False)}")
     notes = [*_format(values, values.get("aspect_ratio") or ratio, arguments), *_size(values, arguments)]
     once = f"once for each {subject}; start all of them first" if subject else "once"
-    waits = f"Call wait_for_image with {'each' if subject else 'the'} task_id."
+    waits = (
+        f"Unless the call runs as a background task, call wait_for_image with {'each' if subject else 'the'} task_id."
+    )
     return [
         "Then:",
         f"1. Call generate_image {once}, with",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+import anyio
 from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR
@@ -20,6 +21,38 @@ MAX_URIS = 1_000
 """Subscriptions of one stream, or of one session of a client before 2026-07-28."""
 
 Listener = Callable[[ServerEvent], None]
+
+
+class PendingUpdates:
+    """The changed resources that a subscriber is still to be notified of, each once: a slow one gets fewer.
+
+    Args:
+        uris: The resources it subscribes to; the set may change.
+    """
+
+    def __init__(self, uris: Collection[str]) -> None:
+        self._uris = uris
+        self._pending: dict[str, None] = {}
+        self._added = anyio.Event()
+
+    def on_event(self, event: ServerEvent) -> None:
+        """Listener of the bus."""
+        if isinstance(event, ResourceUpdated) and event.uri in self._uris:
+            self.add(event.uri)
+
+    def add(self, uri: str) -> None:
+        """Have the subscriber notified of this resource."""
+        self._pending[uri] = None
+        self._added.set()
+
+    async def next(self) -> str:
+        """Wait for a changed resource, and return its URI."""
+        while not self._pending:
+            self._added = anyio.Event()
+            await self._added.wait()
+        uri = next(iter(self._pending))
+        del self._pending[uri]
+        return uri
 
 
 class ResourceUpdateBus:

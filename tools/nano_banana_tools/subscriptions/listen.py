@@ -2,36 +2,109 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, cast
 
+import anyio
 from mcp.server.context import ServerRequestContext
-from mcp.server.subscriptions import ListenHandler
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY, ListenHandler
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS, SubscriptionsListenRequestParams, SubscriptionsListenResult
+from mcp.types import (
+    INVALID_PARAMS,
+    Notification,
+    SubscriptionFilter,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+)
 
-from nano_banana_tools.resources import is_mutable
-from nano_banana_tools.subscriptions.bus import MAX_URIS, ResourceUpdateBus
+from nano_banana_mcp.common.supervise import log_exceptions
+from nano_banana_tools.resources import is_mutable, task_uri
+from nano_banana_tools.sdk_fixes.listen_acknowledgement import AcknowledgingSession
+from nano_banana_tools.subscriptions.bus import MAX_URIS, PendingUpdates, ResourceUpdateBus
+from nano_banana_tools.tasks.extension import require_tasks
+from nano_banana_tools.tasks.generation_tasks import GenerationTasks
+
+_TASK_IDS = "taskIds"
+
+Context = ServerRequestContext[Any, Any]
+
+
+class TaskNotification(Notification[dict[str, Any], Literal["notifications/tasks"]]):
+    """The state of a task, as ``tasks/get`` would answer it now."""
+
+    method: Literal["notifications/tasks"] = "notifications/tasks"
+    params: dict[str, Any]
 
 
 class BoundedListenHandler(ListenHandler):
-    """The SDK's handler with limits, which keeps only URIs of resources that can change."""
+    """The SDK's handler with limits, which keeps only URIs of resources that can change, and notifies of tasks.
 
-    def __init__(self, bus: ResourceUpdateBus) -> None:
+    Args:
+        tasks: The tasks that clients may name in ``taskIds``.
+    """
+
+    def __init__(self, bus: ResourceUpdateBus, tasks: GenerationTasks) -> None:
         super().__init__(bus, max_subscriptions=bus.max_listeners)
         self._updates = bus
+        self._tasks = tasks
 
-    async def __call__(
-        self, ctx: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
-    ) -> SubscriptionsListenResult:
+    async def __call__(self, ctx: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
         """Serve one stream.
 
         Raises:
-            MCPError: too many listeners, or too many URIs for one stream.
+            MCPError: too many listeners, or too many subscriptions for one stream; or the client asks for tasks and
+                does not declare the extension.
         """
         self._updates.check_capacity()
         requested = params.notifications
         uris = list(dict.fromkeys(uri for uri in requested.resource_subscriptions or () if is_mutable(uri)))
-        if len(uris) > MAX_URIS:
+        task_ids = _requested_task_ids(ctx, requested)
+        if len(uris) > MAX_URIS or len(task_ids) > MAX_URIS:
             raise MCPError(INVALID_PARAMS, f"A stream can subscribe to at most {MAX_URIS} resources. Open another one.")
         accepted = requested.model_copy(update={"resource_subscriptions": uris or None})
-        return await super().__call__(ctx, SubscriptionsListenRequestParams(notifications=accepted))
+        params = SubscriptionsListenRequestParams(notifications=accepted)
+        if not task_ids:
+            return await super().__call__(ctx, params)
+        return await self._serve_tasks(ctx, params, task_ids)
+
+    async def _serve_tasks(
+        self, ctx: Context, params: SubscriptionsListenRequestParams, task_ids: Sequence[str]
+    ) -> SubscriptionsListenResult:
+        async with self._tasks.watched(task_ids) as watched_ids, anyio.create_task_group() as senders:
+            tasks = {task_uri(task_id): task_id for task_id in watched_ids}
+            session = AcknowledgingSession(ctx.session, {_TASK_IDS: watched_ids})
+            updates = PendingUpdates(tasks)
+            unsubscribe = self._updates.subscribe(updates.on_event)
+            for uri in tasks:  # a client need not query what the state was when it subscribed
+                updates.add(uri)
+
+            async def send() -> None:
+                await session.acknowledged.wait()
+                while True:
+                    with log_exceptions("notifying of a task"):
+                        notification = await self._notification(ctx, tasks[await updates.next()])
+                        await ctx.session.send_notification(cast(Any, notification), ctx.request_id)
+
+            senders.start_soon(send)
+            try:
+                result = await super().__call__(replace(ctx, session=cast(ServerSession, session)), params)
+            finally:
+                unsubscribe()
+            senders.cancel_scope.cancel()
+        return result
+
+    async def _notification(self, ctx: Context, task_id: str) -> TaskNotification:
+        task = await self._tasks.get(task_id)
+        return TaskNotification(params={**task.as_sent(), "_meta": {SUBSCRIPTION_ID_META_KEY: ctx.request_id}})
+
+
+def _requested_task_ids(ctx: Context, requested: SubscriptionFilter) -> list[str]:
+    task_ids = (requested.model_extra or {}).get(_TASK_IDS)
+    if task_ids is None:
+        return []
+    require_tasks(ctx)
+    if not isinstance(task_ids, list) or not all(isinstance(task_id, str) for task_id in task_ids):
+        raise MCPError(INVALID_PARAMS, "taskIds must be a list of texts.")
+    return list(dict.fromkeys(task_ids))

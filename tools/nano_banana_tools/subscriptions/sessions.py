@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
-from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, EmptyResult, SubscribeRequestParams, UnsubscribeRequestParams
 
 from nano_banana_mcp.common.supervise import log_exceptions
 from nano_banana_tools.resources import is_mutable
-from nano_banana_tools.subscriptions.bus import MAX_URIS, ResourceUpdateBus
+from nano_banana_tools.subscriptions.bus import MAX_URIS, PendingUpdates, ResourceUpdateBus
 
 MAX_SEND_SECONDS = 5.0
 """Timeout for sending one notification to a session."""
 
 
-@dataclass(eq=False)
 class _Session:
-    """The subscriptions of one session, and the URIs whose notifications are still to be sent."""
+    """The subscriptions of one session, and the notifications that are still to be sent."""
 
-    connection: Connection  # not the request, which would keep its whole body in memory
-    uris: set[str] = field(default_factory=set)
-    pending: dict[str, None] = field(default_factory=dict)
-    has_pending: anyio.Event = field(default_factory=anyio.Event)
-
-    def on_event(self, event: ServerEvent) -> None:
-        if isinstance(event, ResourceUpdated) and event.uri in self.uris:
-            self.pending[event.uri] = None
-            self.has_pending.set()
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection  # not the request, which would keep its whole body in memory
+        self.uris: set[str] = set()
+        self.updates = PendingUpdates(self.uris)
 
     async def send_updates(self) -> None:
-        """Send until cancelled. A session that reads slowly gets fewer notifications and delays no other."""
+        """Send until cancelled. A session that reads slowly delays no other."""
         while True:
-            await self.has_pending.wait()
-            self.has_pending = anyio.Event()
-            while self.pending:
-                uri = next(iter(self.pending))
-                del self.pending[uri]
-                with log_exceptions("notifying a session"), anyio.move_on_after(MAX_SEND_SECONDS):
-                    await self.connection.send_resource_updated(uri)
+            uri = await self.updates.next()
+            with log_exceptions("notifying a session"), anyio.move_on_after(MAX_SEND_SECONDS):
+                await self.connection.send_resource_updated(uri)
 
 
 class SessionSubscriptions:
@@ -97,7 +85,7 @@ class SessionSubscriptions:
         self._bus.check_capacity()
         session = self._sessions[id(connection)] = _Session(connection)
         scope = anyio.CancelScope()
-        unsubscribe = self._bus.subscribe(session.on_event)
+        unsubscribe = self._bus.subscribe(session.updates.on_event)
 
         def close() -> None:
             unsubscribe()

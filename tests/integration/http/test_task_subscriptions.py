@@ -1,0 +1,82 @@
+"""``notifications/tasks`` over HTTP: a callback reaches a listening host at once, and only the owner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+
+from nano_banana_sandbox.config import SandboxConfig
+from tests.support.http_server import reachable
+from tests.support.task_clients import TasksDeclared, ask, call, declared_params, task_client
+from tests.support.team import ACCEPT, bearer, client_with
+from tests.support.two_callers import shared
+
+
+@asynccontextmanager
+async def listening(url: str, task_ids: list[str], token: str | None = None) -> AsyncIterator[AsyncIterator[Any]]:
+    """The messages of a stream that listens to tasks."""
+    body = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "subscriptions/listen",
+        "params": declared_params(notifications={"taskIds": task_ids}),
+    }
+    headers = {**ACCEPT, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"}
+    headers |= {} if token is None else bearer(token)
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=30) as http,
+        http.stream("POST", url, json=body, headers=headers) as response,
+    ):
+
+        async def messages() -> AsyncIterator[Any]:
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
+        yield messages()
+
+
+async def test_a_callback_reaches_a_listening_host_without_a_poll() -> None:
+    async with reachable(SandboxConfig(seconds=2.0, art="plain")) as (sandbox, server, _):
+        async with task_client(server.url) as client:
+            task_id = (await call(client, "generate_image", prompt="a cat"))["taskId"]
+        states = []
+        with anyio.fail_after(20):
+            async with listening(server.url, [task_id]) as messages:
+                acknowledged = await anext(messages)
+                async for message in messages:
+                    states.append(message["params"]["status"])
+                    if states[-1] == "completed":
+                        break
+        assert acknowledged["params"]["notifications"] == {"taskIds": [task_id]}
+        assert message["params"]["result"]["structuredContent"]["images"]
+        assert states[0] == "working"
+        assert sandbox.stats.queries_by_task[task_id] <= 2
+
+
+async def test_a_listener_gets_nothing_of_another_principals_task(tmp_path: Path) -> None:
+    async with shared(tmp_path, SandboxConfig(seconds=3600, art="plain")) as server:
+        alice, bob = server.tokens["alice"], server.tokens["bob"]
+        async with client_with(server.url, token=alice, extensions=[TasksDeclared()]) as client:
+            task_id = (await call(client, "generate_image", prompt="a cat"))["taskId"]
+            async with listening(server.url, [task_id], alice) as own, listening(server.url, [task_id], bob) as others:
+                assert (await anext(own))["params"]["notifications"] == {"taskIds": [task_id]}
+                assert (await anext(own))["params"]["taskId"] == task_id
+                assert (await anext(others))["params"]["notifications"] == {"taskIds": []}
+
+
+async def test_polls_are_not_counted_against_the_callers_limit(tmp_path: Path) -> None:
+    limits = {"NANO_BANANA_CALLS_PER_MINUTE": "3"}
+    async with (
+        shared(tmp_path, SandboxConfig(seconds=3600, art="plain"), **limits) as server,
+        client_with(server.url, token=server.tokens["alice"], extensions=[TasksDeclared()]) as client,
+    ):
+        task_id = (await call(client, "generate_image", prompt="a cat"))["taskId"]
+        for _ in range(20):
+            assert (await ask(client, "tasks/get", task_id))["status"] == "working"

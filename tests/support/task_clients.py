@@ -1,0 +1,90 @@
+"""Clients that declare the extension ``io.modelcontextprotocol/tasks``, and show what they are answered."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, cast
+
+from mcp.client import Client
+from mcp.client.extension import ClientExtension, ResultClaim
+from mcp.types import CallToolResult, Request, RequestParams, Result
+from pydantic import ConfigDict
+
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.tracking.schedule import Schedule
+from nano_banana_tools.tasks.extension import TASKS
+from tests.support.clients import KEY, WITHOUT_PAUSES
+from tests.support.discovery import ENVELOPE, envelope
+
+DECLARED: dict[str, Any] = {f"{ENVELOPE}clientCapabilities": {"extensions": {TASKS: {}}}}
+
+
+class AnyAnswer(Result):
+    """All fields of an answer."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class TaskAnswer(AnyAnswer):
+    """A task in place of a result."""
+
+    result_type: Literal["task"]
+
+
+class TasksDeclared(ClientExtension):
+    """Declares the extension. Its tests fetch the results themselves."""
+
+    identifier = TASKS
+
+    def claims(self) -> list[ResultClaim[Any]]:
+        return [ResultClaim(result_type="task", model=TaskAnswer, resolve=self._resolve)]
+
+    async def _resolve(self, task: Any, context: Any) -> CallToolResult:
+        raise NotImplementedError
+
+
+class TaskRequest(Request[dict[str, Any], str]):
+    """A request of the extension."""
+
+    name_param: ClassVar[str | None] = "taskId"
+
+
+class UndirectedTaskRequest(Request[dict[str, Any], str]):
+    """The same without the header that names the task."""
+
+
+def task_client(server: Any) -> Client:
+    """A client of ``server`` (as the SDK's) that declares the extension."""
+    return Client(server, extensions=[TasksDeclared()])
+
+
+def task_client_at(url: str, *, schedule: Schedule = WITHOUT_PAUSES, local: bool = False, **settings: Any) -> Client:
+    """The same for a server in this process that talks to the API at ``url``."""
+    values: dict[str, Any] = {"base_url": url, "api_key": KEY, **settings}
+    return task_client(build_server(load_settings(**values), schedule=schedule, local=local))
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The answer to a call as it came over the wire: a task or a result."""
+    answer = await client.session.call_tool(tool, arguments, allow_claimed=True)
+    return answer.model_dump(mode="json", by_alias=True)
+
+
+async def ask(client: Client, method: str, task_id: str, *, header: bool = True, **params: Any) -> dict[str, Any]:
+    """The answer to ``tasks/…``."""
+    request = (TaskRequest if header else UndirectedTaskRequest)(
+        method=method, params=cast(RequestParams, {"taskId": task_id, **params})
+    )
+    return (await client.session.send_request(request, AnyAnswer)).model_dump(mode="json", by_alias=True)
+
+
+async def ended(client: Client, task_id: str) -> dict[str, Any]:
+    """Poll until the end, as a client that does nothing else, and return the task."""
+    while (task := await ask(client, "tasks/get", task_id))["status"] == "working":
+        pass
+    return task
+
+
+def declared_params(**params: Any) -> dict[str, Any]:
+    """The ``params`` of a raw modern request that declares the extension."""
+    return {**envelope(**DECLARED), **params}
