@@ -12,10 +12,11 @@ from mcp.types import Resource, ResourceTemplate
 from nano_banana_mcp.common.urls import IMAGE_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.ledger.listing import MAX_LISTED_GENERATIONS, MAX_LISTED_IMAGES, title
+from nano_banana_mcp.ledger.listing import MAX_LISTED_GENERATIONS, MAX_LISTED_IMAGES, image_resources
+from nano_banana_mcp.ledger.rows import to_row
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import GenerationService
-from nano_banana_tools.results import as_json, resource_uri
+from nano_banana_tools.results import as_json
 
 TASKS_URI = "nanobanana://tasks"
 _JSON = "application/json"
@@ -60,17 +61,8 @@ async def listed(service: GenerationService, principal: str) -> list[Resource]:
         )
     ]
     for generation in map(service.images.typed, await service.ledger.recent(MAX_LISTED_GENERATIONS, principal)):
-        for number, image in enumerate(generation.images):
-            if image.url is not None and not service.images.still_serves(generation):
-                continue
-            resources.append(
-                Resource(
-                    uri=image.url or resource_uri(generation.public_id, number),
-                    name=f"{generation.public_id}-{number}",
-                    title=title(generation.prompt, generation.public_id),
-                    mime_type=image.mime_type,
-                )
-            )
+        images = image_resources(to_row(generation), urls_work=service.images.still_serves(generation))
+        resources += [Resource.model_validate(image) for image in images]
     return resources[: 1 + MAX_LISTED_IMAGES]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,29 +67,35 @@ def list_resources(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if version not in SCHEMA_VERSIONS:
         raise ValueError(f"unknown version of the ledger: {version}")
-    rows = recent_rows(connection, MAX_LISTED_GENERATIONS)
-    return [resource for row in rows for resource in _resources(row)][:MAX_LISTED_IMAGES]
+    resources = [
+        resource
+        for row in recent_rows(connection, MAX_LISTED_GENERATIONS)
+        for resource in image_resources(row, urls_work=row["api"] != "sandbox")
+    ]
+    return resources[:MAX_LISTED_IMAGES]
 
 
-def title(prompt: str | None, public_id: str) -> str:
-    """Return the prompt on one line, cut to what a list shows; the id where there is no prompt."""
-    text = " ".join((prompt or public_id).split())
-    return text if len(text) <= MAX_TITLE_CHARACTERS else text[: MAX_TITLE_CHARACTERS - 1] + "…"
+def image_resources(row: Mapping[str, Any], *, urls_work: bool) -> list[dict[str, Any]]:
+    """Return the images of one row in the form of ``resources/list``, each under the URI that results link to.
 
-
-def _resources(row: dict[str, Any]) -> list[dict[str, Any]]:
+    Args:
+        row: A row of the ledger; ``images`` is JSON.
+        urls_work: Whether the URLs of its images can work; otherwise images that have one are left out.
+    """
     public_id = row["task_id"] or row["intent_id"]
-    resources = []
-    for number, image in enumerate(json.loads(row["images"])):
-        url = image["url"]
-        if url is not None and row["api"] == "sandbox":
-            continue
-        resources.append(
-            {
-                "uri": url or f"nanobanana://tasks/{public_id}/images/{number}",
-                "name": f"{public_id}-{number}",
-                "title": title(row["prompt"], public_id),
-                "mimeType": image["mime_type"],
-            }
-        )
-    return resources
+    return [
+        {
+            "uri": image["url"] or f"nanobanana://tasks/{public_id}/images/{number}",
+            "name": f"{public_id}-{number}",
+            "title": _title(row["prompt"] or public_id),
+            "mimeType": image["mime_type"],
+        }
+        for number, image in enumerate(json.loads(row["images"]))
+        if urls_work or image["url"] is None
+    ]
+
+
+def _title(text: str) -> str:
+    """One line, cut to what a list shows."""
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_TITLE_CHARACTERS else text[: MAX_TITLE_CHARACTERS - 1] + "…"

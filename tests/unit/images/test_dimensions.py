@@ -36,11 +36,10 @@ def test_the_size_is_read_from_the_header(name: str, size: tuple[int, int]) -> N
     assert dimensions(SAMPLES[name]) == size
 
 
-def test_a_bmp_may_stand_on_its_head_or_be_very_old() -> None:
+def test_a_bmp_may_have_its_rows_from_top_to_bottom() -> None:
     upside_down = bytearray(SAMPLES["bmp"])
     upside_down[22:26] = struct.pack("<i", -21)
     assert dimensions(bytes(upside_down)) == (37, 21)
-    assert dimensions(b"BM".ljust(14, b"\0") + struct.pack("<IHHHH", 12, 37, 21, 1, 24)) == (37, 21)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -84,7 +83,7 @@ def test_a_header_without_end_takes_no_time(data: bytes) -> None:
     [
         png(50_000, 50_000),
         png(2**31 - 1, 2**31 - 1),
-        b"GIF89a\xff\xff\xff\xff\x00\x00\x00",
+        b"GIF89a\xff\x7f\xff\x7f".ljust(40, b"\0"),
         SAMPLES["jpeg"].replace(struct.pack(">HH", 21, 37), b"\xff\xff\xff\xff"),
         SAMPLES["avif"].replace(struct.pack(">II", 37, 21), struct.pack(">II", 60_000, 60_000)),
         b"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0f\xff\xff\x0f",
@@ -103,6 +102,6 @@ def test_the_pixel_cap_is_inclusive() -> None:
         image_from_bytes(png(1001, 1), source="The file", max_pixels=1000)
 
 
-def test_a_image_whose_header_is_not_understood_is_still_a_image() -> None:
+def test_an_image_whose_header_is_not_understood_is_still_an_image() -> None:
     """It is paid for, and the host application may be able to show it."""
     assert image_from_bytes(PNG[:20], source="The file").mime_type == "image/png"
