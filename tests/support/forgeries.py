@@ -14,9 +14,9 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from nano_banana_mcp.http.signing import KeyRing
 from nano_banana_mcp.tracking.callbacks import SPACING_SECONDS
 from nano_banana_mcp.tracking.schedule import Schedule
-from nano_banana_sandbox.config import SandboxConfig
 from tests.support.clients import facts
 from tests.support.http_server import ServedProcess, make, reachable_process
+from tests.support.sandbox import plain_config
 
 CONNECTIONS = 4
 
@@ -112,7 +112,7 @@ def forgeries(opened: tuple[str, str], finished: tuple[str, str]) -> list[tuple[
 
 async def attacked(forged: int) -> Attacked:
     """A server with a finished and an open task receives ``forged`` forgeries."""
-    async with reachable_process(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+    async with reachable_process(plain_config(seconds=3600)) as (sandbox, server, client):
         done = await make(client, "a cat sandbox:seconds=0.5")
         before = facts(await client.call_tool("wait_for_image", {"task_id": done}))
         assert before["status"] == "success"

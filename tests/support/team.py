@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nano_banana_mcp.http.auth.users_file import HashedToken, Principal, digest, edited, new_token
 from nano_banana_sandbox.app import create_app
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
+from tests.support.sandbox import plain_config
 from tests.support.serving import listening, serving
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
@@ -102,7 +102,7 @@ class Egress:
 async def watched_sandbox() -> AsyncIterator[tuple[Sandbox, Egress]]:
     """A sandbox that lets one see all that it is sent."""
     with listening() as (listener, url):
-        sandbox = Sandbox(SandboxConfig(seconds=0), url)
+        sandbox = Sandbox(plain_config(seconds=0), url)
         egress = Egress(create_app(sandbox))
         async with serving(egress, listener):
             yield sandbox, egress

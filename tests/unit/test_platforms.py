@@ -21,12 +21,11 @@ from mcp.types import CallToolResult
 
 from nano_banana_mcp.images.local import local_files
 from nano_banana_mcp.images.local.windows_paths import is_pointer, is_special
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, child, facts, text
 from tests.support.handshake import INITIALIZE
 from tests.support.paths import ROOT
 from tests.support.platforms import SOURCES, Finding, System, lacking, missing_modules, scan, scan_all
+from tests.support.sandbox import plain_sandbox
 
 SYSTEMS = [System(platform, version) for platform in ("win32", "darwin") for version in ((3, 11), (3, 14))]
 
@@ -147,7 +146,7 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
     kept, report = tmp_path / "kept", tmp_path / "report.json"
     common = {"DEFAPI_API_KEY": KEY, "NANO_BANANA_STATE_DIR": tmp_path / "state"}
     folders = {"NANO_BANANA_OUTPUT_DIR": kept, "NANO_BANANA_INPUT_DIRS": kept, "ELSEWHERE_REPORT": report}
-    async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
+    async with plain_sandbox(seconds=0.0) as sandbox:
         common["DEFAPI_BASE_URL"] = sandbox.url
         async with Client(elsewhere(platform, **common, **folders)) as client:
             assert {tool.name for tool in (await client.list_tools()).tools} >= {"generate_image", "view_image"}

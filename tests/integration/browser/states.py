@@ -9,10 +9,9 @@ from typing import Any
 
 from playwright.async_api import Browser
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import IMAGE_URI
 from tests.integration.browser.host import EVERYTHING, Host, quick_client
+from tests.support.sandbox import plain_sandbox
 
 PROMPT = "A lighthouse on a quiet coast at dawn, thin fog over the water"
 LONG_PROMPT = f"{PROMPT}. " * 12
@@ -129,7 +128,7 @@ STATES = [
 async def in_state(state: State, browser: Browser, theme: str = "light", **options: Any) -> AsyncIterator[Host]:
     """A host whose view is in this state, with the server and the sandbox behind it."""
     async with (
-        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         quick_client(sandbox.url, **state.settings) as client,
         Host.open(browser, client, **options) as host,
     ):

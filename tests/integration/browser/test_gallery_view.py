@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import GALLERY_URI
 from tests.integration.browser.host import ATTACK, EVERYTHING, NARROW, USUAL, WIDE, Host, quick_client, violations
 from tests.support.clients import facts, text
+from tests.support.sandbox import plain_sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -33,7 +32,7 @@ async def browsing(
     """A conversation in which these were made, and looked back at."""
     asked = arguments or {}
     async with (
-        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
@@ -138,7 +137,7 @@ async def test_images_come_whichever_way_the_host_leaves_open(browser: Browser, 
 
 async def test_a_host_that_passes_the_text_alone_gets_the_grid_all_the_same(browser: Browser) -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):

@@ -11,13 +11,12 @@ from mcp.client import Client
 from mcp.client.stdio import stdio_client
 from playwright.async_api import Browser
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import IMAGE_URI
 from tests.integration.browser.host import EVERYTHING, Host, quick_client
 from tests.integration.browser.states import PROMPT, WITHOUT_TOOLS, ended
 from tests.support.clients import child_at, facts, text
 from tests.support.http_server import at, served
+from tests.support.sandbox import plain_sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,7 +31,7 @@ async def in_conversation(
     """A host whose view has seen the end of a generation."""
     arguments = {"prompt": f"{PROMPT} {directives}", "wait_seconds": wait_seconds}
     async with (
-        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
@@ -45,7 +44,7 @@ async def in_conversation(
 async def test_a_call_that_returned_at_once_turns_into_its_image_in_place(browser: Browser) -> None:
     """Over stdio to a real server process; neither the model nor the person does anything."""
     async with (
-        serve_sandbox(SandboxConfig(seconds=1, art="plain")) as sandbox,
+        plain_sandbox(seconds=1) as sandbox,
         Client(stdio_client(child_at(sandbox.url))) as client,
         Host.open(browser, client) as host,
     ):
@@ -65,7 +64,7 @@ async def test_a_waiting_call_over_http_shows_its_image_with_the_prompt_that_onl
     browser: Browser,
 ) -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=1, art="plain")) as sandbox,
+        plain_sandbox(seconds=1) as sandbox,
         served(**at(sandbox.url)) as server,
         Client(server.url) as client,
         Host.open(browser, client) as host,
@@ -85,7 +84,7 @@ async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser)
     """And the model's part of the result stays under a kilobyte."""
     arguments = {"prompt": f"{PROMPT} sandbox:result=big-data-uri", "wait_seconds": 30}
     async with (
-        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         Client(stdio_client(child_at(sandbox.url))) as client,
         Host.open(browser, client) as host,
     ):

@@ -11,12 +11,11 @@ import pytest
 from mcp.types import BlobResourceContents
 from playwright.async_api import Browser, expect
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import IMAGE_URI
 from tests.integration.browser.host import EVERYTHING, NARROW, Host, place_for, quick_client
 from tests.integration.browser.states import PROMPT, STATES, State, ended, in_state, nothing
 from tests.support.clients import facts, text
+from tests.support.sandbox import plain_sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -88,7 +87,7 @@ async def test_after_the_teardown_it_says_nothing_more(browser: Browser) -> None
 async def test_a_host_that_refuses_to_ask_on_is_asked_ever_less_and_then_no_more(browser: Browser) -> None:
     """On the browser's virtual clock."""
     async with (
-        serve_sandbox(SandboxConfig(seconds=3600, art="plain")) as sandbox,
+        plain_sandbox(seconds=3600) as sandbox,
         quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):

@@ -18,10 +18,10 @@ from ruamel.yaml import YAML
 from nano_banana_mcp import cli
 from nano_banana_mcp.install.configurations import configurations
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, variable_of
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, clean_environment
 from tests.support.command_line import Ended, run_here
 from tests.support.command_line import run_process as run
+from tests.support.sandbox import plain_sandbox
 
 
 def test_help_shows_every_setting_with_its_default() -> None:
@@ -72,7 +72,7 @@ def test_the_demo_makes_an_image_that_can_be_opened(tmp_path: Path) -> None:
 
 async def test_the_demo_uses_the_real_api_where_a_key_is_set(tmp_path: Path) -> None:
     """A sandbox stands in for it here, behind DEFAPI_BASE_URL."""
-    async with serve_sandbox() as sandbox:
+    async with plain_sandbox() as sandbox:
         prompt = "a cat sandbox:seconds=0"
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
         ended = await in_thread(lambda: run("demo", prompt, "--output", str(tmp_path / "out"), settings=settings))
@@ -83,7 +83,7 @@ async def test_the_demo_uses_the_real_api_where_a_key_is_set(tmp_path: Path) -> 
 
 
 async def test_a_demo_that_fails_says_why_and_ends_with_an_error() -> None:
-    async with serve_sandbox() as sandbox:
+    async with plain_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": "dk-invalid", "DEFAPI_BASE_URL": sandbox.url}
         ended = await in_thread(lambda: run("demo", settings=settings))
     assert ended.returncode == 1
@@ -101,7 +101,7 @@ def test_a_demo_whose_image_cannot_be_fetched_says_so_and_still_prints_its_url(t
 
 async def test_a_demo_that_cannot_save_says_so_before_it_spends_anything(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    async with serve_sandbox() as sandbox:
+    async with plain_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
         ended = await in_thread(lambda: run_here("demo", "--output", str(tmp_path / "file"), settings=settings))
         assert sandbox.stats.submits == 0
@@ -125,7 +125,7 @@ def test_the_demo_imports_no_module_of_the_working_folder_and_survives_an_ascii_
 
 
 async def test_the_doctor_finds_everything_well_and_prints_configurations() -> None:
-    async with serve_sandbox() as sandbox:
+    async with plain_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
         ended = await in_thread(lambda: run_here("doctor", settings=settings))
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -144,7 +144,7 @@ async def test_the_doctor_finds_everything_well_and_prints_configurations() -> N
     ],
 )
 async def test_the_doctor_names_what_is_wrong(key: str, base_url: str | None, expected: str) -> None:
-    async with serve_sandbox() as sandbox:
+    async with plain_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": key, "DEFAPI_BASE_URL": base_url or sandbox.url}
         ended = await in_thread(lambda: run_here("doctor", settings=settings))
     assert ended.returncode == 1

@@ -21,11 +21,10 @@ from PIL import Image
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.storage import open_database
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, child, client_at, facts
 from tests.support.command_line import run_here as run
 from tests.support.gallery import NOW, Opened, drawn, gallery, gallery_process, save_with_image
+from tests.support.sandbox import plain_sandbox
 from tests.support.settings import settings_from
 
 
@@ -280,7 +279,7 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
             return found, delete(client, known).status_code, list(state.glob("images/index/*/*"))
 
     async with (
-        serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         client_at(sandbox.url, state_dir=state) as client,
     ):
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))

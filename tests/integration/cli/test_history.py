@@ -15,11 +15,10 @@ from nano_banana_mcp.commands.history import parse_since, totals
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 from nano_banana_mcp.ledger.listing import FILE_NAME
 from nano_banana_mcp.storage import open_database
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, facts
 from tests.support.command_line import run_here as run
 from tests.support.postgres import PASSWORD
+from tests.support.sandbox import plain_sandbox
 from tests.support.settings import settings_from
 
 DAY = 86_400.0
@@ -190,7 +189,7 @@ def test_the_doctor_names_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothing_yet: State) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox:
+    async with plain_sandbox(seconds=0) as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, **nothing_yet}
         async with Client(build_server(settings_from(settings))) as client:
             made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))

@@ -10,12 +10,12 @@ from anyio.to_thread import run_sync as in_thread
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, client_at, facts
 from tests.support.command_line import run_here as run
+from tests.support.sandbox import plain_config, plain_sandbox
 
-QUICK = SandboxConfig(seconds=0.0, art="plain")
+QUICK = plain_config(seconds=0.0)
 
 
 @pytest.mark.parametrize("how", ["--output", "the setting"])
@@ -54,7 +54,7 @@ async def test_a_tasks_images_are_saved_and_their_paths_printed(how: str, seen: 
 
 async def test_what_cannot_be_saved_has_a_readable_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    async with serve_sandbox(SandboxConfig(art="plain")) as sandbox:
+    async with plain_sandbox() as sandbox:
         settings = {
             "DEFAPI_API_KEY": KEY,
             "DEFAPI_BASE_URL": sandbox.url,

@@ -9,11 +9,10 @@ import anyio
 from mcp.client import Client
 from PIL import Image
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import facts, text
 from tests.support.http_server import at, served
 from tests.support.posix import posix_only
+from tests.support.sandbox import plain_sandbox
 
 
 @posix_only
@@ -22,7 +21,7 @@ async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "link.png").symlink_to("/proc/self/environ")
     async with (
-        serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox,
+        plain_sandbox(seconds=0.0) as sandbox,
         served(**at(sandbox.url, NANO_BANANA_INPUT_DIRS=str(tmp_path))) as server,
         Client(server.url) as client,
     ):
@@ -45,7 +44,7 @@ async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_
 
 
 async def test_a_image_made_before_is_a_reference_over_http_and_is_kept(tmp_path: Path) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
+    async with plain_sandbox(seconds=0.0) as sandbox:
         settings = at(sandbox.url, NANO_BANANA_OUTPUT_DIR=str(tmp_path), NANO_BANANA_ALLOWED_HOSTS="a.example")
         async with served(**settings) as server, Client(server.url) as client:
             made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})

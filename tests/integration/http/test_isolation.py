@@ -14,9 +14,9 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, ResourceLink, TextResourceContents
 
-from nano_banana_sandbox.config import SandboxConfig
 from tests.support.clients import facts, text
 from tests.support.handshake import INITIALIZE
+from tests.support.sandbox import plain_config
 from tests.support.subscribers import Told, subscribe
 from tests.support.team import ACCEPT, bearer
 from tests.support.two_callers import ERAS, everything_said_of, read, shared
@@ -28,7 +28,7 @@ async def test_anothers_task_is_a_missing_one(
     era: Any, result: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        shared(tmp_path, plain_config(seconds=0.2)) as server,
         server.caller("alice", era) as alice,
         server.caller("bob", era) as bob,
     ):
@@ -56,7 +56,7 @@ async def test_anothers_task_is_a_missing_one(
 @pytest.mark.parametrize("era", ERAS)
 async def test_an_unknown_outcome_is_its_callers_own(era: Any, tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        shared(tmp_path, plain_config(seconds=0.2)) as server,
         server.caller("alice", era) as alice,
         server.caller("bob", era) as bob,
     ):
@@ -72,7 +72,7 @@ async def test_an_unknown_outcome_is_its_callers_own(era: Any, tmp_path: Path) -
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_request_id_of_another_is_free(era: Any, tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=3600)) as server,
+        shared(tmp_path, plain_config(seconds=3600)) as server,
         server.caller("alice", era) as alice,
         server.caller("bob", era) as bob,
     ):
@@ -87,7 +87,7 @@ async def test_a_request_id_of_another_is_free(era: Any, tmp_path: Path) -> None
 async def test_nobody_is_told_of_anothers_task(tmp_path: Path) -> None:
     told = Told()
     async with (
-        shared(tmp_path, SandboxConfig(seconds=1.0)) as server,
+        shared(tmp_path, plain_config(seconds=1.0)) as server,
         server.caller("alice") as alice,
         server.caller("bob", "legacy", told) as bob,
         server.caller("bob") as listening,
@@ -112,7 +112,7 @@ async def test_nobody_is_told_of_anothers_task(tmp_path: Path) -> None:
 
 
 async def test_a_session_of_another_is_not_found(tmp_path: Path) -> None:
-    async with shared(tmp_path, SandboxConfig(seconds=3600)) as server:
+    async with shared(tmp_path, plain_config(seconds=3600)) as server:
         async with httpx.AsyncClient(headers=ACCEPT, trust_env=False) as http:
             opened = await http.post(server.url, json=INITIALIZE, headers=bearer(server.tokens["alice"]))
             session = opened.headers["mcp-session-id"]
@@ -130,7 +130,7 @@ async def test_a_session_of_another_is_not_found(tmp_path: Path) -> None:
 
 async def test_a_budget_is_kept_across_calls_and_told_in_words_that_help(tmp_path: Path) -> None:
     limits = {"NANO_BANANA_CREDITS_PER_DAY": "1", "NANO_BANANA_OPEN_TASKS": "0"}
-    async with shared(tmp_path, SandboxConfig(seconds=0.2), **limits) as server:
+    async with shared(tmp_path, plain_config(seconds=0.2), **limits) as server:
         async with server.caller("alice") as alice, server.caller("bob") as bob:
             for _ in range(2):
                 made = await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
@@ -145,7 +145,7 @@ async def test_a_budget_is_kept_across_calls_and_told_in_words_that_help(tmp_pat
 
 async def test_fifty_calls_at_once_cannot_overdraw_a_budget(tmp_path: Path) -> None:
     limits = {"NANO_BANANA_CREDITS_PER_DAY": "2.5", "NANO_BANANA_OPEN_TASKS": "0"}
-    async with shared(tmp_path, SandboxConfig(seconds=3600), **limits) as server:
+    async with shared(tmp_path, plain_config(seconds=3600), **limits) as server:
         async with server.caller("alice") as alice, anyio.create_task_group() as group:
             for number in range(50):
                 group.start_soon(alice.call_tool, "generate_image", {"prompt": f"cat {number}"})
@@ -154,7 +154,7 @@ async def test_fifty_calls_at_once_cannot_overdraw_a_budget(tmp_path: Path) -> N
 
 async def test_too_many_calls_a_minute_are_told_when_to_come_again(tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="5") as server,
+        shared(tmp_path, plain_config(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="5") as server,
         server.caller("alice") as alice,
     ):
         made = facts(await alice.call_tool("generate_image", {"prompt": "a cat"}))
@@ -168,7 +168,7 @@ async def test_too_many_calls_a_minute_are_told_when_to_come_again(tmp_path: Pat
 @pytest.mark.parametrize("era", ERAS)
 async def test_every_request_that_looks_something_up_is_a_call(era: Any, tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="4") as server,
+        shared(tmp_path, plain_config(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="4") as server,
         server.caller("alice", era) as alice,
         server.caller("bob", era) as bob,
     ):
@@ -198,7 +198,7 @@ async def test_every_request_that_looks_something_up_is_a_call(era: Any, tmp_pat
 
 async def test_a_link_that_was_handed_out_is_readable_by_its_caller_only(tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        shared(tmp_path, plain_config(seconds=0.2)) as server,
         server.caller("alice") as alice,
         server.caller("bob") as bob,
     ):
@@ -214,7 +214,7 @@ async def test_a_link_that_was_handed_out_is_readable_by_its_caller_only(tmp_pat
 @pytest.mark.parametrize("era", ERAS)
 async def test_each_browses_their_own(era: Any, tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=0.2)) as server,
+        shared(tmp_path, plain_config(seconds=0.2)) as server,
         server.caller("alice", era) as alice,
         server.caller("bob", era) as bob,
     ):

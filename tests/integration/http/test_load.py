@@ -16,10 +16,9 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from nano_banana_mcp.http.server import KEEP_ALIVE_SECONDS
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import facts
 from tests.support.http_server import at, served, served_process
+from tests.support.sandbox import plain_sandbox
 
 CROWD = 200
 MAX_SECONDS = 120
@@ -45,7 +44,7 @@ async def submitted(client: Client, count: int) -> list[str]:
 async def test_a_crowd_of_waits_for_as_many_images_all_end_with_them(mode: str) -> None:
     statuses: list[str] = []
     async with (
-        serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox,
+        plain_sandbox(seconds=3.0) as sandbox,
         served(**at(sandbox.url)) as server,
         connected(server.url, mode) as client,
     ):
@@ -65,7 +64,7 @@ async def test_a_crowd_of_waits_for_as_many_images_all_end_with_them(mode: str) 
 async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_image_and_all_get_it() -> None:
     statuses: list[str] = []
     async with (
-        serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox,
+        plain_sandbox(seconds=3.0) as sandbox,
         served(**at(sandbox.url)) as server,
         connected(server.url) as client,
         httpx.AsyncClient(trust_env=False) as probe,
@@ -89,7 +88,7 @@ async def test_a_signal_in_the_middle_lets_a_crowd_of_waits_answer_with_their_ne
     answers: list[dict[str, Any]] = []
     waiting: set[str] = set()
     all_wait = anyio.Event()
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
+    async with plain_sandbox(seconds=3600) as sandbox:
         with served_process(**at(sandbox.url)) as server:
             async with connected(server.url) as client:
                 task_ids = await submitted(client, CROWD)

@@ -15,12 +15,11 @@ import httpx
 import pytest
 from mcp.client import Client
 
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, facts, spawned
 from tests.support.handshake import INITIALIZE
 from tests.support.http_server import Served, ServedProcess, at, free_port
+from tests.support.sandbox import plain_sandbox
 
 WORD = "zebracanary"
 TOKEN = "tokencanary-0123456789"
@@ -141,7 +140,7 @@ async def misuse(sandbox: Sandbox, server: Served, mode: Any) -> list[str]:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_no_log_holds_a_secret_or_a_prompt_whatever_happens(form: str, mode: Any) -> None:
     port = free_port()
-    async with serve_sandbox(SandboxConfig(seconds=0.1)) as sandbox:
+    async with plain_sandbox(seconds=0.1) as sandbox:
         settings = at(
             sandbox.url,
             NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}",
@@ -166,7 +165,7 @@ async def test_no_log_holds_a_secret_or_a_prompt_whatever_happens(form: str, mod
 
 
 async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0.5)) as sandbox:
+    async with plain_sandbox(seconds=0.5) as sandbox:
         with logged(**at(sandbox.url, NANO_BANANA_LOG_LEVEL="INFO", NANO_BANANA_LOG_FORMAT="JSON")) as server:
             async with Client(server.url) as client:
                 made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))

@@ -17,10 +17,9 @@ from nano_banana_mcp.http.app import create_app
 from nano_banana_mcp.http.metrics import MAX_MODELS, MAX_TASKS, TASK_SECONDS, Metrics
 from nano_banana_mcp.ledger.base import LedgerBusy
 from nano_banana_mcp.settings import load_settings
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import facts
 from tests.support.http_server import Served, at, reachable, served
+from tests.support.sandbox import plain_config, plain_sandbox
 
 MODEL = "google/gempix2"
 
@@ -55,7 +54,7 @@ async def read(server: Served) -> Counts:
 
 async def test_images_that_were_polled_for_are_counted() -> None:
     images = 3
-    async with serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox:
+    async with plain_sandbox(seconds=1.0) as sandbox:
         async with served(**at(sandbox.url)) as server:
             async with Client(server.url) as client:
                 for number in range(images):
@@ -84,7 +83,7 @@ async def test_images_that_were_polled_for_are_counted() -> None:
 
 async def test_callbacks_are_counted_by_what_became_of_them_and_tell_the_lag() -> None:
     images = 3
-    async with reachable(SandboxConfig(seconds=1.5)) as (sandbox, server, client):
+    async with reachable(plain_config(seconds=1.5)) as (sandbox, server, client):
         # The first callback is what makes this server rely on them.
         primer = facts(await client.call_tool("generate_image", {"prompt": "x sandbox:seconds=0.2"}))
         with anyio.fail_after(10):
@@ -112,7 +111,7 @@ async def test_callbacks_are_counted_by_what_became_of_them_and_tell_the_lag() -
 
 
 async def test_a_callback_soon_after_another_is_a_repeated_one() -> None:
-    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+    async with reachable(plain_config(seconds=3600)) as (sandbox, server, client):
         await client.call_tool("generate_image", {"prompt": "a cat"})
         [task] = sandbox.tasks
         assert task.order.callback_url is not None
@@ -126,7 +125,7 @@ async def test_a_callback_soon_after_another_is_a_repeated_one() -> None:
 
 
 async def test_submits_are_counted_by_how_they_went() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+    async with plain_sandbox(seconds=0) as sandbox:
         async with served(**at(sandbox.url)) as server:
             async with Client(server.url) as client:
 
@@ -156,7 +155,7 @@ async def test_submits_are_counted_by_how_they_went() -> None:
 
 
 async def test_a_failed_generation_and_a_failed_query_are_counted() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, served(**at(sandbox.url)) as server:
+    async with plain_sandbox(seconds=0) as sandbox, served(**at(sandbox.url)) as server:
         async with Client(server.url) as client:
             made = await client.call_tool("generate_image", {"prompt": "x sandbox:result=failed sandbox:query=500*1"})
             for _ in range(2):
@@ -173,7 +172,7 @@ async def test_a_failed_generation_and_a_failed_query_are_counted() -> None:
 
 async def test_calls_that_wait_are_counted_while_they_wait() -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=3600)) as sandbox,
+        plain_sandbox(seconds=3600) as sandbox,
         served(**at(sandbox.url)) as server,
         Client(server.url) as client,
     ):

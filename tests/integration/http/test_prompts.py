@@ -10,10 +10,10 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 
-from nano_banana_sandbox.config import SandboxConfig
 from tests.support.clients import child
 from tests.support.http_server import served_process
 from tests.support.prompts import IMAGE, NEEDED, TASK, brief, completed, made, offered
+from tests.support.sandbox import plain_config
 from tests.support.two_callers import ERAS, shared
 
 WORD = "zebracanary"
@@ -61,7 +61,7 @@ async def test_without_a_key_prompts_are_there_all_the_same() -> None:
 @pytest.mark.parametrize("era", ERAS)
 async def test_nothing_of_anothers_is_offered(era: Any, tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=0)) as server,
+        shared(tmp_path, plain_config(seconds=0)) as server,
         server.caller("alice", era) as alice,
         server.caller("bob", era) as bob,
     ):
@@ -89,7 +89,7 @@ async def test_nothing_of_anothers_is_offered(era: Any, tmp_path: Path) -> None:
 
 async def test_looking_up_too_often_is_told_when_to_come_again_and_costs_nobody_else(tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="5") as server,
+        shared(tmp_path, plain_config(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="5") as server,
         server.caller("alice") as alice,
         server.caller("bob") as bob,
     ):

@@ -22,6 +22,7 @@ from nano_banana_sandbox.tasks import Task
 from tests.support.clients import facts
 from tests.support.http_server import ServedProcess, at, free_port, make, served_process
 from tests.support.postgres import PASSWORD, Cluster
+from tests.support.sandbox import plain_config, plain_sandbox
 
 TAKEN_OVER_SECONDS = 30.0
 
@@ -72,7 +73,7 @@ def all_ended(postgres: Cluster, database: str) -> list[tuple[Any, ...]]:
 
 async def test_a_callback_at_one_replica_wakes_a_wait_at_another(database: str) -> None:
     lags = []
-    async with three(database, SandboxConfig(seconds=1.5)) as (sandbox, [a, _, c]):
+    async with three(database, plain_config(seconds=1.5)) as (sandbox, [a, _, c]):
         for waiting in (a, c, a, c, a):
             done = await waiting.wait(await make(a.client))
             assert done["status"] == "success"
@@ -83,7 +84,7 @@ async def test_a_callback_at_one_replica_wakes_a_wait_at_another(database: str) 
 
 
 async def test_waits_at_all_replicas_end_without_callbacks_and_each_polls_for_itself(database: str) -> None:
-    config = SandboxConfig(seconds=5.0, directives="callback=lost")
+    config = plain_config(seconds=5.0, directives="callback=lost")
     async with three(database, config) as (sandbox, replicas):
         tasks = [await make(replicas[number % 3].client, f"cat {number}") for number in range(9)]
         answers: list[dict[str, Any]] = []
@@ -120,7 +121,7 @@ class Killed:
 
 async def killed_under_load(postgres: Cluster, database: str) -> Killed:
     """Three replicas under load, one of which is killed in the middle of submits and waits."""
-    async with three(database, SandboxConfig(seconds=6.0)) as (sandbox, [a, b, c]):
+    async with three(database, plain_config(seconds=6.0)) as (sandbox, [a, b, c]):
         seen: list[float] = []
 
         async def wait(replica: Replica, task_id: str) -> None:
@@ -182,7 +183,7 @@ async def test_a_replica_that_is_killed_under_load_loses_and_repeats_nothing(pos
 async def test_replicas_start_while_the_database_is_away_and_work_when_it_is_back(frail_postgres: Cluster) -> None:
     database = frail_postgres.create()
     frail_postgres.stop()
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+    async with plain_sandbox(seconds=0) as sandbox:
         with served_process(**at(sandbox.url, NANO_BANANA_LEDGER_URL=database)) as server:
             async with Client(server.url) as client:
                 refused = await client.call_tool("generate_image", {"prompt": "a cat"})

@@ -19,13 +19,13 @@ from nano_banana_mcp.app import build_server
 from nano_banana_mcp.http.server import listeners
 from nano_banana_mcp.ledger import async_ledger
 from nano_banana_mcp.settings import load_settings
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Stats
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import facts
 from tests.support.command_line import run_here
 from tests.support.handshake import INITIALIZE
 from tests.support.http_server import at, make, served, served_process, settings_of
+from tests.support.sandbox import plain_config, plain_sandbox
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -36,7 +36,7 @@ async def test_an_image_arrives_over_http_in_either_era_with_progress(mode: Any)
         reports.append(progress)
 
     async with (
-        serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox,
+        plain_sandbox(seconds=1.0) as sandbox,
         served(**at(sandbox.url)) as server,
         Client(server.url, mode=mode) as client,
     ):
@@ -101,7 +101,7 @@ def test_an_answer_does_not_wait_for_the_network_to_gather_more() -> None:
 
 
 async def test_a_signal_lets_waiting_calls_answer_with_their_next_step() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
+    async with plain_sandbox(seconds=3600) as sandbox:
         with served_process(**at(sandbox.url)) as server:
             async with Client(server.url) as client:
                 made = await client.call_tool("generate_image", {"prompt": "a cat"})
@@ -128,7 +128,7 @@ def charged(wanted: int) -> Callable[[Stats], bool]:
 
 async def test_a_connection_that_drops_in_the_middle_of_a_submit_does_not_lose_the_task() -> None:
     rounds = 10
-    config = SandboxConfig(drip_interval=0.002)
+    config = plain_config(drip_interval=0.002)
     async with serve_sandbox(config) as sandbox:
         async with served(**at(sandbox.url)) as server:
             for number in range(1, rounds + 1):
@@ -175,7 +175,7 @@ def test_an_impossible_port_is_one_line(value: str) -> None:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_signal_in_the_middle_of_submits_and_waits_leaves_no_call_without_an_answer(mode: Any) -> None:
     answers: list[dict[str, Any]] = []
-    async with serve_sandbox(SandboxConfig(seconds=3600, drip_interval=0.03)) as sandbox:
+    async with plain_sandbox(seconds=3600, drip_interval=0.03) as sandbox:
         with served_process(**at(sandbox.url)) as server:
             async with Client(server.url, mode=mode) as client:
                 task_id = await make(client)

@@ -15,12 +15,11 @@ from mcp.types import TextResourceContents
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.http.server import GRACE_SECONDS
 from nano_banana_mcp.settings import load_settings
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from tests.support.clients import client_at
 from tests.support.http_server import at, make, reachable, served, served_process
+from tests.support.sandbox import plain_config, plain_sandbox
 from tests.support.subscribers import Told, subscribe
 
 
@@ -31,7 +30,7 @@ async def status_of(client: Client, uri: str) -> str:
 
 
 async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_image_is_ready() -> None:
-    async with reachable(SandboxConfig(seconds=2.0)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=2.0)) as (sandbox, _, client):
         task_id = await make(client)
         uri = f"nanobanana://tasks/{task_id}"
         with anyio.fail_after(15):
@@ -45,7 +44,7 @@ async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_image_is
 
 async def test_the_list_of_tasks_is_told_of_too() -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=3600)) as sandbox,
+        plain_sandbox(seconds=3600) as sandbox,
         served(**at(sandbox.url)) as server,
         Client(server.url) as client,
     ):
@@ -58,7 +57,7 @@ async def test_the_list_of_tasks_is_told_of_too() -> None:
 async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
     told = Told()
     async with (
-        reachable(SandboxConfig(seconds=2.0)) as (_, server, _client),
+        reachable(plain_config(seconds=2.0)) as (_, server, _client),
         Client(server.url, mode="legacy", message_handler=told) as client,
     ):
         capabilities = client.server_capabilities.resources
@@ -75,7 +74,7 @@ async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
 async def test_who_unsubscribes_is_told_no_more() -> None:
     told = Told()
     async with (
-        serve_sandbox(SandboxConfig(seconds=0.5)) as sandbox,
+        plain_sandbox(seconds=0.5) as sandbox,
         client_at(sandbox.url, mode="legacy", message_handler=told) as client,
     ):
         first, second = await make(client), await make(client)

@@ -20,11 +20,11 @@ from starlette.routing import Route
 from nano_banana_mcp.http.auth.authentication import open_authentication
 from nano_banana_mcp.http.auth.users_file import OwnLimits, digest, new_token
 from nano_banana_mcp.settings import load_settings
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, facts, text
 from tests.support.command_line import run_here
 from tests.support.handshake import INITIALIZE, INITIALIZED
 from tests.support.http_server import at, served, served_process
+from tests.support.sandbox import plain_sandbox
 from tests.support.serving import listening, serving
 from tests.support.team import ACCEPT, REFUSED, bearer, client_with, grant, post, watched_sandbox
 
@@ -224,6 +224,6 @@ def test_without_any_setting_there_is_no_authentication() -> None:
 async def test_a_principal_of_the_file_and_none_at_all_meet_the_same_server(tmp_path: Path) -> None:
     """Without the setting nothing is asked: the way it was on loopback before."""
     token = grant(tmp_path / "tokens.json", "alice")
-    async with serve_sandbox() as sandbox, served(**at(sandbox.url)) as server:
+    async with plain_sandbox() as sandbox, served(**at(sandbox.url)) as server:
         assert (await in_thread(post, server.url, None, INITIALIZE)).status_code == 200
         assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200

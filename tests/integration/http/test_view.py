@@ -9,10 +9,9 @@ import pytest
 from mcp.client import Client
 from mcp.types import ImageContent
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import facts
 from tests.support.http_server import at, served
+from tests.support.sandbox import plain_config, plain_sandbox
 from tests.support.two_callers import everything_said_of, shared
 
 
@@ -20,7 +19,7 @@ from tests.support.two_callers import everything_said_of, shared
 @pytest.mark.parametrize("result", ["url", "data-uri"])
 async def test_an_image_is_seen_over_http(era: Any, result: str) -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         served(**at(sandbox.url)) as server,
         Client(server.url, mode=era) as client,
     ):
@@ -34,7 +33,7 @@ async def test_an_image_is_seen_over_http(era: Any, result: str) -> None:
 
 async def test_an_image_in_the_cache_is_still_its_callers_own(tmp_path: Path) -> None:
     async with (
-        shared(tmp_path, SandboxConfig(seconds=0)) as server,
+        shared(tmp_path, plain_config(seconds=0)) as server,
         server.caller("alice") as alice,
         server.caller("bob") as bob,
     ):

@@ -12,13 +12,13 @@ import pytest
 
 from nano_banana_mcp.http.signing import KEY_FILE, KeyRing
 from nano_banana_mcp.settings import SettingsError, load_settings
-from nano_banana_sandbox.config import SandboxConfig
 from tests.support.clients import facts
 from tests.support.http_server import make, reachable
+from tests.support.sandbox import plain_config
 
 
 async def test_once_callbacks_have_come_a_image_costs_one_query() -> None:
-    async with reachable(SandboxConfig(seconds=2.5)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=2.5)) as (sandbox, _, client):
         first = await make(client)
         await client.call_tool("wait_for_image", {"task_id": first})
         with anyio.fail_after(10):
@@ -32,7 +32,7 @@ async def test_once_callbacks_have_come_a_image_costs_one_query() -> None:
 
 
 async def test_every_submit_names_a_signed_address_unless_the_caller_names_one() -> None:
-    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+    async with reachable(plain_config(seconds=3600)) as (sandbox, server, client):
         await make(client)
         await client.call_tool("generate_image", {"prompt": "x", "callback_url": "http://127.0.0.1:9/own"})
         ours, own = (task.order.callback_url for task in sandbox.tasks)
@@ -42,7 +42,7 @@ async def test_every_submit_names_a_signed_address_unless_the_caller_names_one()
 
 
 async def test_forged_and_malformed_callbacks_get_the_same_404_and_lead_to_no_query() -> None:
-    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, server, client):
+    async with reachable(plain_config(seconds=3600)) as (sandbox, server, client):
         task_id = await make(client)
         address = sandbox.tasks[0].order.callback_url
         assert address is not None
@@ -76,7 +76,7 @@ async def test_forged_and_malformed_callbacks_get_the_same_404_and_lead_to_no_qu
 
 
 async def test_a_hundred_replays_lead_to_one_query_and_change_nothing() -> None:
-    async with reachable(SandboxConfig(seconds=3600)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=3600)) as (sandbox, _, client):
         task_id = await make(client)
         address = sandbox.tasks[0].order.callback_url
         assert address is not None
@@ -92,7 +92,7 @@ async def test_a_hundred_replays_lead_to_one_query_and_change_nothing() -> None:
 
 
 async def test_a_callback_settles_an_outcome_that_nobody_knew() -> None:
-    async with reachable(SandboxConfig(seconds=1.0)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=1.0)) as (sandbox, _, client):
         result = await client.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"})
         assert result.is_error
         public_id = facts(result)["task_id"]
@@ -105,7 +105,7 @@ async def test_a_callback_settles_an_outcome_that_nobody_knew() -> None:
 
 
 async def test_lost_callbacks_only_cost_time_and_polling_takes_over() -> None:
-    async with reachable(SandboxConfig(seconds=1.0)) as (_, _, client):
+    async with reachable(plain_config(seconds=1.0)) as (_, _, client):
         for _ in range(2):
             task_id = await make(client, "a cat sandbox:callback=lost")
             done = facts(await client.call_tool("wait_for_image", {"task_id": task_id}))
@@ -114,7 +114,7 @@ async def test_lost_callbacks_only_cost_time_and_polling_takes_over() -> None:
 
 
 async def test_a_callback_that_comes_too_early_does_not_end_the_image() -> None:
-    async with reachable(SandboxConfig(seconds=4.0)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=4.0)) as (sandbox, _, client):
         task_id = await make(client, "a cat sandbox:callback=early")
         with anyio.fail_after(10):
             await sandbox.until(lambda stats: stats.callbacks_sent >= 1)
@@ -125,7 +125,7 @@ async def test_a_callback_that_comes_too_early_does_not_end_the_image() -> None:
 
 async def test_a_true_callback_right_after_a_false_one_is_not_lost() -> None:
     """It comes while no query may go yet, and leads to one as soon as one may."""
-    async with reachable(SandboxConfig(seconds=1.5)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=1.5)) as (sandbox, _, client):
         for number in range(3):  # so that callbacks are trusted, and polling is late
             await client.call_tool("wait_for_image", {"task_id": await make(client, f"cat {number}")})
         task_id = await make(client, "a cat sandbox:seconds=15")
@@ -142,7 +142,7 @@ async def test_a_true_callback_right_after_a_false_one_is_not_lost() -> None:
 
 
 async def test_a_callback_for_an_end_that_is_known_costs_no_query() -> None:
-    async with reachable(SandboxConfig(seconds=1.0)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=1.0)) as (sandbox, _, client):
         task_id = await make(client, "a cat sandbox:callback=double")
         await client.call_tool("wait_for_image", {"task_id": task_id})
         with anyio.fail_after(10):
@@ -157,12 +157,12 @@ async def test_a_callback_for_an_end_that_is_known_costs_no_query() -> None:
 
 async def test_the_key_is_kept_private_and_outlives_the_server(tmp_path: Path) -> None:
     state = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
-    async with reachable(SandboxConfig(seconds=3600), **state) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=3600), **state) as (sandbox, _, client):
         await make(client)
         first = sandbox.tasks[0].order.callback_url
     key = (tmp_path / KEY_FILE).read_bytes()
     assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
-    async with reachable(SandboxConfig(seconds=3600), **state):
+    async with reachable(plain_config(seconds=3600), **state):
         assert (tmp_path / KEY_FILE).read_bytes() == key
     assert first is not None
     generation_id, signature = first.rsplit("/", 2)[1:]

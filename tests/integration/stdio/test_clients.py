@@ -11,9 +11,8 @@ from fastmcp.client.transports import StdioTransport
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import child, child_at, facts, text
+from tests.support.sandbox import plain_sandbox
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -23,7 +22,7 @@ async def test_a_image_arrives_in_either_protocol_era(mode: Any) -> None:
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         reports.append((progress, total, message))
 
-    async with serve_sandbox(SandboxConfig(seconds=1.0)) as sandbox, Client(child_at(sandbox.url), mode=mode) as client:
+    async with plain_sandbox(seconds=1.0) as sandbox, Client(child_at(sandbox.url), mode=mode) as client:
         made = await client.call_tool("generate_image", {"prompt": "a cat"})
         task_id = facts(made)["task_id"]
         done = await client.call_tool("wait_for_image", {"task_id": task_id}, progress_callback=on_progress)
@@ -62,7 +61,7 @@ async def test_without_a_key_the_server_starts_lists_its_tools_and_each_call_say
 
 
 async def test_a_hundred_waits_for_a_hundred_tasks_all_return() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox, Client(child_at(sandbox.url)) as client:
+    async with plain_sandbox(seconds=3.0) as sandbox, Client(child_at(sandbox.url)) as client:
         done: list[str] = []
 
         async def one(number: int) -> None:
@@ -80,7 +79,7 @@ async def test_a_hundred_waits_for_a_hundred_tasks_all_return() -> None:
 
 
 async def test_twenty_waits_for_one_task_cost_no_more_queries_than_one() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=4.0)) as sandbox, Client(child_at(sandbox.url)) as client:
+    async with plain_sandbox(seconds=4.0) as sandbox, Client(child_at(sandbox.url)) as client:
 
         async def queries(waits: int) -> int:
             made = await client.call_tool("generate_image", {"prompt": "a cat"})
@@ -99,7 +98,7 @@ async def test_twenty_waits_for_one_task_cost_no_more_queries_than_one() -> None
 
 
 async def test_a_cancelled_wait_stops_asking_and_leaves_the_server_well() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, Client(child_at(sandbox.url)) as client:
+    async with plain_sandbox(seconds=3600) as sandbox, Client(child_at(sandbox.url)) as client:
         made = await client.call_tool("generate_image", {"prompt": "a cat"})
         task_id = facts(made)["task_id"]
         async with anyio.create_task_group() as group:
@@ -118,7 +117,7 @@ async def test_a_cancelled_wait_stops_asking_and_leaves_the_server_well() -> Non
 
 async def test_a_submit_whose_caller_has_gone_is_still_recorded() -> None:
     """The caller cancels while the API has the request and has not answered yet."""
-    async with serve_sandbox(SandboxConfig(drip_interval=0.01)) as sandbox, Client(child_at(sandbox.url)) as client:
+    async with plain_sandbox(drip_interval=0.01) as sandbox, Client(child_at(sandbox.url)) as client:
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "generate_image", {"prompt": "a cat sandbox:submit=drip"})
             with anyio.fail_after(10):

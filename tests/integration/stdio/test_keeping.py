@@ -12,9 +12,8 @@ from mcp.client import Client
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import child, child_at, facts, text
+from tests.support.sandbox import plain_sandbox
 
 
 async def test_an_image_is_saved_and_the_next_is_made_from_it_in_one_call(tmp_path: Path) -> None:
@@ -38,7 +37,7 @@ async def test_an_image_is_saved_and_the_next_is_made_from_it_in_one_call(tmp_pa
 async def test_two_servers_that_see_the_same_end_save_it_once(tmp_path: Path) -> None:
     settings = {"NANO_BANANA_STATE_DIR": tmp_path / "state", "NANO_BANANA_OUTPUT_DIR": tmp_path / "kept"}
     async with (
-        serve_sandbox(SandboxConfig(seconds=1.5)) as sandbox,
+        plain_sandbox(seconds=1.5) as sandbox,
         Client(child_at(sandbox.url, **settings)) as one,
         Client(child_at(sandbox.url, **settings)) as other,
     ):

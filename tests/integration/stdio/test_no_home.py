@@ -10,9 +10,8 @@ from mcp.client import Client
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.stdio.session import list_images
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, facts, text
+from tests.support.sandbox import plain_sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="homes of POSIX")
 
@@ -28,7 +27,7 @@ def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_over_stdio_images_are_made_and_each_answer_names_the_setting() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox:
+    async with plain_sandbox(seconds=0) as sandbox:
         server = build_server(load_settings(base_url=sandbox.url, api_key=KEY), local=True)
         async with Client(server) as client:
             result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})

@@ -11,9 +11,8 @@ import pytest
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import child, child_at, client_at, facts, text
+from tests.support.sandbox import plain_sandbox
 
 
 async def tasks(client: Client) -> list[dict[str, Any]]:
@@ -26,7 +25,7 @@ async def tasks(client: Client) -> list[dict[str, Any]]:
 async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: Path) -> None:
     state = {"NANO_BANANA_STATE_DIR": tmp_path}
     prompts = ["a cat", "a cat sandbox:result=data-uri", "a cat sandbox:seconds=3600", "x sandbox:result=text"]
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+    async with plain_sandbox(seconds=0) as sandbox:
         async with Client(child_at(sandbox.url, **state)) as client:
             made = [facts(await client.call_tool("generate_image", {"prompt": prompt})) for prompt in prompts]
             url, data, running, failed = (each["task_id"] for each in made)
@@ -56,7 +55,7 @@ async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: P
 async def test_two_servers_of_one_user_know_each_others_images(tmp_path: Path) -> None:
     state = {"NANO_BANANA_STATE_DIR": tmp_path}
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         Client(child_at(sandbox.url, **state)) as one,
         Client(child_at(sandbox.url, **state)) as other,
     ):
@@ -77,7 +76,7 @@ async def test_images_of_a_sandbox_that_has_ended_are_remembered_but_not_offered
 
 async def test_an_unknown_outcome_is_kept_shown_and_never_sent_again(tmp_path: Path) -> None:
     state = {"NANO_BANANA_STATE_DIR": tmp_path}
-    async with serve_sandbox() as sandbox:
+    async with plain_sandbox() as sandbox:
         async with Client(child_at(sandbox.url, **state)) as client:
             result = await client.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"})
             answer = facts(result)
@@ -101,7 +100,7 @@ async def test_an_unknown_outcome_is_kept_shown_and_never_sent_again(tmp_path: P
 async def test_the_same_request_id_pays_once_whatever_happened_to_the_answer(tmp_path: Path) -> None:
     state = {"NANO_BANANA_STATE_DIR": tmp_path}
     arguments = {"prompt": "a cat", "request_id": "0b9c:1.x_Y-2"}
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+    async with plain_sandbox(seconds=0) as sandbox:
         async with Client(child_at(sandbox.url, **state)) as client:
             first = facts(await client.call_tool("generate_image", arguments))
             second = facts(await client.call_tool("generate_image", arguments))
@@ -118,7 +117,7 @@ async def test_the_same_request_id_pays_once_whatever_happened_to_the_answer(tmp
 
 async def test_twenty_calls_at_once_with_one_request_id_pay_once(tmp_path: Path) -> None:
     async with (
-        serve_sandbox(SandboxConfig(drip_interval=0.002)) as sandbox,
+        plain_sandbox(drip_interval=0.002) as sandbox,
         Client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as one,
         Client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as other,
     ):
@@ -136,7 +135,7 @@ async def test_twenty_calls_at_once_with_one_request_id_pay_once(tmp_path: Path)
 
 
 async def test_without_a_request_id_every_call_is_a_new_image() -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         ids = {facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"] for _ in range(3)}
         assert len(ids) == 3
         assert sandbox.stats.charged == 3
@@ -144,7 +143,7 @@ async def test_without_a_request_id_every_call_is_a_new_image() -> None:
 
 async def test_a_refused_request_may_be_asked_again_under_its_request_id() -> None:
     arguments = {"prompt": "a cat sandbox:submit=400*1", "request_id": "one"}
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         assert (await client.call_tool("generate_image", arguments)).is_error
         assert not (await client.call_tool("generate_image", arguments)).is_error
         assert sandbox.stats.charged == 1
@@ -152,7 +151,7 @@ async def test_a_refused_request_may_be_asked_again_under_its_request_id() -> No
 
 async def test_an_unknown_outcome_is_not_sent_again_under_its_request_id() -> None:
     arguments = {"prompt": "a cat sandbox:submit=reset-after*1", "request_id": "one"}
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         for _ in range(2):
             result = await client.call_tool("generate_image", arguments)
             assert result.is_error
@@ -162,7 +161,7 @@ async def test_an_unknown_outcome_is_not_sent_again_under_its_request_id() -> No
 
 @pytest.mark.parametrize("request_id", ["a b", "a/b", "é", "x" * 65, "a\n", 7])
 async def test_a_request_id_of_an_unknown_form_is_refused_in_words(request_id: Any) -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat", "request_id": request_id})
         assert result.is_error is (request_id != "a\n")  # white space around it does not count
         assert sandbox.stats.submits == (1 if request_id == "a\n" else 0)
@@ -170,7 +169,7 @@ async def test_a_request_id_of_an_unknown_form_is_refused_in_words(request_id: A
 
 async def test_nothing_is_submitted_where_the_state_folder_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("in the way")
-    async with serve_sandbox() as sandbox, client_at(sandbox.url, state_dir=tmp_path / "state") as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url, state_dir=tmp_path / "state") as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat"})
         assert result.is_error
         assert "ledger" in text(result)

@@ -10,11 +10,10 @@ import pytest
 from anyio import to_thread
 from PIL import Image
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY
 from tests.support.fixed_drawings import FixedDrawings
 from tests.support.raw_stdio import Raw, raw
+from tests.support.sandbox import plain_sandbox
 
 ROUNDS = 4
 SIDE = 4096
@@ -75,6 +74,6 @@ async def test_an_image_of_4096_by_4096_is_small_on_the_wire_and_leaves_no_memor
             # By the clock it depends on what else the machine does.
             assert (processor_seconds(server) - used) / ROUNDS < 1.5
 
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+    async with plain_sandbox(seconds=0) as sandbox:
         sandbox.images = FixedDrawings(large())
         await to_thread.run_sync(rounds)

@@ -9,10 +9,9 @@ import sys
 import anyio.to_thread
 import pytest
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY
 from tests.support.raw_stdio import raw
+from tests.support.sandbox import plain_sandbox
 
 
 def test_stdout_carries_nothing_but_protocol_when_everything_goes_wrong() -> None:
@@ -88,7 +87,7 @@ def test_a_signal_ends_the_server_at_once_when_nothing_is_open(number: signal.Si
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
 async def test_a_signal_in_the_middle_of_a_submit_ends_the_server_after_the_submit_is_recorded() -> None:
     generate = {"name": "generate_image", "arguments": {"prompt": "a cat sandbox:submit=drip"}}
-    async with serve_sandbox(SandboxConfig(drip_interval=0.01)) as sandbox:
+    async with plain_sandbox(drip_interval=0.01) as sandbox:
         settings = {"DEFAPI_BASE_URL": sandbox.url, "DEFAPI_API_KEY": KEY, "NANO_BANANA_LOG_LEVEL": "INFO"}
         with raw(**settings) as server:
             server.send({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": generate})

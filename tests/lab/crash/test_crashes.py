@@ -16,6 +16,7 @@ from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.lab.crash.rounds import POINTS
 from tests.support.clients import clean_environment
+from tests.support.sandbox import plain_config
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "5"))
 PAID_AFTER = list(POINTS).index("after the whole request")
@@ -38,7 +39,7 @@ async def reports(module: str, state: Path, config: SandboxConfig) -> list[dict[
 
 
 async def test_no_kill_at_any_point_loses_what_was_charged_or_pays_twice(tmp_path: Path) -> None:
-    lines = await reports("tests.lab.crash.rounds", tmp_path / "state", SandboxConfig(credit="1000000"))
+    lines = await reports("tests.lab.crash.rounds", tmp_path / "state", plain_config(credit="1000000"))
     assert [line["point"] for line in lines] == list(POINTS)
     for number, line in enumerate(lines):
         assert line["lost"] == 0, line
@@ -49,7 +50,7 @@ async def test_no_kill_at_any_point_loses_what_was_charged_or_pays_twice(tmp_pat
 
 
 async def test_no_way_of_leaving_in_the_middle_loses_an_id(tmp_path: Path) -> None:
-    config = SandboxConfig(drip_interval=0.0005, credit="1000000")
+    config = plain_config(drip_interval=0.0005, credit="1000000")
     lines = await reports("tests.lab.crash.disconnects", tmp_path / "state", config)
     assert len(lines) == 3
     for line in lines:

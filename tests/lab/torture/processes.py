@@ -19,11 +19,10 @@ from typing import IO, Any, Self
 from anyio.from_thread import start_blocking_portal
 from mcp.types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, child
 from tests.support.handshake import INITIALIZE, INITIALIZED
+from tests.support.sandbox import plain_sandbox
 
 PATIENCE_SECONDS = 60.0
 """How long an answer may take before the server counts as hung: the machine may be busy."""
@@ -288,7 +287,7 @@ def sandbox(**config: Any) -> Iterator[Sandbox]:
     """The stand-in API, in a thread, with credits for any number of pictures."""
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(serve_sandbox(SandboxConfig(credit=1e9, **config))) as served,
+        portal.wrap_async_context_manager(plain_sandbox(credit=1e9, **config)) as served,
     ):
         yield served
 

@@ -20,12 +20,11 @@ from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import facts
 from tests.support.http_server import at, free_port
 from tests.support.http_server import served_process as served
 from tests.support.paths import ROOT
+from tests.support.sandbox import plain_sandbox
 
 CADDYFILE = (ROOT / "packaging" / "Caddyfile").read_text(encoding="utf-8")
 
@@ -70,7 +69,7 @@ def proxied(caddy: str, folder: Path, servers: list[str]) -> Iterator[str]:
 @asynccontextmanager
 async def team(caddy: str, folder: Path) -> AsyncIterator[str]:
     """Where the proxy is, with two servers that share one ledger behind it."""
-    async with serve_sandbox(SandboxConfig(seconds=4)) as sandbox:
+    async with plain_sandbox(seconds=4) as sandbox:
         with ExitStack() as stack:
             values = at(sandbox.url, NANO_BANANA_STATE_DIR=folder / "state")
             servers = [stack.enter_context(served(**values)).root for _ in range(2)]

@@ -12,11 +12,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, client_at, facts
 from tests.support.fault_server import fault_server
 from tests.support.faults import reply
+from tests.support.sandbox import plain_sandbox
 from tests.unit.defapi.driver import credits_from
 
 WORD = "zebracanary"
@@ -68,7 +67,7 @@ def server_span(spans: Spans, name: str) -> ReadableSpan:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_request_to_the_api_is_a_child_of_the_call_that_led_to_it(spans: Spans, mode: Any) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, mode=mode) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, mode=mode) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": WORD}))
         done = facts(await client.call_tool("wait_for_image", {"task_id": made["task_id"]}))
         await client.read_resource(done["images"][0]["url"])
@@ -99,7 +98,7 @@ async def test_a_request_to_the_api_is_a_child_of_the_call_that_led_to_it(spans:
 async def test_the_span_of_a_failed_attempt_names_the_error_but_not_its_message(
     spans: Spans, fault: str, kind: str, status: int | None
 ) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         await client.call_tool("generate_image", {"prompt": f"{WORD} sandbox:submit={fault}*1"})
     first = spans.named("defapi.submit")[0]
     assert first.status.status_code is StatusCode.ERROR
@@ -113,13 +112,13 @@ async def test_the_span_of_a_failed_attempt_names_the_error_but_not_its_message(
 
 
 async def test_each_attempt_has_its_own_span(spans: Spans) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         await client.call_tool("generate_image", {"prompt": "x sandbox:submit=503*1"})
     assert [attributes(span)["http.response.status_code"] for span in spans.named("defapi.submit")] == [503, 200]
 
 
 async def test_the_span_of_a_failed_fetch_names_the_error_but_not_the_url(spans: Spans) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         prompt = "x sandbox:file=404"
         done = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
         with pytest.raises(Exception, match="404"):

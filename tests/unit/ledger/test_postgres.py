@@ -19,11 +19,10 @@ from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.notifications import SharedLedger
 from nano_banana_mcp.ledger.postgres import CHANNEL, PostgresLedger
 from nano_banana_mcp.ledger.postgres_connection import MIGRATIONS, Database
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, clean_environment
 from tests.support.generations import new_generation, succeeded
 from tests.support.postgres import PASSWORD, Cluster, Frozen
+from tests.support.sandbox import plain_sandbox
 
 PNG = EncodedImage(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
 
@@ -91,14 +90,14 @@ async def race(url: str, database: str, request_ids: list[str], **settings: str)
 
 
 async def test_eight_processes_with_one_request_id_make_one_image(database: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
+    async with plain_sandbox(seconds=3600) as sandbox:
         outcomes = await race(sandbox.url, database, ["r-1"] * 8)
         assert sandbox.stats.submits == 1
         assert outcomes == [sandbox.tasks[0].id] * 8
 
 
 async def test_of_two_processes_one_gets_the_last_open_task(database: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox:
+    async with plain_sandbox(seconds=3600) as sandbox:
         outcomes = await race(sandbox.url, database, ["r-1", "r-2"], NANO_BANANA_TOTAL_OPEN_TASKS="1")
         assert sandbox.stats.submits == 1
         assert sorted(outcomes) == sorted([sandbox.tasks[0].id, "too-many"])

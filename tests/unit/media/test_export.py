@@ -18,15 +18,14 @@ from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.references import ReferenceRefused
 from nano_banana_mcp.settings import load_settings
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY
+from tests.support.sandbox import plain_sandbox
 
 
 @asynccontextmanager
 async def opened(accounts: Callers | None = None, **settings: Any) -> AsyncIterator[tuple[Sandbox, GenerationService]]:
-    async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox:
+    async with plain_sandbox(seconds=0.0) as sandbox:
         values = load_settings(base_url=sandbox.url, api_key=KEY, **settings)
         async with open_service(values, callers=accounts, local=True) as service:
             yield sandbox, service

@@ -21,14 +21,14 @@ from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.media.image_store import stored_size
 from nano_banana_mcp.settings import Settings, load_settings
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.faults import Fault
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_sandbox.tasks import Task
 from tests.support.clients import KEY, client_at, facts
 from tests.support.command_line import run_here
+from tests.support.sandbox import plain_config
 
-QUICK = SandboxConfig(seconds=0.0, art="plain")
+QUICK = plain_config(seconds=0.0)
 
 
 def let_url_expire(task: Task) -> None:

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import client_at, facts, text
+from tests.support.sandbox import plain_sandbox
 
 PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 32).decode()
 
@@ -52,7 +51,7 @@ async def test_a_bad_generation_is_refused_in_words_and_nothing_is_sent(
 ) -> None:
     if case != "no prompt":
         arguments = {"prompt": "a cat", **arguments}
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", arguments)
         assert result.is_error
         assert named in text(result)
@@ -64,7 +63,7 @@ async def test_a_bad_generation_is_refused_in_words_and_nothing_is_sent(
 @pytest.mark.parametrize("tool", ["get_task", "wait_for_image"])
 @pytest.mark.parametrize("task_id", ["", "ta/../x", "ta 1", "ta?x=1", "a" * 129, "ta\n1", "태스크", 7, None])
 async def test_an_impossible_task_id_is_refused_in_words_and_nothing_is_sent(tool: str, task_id: Any) -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool(tool, {"task_id": task_id})
         assert result.is_error
         assert "task_id" in text(result)
@@ -73,7 +72,7 @@ async def test_an_impossible_task_id_is_refused_in_words_and_nothing_is_sent(too
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 241, -1, "a while"])
 async def test_an_impossible_timeout_is_refused_in_words(seconds: Any) -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("wait_for_image", {"task_id": "ta1", "timeout_seconds": seconds})
         assert result.is_error
         assert "timeout_seconds" in text(result)
@@ -90,7 +89,7 @@ async def test_what_models_send_loosely_is_understood() -> None:
         "callback_url": "",
         "wait_seconds": None,
     }
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         assert not (await client.call_tool("generate_image", loose)).is_error
         for images in (PNG, f'["{PNG}"]', [PNG]):
             result = await client.call_tool(
@@ -111,7 +110,7 @@ async def test_every_argument_reaches_the_api_as_it_was_given() -> None:
         "image_size": "4k",
         "callback_url": "http://127.0.0.1:9/hook",
     }
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", arguments)
         assert facts(made)["model"] == "google/nano-banana-pro"
         assert sandbox.tasks[0].order.request == arguments

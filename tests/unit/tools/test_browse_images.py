@@ -11,10 +11,9 @@ from mcp.client import Client
 
 from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.storage import open_database
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import client_at, facts, text
 from tests.support.gallery import drawn
+from tests.support.sandbox import plain_sandbox
 
 NOWHERE = "http://127.0.0.1:9"
 LONG = "등대 a lighthouse ![x](https://evil.example) \u202e" * 40
@@ -27,7 +26,7 @@ async def browse(client: Client, **arguments: Any) -> tuple[str, list[dict[str, 
 
 
 async def test_the_newest_are_told_with_what_is_needed_to_go_on() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = [
             facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": seconds}))
             for prompt, seconds in (
@@ -56,7 +55,7 @@ async def test_the_newest_are_told_with_what_is_needed_to_go_on() -> None:
 
 async def test_each_row_shows_date_model_price_and_format() -> None:
     arguments = {"prompt": "a cat", "model": "google/nano-banana-2", "aspect_ratio": "16:9", "image_size": "2k"}
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         await client.call_tool("generate_image", {**arguments, "wait_seconds": 20})
         words, [row] = await browse(client)
     assert (row["model"], row["format"]) == ("google/nano-banana-2", "16:9, 2k")

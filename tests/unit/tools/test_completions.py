@@ -10,13 +10,12 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, TextContent
 from pydantic import TypeAdapter
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES, AspectRatio, ImageSize, Model
 from nano_banana_tools.completions import MAX_SEARCHED_GENERATIONS, MODELS
 from nano_banana_tools.prompts.catalog import PROMPTS
 from tests.support.clients import client_at
 from tests.support.prompts import IMAGE, TASK, completed, made, offered
+from tests.support.sandbox import plain_sandbox
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -55,7 +54,7 @@ def test_what_is_offered_is_what_the_tools_take() -> None:
 
 async def test_the_default_model_comes_first_then_those_used_lately() -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         client_at(sandbox.url, model="own/default") as client,
     ):
         await made(client, model="other/one")
@@ -71,7 +70,7 @@ async def test_the_default_model_comes_first_then_those_used_lately() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_own_tasks_are_offered_newest_first_by_how_they_begin(mode: Any) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, mode=mode) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, mode=mode) as client:
         assert client.server_capabilities is not None
         assert client.server_capabilities.completions is not None
         assert client.server_capabilities.prompts is not None
@@ -84,7 +83,7 @@ async def test_own_tasks_are_offered_newest_first_by_how_they_begin(mode: Any) -
 
 
 async def test_only_tasks_with_a_image_are_offered_where_one_is_needed() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         good, bad = await made(client), await made(client, "a cat sandbox:result=text")
         assert await offered(client, TASK, "task_id") == [bad, good]
         assert await offered(client, "consistent_character", "task_id") == [good]
@@ -92,7 +91,7 @@ async def test_only_tasks_with_a_image_are_offered_where_one_is_needed() -> None
 
 
 async def test_the_images_of_a_task_are_offered_by_number_once_it_is_filled_in() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         task_id = await made(client, "a cat sandbox:result=many")
         assert await offered(client, IMAGE, "n", task_id=task_id) == ["0", "1", "2", "3"]
         assert await offered(client, IMAGE, "n", "2", task_id=task_id) == ["2"]
@@ -102,7 +101,7 @@ async def test_the_images_of_a_task_are_offered_by_number_once_it_is_filled_in()
 
 
 async def test_references_are_offered_one_after_another_and_can_be_used_as_they_are() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         first, second = [f"nanobanana://tasks/{await made(client)}/images/0" for _ in range(2)]
         assert await offered(client, "edit_picture", "images") == [second, first]
         assert await offered(client, "edit_picture", "images", first.split("/")[3]) == [first]
@@ -116,7 +115,7 @@ async def test_references_are_offered_one_after_another_and_can_be_used_as_they_
 
 
 async def test_at_most_a_hundred_are_offered_and_the_rest_is_counted() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
 
         async def some(count: int) -> None:
             async with anyio.create_task_group() as group:
@@ -153,7 +152,7 @@ async def test_nothing_is_offered_for_what_is_no_argument_or_is_free(name: str) 
 
 @pytest.mark.parametrize("value", ["x" * 100_000, "\n", "\u202eta", "שלום", "\x00", "%", "_", "' OR 1=1 --"], ids=repr)
 async def test_odd_beginnings_are_answered_like_any_other(value: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         task_id = await made(client)
         blank = not value.strip()
         for ref, name, all_of_them in ((TASK, "task_id", [task_id]), ("poster", "image_size", list(IMAGE_SIZES))):

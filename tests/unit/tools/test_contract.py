@@ -13,9 +13,8 @@ from mcp.types import Tool
 from tdqs.lint_server import lint_server
 from tdqs.parse_tool_definitions import parse_tool_definitions
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import client_at, facts
+from tests.support.sandbox import plain_sandbox
 from tests.support.snapshots import SNAPSHOTS, compare_json, told
 
 NOWHERE = "http://127.0.0.1:9"
@@ -47,7 +46,7 @@ async def test_the_resource_templates_are_as_in_their_snapshot(mode: Any) -> Non
 @either_era
 @pytest.mark.parametrize("result", ["url", "data-uri"])
 async def test_listed_images_are_of_the_shape_of_their_snapshot(mode: Any, result: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, mode=mode) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, mode=mode) as client:
         prompt = f"a cat sandbox:result={result}"
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
         shown = json.dumps([told(resource) for resource in (await client.list_resources()).resources])
@@ -126,7 +125,7 @@ async def test_descriptions_name_the_other_tools_so_that_a_model_knows_which_to_
 
 @pytest.mark.parametrize("prompt", ["a cat", "a cat sandbox:result=text", "a cat sandbox:result=data-uri"])
 async def test_answers_keep_to_the_published_output_schema(prompt: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         made = await client.call_tool("generate_image", {"prompt": prompt})
         looked = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})

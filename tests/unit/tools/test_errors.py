@@ -2,9 +2,9 @@
 
 import pytest
 
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, client_at, facts, text
+from tests.support.sandbox import plain_config, plain_sandbox
 
 MAY_BE_CHARGED = "may have been charged"
 
@@ -21,7 +21,7 @@ MAY_BE_CHARGED = "may have been charged"
     ],
 )
 async def test_a_refused_submit_is_an_error_that_says_nothing_was_charged(fault: str, expected: str) -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:submit={fault}"})
         assert result.is_error
         assert expected in text(result)
@@ -33,7 +33,7 @@ async def test_a_refused_submit_is_an_error_that_says_nothing_was_charged(fault:
 
 @pytest.mark.parametrize("fault", ["429", "500", "503"])
 async def test_a_submit_refused_for_now_is_tried_at_most_three_times(fault: str) -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:submit={fault}"})
         assert result.is_error
         assert fault in text(result)
@@ -43,7 +43,7 @@ async def test_a_submit_refused_for_now_is_tried_at_most_three_times(fault: str)
 
 @pytest.mark.parametrize("fault", ["429", "500", "503"])
 async def test_a_submit_refused_once_succeeds_and_is_charged_once(fault: str) -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:submit={fault}*1"})
         assert facts(result)["status"] == "pending"
         assert sandbox.stats.submits == 2
@@ -54,7 +54,7 @@ async def test_a_submit_refused_once_succeeds_and_is_charged_once(fault: str) ->
     "fault", ["502", "504", "html", "empty", "garbage", "reset-before", "reset-after", "hang", "drip"]
 )
 async def test_a_submit_of_unknown_outcome_is_never_repeated_and_says_that_it_may_be_charged(fault: str) -> None:
-    config = SandboxConfig(drip_interval=0.2)
+    config = plain_config(drip_interval=0.2)
     async with serve_sandbox(config) as sandbox, client_at(sandbox.url, timeout_seconds=0.5) as client:
         result = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:submit={fault}"})
         assert result.is_error
@@ -63,7 +63,7 @@ async def test_a_submit_of_unknown_outcome_is_never_repeated_and_says_that_it_ma
 
 
 async def test_an_api_that_is_not_there_is_an_error_that_says_nothing_was_charged() -> None:
-    async with serve_sandbox() as sandbox:
+    async with plain_sandbox() as sandbox:
         gone = sandbox.url
     async with client_at(gone) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat"})
@@ -76,7 +76,7 @@ async def test_an_api_that_is_not_there_is_an_error_that_says_nothing_was_charge
     "fault", ["500", "502", "503", "504", "html", "truncated", "empty", "garbage", "reset-after", "code"]
 )
 async def test_a_failed_look_is_an_error_that_says_asking_is_free(fault: str) -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:query={fault}"})
         result = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
         assert result.is_error
@@ -88,14 +88,14 @@ async def test_a_failed_look_is_an_error_that_says_asking_is_free(fault: str) ->
     "fault", ["429", "500", "502", "503", "504", "html", "truncated", "empty", "garbage", "reset-after", "code"]
 )
 async def test_a_wait_survives_failed_queries(fault: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0.0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0.0) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:query={fault}*1"})
         result = await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
         assert facts(result)["status"] == "success"
 
 
 async def test_a_wait_whose_queries_all_fail_ends_with_the_state_and_the_trouble() -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=503"})
         task_id = facts(made)["task_id"]
         result = await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 3})
@@ -106,7 +106,7 @@ async def test_a_wait_whose_queries_all_fail_ends_with_the_state_and_the_trouble
 
 
 async def test_a_refused_key_ends_a_wait_at_once_with_words_about_the_key() -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=401"})
         result = await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
         assert result.is_error
@@ -125,7 +125,7 @@ async def test_a_refused_key_ends_a_wait_at_once_with_words_about_the_key() -> N
 async def test_without_a_key_each_call_says_how_to_set_one_or_use_the_sandbox(
     key: str | None, tool: str, arguments: dict[str, str]
 ) -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url, api_key=key) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url, api_key=key) as client:
         assert (await client.list_tools()).tools
         result = await client.call_tool(tool, arguments)
         assert result.is_error
@@ -151,7 +151,7 @@ async def test_proxies_and_certificates_of_the_environment_do_not_stand_before_t
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
         assert facts(result)["status"] == "success"
 
@@ -173,13 +173,13 @@ async def test_a_proxy_or_certificate_file_that_cannot_be_used_is_named(
 
 @pytest.mark.parametrize("key", ["k", "ta", "task_id", "data"])
 async def test_a_key_that_is_part_of_every_answer_spoils_none(key: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url, api_key=key) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, api_key=key) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
         assert facts(result)["status"] == "success"
 
 
 async def test_a_wait_that_is_given_up_keeps_the_task_id_and_the_next_step() -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=401"}))["task_id"]
         result = await client.call_tool("wait_for_image", {"task_id": task_id})
         assert result.is_error
@@ -189,7 +189,7 @@ async def test_a_wait_that_is_given_up_keeps_the_task_id_and_the_next_step() -> 
 
 @pytest.mark.parametrize("fault", ["400", "401", "402", "403"])
 async def test_a_wait_survives_what_gateways_say_now_and_then(fault: str) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool(
             "generate_image", {"prompt": f"a cat sandbox:query={fault}*2", "wait_seconds": 20}
         )
@@ -197,7 +197,7 @@ async def test_a_wait_survives_what_gateways_say_now_and_then(fault: str) -> Non
 
 
 async def test_of_a_task_made_elsewhere_that_cannot_be_asked_for_nothing_is_claimed() -> None:
-    async with serve_sandbox() as sandbox:
+    async with plain_sandbox() as sandbox:
         gone = sandbox.url
     async with client_at(gone) as client:
         result = await client.call_tool("wait_for_image", {"task_id": "ta-of-someone", "timeout_seconds": 1})
@@ -206,7 +206,7 @@ async def test_of_a_task_made_elsewhere_that_cannot_be_asked_for_nothing_is_clai
 
 
 async def test_a_tool_that_is_none_is_told_with_those_that_are_and_not_at_any_length() -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("make_picture" * 10_000, {})
         assert result.is_error
         assert "generate_image" in text(result)

@@ -10,13 +10,13 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, Request
 
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.host_arguments import normalize_arguments
 from tests.support.clients import client_at, facts, text
+from tests.support.sandbox import plain_config
 
 NAMES = ("prompt", "count", "aspect_ratio", "task_id", "timeout_seconds")
-ENDLESS = SandboxConfig(seconds=3_600)
+ENDLESS = plain_config(seconds=3_600)
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,12 @@ from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.media import export as keeper
 from nano_banana_mcp.service import generation_service as service
 from nano_banana_mcp.settings import load_settings
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, facts, text
+from tests.support.sandbox import plain_config
 
-QUICK = SandboxConfig(seconds=0.0)
+QUICK = plain_config(seconds=0.0)
 
 
 @pytest.fixture(autouse=True)

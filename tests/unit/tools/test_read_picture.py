@@ -6,10 +6,9 @@ import base64
 
 from mcp.types import BlobResourceContents, CallToolResult, ImageContent
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.catalog.read_picture import MAX_BYTES
 from tests.support.clients import client_at, facts, text
+from tests.support.sandbox import plain_sandbox
 
 
 def image(result: CallToolResult) -> ImageContent:
@@ -20,7 +19,7 @@ def image(result: CallToolResult) -> ImageContent:
 
 async def test_it_hands_over_the_bytes_of_the_image_that_is_asked_for_with_its_prompt() -> None:
     prompt = "a cat sandbox:result=many"
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
         for number, named in enumerate(made["images"]):
             result = await client.call_tool("read_picture", {"task_id": made["task_id"], "number": number})
@@ -33,7 +32,7 @@ async def test_it_hands_over_the_bytes_of_the_image_that_is_asked_for_with_its_p
 
 
 async def test_it_is_meant_for_the_person_and_has_no_structure_that_repeats_the_bytes() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         annotations = image(result).annotations
@@ -46,7 +45,7 @@ async def test_it_is_meant_for_the_person_and_has_no_structure_that_repeats_the_
 
 async def test_a_image_that_would_be_too_much_for_a_result_is_shrunk() -> None:
     prompt = "a cat sandbox:result=big-data-uri"
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         [image] = [item for item in result.content if isinstance(item, ImageContent)]
@@ -55,7 +54,7 @@ async def test_a_image_that_would_be_too_much_for_a_result_is_shrunk() -> None:
 
 
 async def test_a_image_that_is_not_there_is_said_to_be_so() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         assert result.is_error
@@ -64,7 +63,7 @@ async def test_a_image_that_is_not_there_is_said_to_be_so() -> None:
 
 async def test_a_image_that_cannot_be_fetched_says_why() -> None:
     arguments = {"prompt": "a cat sandbox:file=404", "wait_seconds": 20}
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", arguments))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         assert result.is_error

@@ -23,8 +23,9 @@ from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, facts, text
+from tests.support.sandbox import plain_config
 
-QUICK = SandboxConfig(seconds=0.0)
+QUICK = plain_config(seconds=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +181,7 @@ async def test_a_host_that_refuses_this_server_may_not_refuse_the_api() -> None:
 
 
 async def test_a_image_that_is_not_there_is_refused_in_words() -> None:
-    async with desk(config=SandboxConfig(seconds=3600)) as (sandbox, client):
+    async with desk(config=plain_config(seconds=3600)) as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat"})
         task_id = facts(made)["task_id"]
         for uri, expected in (

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from mcp.types import BlobResourceContents, ResourceLink
 
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import client_at, facts, text
+from tests.support.sandbox import plain_config, plain_sandbox
 
-QUICK = SandboxConfig(seconds=0.0)
+QUICK = plain_config(seconds=0.0)
 FIELDS = {
     "task_id",
     "status",
@@ -35,7 +35,7 @@ async def finished(prompt: str, tool: str = "wait_for_image") -> tuple[Any, Any]
 
 
 async def test_a_submit_returns_at_once_with_the_task_id_and_what_to_do_next() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat"})
         answer = facts(result)
         assert set(answer) == FIELDS
@@ -157,14 +157,14 @@ async def test_credits_are_told_in_whatever_form_they_come(word: str, expected: 
 
 
 async def test_a_status_that_is_not_in_the_guide_means_still_working() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:status=dreaming"})
         result = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
         assert facts(result)["status"] == "in_progress"
 
 
 async def test_a_task_that_is_not_found_just_after_its_submit_is_pending() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0.2)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=0.2) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=404*2"})
         task_id = facts(made)["task_id"]
         first = await client.call_tool("get_task", {"task_id": task_id})
@@ -173,7 +173,7 @@ async def test_a_task_that_is_not_found_just_after_its_submit_is_pending() -> No
 
 
 async def test_a_task_that_nobody_knows_is_an_error() -> None:
-    async with serve_sandbox() as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         for tool in ("get_task", "wait_for_image"):
             result = await client.call_tool(tool, {"task_id": "ta-nobody"})
             assert result.is_error
@@ -199,7 +199,7 @@ async def test_a_known_end_is_not_asked_for_again() -> None:
 
 
 async def test_a_timeout_is_no_error_and_says_what_to_do_next() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         result = await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 1})
         assert not result.is_error

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.revisions import RevisionFilter
 from tests.support.clients import client_at, facts
+from tests.support.sandbox import plain_sandbox
 
 RESULT = {
     "content": [{"type": "text", "text": "success"}, {"type": "resource_link", "uri": "https://e.org/a.png"}],
@@ -60,7 +59,7 @@ async def test_an_old_client_is_not_greeted_with_titles_or_completions() -> None
 
 async def test_resource_links_can_be_turned_off() -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+        plain_sandbox(seconds=0) as sandbox,
         client_at(sandbox.url, resource_links="off") as client,
     ):
         result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})

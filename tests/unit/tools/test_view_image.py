@@ -12,13 +12,13 @@ from mcp.types import CallToolResult, ImageContent
 from PIL import Image
 
 from nano_banana_mcp.media import previews
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_sandbox.tasks import Drawings, Task
 from tests.support.clients import client_at, facts, text
+from tests.support.sandbox import plain_config, plain_sandbox
 
-QUICK = SandboxConfig(seconds=0.0)
+QUICK = plain_config(seconds=0.0)
 
 
 class Given(Drawings):
@@ -158,7 +158,7 @@ async def test_a_number_that_is_too_high_says_which_there_are(words: str, count:
 
 
 async def test_a_image_that_is_not_finished_is_no_error_and_says_what_to_do() -> None:
-    async with serve_sandbox(SandboxConfig(seconds=3600)) as sandbox, client_at(sandbox.url) as client:
+    async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         result = await client.call_tool("view_image", {"task_id": task_id})
         assert not result.is_error

@@ -13,11 +13,10 @@ from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.tracking.schedule import Schedule
-from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY
 from tests.support.postgres import Cluster
+from tests.support.sandbox import plain_sandbox
 
 NEVER = 3_600.0
 
@@ -29,7 +28,7 @@ async def services(
     database: str, number: int = 2, seconds: float = NEVER
 ) -> AsyncIterator[tuple[Sandbox, list[GenerationService]]]:
     async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(serve_sandbox(SandboxConfig(seconds=seconds)))
+        sandbox = await stack.enter_async_context(plain_sandbox(seconds=seconds))
         settings = load_settings(base_url=sandbox.url, api_key=KEY, ledger_url=database)
         yield (
             sandbox,
