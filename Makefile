@@ -1,6 +1,8 @@
 # Every command for users, developers and CI. `make demo`, `make check` and `make test` set up .venv themselves.
 .PHONY: help demo check test lint format types platforms contract unit tests pythons snapshots mutants sbom audit bench bench-docs crash torture interop metadata bundle dist pins clean
 .DEFAULT_GOAL := help
+# Where it is set, each process compiles all modules again, and each worker of pytest rewrites them.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 BIN := .venv/bin
