@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anyio.to_thread import run_sync as in_thread
 
 from tests.release.conformance import suite
-from tests.release.conformance.scenarios import APPLICABLE, NOT_APPLICABLE, problems
+from tests.release.conformance.scenarios import (
+    APPLICABLE,
+    NOT_APPLICABLE,
+    SKIPPED_BY_THE_SUITE,
+    TASK_SCENARIOS,
+    problems,
+    task_problems,
+)
 from tests.release.conformance.suite import Check
+from tests.release.conformance.task_fixtures import serving_task_fixtures
 from tests.support import npm
 from tests.support.http_server import ServedProcess as Served
 from tests.support.http_server import served_process as served
@@ -36,6 +45,23 @@ def test_every_scenario_that_applies_passes(revision: str, command: list[str], s
     print(f"\nconformance {revision}: {len(APPLICABLE[revision])} of {len(report.scenarios)} apply; {report.total}")
 
     assert problems(revision, report.scenarios) == []
+
+
+async def test_every_task_scenario_passes_against_its_tools_and_our_extension(
+    command: list[str], tmp_path: Path
+) -> None:
+    async with serving_task_fixtures() as url:
+        report = await in_thread(suite.run, command, url, "2026-07-28", tmp_path / "results")
+
+    assert task_problems(report.scenarios) == []
+
+
+def test_a_task_scenario_that_was_not_run_or_skipped_or_failed_is_a_problem() -> None:
+    scenarios = {name: [Check("one", "SUCCESS", "")] for name in TASK_SCENARIOS - SKIPPED_BY_THE_SUITE}
+    scenarios |= {name: [Check("one", "SKIPPED", "")] for name in SKIPPED_BY_THE_SUITE}
+    assert task_problems(scenarios) == []
+    for checks in ([], [Check("one", "SKIPPED", "")], [Check("one", "FAILURE", "")]):
+        assert len(task_problems({**scenarios, "tasks-lifecycle": checks})) == 1
 
 
 def test_what_was_not_run_or_not_judged_or_did_not_pass_is_a_problem() -> None:
