@@ -200,6 +200,7 @@ async def compose_service(
             max_bytes=None if settings.keep_megabytes is None else round(settings.keep_megabytes * 1_000_000),
             keep_days=settings.keep_days,
             trusted_origins=_trusted_origins(client.base_url),
+            trust_resolver=settings.trust_resolver,
             tasks=tasks,
             now=now,
             opened_at=now(),

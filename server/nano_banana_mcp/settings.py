@@ -292,6 +292,10 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="The same limit for all callers together. Default: 1000 with tokens, else no limit.",
     )
+    trust_resolver: bool = Field(
+        False,
+        description="Download images also from names that resolve to 198.18.0.0/15 (fake-IP DNS of proxy programs).",
+    )
     upstream_concurrency: int = Field(
         64,
         ge=1,

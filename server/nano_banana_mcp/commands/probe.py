@@ -9,6 +9,8 @@ from http import HTTPStatus
 import anyio
 import httpx
 
+from nano_banana_mcp.common.certificates import UnusableCertificates, tls_context
+from nano_banana_mcp.common.proxies import UnusableProxy, proxy_for
 from nano_banana_mcp.http.signing import PROBE_PREFIX, KeyRing, answer_to
 
 MAX_SECONDS = 15.0
@@ -28,10 +30,16 @@ async def probe(public_url: str, keys: KeyRing) -> None:
     name = f"{PROBE_PREFIX}{secrets.token_hex(16)}"
     try:
         with anyio.fail_after(MAX_SECONDS):
-            async with httpx.AsyncClient() as http:
+            proxy = proxy_for(public_url)
+            tls = tls_context() if public_url.startswith("https:") else False
+            async with httpx.AsyncClient(
+                proxy=None if proxy is None else proxy.for_httpx(), trust_env=False, verify=tls
+            ) as http:
                 answer = await http.post(f"{public_url}/webhooks/{name}/{keys.sign(name)}", json={})
     except TimeoutError:
         raise NotReached(f"No answer within {MAX_SECONDS:g} s. Check the firewall and the proxy.") from None
+    except (UnusableProxy, UnusableCertificates) as error:
+        raise NotReached(f"{error}.") from None
     except httpx.ConnectError:
         raise NotReached(
             "No connection: the name does not resolve, the port is closed, or the certificate is not valid."

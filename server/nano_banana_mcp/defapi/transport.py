@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import anyio
 
 from nano_banana_mcp import __version__
+from nano_banana_mcp.common.certificates import UnusableCertificates, tls_context
+from nano_banana_mcp.common.proxies import Proxy, UnusableProxy, proxy_for
 from nano_banana_mcp.common.tracing import answered
-from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.responses import Answer
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
 USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
@@ -30,8 +27,6 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 BURST_SECONDS = 4.0
 """A burst may contain the queries of this many seconds."""
 
-_TLS_AND_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
-
 
 class Connection:
     """HTTP connections to the API, opened with the first request."""
@@ -41,7 +36,7 @@ class Connection:
         self._timeout = timeout_seconds
         self._paid_http: httpx.AsyncClient | None = None
         self._free_http: httpx.AsyncClient | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._proxy: Proxy | None = None
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -94,7 +89,7 @@ class Connection:
             reason = f"no answer within {seconds:g} s"
         # A TLS stream that breaks may raise a bare SSLError, which is an OSError.
         except (httpx.RequestError, httpx.InvalidURL, OSError) as error:
-            reason = _reason(error)
+            reason = _reason(error, self._proxy)
         # Raised outside the handlers: an httpx error as its context would hold the request and the key.
         raise Broken(reason, sent=bool(sent), received=bytes(received))
 
@@ -111,24 +106,21 @@ class Connection:
     def _new_http(self, *, keep: int, read_timeout: float) -> httpx.AsyncClient:
         import httpx
 
-        parts = urlsplit(self._base_url)
         connect = min(self._timeout, MAX_CONNECT_SECONDS)
         try:
-            if parts.scheme == "https" and self._tls is None:
-                self._tls = httpx.create_ssl_context()
+            self._proxy = proxy_for(self._base_url)
             return httpx.AsyncClient(
-                # A loopback address is not reached through a proxy.
-                trust_env=parts.hostname not in LOOPBACK_HOSTS,
-                verify=self._tls or False,
+                proxy=None if self._proxy is None else self._proxy.for_httpx(),
+                trust_env=False,  # httpx fails on any variable that it cannot parse
+                verify=tls_context() if self._base_url.startswith("https:") else False,
                 timeout=httpx.Timeout(self._timeout, connect=connect, read=read_timeout, pool=None),
                 # DefapiClient limits the concurrency; the pool of httpx would scan all waiting requests at each step.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep),
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
-        except (OSError, ValueError, ImportError, httpx.InvalidURL):
-            # Without the message of the error, which may contain the password of a proxy.
-            names = [name for name in _TLS_AND_PROXY_VARIABLES if os.environ.get(name) or os.environ.get(name.lower())]
-            raise Broken(f"{' or '.join(names) or 'the TLS set-up'} cannot be used", sent=False, received=b"") from None
+        except (UnusableProxy, UnusableCertificates) as error:
+            reason = str(error)
+        raise Broken(reason, sent=False, received=b"")
 
 
 class Broken(Exception):
@@ -160,7 +152,7 @@ class _Sent:
             self._started = self._started or info["request"].method != b"CONNECT"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, proxy: Proxy | None) -> str:
     import ssl
 
     import httpx
@@ -172,6 +164,8 @@ def _reason(error: Exception) -> str:
         if isinstance(cause, ssl.SSLError):
             return "TLS broke"
         cause = cause.__cause__ or cause.__context__
+    if proxy is not None and (reason := proxy.describe_failure(error)):
+        return reason
     reasons: tuple[tuple[type[Exception], str], ...] = (
         (httpx.ConnectTimeout, "connecting took too long"),
         (httpx.ConnectError, "the connection was refused or the name does not resolve"),
@@ -179,7 +173,6 @@ def _reason(error: Exception) -> str:
         (httpx.RemoteProtocolError, "the connection was closed early"),
         (httpx.NetworkError, "the connection broke"),
         (httpx.DecodingError, "the answer could not be decoded"),
-        (httpx.ProxyError, "the proxy refused"),
         (httpx.InvalidURL, "its address cannot be used"),
     )
     return next((reason for kind, reason in reasons if isinstance(error, kind)), "the connection failed")

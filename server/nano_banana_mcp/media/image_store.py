@@ -75,6 +75,7 @@ class ImageStore:
         max_bytes: Limit of the folder. None: no limit.
         keep_days: Age in days at which bytes are deleted. None: never.
         trusted_origins: Origins to download from besides public hosts: the sandbox's own.
+        trust_resolver: Whether names that resolve to 198.18.0.0/15 are public hosts.
         tasks: Runs the downloads of new images.
         now: Wall-clock time, Unix seconds.
         opened_at: When this server started (Unix time, seconds).
@@ -93,6 +94,7 @@ class ImageStore:
         max_bytes: int | None = None,
         keep_days: float | None = None,
         trusted_origins: Sequence[str] = (),
+        trust_resolver: bool = False,
         tasks: TaskGroup,
         now: Callable[[], float],
         opened_at: float,
@@ -105,7 +107,7 @@ class ImageStore:
         self._legacy = None if folder is None else LegacyImages(folder.parent)
         self._max_bytes = max_bytes
         self._keep_days = keep_days
-        self._fetcher = ImageFetcher(trusted_origins=trusted_origins)
+        self._fetcher = ImageFetcher(trusted_origins=trusted_origins, trust_resolver=trust_resolver)
         self._tasks = tasks
         self._now = now
         self._opened_at = opened_at

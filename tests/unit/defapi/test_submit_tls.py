@@ -10,6 +10,7 @@ import pytest
 from nano_banana_mcp.defapi.errors import NoAnswer, OutcomeUnknown, Unreachable
 from tests.support.broken_tls import TlsApi
 from tests.support.certificates import Authority
+from tests.support.forward_proxy import forward_proxy
 from tests.unit.defapi.driver import REQUEST, client_of
 
 
@@ -28,6 +29,23 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlsApi]:
 async def test_a_certificate_that_is_trusted_serves(api: TlsApi) -> None:
     async with client_of(api.url) as client:
         assert await client.submit(REQUEST) == "ta1"
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_the_proxy_of_the_environment_serves_beside_variables_that_cannot_be_parsed(
+    scheme: str, api: TlsApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(api.url.rpartition(":")[2])
+    async with forward_proxy(("127.0.0.1", port)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("http", scheme))
+        monkeypatch.setenv("HTTP_PROXY", "foo:bar:baz")
+        monkeypatch.setenv("ALL_PROXY", "socks4://127.0.0.1:9")
+        monkeypatch.setenv("NO_PROXY", "localhost,::1/128,[::1],10.0.0.0/99")
+        # A name that the proxy alone resolves: the connection arrives, and its certificate is for another name.
+        async with client_of("https://api.example.invalid") as client:
+            with pytest.raises(Unreachable, match="certificate is not trusted"):
+                await client.submit(REQUEST)
+        assert proxy.tunnels == [("api.example.invalid", 443)]
 
 
 @pytest.mark.parametrize("mode", ["handshake cut", "handshake reset", "no TLS at all"])

@@ -13,6 +13,13 @@ from tests.support.image_samples import INSIDE, OUTSIDE
 NAMES = ["pictures.example", "cdn.example", "xn--bcher-kva.example", "under_score.example"]
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("http", "https", "all", "no"):
+        monkeypatch.delenv(f"{kind}_proxy", raising=False)
+        monkeypatch.delenv(f"{kind}_PROXY".upper(), raising=False)
+
+
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     return Authority()

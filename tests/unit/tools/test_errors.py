@@ -157,16 +157,27 @@ async def test_proxies_and_certificates_of_the_environment_do_not_stand_before_t
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("HTTPS_PROXY", "ftp://me:secret@x"), ("SSL_CERT_FILE", "/no/such/file.pem")]
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "ftp://me:secret@x"),
+        ("ALL_PROXY", "foo:secret:baz"),
+        ("SSL_CERT_FILE", "/no/such/file.pem"),
+        ("SSL_CERT_DIR", "/no/such/folder"),
+    ],
 )
 async def test_a_proxy_or_certificate_file_that_cannot_be_used_is_named(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for other in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "::1/128")
     monkeypatch.setenv(name, value)
     async with client_at("https://api.example.org") as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat"})
         assert result.is_error
-        assert name in text(result)
+        assert f"{name} cannot be used" in text(result)
+        assert not {"HTTP_PROXY", "NO_PROXY"} & set(text(result).split())
         assert "nothing was charged" in text(result)
         assert "secret" not in text(result)
 

@@ -1,4 +1,4 @@
-"""One request to a checked address: the host name is used for ``Host`` and TLS only."""
+"""One request: to a checked address, with the host name for ``Host`` and TLS only, or through a proxy to the name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from nano_banana_mcp.common.certificates import tls_context
+from nano_banana_mcp.common.proxies import Proxy
 from nano_banana_mcp.images.download.url_policy import Target
 from nano_banana_mcp.images.errors import ImageUnavailable
 
@@ -26,11 +28,11 @@ ConnectTo = Callable[[str, int], tuple[str, int]]
 
 
 class Connector:
-    """Sends requests: ``open`` → ``_send``. Adds no cookies, no credentials and no proxy.
+    """Sends requests: ``open``, ``open_through`` → ``_send``. Adds no cookies and no credentials.
 
     Args:
         user_agent: Value of ``User-Agent``.
-        ssl_context: Verifies certificates; None for the default.
+        ssl_context: Verifies certificates; None for :func:`tls_context`.
         connect_to: For tests.
     """
 
@@ -38,12 +40,12 @@ class Connector:
         self._user_agent = user_agent
         self._ssl_context = ssl_context
         self._connect_to = connect_to
-        self._transport: httpx.AsyncHTTPTransport | None = None
+        self._transports: dict[str | None, httpx.AsyncHTTPTransport] = {}
 
     async def aclose(self) -> None:
         """Close the connections."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
+        while self._transports:
+            _, transport = self._transports.popitem()
             await transport.aclose()
 
     async def open(self, target: Target, addresses: list[str]) -> httpx.Response:
@@ -51,26 +53,39 @@ class Connector:
 
         Raises:
             httpx.TransportError, OSError: None accepted, or the request failed; see :func:`unavailable`.
+            UnusableCertificates: As :func:`tls_context`.
         """
         import httpx
 
         *others, last = addresses[:MAX_ADDRESSES]
         for address in others:
             try:
-                return await self._send(target, address)
+                return await self._send(target, self._checked(target, address))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if _tls_error(error) is not None:
                     raise
-        return await self._send(target, last)
+        return await self._send(target, self._checked(target, last))
 
-    async def _send(self, target: Target, address: str) -> httpx.Response:
+    async def open_through(self, proxy: Proxy, target: Target) -> httpx.Response:
+        """Send the request through a proxy, which resolves the name; the body is not read yet.
+
+        Raises:
+            httpx.TransportError, OSError: As :meth:`open`.
+            UnusableCertificates: As :func:`tls_context`.
+        """
+        return await self._send(target, (target.host, target.port), proxy)
+
+    def _checked(self, target: Target, address: str) -> tuple[str, int]:
+        return (address, target.port) if self._connect_to is None else self._connect_to(address, target.port)
+
+    async def _send(self, target: Target, destination: tuple[str, int], proxy: Proxy | None = None) -> httpx.Response:
         import httpx
 
         opened = _Opened()
-        ip, port = (address, target.port) if self._connect_to is None else self._connect_to(address, target.port)
+        host, port = destination
         request = httpx.Request(
             "GET",
-            httpx.URL(scheme=target.scheme, host=ip, port=port, raw_path=target.path.encode("ascii")),
+            httpx.URL(scheme=target.scheme, host=host, port=port, raw_path=target.path.encode("ascii")),
             headers={
                 "Host": target.host_header,
                 "User-Agent": self._user_agent,
@@ -84,25 +99,28 @@ class Connector:
                 "trace": opened.trace,
             },
         )
+        transport = self._transport(proxy)
         try:
             # The transport itself: a client would keep cookies, and read .netrc and proxy variables.
-            return await self._open_transport().handle_async_request(request)
+            return await transport.handle_async_request(request)
         except BaseException:
             await opened.aclose()
             raise
 
-    def _open_transport(self) -> httpx.AsyncHTTPTransport:
+    def _transport(self, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
         import httpx
 
-        if self._transport is None:
+        key = None if proxy is None else proxy.url
+        if key not in self._transports:
             # No keep-alive: the pool identifies connections by address, and one verified for one name must not be
             # used for another name at the same address.
-            self._transport = httpx.AsyncHTTPTransport(
-                verify=self._ssl_context or httpx.create_ssl_context(),
+            self._transports[key] = httpx.AsyncHTTPTransport(
+                verify=self._ssl_context or tls_context(),
                 trust_env=False,
                 limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
+                proxy=None if proxy is None else proxy.for_httpx(),
             )
-        return self._transport
+        return self._transports[key]
 
 
 class _Opened:
@@ -121,8 +139,14 @@ class _Opened:
                 await stream.aclose()
 
 
-def unavailable(target: Target, error: Exception) -> ImageUnavailable:
-    """Describe a failed connection."""
+def unavailable(target: Target, error: Exception, proxy: Proxy | None = None) -> ImageUnavailable:
+    """Describe a failed connection.
+
+    Args:
+        proxy: The proxy of the connection; None if it was direct.
+    """
+    if proxy is not None and _tls_error(error) is None and (reason := proxy.describe_failure(error)):
+        return ImageUnavailable(f"The host {target.host} cannot be reached: {reason}.")
     return ImageUnavailable(f"The host {target.host} {_reason(error)}.")
 
 

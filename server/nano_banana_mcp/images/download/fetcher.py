@@ -1,7 +1,7 @@
-"""Downloads images from untrusted hosts: ``fetch`` → ``_follow`` → ``_allowed_addresses``, ``_get`` → ``_read``.
+"""Downloads images from untrusted hosts: ``fetch`` → ``_follow`` → ``_route``, ``_get`` → ``_read``.
 
-The connection goes to the address that was checked: a name is resolved here, once for each hop, and the request is sent
-to that address.
+The connection goes to an address that was checked: a name is resolved here, once for each hop, and the request is sent
+to that address. Where the environment names a proxy for the host, the proxy resolves the name instead.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, cast
 import anyio
 
 from nano_banana_mcp import __version__
+from nano_banana_mcp.common.certificates import UnusableCertificates
+from nano_banana_mcp.common.proxies import Proxy, UnusableProxy, proxy_for
 from nano_banana_mcp.common.tracing import answered, request_span
 from nano_banana_mcp.images.download.connection import Connector, ConnectTo, unavailable
-from nano_banana_mcp.images.download.ip_policy import is_public
+from nano_banana_mcp.images.download.ip_policy import is_public, is_synthetic, is_unspecified
 from nano_banana_mcp.images.download.url_policy import Target
 from nano_banana_mcp.images.errors import AddressRefused, ImageUnavailable, NotAnImage
 from nano_banana_mcp.images.formats import HEAD_BYTES
@@ -63,6 +65,8 @@ class ImageFetcher:
     """Downloads images. Close it with :meth:`aclose`.
 
     Args:
+        trust_resolver: Whether to trust names that resolve to the synthetic addresses of a local proxy program
+            (198.18.0.0/15), which the program maps back to the name.
         trusted_origins: Origins such as ``http://127.0.0.1:4567``, written exactly as in the URLs, that are exempt
             from the rules, or a function that returns them for each download. For the sandbox.
         max_bytes: Maximum size of an image.
@@ -75,6 +79,7 @@ class ImageFetcher:
     def __init__(
         self,
         *,
+        trust_resolver: bool = False,
         trusted_origins: Origins = (),
         max_bytes: int = MAX_BYTES,
         max_pixels: int = MAX_PIXELS,
@@ -85,6 +90,7 @@ class ImageFetcher:
         ssl_context: ssl.SSLContext | None = None,
         connect_to: ConnectTo | None = None,
     ) -> None:
+        self._trust_resolver = trust_resolver
         self._trusted_origins = trusted_origins
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
@@ -122,8 +128,7 @@ class ImageFetcher:
         for _ in range(self._max_redirects + 1):
             if target.origin not in trusted:
                 trusted = frozenset()  # an untrusted host must not redirect to a trusted one
-            addresses = await self._allowed_addresses(target, trusted=target.origin in trusted)
-            answer = await self._get(target, addresses)
+            answer = await self._get(target, await self._route(target, trusted=target.origin in trusted))
             if isinstance(answer, EncodedImage):
                 return answer
             target = target.follow(answer)
@@ -132,17 +137,33 @@ class ImageFetcher:
             hint="Use the URL that the redirects end at.",
         )
 
-    async def _allowed_addresses(self, target: Target, *, trusted: bool) -> list[str]:
-        """Return the addresses of the host.
+    async def _route(self, target: Target, *, trusted: bool) -> Proxy | list[str]:
+        """Return the proxy for the host, or the addresses that a direct connection may go to.
 
         Raises:
-            AddressRefused: One of them is not public.
+            AddressRefused: The host is not public.
+            ImageUnavailable: The host cannot be found, or its proxy cannot be used.
         """
-        if not trusted:
-            target.require_public_form()
-        addresses = [str(target.address)] if target.address is not None else await self._look_up(target)
-        if not trusted and not all(map(is_public, addresses)):
+        if trusted:
+            return [str(target.address)] if target.address is not None else await self._look_up(target)
+        target.require_public_form()
+        if target.address is not None and not is_public(target.address):
             raise AddressRefused(f"The host {target.host} is not on the public internet.")
+        try:
+            proxy = proxy_for(f"{target.scheme}://{target.host_header}")
+        except UnusableProxy as error:
+            raise ImageUnavailable(
+                f"The host {target.host} cannot be reached: {error}.", hint="Correct it, and start the server again."
+            ) from None
+        if proxy is not None:
+            target.require_public_name()
+            return proxy
+        if target.address is not None:
+            return [str(target.address)]
+        resolved = await self._look_up(target)
+        addresses = [ip for ip in resolved if is_public(ip) or (self._trust_resolver and is_synthetic(ip))]
+        if not addresses:
+            raise _refusal(target.host, resolved)
         return addresses
 
     async def _look_up(self, target: Target) -> list[str]:
@@ -156,19 +177,27 @@ class ImageFetcher:
             )
         return list(dict.fromkeys(addresses))
 
-    async def _get(self, target: Target, addresses: list[str]) -> EncodedImage | str:
+    async def _get(self, target: Target, route: Proxy | list[str]) -> EncodedImage | str:
         """Return the image, or the location of a redirect."""
         import httpx
 
+        proxy = route if isinstance(route, Proxy) else None
         try:
-            response = await self._connector.open(target, addresses)
+            if isinstance(route, Proxy):
+                response = await self._connector.open_through(route, target)
+            else:
+                response = await self._connector.open(target, route)
             try:
                 return await self._read(target, response)
             finally:
                 await response.aclose()
         # A TLS stream that breaks may raise an SSLError, which is an OSError.
         except (httpx.TransportError, OSError) as error:
-            raise unavailable(target, error) from error
+            raise unavailable(target, error, proxy) from error
+        except UnusableCertificates as error:
+            raise ImageUnavailable(
+                f"The host {target.host} cannot be reached: {error}.", hint="Correct it, and start the server again."
+            ) from None
 
     async def _read(self, target: Target, response: httpx.Response) -> EncodedImage | str:
         status, headers = response.status_code, response.headers
@@ -199,3 +228,20 @@ class ImageFetcher:
                     require_image(body.getvalue(), source=source)
                     is_recognised = True
         return body.getvalue()
+
+
+def _refusal(host: str, addresses: list[str]) -> AddressRefused:
+    """Return the error for a name without a public address, with its likely cause. It contains no address."""
+    message = f"The host {host} is not on the public internet"
+    if any(map(is_synthetic, addresses)):
+        return AddressRefused(
+            f"{message} by the DNS of this machine: its address is in 198.18.0.0/15. Proxy and VPN programs with "
+            "fake-IP DNS (Clash, Surge, sing-box) answer so.",
+            hint="If you use one, set NANO_BANANA_TRUST_RESOLVER=true, or HTTPS_PROXY to the address of the program.",
+        )
+    if all(map(is_unspecified, addresses)):
+        return AddressRefused(
+            f"{message} by the DNS of this machine: a filter blocks its name.",
+            hint="Allow the name in the filter (Pi-hole, AdGuard), or use a picture on another host.",
+        )
+    return AddressRefused(f"{message}: its name has private addresses only.")

@@ -27,8 +27,8 @@ _CLOSED_V4 = tuple(
     )
 )
 
-# All of IPv6 that is allocated. Outside it are loopback, mapped and compatible IPv4, NAT64, unique local, link-local,
-# site-local, multicast, discard-only and SRv6.
+# All of IPv6 that is allocated. Outside it are loopback, mapped and compatible IPv4, unique local, link-local,
+# site-local, multicast, discard-only, SRv6 and the NAT64 of single networks (64:ff9b:1::/48).
 _OPEN_V6 = IPv6Network("2000::/3")
 _CLOSED_V6 = tuple(
     IPv6Network(network)
@@ -39,6 +39,12 @@ _CLOSED_V6 = tuple(
         "3fff::/20",  # documentation
     )
 )
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""Stands for the IPv4 address in its last 32 bits (RFC 6052): all that a resolver of an IPv6-only network returns."""
+
+_SYNTHETIC = IPv4Network("198.18.0.0/15")
+"""Addresses that local proxy programs (Clash, Surge, sing-box) answer for every name, and map back to it."""
 
 _IPV4_PARTS = 4
 _DIGITS = {8: "01234567", 10: "0123456789", 16: "0123456789abcdef"}
@@ -54,7 +60,25 @@ def is_public(ip: str | IPv4Address | IPv6Address) -> bool:
         return not any(address in network for network in _CLOSED_V4)
     if address.scope_id is not None:
         return False
+    if address in _NAT64:
+        return is_public(IPv4Address(address.packed[-4:]))
     return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)
+
+
+def is_synthetic(ip: str) -> bool:
+    """Whether an address of a resolver's answer is one that local proxy programs make up (fake-IP DNS)."""
+    try:
+        return IPv4Address(ip) in _SYNTHETIC
+    except ValueError:
+        return False
+
+
+def is_unspecified(ip: str) -> bool:
+    """Whether an address is ``0.0.0.0`` or ``::``, which filters answer for names that they block."""
+    try:
+        return ip_address(ip).is_unspecified
+    except ValueError:
+        return False
 
 
 def ipv4_from_spelling(host: str) -> IPv4Address | None:

@@ -68,8 +68,7 @@ async def test_a_host_is_asked_by_its_usual_name(
 async def test_a_request_carries_no_more_than_it_must(
     new_fetcher: NewFetcher, host: Host, trap: Trap, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.setenv(variable, f"http://user:secret@127.0.0.1:{trap.port}")
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{trap.port}")  # not for https URLs
     netrc = tmp_path / "netrc"
     netrc.write_text("default login user password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))

@@ -70,16 +70,6 @@ async def test_a_name_of_a_closed_address_is_refused_without_a_connection(
     assert not trap.was_reached()
 
 
-@pytest.mark.parametrize("answers", [[PUBLIC, "10.0.0.1"], ["::1", PUBLIC], [PUBLIC, "rubbish"], [PUBLIC] * 9 + ["::"]])
-async def test_one_closed_address_among_public_ones_is_enough_to_refuse(
-    answers: list[str], fetcher: ImageFetcher, internet: Internet, trap: Trap
-) -> None:
-    internet.names["pictures.example"] = [answers]
-    with pytest.raises(AddressRefused):
-        await fetcher.fetch("https://pictures.example/a.png")
-    assert not trap.was_reached()
-
-
 async def test_loopback_over_plain_http_is_refused_at_its_real_port(trap: Trap) -> None:
     fetcher = ImageFetcher()
     for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"):
