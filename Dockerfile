@@ -1,7 +1,7 @@
 # docker build -t nano-banana-mcp .
-# EXTRAS="" leaves PostgreSQL out, for one server that keeps its ledger in the volume.
+# EXTRAS="" leaves PostgreSQL and SOCKS proxies out, for one server that keeps its ledger in the volume.
 FROM python:3.13-slim AS build
-ARG EXTRAS="[postgres]"
+ARG EXTRAS="[postgres,socks]"
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY server ./server

@@ -96,9 +96,11 @@ def compatible(expression: str) -> bool:
 def licences_table() -> str:
     """Every package that runs with the server, and its licence."""
     mine = closure([*PROJECT["dependencies"]])
-    more = closure(PROJECT["optional-dependencies"]["postgres"])
     rows = ["| package | licence |", "|---|---|", *(f"| {name} | {licence} |" for name, licence in mine.items())]
-    return "\n".join([*rows, *(f"| {name} (`postgres`) | {more[name]} |" for name in more if name not in mine)])
+    for extra in ("postgres", "socks"):
+        more = closure(PROJECT["optional-dependencies"][extra])
+        rows += [f"| {name} (`{extra}`) | {more[name]} |" for name in more if name not in mine]
+    return "\n".join(rows)
 
 
 def bill() -> Path:

@@ -129,7 +129,7 @@ async def test_a_wrong_certificate_behind_the_proxy_is_the_hosts(
     with pytest.raises(ImageUnavailable, match=r"other\.example has no valid certificate for its name"):
         await new_fetcher().fetch("https://other.example/a.png")
     monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file.pem")
-    with pytest.raises(ImageUnavailable, match="SSL_CERT_FILE cannot be used: /no/such/file.pem"):
+    with pytest.raises(ImageUnavailable, match=r"SSL_CERT_FILE cannot be used: /no/such/file\.pem"):
         await new_fetcher(ssl_context=None).fetch(URL)
     assert not host.requests
 
