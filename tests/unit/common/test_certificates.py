@@ -2,6 +2,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from nano_banana_mcp.common.certificates import UnusableCertificates, tls_context
 from tests.support.certificates import Authority
@@ -22,9 +23,9 @@ def file(tmp_path: Path) -> Path:
 
 
 def names(context: ssl.SSLContext) -> set[str]:
-    return {
-        str(dict(part[0] for part in certificate["subject"])["commonName"]) for certificate in context.get_ca_certs()
-    }
+    """The common names of the trusted authorities."""
+    subjects = (x509.load_der_x509_certificate(data).subject for data in context.get_ca_certs(binary_form=True))
+    return {str(part.value) for subject in subjects for part in subject}
 
 
 OURS = {"tests of nano-banana-mcp"}
