@@ -26,6 +26,9 @@ class DictLedger:
             self.generations[generation.generation_id] = generation
         return self.generations[generation.generation_id]
 
+    async def amend(self, generation: Generation) -> None:
+        self.generations[generation.generation_id] = generation
+
     async def forget(self, generation_id: str) -> None:
         self.generations.pop(generation_id, None)
 

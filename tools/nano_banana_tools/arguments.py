@@ -6,7 +6,6 @@ optional argument is accepted and means its default.
 
 from __future__ import annotations
 
-import base64
 import re
 import unicodedata
 from typing import Annotated, Any
@@ -15,8 +14,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from nano_banana_mcp.common.urls import IMAGE_URI, http_url
 from nano_banana_mcp.defapi.schemas import TASK_ID
-from nano_banana_mcp.images.data_uri import is_image_data_uri
-from nano_banana_mcp.images.formats import describe, sniff
 
 MAX_REFERENCES = 4
 """Reference images of one request; the API's limit."""
@@ -28,6 +25,12 @@ MAX_DATA_URI_CHARACTERS = 14_000_000
 
 ASPECT_RATIOS = ("1:1", "16:9", "21:9", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "auto")
 IMAGE_SIZES = ("1k", "2k", "4k")
+
+_ADDRESS_NAMES = ("url", "image_url", "uri", "resource_uri", "image", "path", "data")
+_BETWEEN_REFERENCES = re.compile(
+    r"[,;|\s](?=(?:https?|file|nanobanana)://|data:[^,]{0,200},)|,\s(?=[/~]|[A-Za-z]:[\\/])", re.IGNORECASE
+)
+"""A comma in a URL is no separator: only one that another reference follows."""
 
 _NAMED_RATIOS = {"square": "1:1", "widescreen": "16:9", "ultrawide": "21:9"}
 _PLACEHOLDERS = frozenset({"null", "none", "undefined"})
@@ -57,15 +60,6 @@ def _reference(value: str) -> str:
         return url
     if len(text) > MAX_DATA_URI_CHARACTERS:
         raise ValueError("this data URI is larger than 10 MB; use a smaller picture or a URL")
-    if not is_image_data_uri(text):
-        raise ValueError("this data URI is not an image; it must read data:image/png;base64,… (or jpeg, webp)")
-    try:
-        data = base64.b64decode(text.partition(",")[2], validate=True)
-    except ValueError:
-        raise ValueError("the base64 of this data URI is broken") from None
-    # The API may read formats that are unknown here; only data that is plainly no image is refused.
-    if sniff(data) is None and describe(data) != "unknown data":
-        raise ValueError(f"this data URI holds {describe(data)}, not a picture")
     return text
 
 
@@ -119,9 +113,26 @@ def _request_id(value: str | None) -> str | None:
 def _as_list(value: Any) -> Any:
     if value is None or value == "":
         return []
-    if isinstance(value, list) and len(value) > MAX_REFERENCES:
-        raise ValueError(f"the API accepts at most {MAX_REFERENCES} images, and these are {len(value)}")
-    return [value] if isinstance(value, str) else value
+    items = value if isinstance(value, list) else [value]
+    references = [part for item in items for part in _split(_address_in(item))]
+    if len(references) > MAX_REFERENCES:
+        raise ValueError(f"the API accepts at most {MAX_REFERENCES} images, and these are {len(references)}")
+    return references
+
+
+def _address_in(item: Any) -> Any:
+    """Return the text of a reference that a model wrote as an object: ``{"url": …}``, ``{"image_url": {"url": …}}``."""
+    while isinstance(item, dict) and (inner := next((item[name] for name in _ADDRESS_NAMES if item.get(name)), None)):
+        item = inner
+    return item
+
+
+def _split(item: Any) -> list[Any]:
+    """Return the references of a text that holds several, separated by commas, semicolons or white space."""
+    if not isinstance(item, str):
+        return [item]
+    first, *others = [part.strip(" \t\r\n,;|") for part in _BETWEEN_REFERENCES.split(item)]
+    return [first, *others] if first and others else others or [item]
 
 
 def _seconds(default: float) -> BeforeValidator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -23,6 +23,9 @@ MAX_QUERY_SECONDS = 30.0
 
 MIN_SECRET = 6
 """A shorter key is not masked in messages: it would match ordinary text."""
+
+MAX_MASKED_CHARACTERS = 20_000
+"""Length of a text in which the key is masked. Base64 of an image is longer, and may contain a short key by chance."""
 
 
 class DefapiClient:
@@ -101,7 +104,8 @@ class DefapiClient:
             snapshot = answers.read_query(answer)
         reason = None if snapshot.reason is None else _without_key(snapshot.reason, secret)
         texts = tuple(_without_key(text, secret) for text in snapshot.texts)
-        return snapshot.model_copy(update={"reason": reason, "texts": texts})
+        answer = _value_without_key(snapshot.answer, secret)
+        return snapshot.model_copy(update={"reason": reason, "texts": texts, "answer": answer})
 
     async def credits(self) -> str:
         """Return the remaining credits of the account as a decimal string.
@@ -163,6 +167,15 @@ def _asking(secret: str) -> Iterator[None]:
         error.asking = True
         error.message = _without_key(error.message, secret)
         raise
+
+
+def _value_without_key(value: Any, secret: str) -> Any:
+    """Mask the key in every short text of a JSON value; a long one is an image."""
+    if isinstance(value, dict):
+        return {name: _value_without_key(item, secret) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_value_without_key(item, secret) for item in value]
+    return _without_key(value, secret) if isinstance(value, str) and len(value) < MAX_MASKED_CHARACTERS else value
 
 
 def _without_key(text: str, secret: str) -> str:

@@ -11,10 +11,10 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nano_banana_mcp.common.text import clean
-from nano_banana_mcp.common.urls import http_url
+from nano_banana_mcp.defapi.result_items import read_result
 
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """The API uses two shapes (`ta` + UUID, and a UUID that starts with `ta`), so only the alphabet is checked."""
@@ -43,8 +43,10 @@ class TaskSnapshot(BaseModel):
     Attributes:
         task_id: The id in the answer; None if it is missing.
         status: The status of the API in lower case.
-        image_sources: URLs and data URIs of the images, in the order of the API.
+        image_sources: URLs, data URIs and base64 of the images, in the order of the API.
         texts: Text of the model instead of, or beside, an image.
+        unreadable: What stands where an image should be, and has no form of an image.
+        answer: What was read, to be kept if an image in it cannot be read.
         reason: ``status_reason.message``.
         consumed: Charged credits as a decimal string.
     """
@@ -57,6 +59,8 @@ class TaskSnapshot(BaseModel):
     texts: tuple[str, ...] = ()
     reason: str | None = None
     consumed: str | None = None
+    unreadable: tuple[str, ...] = Field((), exclude=True, repr=False)
+    answer: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
 
 def unwrap(body: dict[str, Any]) -> dict[str, Any]:
@@ -90,17 +94,19 @@ def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
     status = data.get("status")
     if not isinstance(status, str) or not clean(status):
         return None
-    image_sources, texts = _read_result(data.get("result"))
+    items = read_result(data)
     reason = data.get("status_reason")
     message = reason.get("message") if isinstance(reason, dict) else reason
     task_id = data.get("task_id")
     return TaskSnapshot(
         task_id=task_id if isinstance(task_id, str) and TASK_ID.fullmatch(task_id) else None,
         status=clean(status).lower(),
-        image_sources=tuple(image_sources),
-        texts=tuple(texts),
+        image_sources=tuple(items.sources),
+        texts=tuple(items.texts),
         reason=(clean(message) or None) if isinstance(message, str) else None,
         consumed=read_credits(data.get("consumed")),
+        unreadable=tuple(items.unreadable),
+        answer=data,
     )
 
 
@@ -110,25 +116,3 @@ def read_credits(value: Any) -> str | None:
         return None
     text = f"{Decimal(repr(value)):f}" if isinstance(value, float) and math.isfinite(value) else str(value).strip()
     return text if re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text) else None
-
-
-def _read_result(result: Any) -> tuple[list[str], list[str]]:
-    items = result if isinstance(result, list) else [result]
-    image_sources: list[str] = []
-    texts: list[str] = []
-    for item in items:
-        image = item.get("image") if isinstance(item, dict) else item
-        text = item.get("text") if isinstance(item, dict) else None
-        if isinstance(image, str) and (source := _image_source(image)):
-            image_sources.append(source)
-        if isinstance(text, str) and clean(text):
-            texts.append(clean(text))
-    return image_sources, texts
-
-
-def _image_source(image: str) -> str | None:
-    """Return the URL or data URI of an image, or None: other text could address the model."""
-    text = image.strip()
-    if text[:11].lower() == "data:image/":
-        return text if text.isascii() else None
-    return http_url(text)

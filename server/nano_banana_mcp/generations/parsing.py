@@ -7,10 +7,17 @@ from dataclasses import dataclass, replace
 from nano_banana_mcp.common.text import clean, sentence
 from nano_banana_mcp.defapi.schemas import TaskSnapshot
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
-from nano_banana_mcp.images.data_uri import decode_data_uri
+from nano_banana_mcp.images.data_uri import label_of, read_image
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import guess_from_url
 from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.images.public_urls import is_inside_network, origin_of, without_user
+
+MAX_INLINE_BYTES = 48 * 1024 * 1024
+"""Bytes of an image inside an answer: all that an answer can hold. It was paid for, and is in memory already."""
+
+KEPT_ANSWER = "The answer of the API is kept, and get_task reads it again after an update of this server."
+"""Part of the message of a generation with an image that could not be read."""
 
 MAX_IMAGES = 16
 """More images than any model of the API makes at once; further ones are dropped."""
@@ -23,13 +30,15 @@ class Reading:
     Attributes:
         generation: The generation in its new state.
         encoded_images: Images whose bytes came with the answer, by number.
+        is_unreadable: Whether something in the answer stands where an image should be, and cannot be read.
     """
 
     generation: Generation
     encoded_images: dict[int, EncodedImage]
+    is_unreadable: bool = False
 
 
-def read(generation: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
+def read(generation: Generation, snapshot: TaskSnapshot, now: float, *, api_url: str = "") -> Reading:
     """Return ``generation`` as the API reports it now.
 
     A status that is not in the API's list means "still working". A success without an image is a failure that may
@@ -38,19 +47,22 @@ def read(generation: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
     Args:
         snapshot: The answer to a query.
         now: Unix time in seconds.
+        api_url: Address of the API: images at its own origin may be inside a network.
     """
     status = _status(snapshot.status)
     if not status.finished:
         return Reading(replace(generation, status=status, credits_consumed=snapshot.consumed, open_at=now), {})
-    images, encoded_images, problems = _images(snapshot.image_sources)
-    message = snapshot.reason or (clean(" ".join(snapshot.texts)) or None)
+    images, encoded_images, problems, remarks = _images(snapshot, api_url)
+    message = " ".join([*remarks, snapshot.reason or clean(" ".join(snapshot.texts))]).strip() or None
     if problems and images:
-        message = f"{len(problems)} more could not be used: {sentence(problems[0])} {message or ''}".strip()
+        message = (
+            f"{len(problems)} more could not be used: {sentence(problems[0])} {KEPT_ANSWER} {message or ''}".strip()
+        )
     if status is Status.SUCCESS and not images:
         status, message = Status.FAILED, _why_no_image(snapshot, problems)
     elif status is Status.FAILED:
-        message = message or "The generation failed; the API gave no reason."
-        images, encoded_images = (), {}
+        message = snapshot.reason or clean(" ".join(snapshot.texts)) or "The generation failed; the API gave no reason."
+        images, encoded_images, problems = (), {}, []
     ended = replace(
         generation,
         status=status,
@@ -59,7 +71,7 @@ def read(generation: Generation, snapshot: TaskSnapshot, now: float) -> Reading:
         message=message,
         finished_at=generation.finished_at or now,
     )
-    return Reading(ended, encoded_images)
+    return Reading(ended, encoded_images, bool(problems))
 
 
 def _status(word: str) -> Status:
@@ -70,28 +82,47 @@ def _status(word: str) -> Status:
     return Status.IN_PROGRESS if status is Status.UNKNOWN else status
 
 
-def _images(sources: tuple[str, ...]) -> tuple[tuple[GeneratedImage, ...], dict[int, EncodedImage], list[str]]:
+def _images(
+    snapshot: TaskSnapshot, api_url: str
+) -> tuple[tuple[GeneratedImage, ...], dict[int, EncodedImage], list[str], list[str]]:
+    """Return the images, the bytes that came with the answer, what cannot be read, and what was changed."""
     images: list[GeneratedImage] = []
     encoded_images: dict[int, EncodedImage] = {}
-    problems: list[str] = []
-    for source in sources[:MAX_IMAGES]:
-        if source[:5].lower() != "data:":
-            images.append(GeneratedImage(source, guess_from_url(source)))
+    problems = [f"a text of {len(text)} characters that is no image address" for text in snapshot.unreadable]
+    remarks: list[str] = []
+    for source in snapshot.image_sources[:MAX_IMAGES]:
+        if source[:5].lower() in ("http:", "https"):
+            url = without_user(source)
+            if is_inside_network(url) and origin_of(url) != origin_of(api_url):
+                problems.append("its URL leads to an address inside a network, which is not passed on")
+                continue
+            if url != source:
+                remarks.append("A user name was removed from an image's URL.")
+            images.append(GeneratedImage(url, guess_from_url(url)))
             continue
         try:
-            encoded = decode_data_uri(source)
+            encoded = read_image(source, max_bytes=MAX_INLINE_BYTES, source="it")
         except ImageError as error:
-            problems.append(error.message)
+            problems.append(f"{_describe_source(source)} ({error.message.rstrip('.')})")
             continue
         encoded_images[len(images)] = encoded
         images.append(GeneratedImage(None, encoded.mime_type))
-    return tuple(images), encoded_images, problems
+    return tuple(images), encoded_images, problems, list(dict.fromkeys(remarks))
+
+
+def _describe_source(source: str) -> str:
+    """Name what stands where an image should be, without its content."""
+    label = label_of(source)
+    count = len(source.rpartition(",")[2].rstrip("=")) * 3 // 4
+    size = f"{-(-count // 1_000)} kB" if count >= 1_000 else f"{count} bytes"
+    return f"{size} of data {f'labelled {clean(label, 80)}' if label else 'without a label'}"
 
 
 def _why_no_image(snapshot: TaskSnapshot, problems: list[str]) -> str:
     charged = "The API reports success, so this image may have been charged."
+    said = f" The model said: “{clean(' '.join(snapshot.texts))}”" if snapshot.texts else ""
     if problems:
-        return f"{charged} Its image cannot be read: {sentence(problems[0])}"
+        return f"{charged} Its image cannot be read: {sentence(problems[0])} {KEPT_ANSWER}{said}"
     if snapshot.texts:
         return f"{charged} The model answered in words instead of drawing: “{clean(' '.join(snapshot.texts))}”"
     if snapshot.reason:

@@ -1,4 +1,4 @@
-"""Images as text: base64 data URIs, and the base64 that clients write instead."""
+"""Images as text: data URIs with any label or none, and bare base64. Their bytes decide what they are."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from nano_banana_mcp.images.errors import BadDataUri
+from nano_banana_mcp.images.formats import sniff
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage, image_from_bytes, too_many_bytes
 
-_SOURCE = "The data URI"
-_HEADER = re.compile(r"data:([^,]{0,256});base64,", re.IGNORECASE)
-_IMAGE_HEADER = re.compile(r"data:image/[a-z0-9][a-z0-9.+-]{0,63}(;[^,;]{1,64}){0,4};base64,\S", re.IGNORECASE)
+_PREFIX = re.compile(r"""[\s"']*(?:data:\s*)?(?P<label>[^,"']{0,256}?)(?:;\s*)?base64\s*[,:]""", re.IGNORECASE)
+"""``data:image/png;base64,`` and what programs make of it: without ``data:``, or twice."""
+
+_PLAIN = re.compile(r"\s*data:(?P<label>[^,]{0,256}),", re.IGNORECASE)
+"""A data URI without ``;base64``: percent-encoded bytes, or base64 all the same."""
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-_WHITESPACE = b" \t\r\n\f"
+_WHITESPACE = b" \t\r\n\f\v\"'"
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 
-def is_image_data_uri(uri: str) -> bool:
-    """Return whether text looks like a base64 data URI of an image. Reads its beginning only."""
-    return _IMAGE_HEADER.match(uri) is not None
+def read_image(text: str, *, max_bytes: int = MAX_BYTES, source: str = "The data URI") -> EncodedImage:
+    """Decode an image that is passed as text: a data URI with any label or none, or bare base64.
 
+    White space, percent-escapes, the URL-safe alphabet, missing padding and a doubled prefix are accepted.
 
-def decode_data_uri(uri: str, *, max_bytes: int = MAX_BYTES) -> EncodedImage:
-    """Decode a base64 data URI. Its bytes decide the MIME type, not its label.
-
-    White space, percent-escapes, the URL-safe alphabet and missing padding are accepted.
-
-    Raises:
-        BadDataUri: It is not a base64 data URI.
-        ImageTooLarge: It has too many bytes (found before decoding) or pixels.
-        NotAnImage: It holds something else.
-    """
-    header = _HEADER.match(uri)
-    if header is None:
-        raise BadDataUri("The text is not a base64 data URI.")
-    return _decode(uri, header.end(), max_bytes)
-
-
-def read_image(text: str, *, max_bytes: int = MAX_BYTES) -> EncodedImage:
-    """Decode an image that a client passes as text: a data URI with any label or none, or bare base64.
+    Args:
+        max_bytes: Maximum size of the image, checked before decoding.
+        source: What the text is, for messages: the subject of "holds a web page".
 
     Raises:
         BadDataUri: It is not base64.
-        ImageTooLarge: It has too many bytes (found before decoding) or pixels.
+        ImageTooLarge: It has too many bytes or pixels.
         NotAnImage: It holds something else.
     """
-    start = 0
-    if text[:64].lstrip()[:5].lower() == "data:":
-        comma = text.find(",", 0, 512)
-        if comma < 0:
-            raise BadDataUri("The data URI has no comma, so it has no data.")
-        start = comma + 1
-    return _decode(text, start, max_bytes)
+    start, prefix = 0, _PREFIX.match(text, 0, 600)
+    if prefix is None and (plain := _PLAIN.match(text, 0, 600)):
+        start = plain.end()
+        if "%" in text[start : start + 64]:
+            _require_length(text, start, 3 * max_bytes, max_bytes, source)
+            data = unquote_to_bytes(text[start:])
+            if sniff(data) is not None:
+                return image_from_bytes(data, source=source)
+    while prefix is not None:
+        start = prefix.end()
+        prefix = _PREFIX.match(text, start, start + 600)
+    return image_from_bytes(_decode(text, start, max_bytes, source), source=source)
+
+
+def label_of(text: str) -> str | None:
+    """Return the media type that a data URI claims; None if it claims none or is no data URI."""
+    match = _PREFIX.match(text, 0, 600) or _PLAIN.match(text, 0, 600)
+    return (match["label"].partition(";")[0].strip().lower() or None) if match else None
 
 
 def to_data_uri(image: EncodedImage) -> str:
@@ -61,31 +61,34 @@ def to_data_uri(image: EncodedImage) -> str:
     return f"data:{image.mime_type};base64,{base64.b64encode(image.data).decode('ascii')}"
 
 
-def _decode(text: str, start: int, max_bytes: int) -> EncodedImage:
-    encoded = _base64_of(text, start, max_bytes)
-    padding = b"=" * (-len(encoded) % 4)
-    try:
-        data = binascii.a2b_base64(encoded + padding, strict_mode=True)
-    except binascii.Error:
-        raise BadDataUri("The data URI's base64 is broken.") from None
-    return image_from_bytes(data, source=_SOURCE)
-
-
-def _base64_of(text: str, start: int, max_bytes: int) -> bytes:
-    """Return the base64 in the standard alphabet, without white space and padding."""
+def _decode(text: str, start: int, max_bytes: int, source: str) -> bytes:
+    # Line breaks and a few escapes are allowed for; a text that is far too long is not even copied.
     max_characters = -(-max_bytes * 4 // 3)
-    # The first check allows for line breaks and a few escapes; it avoids copying a text that is far too long.
-    if len(text) - start > max_characters + max_characters // 8 + 64:
-        raise too_many_bytes(_SOURCE, max_bytes)
-    try:
-        encoded = text[start:].encode("ascii")
-    except UnicodeEncodeError:
-        raise BadDataUri("The data URI's base64 is broken.") from None
+    _require_length(text, start, max_characters + max_characters // 8 + 64, max_bytes, source)
+    encoded = text[start:].encode("ascii", "replace")
     if b"%" in encoded:
         encoded = unquote_to_bytes(encoded)
     encoded = encoded.translate(_URL_SAFE, _WHITESPACE).rstrip(b"=")
     if not encoded:
-        raise BadDataUri("The data URI is empty.")
+        raise BadDataUri(f"{source} is empty.")
     if len(encoded) > max_characters:
-        raise too_many_bytes(_SOURCE, max_bytes)
-    return encoded
+        raise too_many_bytes(source, max_bytes)
+    try:
+        return binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
+    except binascii.Error:
+        data = _decode_leniently(encoded)
+        if sniff(data) is None:
+            raise BadDataUri(f"{source} has broken base64.") from None
+        return data
+
+
+def _decode_leniently(encoded: bytes) -> bytes:
+    """Decode what is there, without characters that are not base64 and without a last one that is too many."""
+    characters = _NOT_BASE64.sub(b"", encoded)
+    characters = characters[: len(characters) - (len(characters) % 4 == 1)]
+    return binascii.a2b_base64(characters + b"=" * (-len(characters) % 4))
+
+
+def _require_length(text: str, start: int, max_characters: int, max_bytes: int, source: str) -> None:
+    if len(text) - start > max_characters:
+        raise too_many_bytes(source, max_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nano_banana_mcp.images.errors import ImageTooLarge, NotAnImage
-from nano_banana_mcp.images.formats import describe, dimensions, sniff
+from nano_banana_mcp.images.formats import advice_for, describe, dimensions, sniff
 
 MAX_BYTES = 20 * 1024 * 1024
 """Bytes of one image."""
@@ -52,7 +52,7 @@ def require_image(head: bytes, *, source: str) -> str:
     """
     mime_type = sniff(head)
     if mime_type is None:
-        raise NotAnImage(f"{source} holds {describe(head)}, not a picture.")
+        raise NotAnImage(f"{source} holds {describe(head)}, not a picture.", hint=advice_for(head))
     return mime_type
 
 
@@ -67,8 +67,7 @@ def is_truncated(data: bytes, mime_type: str) -> bool:
         case "image/png":
             return _is_truncated_png(data)
         case "image/jpeg":
-            # The end mark must follow the last scan. Embedded previews have scans and end marks of their own.
-            scan = data.rfind(b"\xff\xda")
+            scan = _first_scan(data)
             return scan >= 0 and data.find(b"\xff\xd9", scan) < 0
         case "image/webp":
             return len(data) < 8 + int.from_bytes(data[4:8], "little")
@@ -85,3 +84,14 @@ def _is_truncated_png(data: bytes) -> bool:
             return False
         position += 12 + int.from_bytes(data[position : position + 4], "big")
     return True
+
+
+def _first_scan(data: bytes) -> int:
+    """Return the position of the first scan of a JPEG file, or -1. Previews inside segments are stepped over."""
+    position = 2
+    while data[position : position + 1] == b"\xff":
+        marker = data[position + 1 : position + 2]
+        if marker == b"\xda":
+            return position
+        position += 1 if marker == b"\xff" else 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+    return data.find(b"\xff\xda") if position < len(data) else -1

@@ -95,6 +95,10 @@ class DurableLedger:
         self._pending.pop(newest.generation_id, None)
         return recorded
 
+    async def amend(self, generation: Generation) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        await self._write(lambda database: database.amend(generation))
+
     async def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         try:

@@ -34,8 +34,8 @@ class ModelMedians:
 class Ledger(Protocol):
     """Stores generations.
 
-    A finished generation never changes again, and one that has a task id never loses it, whichever process saves it
-    and in whichever order. Every method but :meth:`save`, :meth:`forget`, :meth:`probe`, :meth:`tidy` and
+    A finished generation changes only by :meth:`amend`, and one that has a task id never loses it, whichever process
+    saves it and in whichever order. Every method but :meth:`save`, :meth:`forget`, :meth:`probe`, :meth:`tidy` and
     :meth:`aclose` raises :class:`LedgerError` where the database cannot be used, and :class:`LedgerBusy` where that
     will pass.
 
@@ -66,6 +66,9 @@ class Ledger(Protocol):
         Returns:
             What is recorded: another process may have recorded its end before.
         """
+
+    async def amend(self, generation: Generation) -> None:
+        """Record the images of a finished generation that were found in its kept answer later."""
 
     async def forget(self, generation_id: str) -> None:
         """Delete a generation that certainly made no task. Where that fails, it is retried with the next write."""

@@ -139,13 +139,19 @@ class SqlLedger(ABC):
             if stored is not None and (stored.finished or _is_same(stored, generation)):
                 return stored
             self._write(generation)
-            for image in generation.images:
-                if image.url is not None:
-                    self._fetch(
-                        "INSERT INTO images (url, intent_id) VALUES (:url, :intent_id) ON CONFLICT DO NOTHING",
-                        {"url": image.url, "intent_id": generation.generation_id},
-                    )
+            self._write_urls(generation)
         return generation
+
+    def amend(self, generation: Generation) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        row = to_row(generation)
+        with self._transaction():
+            self._fetch(
+                "UPDATE generations SET status = :status, images = :images, message = :message "
+                "WHERE intent_id = :intent_id AND finished_at IS NOT NULL",
+                {name: row[name] for name in ("status", "images", "message", "intent_id")},
+            )
+            self._write_urls(generation)
 
     def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -324,6 +330,14 @@ class SqlLedger(ABC):
 
     def _write(self, generation: Generation) -> None:
         self._fetch(UPSERT, to_row(generation))
+
+    def _write_urls(self, generation: Generation) -> None:
+        for image in generation.images:
+            if image.url is not None:
+                self._fetch(
+                    "INSERT INTO images (url, intent_id) VALUES (:url, :intent_id) ON CONFLICT DO NOTHING",
+                    {"url": image.url, "intent_id": generation.generation_id},
+                )
 
     def _usage(self, principal: str | None, generation: Generation) -> Usage:
         """The usage of a principal, or of all, at the API of ``generation``, which itself does not count."""

@@ -48,6 +48,9 @@ TIDY_INTERVAL_SECONDS = 600.0
 LEGACY_UNUSED_SECONDS = 86_400.0
 """Time after which an earlier version no longer seems to use a cached download."""
 
+ANSWER_NUMBER = -1
+"""Stands for the number of an image where an answer of the API is stored that cannot be read."""
+
 _GONE = {404, 410}
 
 
@@ -142,6 +145,28 @@ class ImageStore:
                 partial(self._folder.store, generation_id, number, image, is_only_copy=True, stored_at=self._now())
             )
 
+    async def keep_answer(self, generation_id: str, answer: bytes) -> None:
+        """Keep an answer of the API with an image that cannot be read, durably.
+
+        Raises:
+            LedgerError: The database cannot store it.
+            OSError: The disk cannot store it.
+        """
+        await self.put(generation_id, ANSWER_NUMBER, EncodedImage(answer, "application/json"))
+
+    async def kept_answer(self, generation_id: str) -> bytes | None:
+        """Return what :meth:`keep_answer` kept; None if there is nothing.
+
+        Raises:
+            LedgerError: The database cannot be used.
+        """
+        stored = self._in_memory.get((generation_id, ANSWER_NUMBER))
+        if stored is None and self._folder is not None:
+            stored = await to_thread.run_sync(self._folder.find, generation_id, ANSWER_NUMBER)
+        if stored is None and self._ledger.stores_images:
+            stored = await self._ledger.load_image(generation_id, ANSWER_NUMBER)
+        return None if stored is None else stored.data
+
     def on_end(self, generation: Generation) -> None:
         """Start to store the images of a finished generation in the background. Subscriber of the change bus."""
         if self._folder is None or not self.still_serves(generation):
@@ -230,7 +255,7 @@ class ImageStore:
         Raises:
             OSError: They cannot be deleted.
         """
-        for number in range(len(generation.images)):
+        for number in range(ANSWER_NUMBER, len(generation.images)):
             self._in_memory.pop((generation.generation_id, number), None)
         if self._folder is not None:
             await to_thread.run_sync(self._delete, generation)

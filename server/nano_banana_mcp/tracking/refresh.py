@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,11 +14,11 @@ from anyio.abc import TaskGroup
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import TaskNotFound
-from nano_banana_mcp.defapi.schemas import TaskSnapshot
+from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation, Why
 from nano_banana_mcp.generations.models import Generation, new_generation_id
-from nano_banana_mcp.generations.parsing import read
+from nano_banana_mcp.generations.parsing import KEPT_ANSWER, Reading, read
 from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.ledger.base import Ledger, LedgerError
 from nano_banana_mcp.media.image_store import ImageStore
@@ -85,7 +86,9 @@ class TaskRefresher:
             DefapiError: the API could not be queried.
         """
         generation = await self.find(public_id, principal)
-        return generation if generation.finished else await self.refresh(generation, "look")
+        if generation.finished:
+            return await self._read_again(generation)
+        return await self.refresh(generation, "look")
 
     async def refresh(
         self, generation: Generation, why: Why = "poll", *, called_back_at: float | None = None
@@ -175,19 +178,12 @@ class TaskRefresher:
                 del self._queried_at[next(iter(self._queried_at))]
 
     async def _record(self, generation: Generation, snapshot: TaskSnapshot, why: Why) -> Generation:
-        reading = read(generation, snapshot, self._now())
+        reading = read(generation, snapshot, self._now(), api_url=self._client.base_url)
         latest = reading.generation
         if latest.status is generation.status:
             self._instrumentation.seen(latest, why)
             return latest
-        for number, image in reading.encoded_images.items():
-            try:
-                await self._images.put(latest.generation_id, number, image)
-            except OSError as error:
-                raise LedgerError(
-                    f"The image is finished, but it could not be stored: {error.strerror or type(error).__name__}. "
-                    "It stays at the API. Free some disk space, then call get_task.",
-                ) from error
+        await self._store(reading, snapshot)
         recorded = await self._ledger.save(latest)
         if recorded.generation_id == latest.generation_id and recorded != latest:  # another query was faster
             return recorded
@@ -201,5 +197,36 @@ class TaskRefresher:
                 latest.credits_consumed,
                 extra={"task_id": latest.task_id},
             )
+        self._bus.publish(latest)
+        return latest
+
+    async def _store(self, reading: Reading, snapshot: TaskSnapshot) -> None:
+        """Store what came with an answer and exists nowhere else."""
+        generation_id = reading.generation.generation_id
+        try:
+            for number, image in reading.encoded_images.items():
+                await self._images.put(generation_id, number, image)
+            if reading.is_unreadable:
+                await self._images.keep_answer(generation_id, json.dumps(snapshot.answer).encode())
+        except OSError as error:
+            raise LedgerError(
+                f"The image is finished, but it could not be stored: {error.strerror or type(error).__name__}. "
+                "It stays at the API. Free some disk space, then call get_task.",
+            ) from error
+
+    async def _read_again(self, generation: Generation) -> Generation:
+        """Read the kept answer of a finished generation again: this version may understand more of it."""
+        if KEPT_ANSWER not in (generation.message or ""):
+            return generation
+        answer = await self._images.kept_answer(generation.generation_id)
+        snapshot = None if answer is None else read_snapshot(json.loads(answer))
+        if snapshot is None:
+            return generation
+        reading = read(generation, snapshot, self._now(), api_url=self._client.base_url)
+        latest = replace(reading.generation, credits_consumed=generation.credits_consumed)
+        if len(latest.images) <= len(generation.images):
+            return generation
+        await self._store(reading, snapshot)
+        await self._ledger.amend(latest)
         self._bus.publish(latest)
         return latest

@@ -1,5 +1,6 @@
 """The state in a query's answer, in every shape that clients have met."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ URL = "https://google.datas.systems/a.png"
 DATA_URI = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
 )
+
+BASE64 = DATA_URI.partition(",")[2]
+PIXEL = base64.b64decode(BASE64)
 
 
 def body(**data: Any) -> dict[str, Any]:
@@ -44,7 +48,8 @@ async def test_both_shapes_of_ids_are_read_back(task_id: str) -> None:
         pytest.param([{"image": URL}], (URL,), (), id="a list"),
         pytest.param({"image": URL}, (URL,), (), id="an object"),
         pytest.param(URL, (URL,), (), id="a bare URL"),
-        pytest.param([URL, {"image": URL}], (URL, URL), (), id="mixed"),
+        pytest.param([URL, {"image": f"{URL}?1"}], (URL, f"{URL}?1"), (), id="mixed"),
+        pytest.param([{"image": URL}, {"image": URL, "url": URL}], (URL,), (), id="the same twice"),
         pytest.param(None, (), (), id="null"),
         pytest.param([], (), (), id="an empty list"),
         pytest.param({}, (), (), id="an empty object"),
@@ -57,11 +62,51 @@ async def test_both_shapes_of_ids_are_read_back(task_id: str) -> None:
         pytest.param([{"image": DATA_URI}], (DATA_URI,), (), id="a data URI"),
         pytest.param([{"image": f"  {URL}\n"}], (URL,), (), id="padded"),
         pytest.param([{"image": "HTTPS://X.example/a"}], ("https://x.example/a",), (), id="upper case"),
-        pytest.param([{"image": "javascript:alert(1)"}], (), (), id="another scheme"),
-        pytest.param([{"image": "file:///etc/passwd"}], (), (), id="a file"),
-        pytest.param([{"image": "data:text/html,x"}], (), (), id="a data URI that is no picture"),
         pytest.param([{"image": ""}, {"text": " "}], (), (), id="blanks"),
-        pytest.param([{"image": {"url": URL}}], (), (), id="an image that is an object"),
+        pytest.param([{"image": {"url": URL}}], (URL,), (), id="an image that is an object"),
+        pytest.param([{"url": URL}], (URL,), (), id="a url"),
+        pytest.param([{"big_image_url": URL}], (URL,), (), id="a big image"),
+        pytest.param({"imageUrls": [URL]}, (URL,), (), id="camel case"),
+        pytest.param([{"image_url": {"url": URL}}], (URL,), (), id="as OpenAI nests it"),
+        pytest.param({"images": [{"b64_json": BASE64}]}, (BASE64,), (), id="as OpenAI's images"),
+        pytest.param([{"inlineData": {"mimeType": "image/png", "data": BASE64}}], (BASE64,), (), id="as Gemini"),
+        pytest.param([{"source": {"type": "base64", "data": BASE64}}], (BASE64,), (), id="as Anthropic"),
+        pytest.param([{"type": "image", "whatever": {"x": URL}}], (URL,), (), id="under an unknown key"),
+        pytest.param([{"image": "//x.example/a"}], ("https://x.example/a",), (), id="without a scheme"),
+        pytest.param([{"image": "x.example/a.png"}], ("https://x.example/a.png",), (), id="without slashes"),
+        pytest.param(f'["{URL}"]', (URL,), (), id="a list as JSON text"),
+        pytest.param([{"image": f'{{"url": "{URL}"}}'}], (URL,), (), id="an object as JSON text"),
+        pytest.param([{"image": BASE64}], (BASE64,), (), id="bare base64"),
+        pytest.param([BASE64], (BASE64,), (), id="base64 alone"),
+        pytest.param([{"text": BASE64}], (BASE64,), (), id="base64 as a text"),
+        pytest.param([{"image": {"type": "Buffer", "data": list(PIXEL)}}], (f"data:;base64,{BASE64}",), (), id="bytes"),
+        pytest.param([{"text": f"Here: ![image]({URL})"}], (URL,), ("Here:",), id="Markdown"),
+        pytest.param([{"text": f"![a]({DATA_URI}) ok"}], (DATA_URI,), ("ok",), id="Markdown with a data URI"),
+        pytest.param([{"text": f"![a](<{URL}> 'title')"}], (URL,), (), id="Markdown with a title"),
+        pytest.param([{"text": f"[Download]({URL})"}], (URL,), (), id="a Markdown link"),
+        pytest.param([{"text": f'<img alt="x" src="{URL}">'}], (URL,), (), id="HTML"),
+        pytest.param([{"text": f"It is at {URL} now"}], (URL,), ("It is at now",), id="a URL amid words"),
+        pytest.param(
+            [{"text": "See [terms](https://x.example/terms)"}],
+            (),
+            ("See [terms](https://x.example/terms)",),
+            id="a link to something else",
+        ),
+        pytest.param(
+            [{"content": [{"type": "text", "text": "Done."}, {"image_url": {"url": URL}}]}],
+            (URL,),
+            ("Done.",),
+            id="content in parts",
+        ),
+        pytest.param([{"image": DATA_URI, "url": URL}], (DATA_URI,), (), id="two forms of one image"),
+        pytest.param([{"image": URL, "thumbnail": f"{URL}?small"}], (URL,), (), id="a thumbnail"),
+        pytest.param([{"image": "ipfs://Qm1", "text": "Done."}], (), ("Done.",), id="an unknown scheme"),
+        pytest.param(
+            [{"text": "I would rather talk about it and then explain why that is not something to draw"}],
+            (),
+            ("I would rather talk about it and then explain why that is not something to draw",),
+            id="words without punctuation",
+        ),
     ],
 )
 async def test_the_result_is_read_in_every_shape(result: Any, images: tuple[str, ...], texts: tuple[str, ...]) -> None:
@@ -69,10 +114,23 @@ async def test_the_result_is_read_in_every_shape(result: Any, images: tuple[str,
     assert (snapshot.image_sources, snapshot.texts) == (images, texts)
 
 
-@pytest.mark.parametrize("character", ["\n", "\x00", "\x1b", "\u202e", "\u2028", "\ud800"])
-async def test_an_address_with_control_or_direction_characters_in_it_is_no_image(character: str) -> None:
-    result = [{"image": f"https://x.example/a.png{character}b"}, {"image": URL}]
-    assert (await query_to(reply(200, body(result=result)))).snapshot.image_sources == (URL,)
+@pytest.mark.parametrize(
+    "source",
+    [f"https://x.example/a.png{character}b" for character in "\n\x00\x1b\u202e\u2028\ud800"]
+    + ["javascript:alert(1)", "file:///etc/passwd", "data:text/html,x", "ipfs://Qm1", "http://10.0.0.5/a.png"],
+)
+async def test_what_is_no_usable_address_is_never_passed_on_but_not_forgotten(source: str) -> None:
+    snapshot = (await query_to(reply(200, body(result=[{"image": source}, {"image": URL}])))).snapshot
+    reading = read(Generation("in-1", TASK), snapshot, now=1.0)
+    assert [image.url for image in reading.generation.images] == [URL]
+    assert reading.is_unreadable
+    assert "1 more could not be used" in (reading.generation.message or "")
+    assert source not in (reading.generation.message or "")
+
+
+@pytest.mark.parametrize("name", ["images", "output", "data", "image_url"])
+async def test_an_image_beside_the_result_is_found(name: str) -> None:
+    assert (await query_to(reply(200, body(**{name: URL})))).snapshot.image_sources == (URL,)
 
 
 async def test_an_absent_result_is_no_image() -> None:

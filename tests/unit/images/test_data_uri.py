@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from nano_banana_mcp.images.data_uri import decode_data_uri, is_image_data_uri
+from nano_banana_mcp.images.data_uri import label_of, read_image
 from nano_banana_mcp.images.errors import BadDataUri, ImageTooLarge, NotAnImage
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage
 from tests.support.image_samples import PNG, data_uri, drawn, large_png, png
@@ -24,19 +24,30 @@ URL_SAFE = base64.urlsafe_b64encode(drawn("png", (64, 64), mode="RGBA") + b"\xfb
         f"data:image/png;base64,{BASE64.rstrip('=')}",
         f"data:image/png;base64,\r\n {BASE64[:20]}\r\n{BASE64[20:]}\n",
         f"data:image/png;base64,{quote(BASE64, safe='')}",
+        f"data:image/png,{BASE64}",
+        f"data:image/png,{quote(PNG, safe='')}",
+        f"data:image/png;base64;x,{BASE64}",
+        f" data:image/png;base64, {BASE64}",
+        f"data:image/png;base64,data:image/png;base64,{BASE64}",
+        f"image/png;base64,{BASE64}",
+        f"base64:{BASE64}",
+        f'"data:image/png;base64,{BASE64}"',
+        f"data:image/png;base64,{BASE64}*",
+        BASE64,
+        "\r\n".join(BASE64[at : at + 76] for at in range(0, len(BASE64), 76)),
     ],
 )
 def test_a_data_uri_is_decoded_even_if_it_is_written_carelessly(uri: str) -> None:
-    assert decode_data_uri(uri) == EncodedImage(PNG, "image/png")
+    assert read_image(uri) == EncodedImage(PNG, "image/png")
 
 
 def test_the_url_safe_alphabet_is_understood() -> None:
     assert "-" in URL_SAFE or "_" in URL_SAFE
-    assert decode_data_uri(f"data:image/png;base64,{URL_SAFE}").mime_type == "image/png"
+    assert read_image(f"data:image/png;base64,{URL_SAFE}").mime_type == "image/png"
 
 
 def test_the_bytes_decide_the_type_not_the_label() -> None:
-    assert decode_data_uri(data_uri(drawn("jpeg"), "image/png")).mime_type == "image/jpeg"
+    assert read_image(data_uri(drawn("jpeg"), "image/png")).mime_type == "image/jpeg"
 
 
 @pytest.mark.parametrize(
@@ -46,24 +57,18 @@ def test_the_bytes_decide_the_type_not_the_label() -> None:
         "https://pictures.example/a.png",
         "data:",
         "data:image/png",
-        f"data:image/png,{BASE64}",
-        f"data:image/png;base64{BASE64}",
-        f"data:image/png;base64;x,{BASE64}",
         "data:image/png;base64,",
         "data:image/png;base64, \n",
         "data:image/png;base64,====",
         "data:image/png;base64,A",
-        "data:image/png;base64,iVBORw0KGgo*",
-        "data:image/png;base64,iVBO=Rw0KGgo",
-        "data:image/png;base64,iVBORw0KGgö",
-        f"data:image/png;base64,{BASE64};base64,{BASE64}",
-        f" data:image/png;base64,{BASE64}",
-        f"data:{'x' * 300};base64,{BASE64}",
+        "data:image/png;base64,aGVs*bG8h",
+        "data:image/png;base64,aGVs=bG8",
+        "data:image/png;base64,aGVsbG8ö",
     ],
 )
 def test_what_is_no_base64_data_uri_is_refused(uri: str) -> None:
     with pytest.raises(BadDataUri, match="data:image/png;base64"):
-        decode_data_uri(uri)
+        read_image(uri)
 
 
 @pytest.mark.parametrize(
@@ -77,14 +82,14 @@ def test_what_is_no_base64_data_uri_is_refused(uri: str) -> None:
 )
 def test_a_data_uri_of_something_else_is_refused_in_words(data: bytes, words: str) -> None:
     with pytest.raises(NotAnImage, match=words):
-        decode_data_uri(data_uri(data))
+        read_image(data_uri(data))
 
 
 def test_a_data_uri_at_the_cap_is_taken_and_one_byte_more_is_not() -> None:
     for size in range(300, 306):
-        assert len(decode_data_uri(data_uri(large_png(size)), max_bytes=size).data) == size
+        assert len(read_image(data_uri(large_png(size)), max_bytes=size).data) == size
         with pytest.raises(ImageTooLarge):
-            decode_data_uri(data_uri(large_png(size)), max_bytes=size - 1)
+            read_image(data_uri(large_png(size)), max_bytes=size - 1)
 
 
 def test_a_huge_data_uri_is_refused_without_decoding_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,35 +97,29 @@ def test_a_huge_data_uri_is_refused_without_decoding_it(monkeypatch: pytest.Monk
     monkeypatch.setattr("binascii.a2b_base64", pytest.fail)
     started = time.perf_counter()
     with pytest.raises(ImageTooLarge, match="20 MB"):
-        decode_data_uri(uri)
+        read_image(uri)
     assert time.perf_counter() - started < 0.5
 
 
 def test_a_data_uri_of_mere_white_space_is_refused_for_its_length() -> None:
     with pytest.raises(ImageTooLarge):
-        decode_data_uri("data:image/png;base64," + " " * (MAX_BYTES * 2))
+        read_image("data:image/png;base64," + " " * (MAX_BYTES * 2))
 
 
 def test_a_pixel_bomb_in_a_data_uri_is_refused() -> None:
     with pytest.raises(ImageTooLarge, match="50000 x 50000"):
-        decode_data_uri(data_uri(png(50_000, 50_000)))
+        read_image(data_uri(png(50_000, 50_000)))
 
 
 @pytest.mark.parametrize(
-    ("uri", "looks_like_one"),
+    ("text", "label"),
     [
-        (data_uri(PNG), True),
-        ("DATA:image/jpeg;Base64,/9j/", True),
-        ("data:image/svg+xml;charset=utf-8;base64,PHN2", True),
-        ("data:image/png;base64,", False),
-        ("data:text/html;base64,PGh0", False),
-        ("data:image/png,abc", False),
-        ("data:;base64,abcd", False),
-        ("https://pictures.example/a.png", False),
-        ("x data:image/png;base64,abcd", False),
-        ("", False),
-        ("data:image/" + "a" * 10_000_000, False),
+        (data_uri(PNG), "image/png"),
+        ("data:Application/Octet-Stream;charset=x;base64,abcd", "application/octet-stream"),
+        ("data:text/html,x", "text/html"),
+        ("data:;base64,abcd", None),
+        (BASE64, None),
     ],
 )
-def test_looking_like_a_data_uri_is_a_matter_of_its_beginning(uri: str, looks_like_one: bool) -> None:
-    assert is_image_data_uri(uri) is looks_like_one
+def test_a_label_is_what_the_data_uri_claims(text: str, label: str | None) -> None:
+    assert label_of(text) == label

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.schemas import TaskSnapshot
+from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION
 from nano_banana_mcp.generations.models import Generation, Status
@@ -30,7 +30,16 @@ PNG = EncodedImage(png(), "image/png")
 class Client:
     """Answers each query with a finished image as a data URI."""
 
+    base_url = "https://api.example"
+
+    def __init__(self, answer: dict[str, object] | None = None) -> None:
+        self.answer = answer
+
     async def query(self, task_id: str, *, key: object = None) -> TaskSnapshot:
+        if self.answer is not None:
+            snapshot = read_snapshot(self.answer)
+            assert snapshot is not None
+            return snapshot
         return TaskSnapshot(task_id=task_id, status="success", image_sources=(to_data_uri(PNG),))
 
 
@@ -41,12 +50,19 @@ class Images:
         self.ledger = ledger
         self.error = error
         self.status_at_put: list[Status] = []
+        self.answers: dict[str, bytes] = {}
 
     async def put(self, generation_id: str, number: int, image: EncodedImage) -> None:
         if self.error is not None:
             raise self.error
         assert image == PNG
         self.status_at_put.append(self.ledger.generations[generation_id].status)
+
+    async def keep_answer(self, generation_id: str, answer: bytes) -> None:
+        self.answers[generation_id] = answer
+
+    async def kept_answer(self, generation_id: str) -> bytes | None:
+        return self.answers.get(generation_id)
 
 
 def pending(number: int, principal: str = "") -> Generation:
@@ -55,11 +71,11 @@ def pending(number: int, principal: str = "") -> Generation:
 
 @asynccontextmanager
 async def refresher_of(
-    ledger: DictLedger, images: Images, *, authenticated: bool = False
+    ledger: DictLedger, images: Images, *, authenticated: bool = False, client: Client | None = None
 ) -> AsyncIterator[TaskRefresher]:
     async with anyio.create_task_group() as tasks:
         yield TaskRefresher(
-            cast(DefapiClient, Client()),
+            cast(DefapiClient, client or Client()),
             cast(Ledger, ledger),
             cast(ImageStore, images),
             Callers(authenticated=authenticated),
@@ -97,3 +113,28 @@ async def test_an_end_whose_bytes_cannot_be_stored_is_not_recorded() -> None:
         with pytest.raises(LedgerError, match="No space left"):
             await refresher.get("ta1", "")
     assert ledger.generations["in-1"].status is Status.PENDING
+
+
+async def test_an_answer_that_cannot_be_read_is_kept_and_read_again_by_a_version_that_can() -> None:
+    ledger = DictLedger()
+    await ledger.save(pending(1))
+    images = Images(ledger)
+    answer: dict[str, object] = {
+        "status": "success",
+        "consumed": "0.5",
+        "result": [{"image": "data:application/x-new;base64,AAECAwQF"}],
+    }
+    async with refresher_of(ledger, images, client=Client(answer)) as refresher:
+        failed = await refresher.get("ta1", "")
+        assert failed.status is Status.FAILED
+        assert "6 bytes of data labelled application/x-new" in (failed.message or "")
+        assert "is kept" in (failed.message or "")
+        assert await refresher.get("ta1", "") == failed
+        # A newer version reads the same answer as an image.
+        kept = images.answers["in-1"].decode()
+        images.answers["in-1"] = kept.replace("AAECAwQF", to_data_uri(PNG).partition(",")[2]).encode()
+        found = await refresher.get("ta1", "")
+    assert found.status is Status.SUCCESS
+    assert [image.mime_type for image in found.images] == ["image/png"]
+    assert found.credits_consumed == "0.5"
+    assert ledger.generations["in-1"] == found

@@ -1,9 +1,13 @@
-"""Makes a reference image acceptable to the API: a known type, bounded pixels, bounded bytes."""
+"""Makes a reference image ready for the API: upright, without metadata, of a known type, bounded in size."""
 
 from __future__ import annotations
 
-from nano_banana_mcp.images.formats import dimensions
+from importlib.util import find_spec
+
+from nano_banana_mcp.images.errors import NotAnImage
+from nano_banana_mcp.images.formats import DECODABLE_TYPES, advice_for, describe, dimensions
 from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.images.metadata_removal import needs_decoding, without_metadata
 from nano_banana_mcp.images.resizing.resize import PURPOSES
 from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 
@@ -13,21 +17,58 @@ MAX_BYTES = 7_000_000
 MAX_PIXELS = PURPOSES["reference"].max_pixels
 
 _MAX_SECONDS = 60.0
+_CMYK_FRAME = b"\x04"
 
 
 async def fit_reference(image: EncodedImage, *, max_side: int, max_bytes: int = MAX_BYTES) -> EncodedImage:
-    """Return the image as it is if it fits, else a smaller one: upright, without metadata.
+    """Return the image ready for the API: upright, without EXIF, XMP, texts and trailers, in RGB.
+
+    The pixels of an image that fits and is upright stay as they are.
 
     Args:
         max_side: Longest side in pixels.
 
     Raises:
-        ImageError: It must be shrunk and cannot be.
+        ImageError: It cannot be decoded, or not be made so small.
     """
+    require_decodable(image, "The reference picture")
     size = dimensions(image.data)
     fits = size is not None and max(size) <= max_side and size[0] * size[1] <= MAX_PIXELS
-    if fits and len(image.data) <= max_bytes and image.mime_type in PURPOSES["reference"].unchanged_types:
-        return image
+    if fits and image.mime_type in PURPOSES["reference"].unchanged_types:
+        try:
+            bare = without_metadata(image)
+            if len(bare.data) <= max_bytes and not needs_decoding(image) and not _is_cmyk(bare):
+                return bare
+        except ValueError:
+            pass  # the worker decides whether the pixels are whole
     return await shrink_in_worker(
         image, max_side=max_side, max_bytes=max_bytes, purpose="reference", max_seconds=_MAX_SECONDS
     )
+
+
+def require_decodable(image: EncodedImage, source: str) -> None:
+    """Refuse an image of a format that cannot be decoded here.
+
+    Args:
+        source: What the image is, for messages.
+
+    Raises:
+        NotAnImage: It cannot.
+    """
+    if image.mime_type in DECODABLE_TYPES or (image.mime_type == "image/heic" and find_spec("pillow_heif")):
+        return
+    raise NotAnImage(
+        f"{source} is {describe(image.data)}, which this server cannot convert.", hint=advice_for(image.data)
+    )
+
+
+def _is_cmyk(image: EncodedImage) -> bool:
+    """Return whether a JPEG file has four colour components."""
+    if image.mime_type != "image/jpeg":
+        return False
+    data, at = image.data, 2
+    while data[at + 1] not in range(0xC0, 0xD0) or data[at + 1] in (0xC4, 0xC8, 0xCC):
+        if data[at + 1] == 0xDA:
+            return False
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[at + 9 : at + 10] == _CMYK_FRAME

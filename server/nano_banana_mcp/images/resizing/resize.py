@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, NotAnImage
-from nano_banana_mcp.images.formats import Size, dimensions
-from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.images.formats import Size, describe, dimensions
+from nano_banana_mcp.images.image import EncodedImage, is_truncated
+from nano_banana_mcp.images.metadata_removal import MAX_DECODED_PROFILE_BYTES, MAX_PROFILE_BYTES, without_metadata
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +32,7 @@ _FORMATS = {
     "image/gif": "GIF",
     "image/avif": "AVIF",
     "image/bmp": "BMP",
+    "image/heic": "HEIF",
 }
 _COPIED = {"image/webp", "image/avif"}
 _DEEP = ("I", "F")  # 16 bits of grey
@@ -39,8 +41,9 @@ _SHOWN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _MAX_QUALITY_GAIN = 4
 """Factor above the wanted bytes beyond which a lower quality does not help."""
 
-_MAX_PROFILE_BYTES = 4_096
 _ORIENTATION = 0x0112
+_JPEG_END = b"\xff\xd9"
+_SAVE_IT = "Save it, and open it with another program."
 
 # What Pillow raises on damaged files.
 _DECODER_ERRORS = (
@@ -128,14 +131,17 @@ def shrink(encoded: EncodedImage, *, max_side: int, max_bytes: int, purpose: str
         ImageTooLarge: It has too many pixels to decode, or cannot be made so small.
         NotAnImage: It is damaged or truncated, or its format cannot be decoded here.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     original_file = (encoded.mime_type, len(encoded.data))
     to = PURPOSES[purpose]
+    if encoded.mime_type not in _FORMATS or (encoded.mime_type == "image/heic" and not _can_open_heic()):
+        raise NotAnImage(f"{to.source} is {describe(encoded.data)}, which cannot be decoded here.", hint=_SAVE_IT)
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_DECODED_PROFILE_BYTES  # Pillow refuses the whole file beyond its own 1 MB
     max_pixels = to.max_copied_pixels if encoded.mime_type in _COPIED else to.max_pixels
     _require_few_pixels(dimensions(encoded.data) or (0, 0), max_pixels, to.source)
     try:
-        with Image.open(io.BytesIO(encoded.data), formats=[_FORMATS[encoded.mime_type]]) as image:
+        with Image.open(io.BytesIO(_decodable(encoded)), formats=[_FORMATS[encoded.mime_type]]) as image:
             original = image.size
             if image.mode.startswith(_DEEP) or image.has_transparency_data:
                 max_pixels = to.max_copied_pixels
@@ -143,9 +149,11 @@ def shrink(encoded: EncodedImage, *, max_side: int, max_bytes: int, purpose: str
             is_animated = bool(getattr(image, "is_animated", False))
             fits = max(original) <= max_side and len(encoded.data) <= max_bytes
             is_accepted = encoded.mime_type in to.unchanged_types and image.mode in _SHOWN_MODES
-            if fits and is_accepted and _upright(image) is None:
+            is_convertible = purpose == "reference" and len(image.info.get("icc_profile") or b"") > MAX_PROFILE_BYTES
+            if fits and is_accepted and not is_convertible and _upright(image) is None:
                 image.load()
-                return ShrunkImage(encoded.data, encoded.mime_type, original, original, *original_file, still=False)
+                same = encoded if purpose == "view" else _bare(encoded)
+                return ShrunkImage(same.data, encoded.mime_type, original, original, *original_file, still=False)
             small = _shrink_decoded(image, min(max_side, MAX_SIDE))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLarge(f"{to.source} has too many pixels.") from None
@@ -157,6 +165,55 @@ def shrink(encoded: EncodedImage, *, max_side: int, max_bytes: int, purpose: str
     return ShrunkImage(data, mime_type, size, original, *original_file, still=is_animated)
 
 
+def _can_open_heic() -> bool:
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return True
+
+
+def _decodable(encoded: EncodedImage) -> bytes:
+    """Return the file as Pillow can decode it: without texts and spoiled chunks, and with its end mark.
+
+    Raises:
+        OSError: Pixels are missing.
+    """
+    if encoded.mime_type == "image/png":
+        try:
+            return without_metadata(encoded, for_decoding=True).data
+        except ValueError:
+            return encoded.data
+    if encoded.mime_type == "image/jpeg" and is_truncated(encoded.data, "image/jpeg"):
+        return _with_end_mark(encoded.data)
+    return encoded.data
+
+
+def _with_end_mark(data: bytes) -> bytes:
+    """Return a JPEG file without an end mark with one, if only that is missing.
+
+    Bytes between the last pixel and the mark change nothing; where pixels are missing, they become pixels.
+    """
+    from PIL import Image
+
+    ended = [data + filler + _JPEG_END for filler in (b"", b"\x55" * 64)]
+    images = []
+    for file in ended:
+        with Image.open(io.BytesIO(file), formats=["JPEG"]) as image:
+            _require_few_pixels(image.size, PURPOSES["view"].max_pixels, "The picture")
+            images.append(image.convert("RGB"))
+    if images[0].tobytes() != images[1].tobytes():
+        raise OSError("pixels are missing")
+    return ended[0]
+
+
+def _bare(encoded: EncodedImage) -> EncodedImage:
+    if encoded.mime_type == "image/jpeg" and is_truncated(encoded.data, "image/jpeg"):
+        encoded = EncodedImage(encoded.data + _JPEG_END, encoded.mime_type)
+    return without_metadata(encoded)
+
+
 def _require_few_pixels(size: Size, max_pixels: int, source: str) -> None:
     if size[0] * size[1] > max_pixels:
         raise ImageTooLarge(
@@ -165,11 +222,11 @@ def _require_few_pixels(size: Size, max_pixels: int, source: str) -> None:
 
 
 def _shrink_decoded(image: Image.Image, max_side: int) -> Image.Image:
-    """Decode, shrink and rotate upright, to 8 bits a channel, without metadata but a short colour profile."""
+    """Decode, shrink and rotate upright, to 8 bits a channel in sRGB, without metadata."""
     from PIL import Image
 
     rotation = _upright(image)
-    profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
+    profile = image.info.get("icc_profile")
     if image.mode.startswith(_DEEP):
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     elif image.has_transparency_data and image.mode != "RGBA":
@@ -177,13 +234,36 @@ def _shrink_decoded(image: Image.Image, max_side: int) -> Image.Image:
     elif image.mode in ("1", "P"):
         image = image.convert("RGB")
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=2.0)  # a JPEG is decoded smaller
+    if profile:
+        image = _in_srgb(image, profile)
     if image.mode not in ("L", "RGB", "RGBA"):
         image = image.convert("RGB")
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         image = image.convert("RGB")
     image = image.copy() if rotation is None else image.transpose(rotation)
-    image.info = {"icc_profile": profile} if profile and len(profile) <= _MAX_PROFILE_BYTES else {}
+    image.info = {}
     return image
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return the image with the colours that its profile means, in sRGB. A profile that does not fit is ignored."""
+    from PIL import ImageCms
+
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    try:
+        converted = ImageCms.profileToProfile(
+            image.convert("RGB") if alpha is not None else image,
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, *_DECODER_ERRORS):
+        return image
+    if converted is None:
+        return image
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
 
 
 def _upright(image: Image.Image) -> Image.Transpose | None:
@@ -217,7 +297,7 @@ def _encode(image: Image.Image, max_bytes: int, to: Purpose) -> tuple[bytes, str
         smallest = None
         for form, quality in transparent if image.mode == "RGBA" else opaque:
             file = io.BytesIO()
-            image.save(file, form, quality=quality, icc_profile=image.info.get("icc_profile"))
+            image.save(file, form, quality=quality)
             if file.tell() <= max_bytes:
                 return file.getvalue(), f"image/{form.lower()}", image.size
             smallest = min(file.tell(), smallest or file.tell())

@@ -7,7 +7,8 @@ import io
 import sys
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from nano_banana_mcp.images.data_uri import to_data_uri
 from nano_banana_mcp.images.errors import ImageTooLarge, ImageUnavailable, NotAnImage
@@ -26,7 +27,7 @@ def opened(encoded: EncodedImage) -> Image.Image:
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 async def test_a_image_that_fits_is_sent_as_it_is(kind: str) -> None:
     encoded = EncodedImage(drawn(kind.upper(), (2048, 100)), f"image/{kind}")
-    assert await fit_reference(encoded, max_side=2048) is encoded
+    assert await fit_reference(encoded, max_side=2048) == encoded
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
@@ -65,6 +66,93 @@ async def test_a_photo_that_was_taken_sideways_stands_upright_and_tells_no_place
     assert b"somewhere secret" not in small.data
 
 
+SECRET = b"somewhere secret"
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>somewhere secret</x:xmpmeta>"
+
+
+def photo(kind: str, orientation: int = 1) -> EncodedImage:
+    """A photo with its place in EXIF, XMP and a text, and with something behind its end."""
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x010E] = SECRET.decode()
+    tags.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
+    options: dict[str, object] = {"exif": tags.tobytes(), "xmp": XMP, "comment": SECRET, "lossless": True}
+    if kind == "PNG":
+        texts = PngInfo()
+        texts.add_text("Comment", SECRET.decode())
+        texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        options["pnginfo"] = texts
+    trailer = b"" if kind == "WEBP" else b"ftypmp42 " + SECRET + b"\xff\xda\xff\xd8"
+    file = io.BytesIO()
+    picture = Image.new("RGB", (60, 30), "red")
+    picture.paste("blue", (30, 0, 60, 30))
+    picture.save(file, kind, **options)
+    assert SECRET in file.getvalue()
+    return EncodedImage(file.getvalue() + trailer, f"image/{kind.lower()}")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+async def test_a_photo_that_fits_is_sent_upright_and_without_anything_but_its_pixels(
+    kind: str, orientation: int
+) -> None:
+    sent = await fit_reference(photo(kind, orientation), max_side=2048)
+    assert SECRET not in sent.data
+    assert b"xmpmeta" not in sent.data
+    assert b"Exif" not in sent.data
+    image = opened(sent).convert("RGB")
+    assert not image.getexif()
+    assert image.size == ((30, 60) if orientation == 6 else (60, 30))
+    red, _, blue = image.getpixel((2, 2))  # type: ignore[misc]  # of an RGB image
+    assert (red > blue) == (orientation != 3)
+
+
+async def test_the_colours_of_a_profile_stay_right_in_another_form() -> None:
+    """Green of a wide profile, as numbers of sRGB, where the image has to be converted."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    assert profile  # a profile that does not fit RGB is ignored
+    same = EncodedImage(drawn("PNG", (3000, 1500), icc_profile=profile), "image/png")
+    assert opened(await fit_reference(same, max_side=1000)).size == (1000, 500)
+    lab = ImageCms.createProfile("sRGB")
+    kept = EncodedImage(drawn("PNG", icc_profile=ImageCms.ImageCmsProfile(lab).tobytes()), "image/png")
+    assert opened(await fit_reference(kept, max_side=1000)).info.get("icc_profile")
+
+
+async def test_a_cmyk_photo_that_fits_becomes_rgb() -> None:
+    sent = await fit_reference(EncodedImage(drawn("JPEG", mode="CMYK"), "image/jpeg"), max_side=2048)
+    assert opened(sent).mode == "RGB"
+
+
+@pytest.mark.parametrize("max_side", [30, 2048])
+async def test_an_image_with_megabytes_of_text_or_profile_or_a_wrong_checksum_is_accepted(max_side: int) -> None:
+    texts = PngInfo()
+    texts.add_text("workflow", "{}" * 1_500_000, zip=True)
+    large = drawn("PNG", pnginfo=texts, icc_profile=bytes(range(256)) * 9_000)
+    spoiled = drawn("PNG", pnginfo=texts)
+    at = spoiled.index(b"zTXt")
+    spoiled = spoiled[: at + 20] + b"!" + spoiled[at + 21 :]
+    for data in (large, spoiled):
+        sent = await fit_reference(EncodedImage(data, "image/png"), max_side=max_side)
+        assert opened(sent).width == min(37, max_side)
+
+
+@pytest.mark.parametrize("max_side", [30, 2048])
+async def test_a_jpeg_without_its_end_mark_is_whole_but_one_that_is_cut_off_is_not(max_side: int) -> None:
+    file = io.BytesIO()
+    Image.effect_noise((300, 200), 90).convert("RGB").save(file, "JPEG")
+    whole = file.getvalue()
+    sent = await fit_reference(EncodedImage(whole[:-2], "image/jpeg"), max_side=max_side)
+    assert opened(sent).width == min(300, max_side)
+    with pytest.raises(NotAnImage, match="broken or cut off"):
+        await fit_reference(EncodedImage(whole[: len(whole) // 2], "image/jpeg"), max_side=max_side)
+
+
+async def test_a_format_that_cannot_be_converted_is_refused_with_what_to_do() -> None:
+    with pytest.raises(NotAnImage, match="TIFF") as caught:
+        await fit_reference(EncodedImage(drawn("TIFF"), "image/tiff"), max_side=2048)
+    assert "Export it as PNG" in str(caught.value)
+
+
 async def test_a_heavy_image_becomes_light_enough() -> None:
     noise = Image.effect_noise((1500, 1500), 200).convert("RGB")
     file = io.BytesIO()
@@ -86,7 +174,7 @@ async def test_it_is_decoded_in_another_process_and_only_where_it_has_to_be(monk
     large = EncodedImage(drawn("PNG", (3000, 1500)), "image/png")
     assert len((await fit_reference(large, max_side=1000)).data) < len(large.data)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert await fit_reference(large, max_side=3000) is large
+    assert await fit_reference(large, max_side=3000) == large
     with pytest.raises(ImageUnavailable, match="starts no process"):
         await fit_reference(large, max_side=1000)
 

@@ -242,12 +242,20 @@ def test_the_odd_shapes_are_images_too(size: tuple[int, int]) -> None:
     assert min(small.size) == 1
 
 
-def test_a_colour_profile_is_kept_where_it_is_short() -> None:
+def test_the_colours_of_a_profile_are_converted_to_srgb() -> None:
     from PIL import ImageCms
 
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert opened(shrunk(saved(flag(), "PNG", icc_profile=profile))).info["icc_profile"] == profile
-    assert "icc_profile" not in opened(shrunk(saved(flag(), "PNG", icc_profile=profile.ljust(9_000, b"\0")))).info
+    # Its numbers are those of sRGB with red and green exchanged, so that a profile that is ignored shows.
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * profile[131], 12)}
+    red, green = tags[b"rXYZ"], tags[b"gXYZ"]
+    profile[red + 4 : red + 12], profile[green + 4 : green + 12] = (
+        profile[green + 4 : green + 12],
+        profile[red + 4 : red + 12],
+    )
+    small = opened(shrunk(saved(Image.new("RGB", (600, 300), RED), "PNG", icc_profile=bytes(profile))))
+    assert "icc_profile" not in small.info
+    assert close(small.getpixel((9, 9)), (RED[1], RED[0], RED[2]))
 
 
 def test_nothing_but_pixels_is_handed_on() -> None:
