@@ -218,6 +218,7 @@ async def compose_service(
             refresher,
             images,
             folder,
+            api_url=client.base_url,
             input_folders=settings.input_folders if local else None,
             max_side=settings.reference_max_side,
         )

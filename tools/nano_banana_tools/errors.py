@@ -12,6 +12,7 @@ from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError
 from nano_banana_mcp.media.image_store import NoSuchImage
+from nano_banana_mcp.service.references import CallbackRefused
 from nano_banana_mcp.service.submission import RequestIdTaken
 
 NOTHING_CHARGED = "Nothing was sent, so nothing was charged."
@@ -31,7 +32,8 @@ def tool_error(cause: BaseException | None, *, submits: bool = False) -> ToolErr
             f"same arguments to get the earlier one. {NOTHING_CHARGED}"
         )
     if isinstance(cause, LimitReached) or (submits and isinstance(cause, ImageError)):
-        subject = "images: " if isinstance(cause, ImageError) else ""
+        subject = "callback_url: " if isinstance(cause, CallbackRefused) else "images: "
+        subject = subject if isinstance(cause, ImageError) else ""
         return ToolError(f"{subject}{cause.message} {NOTHING_CHARGED} {cause.hint}")
     if isinstance(cause, LedgerError):
         return ToolError(f"{cause} {_describe_ledger_error(cause)}")

@@ -119,7 +119,8 @@ def _jpeg(data: bytes, for_decoding: bool) -> bytes:
 
 
 def _webp(data: bytes, for_decoding: bool) -> bytes:
-    parts, at = [], 12
+    parts: list[bytes] = []
+    at = 12
     file_end = 8 + int.from_bytes(data[4:8], "little")
     if file_end > len(data) + 1:  # the padding of the last chunk may be missing
         raise ValueError("a chunk is cut off")

@@ -107,7 +107,9 @@ class GenerationService:
             request_hash=request_hash(request),
             created_at=self.now(),
         )
-        if request.callback_url is None and (callback_url := self._callbacks.expect(generation.generation_id)):
+        if request.callback_url is not None:
+            self.references.require_reachable_callback(request.callback_url)
+        elif (callback_url := self._callbacks.expect(generation.generation_id)) is not None:
             request = request.model_copy(update={"callback_url": callback_url})
             generation = replace(generation, expects_callback=True)
         earlier = await self._submitter.find_repeated(generation) if request_id is not None else None

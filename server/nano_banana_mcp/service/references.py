@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -12,13 +14,17 @@ from nano_banana_mcp.common.urls import IMAGE_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.images.data_uri import read_image, to_data_uri
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable
 from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.images.public_urls import is_inside_network, origin_of
 from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 
 if TYPE_CHECKING:
     from nano_banana_mcp.images.saving.output_folder import OutputFolder
+
+_UNREACHABLE = "{} is at {}, which only this machine or its network knows. The image API cannot reach it."
 
 GONE_STATUSES = {404, 410}
 
@@ -32,10 +38,17 @@ class ReferenceRefused(ImageError):
     hint = "Pass an http(s) URL, an image data URI, or the resource_uri of one of your images."
 
 
+class CallbackRefused(ReferenceRefused):
+    """A ``callback_url`` that the API cannot reach."""
+
+    hint = "Leave callback_url out: the server notices the end by itself."
+
+
 class ReferenceResolver:
     """Turns what callers name into what the API can read: a URL or a data URI.
 
     Args:
+        api_url: Address of the API: images at its own origin may be inside a network (the sandbox's).
         folder: Where finished images are exported to; None if they are not.
         input_folders: Folders that images may be read from. None if callers are not on this machine: then every path
             is refused before the disk is touched.
@@ -48,12 +61,14 @@ class ReferenceResolver:
         images: ImageStore,
         folder: OutputFolder | None,
         *,
+        api_url: str,
         input_folders: tuple[Path, ...] | None,
         max_side: int,
     ) -> None:
         self._refresher = refresher
         self._images = images
         self._folder = folder
+        self._own_origin = origin_of(api_url)
         self._input_folders = input_folders
         self._max_side = max_side
         self._limiter = anyio.CapacityLimiter(MAX_CONCURRENT_RESIZES)
@@ -70,19 +85,47 @@ class ReferenceResolver:
         images = [await self._resolve_one(reference, principal) for reference in request.images]
         return request if images == request.images else request.model_copy(update={"images": images})
 
+    def require_reachable_callback(self, url: str) -> None:
+        """Refuse a caller's ``callback_url`` that the API cannot reach.
+
+        Raises:
+            CallbackRefused: It leads into a network.
+        """
+        if self._is_unreachable(url):
+            raise CallbackRefused(_UNREACHABLE.format("The callback_url", urlsplit(url).hostname))
+
     async def _resolve_one(self, reference: str, principal: str) -> str:
         if match := IMAGE_URI.fullmatch(reference):
             return await self._resolve_resource(match[1], int(match[2]), principal)
-        if reference[:5].lower() in ("data:", "http:", "https"):
+        if reference[:5].lower() == "data:":
+            return await self._as_data_uri(
+                await anyio.to_thread.run_sync(partial(read_image, reference, source="The data URI"))
+            )
+        if reference[:5].lower() in ("http:", "https"):
+            if self._is_unreachable(reference):
+                raise ReferenceRefused(
+                    _UNREACHABLE.format("A reference", urlsplit(reference).hostname),
+                    hint="Pass the image itself: its path (over stdio), a data URI, or a URL on the internet.",
+                )
             return reference
         if self._input_folders is None:
             raise ReferenceRefused("This server does not read files by path; only a server over stdio does.")
-        from nano_banana_mcp.images.local.local_files import LocalFiles
-
-        files = LocalFiles(self._input_folders)
         return await self._as_data_uri(
-            await anyio.to_thread.run_sync(files.read, reference, abandon_on_cancel=True)  # a disk may hang
+            await anyio.to_thread.run_sync(self._read_file, reference, abandon_on_cancel=True)  # a disk may hang
         )
+
+    def _is_unreachable(self, url: str) -> bool:
+        return is_inside_network(url) and origin_of(url) != self._own_origin
+
+    def _read_file(self, reference: str) -> EncodedImage:
+        from nano_banana_mcp.images.local.local_files import LocalFiles, path_of
+
+        assert self._input_folders is not None
+        folders = self._input_folders
+        path = Path(path_of(reference))
+        if self._folder is not None and path.parent == self._folder.path and self._folder.has_saved(path.name):
+            folders = (*folders, self._folder.path)
+        return LocalFiles(folders).read(reference)
 
     async def _resolve_resource(self, task_id: str, number: int, principal: str) -> str:
         try:
@@ -117,7 +160,6 @@ class ReferenceResolver:
             return None  # the image store may have it
 
     async def _as_data_uri(self, image: EncodedImage) -> str:
-        from nano_banana_mcp.images.data_uri import to_data_uri
         from nano_banana_mcp.images.resizing.reference import fit_reference
 
         async with self._limiter:

@@ -34,11 +34,11 @@ async def test_once_callbacks_have_come_a_image_costs_one_query() -> None:
 async def test_every_submit_names_a_signed_address_unless_the_caller_names_one() -> None:
     async with reachable(plain_config(seconds=3600)) as (sandbox, server, client):
         await make(client)
-        await client.call_tool("generate_image", {"prompt": "x", "callback_url": "http://127.0.0.1:9/own"})
+        await client.call_tool("generate_image", {"prompt": "x", "callback_url": "https://hooks.example.com/own"})
         ours, own = (task.order.callback_url for task in sandbox.tasks)
         assert ours is not None
         assert ours.startswith(f"{server.root}/webhooks/in-")
-        assert own == "http://127.0.0.1:9/own"
+        assert own == "https://hooks.example.com/own"
 
 
 async def test_forged_and_malformed_callbacks_get_the_same_404_and_lead_to_no_query() -> None:

@@ -47,7 +47,7 @@ def tool_calls(schemas: dict[str, dict[str, Any]], task_ids: list[str]) -> Searc
         "aspect_ratio": st.sampled_from(["1:1", "16:9", "auto", ""]),
         "image_size": st.sampled_from(["1k", "2K", "4k", ""]),
         "model": st.sampled_from(["google/gempix2", "google/nano-banana-pro", ""]),
-        "callback_url": st.sampled_from(["http://127.0.0.1:9/x", ""]),
+        "callback_url": st.sampled_from(["https://hooks.example.com/x", ""]),
         "request_id": st.text("abc", min_size=1, max_size=8),
         "timeout_seconds": st.sampled_from([1, 1.5, 240]),
         "wait_seconds": st.sampled_from([0, 0.001, 0.3]),

@@ -1,14 +1,14 @@
 """Arguments are checked before anything is sent."""
 
-import base64
 from typing import Any
 
 import pytest
 
 from tests.support.clients import client_at, facts, text
+from tests.support.image_samples import data_uri, drawn
 from tests.support.sandbox import plain_sandbox
 
-PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 32).decode()
+PNG = data_uri(drawn("PNG"))
 
 BAD_GENERATIONS: list[tuple[str, dict[str, Any], str]] = [
     ("no prompt", {}, "prompt"),
@@ -29,6 +29,34 @@ BAD_GENERATIONS: list[tuple[str, dict[str, Any], str]] = [
     ("a data URI that holds an SVG", {"images": ["data:image/svg+xml;base64,PHN2Zz48L3N2Zz4="]}, "images"),
     ("a prompt of invisible letters", {"prompt": "\u200b\u2060\ufeff"}, "prompt"),
     ("a wait that is a yes", {"wait_seconds": True}, "wait_seconds"),
+    (
+        "an iPhone photo",
+        {"images": [data_uri(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/jpeg")]},
+        "Export it as JPEG",
+    ),
+    ("a TIFF image", {"images": [data_uri(drawn("TIFF"))]}, "TIFF"),
+    ("an image that is cut off", {"images": [data_uri(drawn("PNG")[:60])]}, "cut off"),
+    *(
+        (f"an image at {host}", {"images": [f"http://{host}/p.png"]}, "cannot reach it")
+        for host in (
+            "localhost:3000",
+            "127.1",
+            "10.1.2.3",
+            "192.168.0.9:8080",
+            "169.254.169.254",
+            "[fe80::1]",
+            "[fd00::7]",
+            "host.docker.internal",
+            "nas",
+            "printer.lan",
+            "web.svc.cluster.local",
+            "my-app.test",
+            "10-0-0-7.nip.io",
+        )
+    ),
+    ("a private image among good ones", {"images": ["https://example.com/a.png, http://localhost/b.png"]}, "localhost"),
+    ("a callback inside a network", {"callback_url": "http://host.docker.internal:8000/hook"}, "callback_url"),
+    ("a callback on this machine", {"callback_url": "http://localhost:3000/hook"}, "callback_url"),
     ("a callback without a host", {"callback_url": "http://-/"}, "callback_url"),
     ("an image that is no text", {"images": [7]}, "images"),
     ("images that are no list", {"images": {"a": 1}}, "images"),
@@ -108,7 +136,7 @@ async def test_every_argument_reaches_the_api_as_it_was_given() -> None:
         "model": "google/nano-banana-pro",
         "aspect_ratio": "21:9",
         "image_size": "4k",
-        "callback_url": "http://127.0.0.1:9/hook",
+        "callback_url": "https://hooks.example.com/hook",
     }
     async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", arguments)

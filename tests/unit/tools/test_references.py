@@ -158,7 +158,47 @@ async def test_a_image_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Pa
         assert not result.is_error, text(result)
         assert sandbox.stats.files == asked
         [kept] = (tmp_path / "kept").glob("*.png")
-        assert sent(sandbox) == [kept.read_bytes()]
+        with Image.open(kept) as whole, Image.open(io.BytesIO(sent(sandbox)[0])) as bare:
+            assert "a cat" in whole.info["Description"]
+            assert bare.info == {}
+            assert bare.tobytes() == whole.tobytes()
+
+
+async def test_a_file_that_this_server_saved_is_a_reference_by_its_path_and_its_neighbours_are_not(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "kept"
+    async with desk(output_dir=folder) as (_, client):
+        made = await client.call_tool("generate_image", {"prompt": "고양이", "wait_seconds": 20})
+        [saved] = folder.glob("*.png")
+        assert str(saved) in facts(made)["message"]
+        again = await client.call_tool("generate_image", {"prompt": "at night", "images": [str(saved)]})
+        assert not again.is_error, text(again)
+        Image.new("RGB", (9, 9)).save(folder / "private.png")
+        refused = await client.call_tool("generate_image", {"prompt": "x", "images": [str(folder / "private.png")]})
+        assert refused.is_error
+        assert "Nothing was sent" in text(refused)
+
+
+async def test_several_references_in_one_text_and_in_objects_are_split() -> None:
+    async with desk() as (sandbox, client):
+        urls = [f"https://example.com/{name}.png" for name in "abc"]
+        images = [f"{urls[0]}, {urls[1]}", {"image_url": {"url": urls[2]}}]
+        result = await client.call_tool("generate_image", {"prompt": "x", "images": images})
+        assert not result.is_error, text(result)
+        assert sandbox.tasks[-1].order.request["images"] == urls
+        one = "https://example.com/w_100,h_50/a.png"
+        await client.call_tool("generate_image", {"prompt": "x", "images": one})
+        assert sandbox.tasks[-1].order.request["images"] == [one]
+
+
+async def test_an_image_of_the_sandbox_itself_is_a_reference_by_its_url() -> None:
+    async with desk() as (sandbox, client):
+        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        url = facts(made)["images"][0]["url"]
+        result = await client.call_tool("generate_image", {"prompt": "x", "images": [url]})
+        assert not result.is_error, text(result)
+        assert sandbox.tasks[-1].order.request["images"] == [url]
 
 
 @pytest.mark.parametrize(("fault", "expected"), [("404", "images: "), ("html", "web page")])

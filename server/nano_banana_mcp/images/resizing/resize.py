@@ -6,6 +6,7 @@ Decoding takes much memory and runs a decoder on untrusted bytes: servers call
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import struct
@@ -167,10 +168,10 @@ def shrink(encoded: EncodedImage, *, max_side: int, max_bytes: int, purpose: str
 
 def _can_open_heic() -> bool:
     try:
-        import pillow_heif
+        heif = importlib.import_module("pillow_heif")  # the extra "heic"
     except ImportError:
         return False
-    pillow_heif.register_heif_opener(thumbnails=False)
+    heif.register_heif_opener(thumbnails=False)
     return True
 
 

@@ -43,6 +43,11 @@ def is_name_of(name: str, task_id: str, number: int) -> bool:
     return match is not None and match["id"] == _id_of(task_id) and match["number"] == str(number)
 
 
+def is_saved_name(name: str) -> bool:
+    """Return whether a file name has the form of :func:`file_name`."""
+    return _NAME.fullmatch(name) is not None
+
+
 def words_of(prompt: str) -> str:
     """Return the prompt as a part of a name: letters and digits of every script, all else as single dashes."""
     letters = map(_letter, unicodedata.normalize("NFC", prompt[:1_000]).lower())

@@ -17,7 +17,7 @@ from nano_banana_mcp.common.files import sync_folder
 from nano_banana_mcp.images.formats import extension_for, sniff
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage
 from nano_banana_mcp.images.local.windows_paths import is_pointer
-from nano_banana_mcp.images.saving.filenames import file_name, is_name_of
+from nano_banana_mcp.images.saving.filenames import file_name, is_name_of, is_saved_name
 from nano_banana_mcp.images.saving.metadata import ImageMetadata, embed_metadata
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,16 @@ class OutputFolder:
                     _delete_abandoned(entry)
         return path
 
+    def has_saved(self, name: str) -> bool:
+        """Return whether this server saved the file of this name here: by its name, or by the index."""
+        if is_saved_name(name):
+            return True
+        try:
+            with open(self.path / LINES, "rb", opener=_open) as file:
+                return any(_file_in(line) == name for line in file)
+        except OSError:
+            return False
+
     def read(self, task_id: str, number: int) -> EncodedImage | None:
         """Return an image that was saved here; None if there is none, or if the file is no image any more."""
         try:
@@ -88,7 +98,7 @@ class OutputFolder:
             extension=extension_for(image.mime_type),
         )
         data = embed_metadata(image, metadata)
-        path = self.path / name
+        path = self.path / os.fsdecode(name.encode())  # UTF-8 on the disk, whatever the locale
         try:
             self._write(path, data)
         except FileExistsError:
@@ -130,7 +140,7 @@ class OutputFolder:
 
     def _append_line(self, path: Path, data: bytes, metadata: ImageMetadata) -> None:
         line = {
-            "file": path.name,
+            "file": os.fsencode(path.name).decode("utf-8", "replace"),
             "prompt": metadata.prompt_within(MAX_PROMPT_BYTES) or None,
             "model": metadata.model,
             "task_id": metadata.task_id,
@@ -154,6 +164,15 @@ class OutputFolder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _file_in(line: bytes) -> object:
+    """Return the file name in a line of the index; None if the line cannot be read."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry.get("file") if isinstance(entry, dict) else None
 
 
 def _open(path: str | Path, flags: int) -> int:
