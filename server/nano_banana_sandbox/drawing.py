@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nano_banana_sandbox import scenery
 from nano_banana_sandbox.palette import read_theme
 
-MAX_SIDE = {"1k": 1024, "2k": 2048, "4k": 4096}
+MAX_SIDE = {"512": 512, "0.5k": 512, "1k": 1024, "2k": 2048, "4k": 4096}
 # Longest side of the canvas in pixels. Most images are shrunk from it, which smooths their edges.
 _CANVAS = 2048
 

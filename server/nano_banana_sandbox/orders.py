@@ -6,8 +6,10 @@ from typing import Any
 from nano_banana_sandbox.faults import DirectiveError, Directives, parse
 from nano_banana_sandbox.tasks import Order, shortened
 
-ASPECT_RATIOS = ("1:1", "16:9", "21:9", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "auto")
-IMAGE_SIZES = ("1k", "2k", "4k")
+ASPECT_RATIOS = (
+    "1:1", "16:9", "21:9", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "auto", "1:4", "4:1", "1:8", "8:1",
+)  # fmt: skip
+IMAGE_SIZES = ("512", "0.5k", "1k", "2k", "4k")
 MAX_IMAGES = 4
 
 
@@ -35,6 +37,12 @@ def read_order(body: bytes, defaults: Directives) -> Order:
     callback_url = request.get("callback_url")
     if not (callback_url is None or isinstance(callback_url, str)):
         raise BadOrderError("callback_url must be a string")
+    # Other models ignore them silently, as far as is known of the API.
+    model = request["model"]
+    if not model.startswith("google/nano-banana"):
+        aspect_ratio = None
+    if model not in ("google/nano-banana-pro", "google/nano-banana-2"):
+        image_size = None
     try:
         words, directives = parse(prompt, defaults)
     except DirectiveError as error:

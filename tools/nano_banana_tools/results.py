@@ -15,6 +15,7 @@ from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, T
 from pydantic import BaseModel, Field
 
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+from nano_banana_mcp.service.submission import asked_format
 from nano_banana_mcp.tracking.waiter import WaitResult
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def format_credits(amount: str | None) -> str | None:
 def _message(outcome: WaitResult) -> str | None:
     # Saved paths come first and are never cut: half a path is useless.
     saved = _describe_export(outcome.kept)
-    parts = [outcome.generation.message, outcome.note]
+    parts = [_describe_format(outcome), outcome.generation.message, outcome.note]
     if outcome.trouble is not None:
         advice = f" {outcome.trouble.hint}" if outcome.given_up else ""
         remains = "" if outcome.generation.finished else " The task itself is not lost."
@@ -125,6 +126,15 @@ def _message(outcome: WaitResult) -> str | None:
     if len(other) > MAX_MESSAGE_CHARACTERS:
         other = other[: MAX_MESSAGE_CHARACTERS - 1] + "…"
     return " ".join(part for part in (saved, other) if part) or None
+
+
+def _describe_format(outcome: WaitResult) -> str | None:
+    """What was asked for, and what came: models may ignore a format or size without a word."""
+    asked = asked_format(outcome.generation.options)
+    if not asked or outcome.generation.status is Status.FAILED:
+        return None
+    sizes = dict.fromkeys(f"{size[0]}×{size[1]}" for size in outcome.sizes if size is not None)
+    return f"Asked {asked}, got {' and '.join(sizes)}." if sizes else f"Asked {asked}."
 
 
 def _describe_export(export: ExportResult | None) -> str:

@@ -21,8 +21,9 @@ _HOST = re.compile(r"(?!-)[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9a-f:.]*:[0-9a-f:.]*
 def http_url(text: str) -> str | None:
     """Return ``text`` as a plain ASCII http(s) URL, or None if it is not one.
 
-    A well-formed URL is returned unchanged except for a lower-case host and a missing path. Spaces and letters outside
-    ASCII are escaped. Control characters, quotes and angle brackets are refused: they may carry text for the reader.
+    A well-formed URL is returned unchanged except for a lower-case host and a missing path. A host in another script
+    becomes Punycode; in the rest, spaces and letters outside ASCII are escaped.
+    Control characters, quotes and angle brackets are refused: they may carry text for the reader.
     """
     text = text.strip(" ")
     if len(text) > MAX_URL or not text.isprintable() or any(character in '"<>\\' for character in text):
@@ -32,9 +33,23 @@ def http_url(text: str) -> str | None:
         _ = parts.port
     except ValueError:
         return None
-    host = parts.hostname or ""
+    host = _to_ascii(parts.hostname or "")
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or " " in parts.netloc:
         return None
-    netloc = parts.netloc.rpartition("@")
-    plain = parts._replace(netloc=f"{netloc[0]}{netloc[1]}{netloc[2].lower()}", path=parts.path or "/")
+    user, at, address = parts.netloc.rpartition("@")
+    if not address.isascii():  # a name in another script: its port stays
+        address = host + address[len(address.partition(":")[0]) :]
+    plain = parts._replace(netloc=f"{user}{at}{address.lower()}", path=parts.path or "/")
     return quote(plain.geturl(), safe=_ALLOWED)
+
+
+def _to_ascii(host: str) -> str:
+    """Return the host as DNS writes it (IDNA); empty if it cannot be written so."""
+    if host.isascii():
+        return host
+    import idna
+
+    try:
+        return idna.encode(host, uts46=True).decode("ascii").lower()
+    except UnicodeError:
+        return ""

@@ -9,6 +9,8 @@
     ├── Refused                 a complete answer of the API refused the request
     │   ├── RequestRefused      400, another 4xx, a redirect, or 200 with `code` ≠ 0
     │   ├── KeyRefused          401, 403
+    │   ├── Blocked             403 of a bot wall in front of the API: it says nothing about the key
+    │   ├── ModelRefused        the API does not know the model
     │   ├── OutOfCredits        402
     │   ├── TaskNotFound        404
     │   └── Busy                429, 500, 503: may be asked again, after `retry_after` seconds if given
@@ -88,6 +90,21 @@ class KeyRefused(Refused):
     hint = (
         "Check DEFAPI_API_KEY in the configuration of this server, and the account at defapi. Then restart the server."
     )
+
+
+class Blocked(Refused):
+    """A bot wall or a proxy in front of the API refused the request, not the API."""
+
+    hint = (
+        "The API key is not the cause. Try again later or from another network; if it stays, ask the API's support to "
+        "let this address through."
+    )
+
+
+class ModelRefused(RequestRefused):
+    """The API does not know the model, or does not offer it any more."""
+
+    hint = "Leave model out for the default, or name another model."
 
 
 class OutOfCredits(Refused):

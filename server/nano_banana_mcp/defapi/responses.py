@@ -14,9 +14,11 @@ from typing import Any
 from nano_banana_mcp.common.text import clean, sentence
 from nano_banana_mcp.defapi import schemas
 from nano_banana_mcp.defapi.errors import (
+    Blocked,
     Busy,
     DefapiError,
     KeyRefused,
+    ModelRefused,
     NoAnswer,
     OutcomeUnknown,
     OutOfCredits,
@@ -31,6 +33,13 @@ MAX_RETRY_AFTER_SECONDS = 86_400.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE_TASK_ID = re.compile(rb'"task_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
+_WALL_CODE = re.compile(rb"error code:\s*\d{3,5}", re.IGNORECASE)
+_MODEL_UNKNOWN = re.compile(
+    r"\bmodels?\b.{0,80}\b(not (found|exist|support|available|allowed|offered)|does(n't| not)|no longer|"
+    r"(un|not |in)(known|supported|valid|available)|unrecogni[sz]ed|deprecated|retired|removed|disabled|discontinued)"
+    r"|\b(unknown|unsupported|invalid|unrecogni[sz]ed|no such|deprecated|retired)\b.{0,20}\bmodel\b",
+    re.IGNORECASE,
+)
 _TEMPORARY_REFUSALS = frozenset({429, 500, 503})
 
 _MEANING: dict[int, tuple[type[DefapiError], str]] = {
@@ -191,11 +200,31 @@ def _refusal(answer: Answer, body: dict[str, Any] | None) -> DefapiError:
     if 300 <= status < 400:
         hint = "Set DEFAPI_BASE_URL to the address that the redirect leads to."
         return RequestRefused(f"The image API answered with a redirect ({name}).", status=status, hint=hint)
+    if status == HTTPStatus.FORBIDDEN and _is_from_wall(answer, body):
+        return Blocked(f"A bot wall in front of the image API blocked this request ({_wall_name(answer)}).", status=403)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        hint = "Pass fewer or smaller reference images."
+        message = f"The request is too large for the image API ({name}).{_api_message(body)}"
+        return RequestRefused(message, status=status, hint=hint)
+    if _MODEL_UNKNOWN.search(schemas.failure_text(body) or ""):
+        message = f"The image API does not offer this model ({name}); it may have been retired.{_api_message(body)}"
+        return ModelRefused(message, status=status)
     kind, message = _MEANING.get(status, (RequestRefused, "The image API refused the request"))
     error = kind(f"{message} ({name}).{_api_message(body)}", status=status)
     if status in _TEMPORARY_REFUSALS or status >= 500:
         error.hint = "Try again later."
     return error
+
+
+def _is_from_wall(answer: Answer, body: dict[str, Any] | None) -> bool:
+    """Whether a 403 is not the API's: its errors are JSON with a code or a text."""
+    is_api_error = body is not None and ("code" in body or schemas.failure_text(body) is not None)
+    return not is_api_error or _WALL_CODE.search(answer.body) is not None
+
+
+def _wall_name(answer: Answer) -> str:
+    code = _WALL_CODE.search(answer.body)
+    return f"403, {code[0].decode().lower()}" if code else "403, without an answer of the API"
 
 
 def _api_message(body: dict[str, Any] | None) -> str:

@@ -19,6 +19,7 @@ from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable
+from nano_banana_mcp.images.formats import Size, dimensions
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import Ledger, LedgerError
 from nano_banana_mcp.media.image_folder import ImageFolder, StoredImage
@@ -40,7 +41,7 @@ MAX_MEMORY_BYTES = 256 * 1024 * 1024
 """Images kept in memory where there is no state folder."""
 
 MAX_MIME_TYPES = 5_000
-"""Images whose MIME type, by their bytes, is remembered."""
+"""Images whose MIME type and size, by their bytes, are remembered."""
 
 TIDY_INTERVAL_SECONDS = 600.0
 """Shortest time between two prunings that a new image causes."""
@@ -118,6 +119,7 @@ class ImageStore:
         self._free_bytes = free_bytes
         self._in_memory: OrderedDict[tuple[str, int], EncodedImage] = OrderedDict()
         self._mime_types: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._sizes: OrderedDict[tuple[str, int], Size | None] = OrderedDict()
         self._opening: SharedCalls[EncodedImage] = SharedCalls()
         self._downloads = anyio.CapacityLimiter(MAX_DOWNLOADS)
         self._storing: dict[tuple[str, int], anyio.Event] = {}
@@ -134,7 +136,7 @@ class ImageStore:
             LedgerError: The database cannot store it.
             OSError: The disk cannot store it.
         """
-        self.learn_type(generation_id, number, image.mime_type)
+        self._learn(generation_id, number, image)
         if self._ledger.stores_images:
             await self._ledger.save_image(generation_id, number, image)
             await self._store_copy(generation_id, number, image)
@@ -210,7 +212,7 @@ class ImageStore:
         image = await self._opening.run(
             key, partial(self._open, generation, number), errors=(ImageError, NoSuchImage, LedgerError)
         )
-        self.learn_type(*key, image.mime_type)
+        self._learn(*key, image)
         return image
 
     async def by_url(self, url: str, principal: str = "") -> EncodedImage:
@@ -238,6 +240,31 @@ class ImageStore:
         self._mime_types[generation_id, number] = mime_type
         if len(self._mime_types) > MAX_MIME_TYPES:
             self._mime_types.popitem(last=False)
+
+    async def sizes(self, generation: Generation, seconds: float) -> tuple[Size | None, ...]:
+        """Return the width and height of each image; None where its bytes are not here or do not say.
+
+        Args:
+            seconds: Longest wait for images that are being stored.
+        """
+        numbers = range(len(generation.images))
+        with anyio.move_on_after(seconds):
+            for number in numbers:
+                if attempted := self._storing.get((generation.generation_id, number)):
+                    await attempted.wait()
+        for number in numbers:
+            key = (generation.generation_id, number)
+            if key not in self._sizes and self._folder is not None:
+                stored = await to_thread.run_sync(self._folder.find, *key)
+                if stored is not None:
+                    self._learn(*key, stored)
+        return tuple(self._sizes.get((generation.generation_id, number)) for number in numbers)
+
+    def _learn(self, generation_id: str, number: int, image: EncodedImage) -> None:
+        self.learn_type(generation_id, number, image.mime_type)
+        self._sizes[generation_id, number] = dimensions(image.data)
+        if len(self._sizes) > MAX_MIME_TYPES:
+            self._sizes.popitem(last=False)
 
     def typed(self, generation: Generation) -> Generation:
         """Return the generation with the MIME types of the bytes, where they were read: URLs can be wrong."""

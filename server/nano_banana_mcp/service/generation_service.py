@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from nano_banana_mcp.defapi.errors import DefapiError
+from nano_banana_mcp.defapi.errors import DefapiError, ModelRefused
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation
-from nano_banana_mcp.generations.models import Generation, new_generation_id
+from nano_banana_mcp.generations.models import Generation, Status, new_generation_id
 from nano_banana_mcp.generations.quotas import Callers
+from nano_banana_mcp.images.formats import Size
 from nano_banana_mcp.ledger.base import Ledger
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.references import ReferenceResolver
-from nano_banana_mcp.service.submission import Submitter, options_text, request_hash
+from nano_banana_mcp.service.submission import Submitter, asked_format, options_text, request_hash
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.waiter import Report, TaskWaiter, WaitResult
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 MAX_EXPORT_SECONDS = 10.0
 """How long a call that returns a finished image waits until it is exported."""
+
+MAX_RECENT = 200
+"""Newest generations in which models that work are looked up."""
+
+MAX_SIZE_SECONDS = 2.0
+"""How long it waits for the bytes of an image whose format or size was asked for, to compare them."""
 
 MIN_EXPORT_SECONDS = 2.0
 """How long it waits even when its own time is over."""
@@ -116,7 +123,11 @@ class GenerationService:
         if earlier is None:
             if request.images:
                 request = await self.references.resolve(request, principal)
-            generation = await self._submitter.submit_once(request, generation)
+            try:
+                generation = await self._submitter.submit_once(request, generation)
+            except ModelRefused as error:
+                error.hint = await self._other_models(request.model, principal) or error.hint
+                raise
             self.bus.publish(generation)
         else:
             generation = earlier
@@ -165,7 +176,21 @@ class GenerationService:
             seconds: What is left of the caller's time to wait for the export; None for no limit of its own.
         """
         kept = await self.kept(waited.generation, seconds)
-        return replace(waited, generation=self.images.typed(waited.generation), note=self.ledger.problem, kept=kept)
+        sizes = await self._sizes(waited.generation)
+        typed = self.images.typed(waited.generation)
+        return replace(waited, generation=typed, note=self.ledger.problem, kept=kept, sizes=sizes)
+
+    async def _other_models(self, model: str, principal: str) -> str | None:
+        """Advise models that made an image for this caller lately, newest first."""
+        recent = await self.ledger.recent(MAX_RECENT, principal)
+        models = [generation.model for generation in recent if generation.status is Status.SUCCESS and generation.model]
+        others = [name for name in dict.fromkeys(models) if name != model][:3]
+        return f"Models that worked lately: {', '.join(others)}." if others else None
+
+    async def _sizes(self, generation: Generation) -> tuple[Size | None, ...]:
+        if not generation.images or not asked_format(generation.options):
+            return ()
+        return await self.images.sizes(generation, MAX_SIZE_SECONDS)
 
     async def kept(self, generation: Generation, seconds: float | None = None) -> ExportResult | None:
         """Wait for the export of the images, but not long; None if they are not exported."""

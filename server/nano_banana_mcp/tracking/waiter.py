@@ -55,6 +55,7 @@ class WaitResult:
         note: What else the caller should be told: why the ledger is not durable.
         given_up: Whether the wait ended early because of ``trouble``.
         kept: What became of the export of the images.
+        sizes: Width and height of each image in pixels, where a format or size was asked for and its bytes are here.
     """
 
     generation: Generation
@@ -62,6 +63,7 @@ class WaitResult:
     note: str | None = None
     given_up: bool = False
     kept: ExportResult | None = None
+    sizes: tuple[tuple[int, int] | None, ...] = ()
 
 
 class TaskWaiter:

@@ -72,3 +72,15 @@ def test_any_text_is_either_refused_or_becomes_ascii_that_is_taken_again_as_it_i
     if url is not None:
         assert url.isascii()
         assert http_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("https://그림.example/고양이.png", "https://xn--2i0b46t.example/%EA%B3%A0%EC%96%91%EC%9D%B4.png"),
+        ("https://Bücher.example:8443/a", "https://xn--bcher-kva.example:8443/a"),
+        ("https://例え。テスト/", "https://xn--r8jz45g.xn--zckzah/"),
+    ],
+)
+def test_a_host_in_another_script_is_written_as_dns_knows_it(url: str, plain: str) -> None:
+    assert http_url(url) == plain

@@ -4,9 +4,11 @@ import pytest
 
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import (
+    Blocked,
     DefapiError,
     KeyMissing,
     KeyRefused,
+    ModelRefused,
     OutOfCredits,
     RequestRefused,
     TaskNotFound,
@@ -27,9 +29,24 @@ NEEDS_PROMPT = {"code": 1, "message": "failed", "detail": "prompt is required"}
         pytest.param(reply(401, {"code": 401, "message": "bad key"}), KeyRefused, "bad key", 401, id="401, code 401"),
         pytest.param(html(401), KeyRefused, "refused the API key (401)", 401, id="401 as HTML"),
         pytest.param(reply(402, {"code": 1}), OutOfCredits, "does not have enough credits (402)", 402, id="402"),
-        pytest.param(reply(403, "error code: 1010"), KeyRefused, "(403)", 403, id="403 of a gateway"),
+        pytest.param(reply(403, "error code: 1010"), Blocked, "bot wall", 403, id="403 of a bot wall"),
+        pytest.param(reply(403, "error code: 1020"), Blocked, "error code: 1020", 403, id="403 of a firewall"),
+        pytest.param(html(403), Blocked, "bot wall", 403, id="403 as HTML"),
+        pytest.param(reply(403, {"cf-ray": "x"}), Blocked, "bot wall", 403, id="403 in another's JSON"),
+        pytest.param(reply(403, {"code": 1, "message": "no permission"}), KeyRefused, "no permission", 403, id="403"),
+        *(
+            pytest.param(reply(status, {"code": 1, "detail": words}), ModelRefused, "retired", status, id=words)
+            for status, words in (
+                (400, "model google/gempix2 not found"),
+                (400, "Unsupported model: google/gempix2"),
+                (404, "The model `google/gempix2` does not exist"),
+                (400, "invalid model"),
+                (410, "This model is no longer available"),
+                (400, "model is not supported for this endpoint"),
+            )
+        ),
         pytest.param(reply(404, {"code": 1, "message": "no route"}), TaskNotFound, "no route", 404, id="404"),
-        pytest.param(html(413), RequestRefused, "refused the request (413)", 413, id="413"),
+        pytest.param(html(413), RequestRefused, "too large", 413, id="413"),
         pytest.param(reply(422, {"detail": [{"msg": "x"}]}), RequestRefused, "(422)", 422, id="422, detail a list"),
         pytest.param(redirect("http://127.0.0.1:9/"), RequestRefused, "redirect (307)", 307, id="307"),
         pytest.param(redirect("/elsewhere", 302), RequestRefused, "redirect (302)", 302, id="302"),

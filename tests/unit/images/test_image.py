@@ -48,3 +48,24 @@ async def test_an_answer_without_a_length_that_is_truncated_is_no_image_and_can_
     assert "again" in caught.value.hint
     host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PNG
     assert (await fetcher.fetch(URL)).data == PNG
+
+
+async def test_a_jpeg_without_its_end_mark_is_whole_where_its_length_was_announced(
+    new_fetcher: NewFetcher, host: Host
+) -> None:
+    fetcher = new_fetcher()
+    data = drawn("jpeg")[:-2]
+    host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
+    assert (await fetcher.fetch(URL)).data == data
+    host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + data
+    with pytest.raises(ImageUnavailable, match="breaks off"):
+        await fetcher.fetch(URL)
+
+
+def test_a_trailer_with_marks_of_its_own_does_not_make_a_jpeg_truncated() -> None:
+    video = b"\x00\x00\x00\x18ftypmp42" + b"\xff\xda\x00\x08 no end"
+    assert not is_truncated(drawn("jpeg") + video, "image/jpeg")
+    preview = drawn("jpeg")
+    with_preview = drawn("jpeg", exif=b"Exif\0\0" + preview)
+    assert not is_truncated(with_preview, "image/jpeg")
+    assert is_truncated(with_preview[:-2], "image/jpeg")

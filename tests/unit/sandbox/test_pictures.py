@@ -45,12 +45,24 @@ async def test_the_image_has_the_wanted_format(
         ("9:16", "2k", (1152, 2048)),
         ("auto", "1k", (1024, 1024)),
         ("21:9", "4k", (4096, 1755)),
+        ("4:1", "512", (512, 128)),
     ],
 )
 async def test_the_image_has_the_wanted_size(serve: Serve, ratio: str, size: str, pixels: tuple[int, int]) -> None:
     async with serve() as api:
-        response = await api.image("a hill", aspect_ratio=ratio, image_size=size)
+        response = await api.image("a hill", aspect_ratio=ratio, image_size=size, model="google/nano-banana-pro")
         assert opened(response).size == pixels
+
+
+WIDE = "google/nano-banana"
+"""A model that applies a format."""
+
+
+async def test_a_model_that_is_not_known_to_apply_a_format_or_size_ignores_it(serve: Serve) -> None:
+    async with serve() as api:
+        for model, pixels in (("google/gempix2", (1024, 1024)), ("google/nano-banana", (1024, 576))):
+            response = await api.image("a hill", aspect_ratio="16:9", image_size="4k", model=model)
+            assert opened(response).size == pixels
 
 
 async def test_the_images_of_one_task_differ_and_each_is_drawn_once(serve: Serve) -> None:
@@ -182,7 +194,7 @@ async def test_a_key_that_is_sent_to_the_file_host_is_noticed(serve: Serve) -> N
 async def test_plain_art_is_one_colour_of_the_right_size_and_differs_with_the_words(serve: Serve) -> None:
     async with serve(art="plain") as driver:
         first, second = [
-            Image.open(io.BytesIO((await driver.image(words, aspect_ratio="16:9")).content)).convert("RGB")
+            Image.open(io.BytesIO((await driver.image(words, aspect_ratio="16:9", model=WIDE)).content)).convert("RGB")
             for words in ("a hill", "a lake")
         ]
     assert first.size == (1024, 576)

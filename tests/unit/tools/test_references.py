@@ -257,3 +257,28 @@ async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_
         assert other.is_error
         assert "was already used with other arguments" in text(other)
         assert sandbox.stats.submits == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"aspect_ratio": "16:9", "image_size": "4k"}, "Asked 16:9 4k, got 1024×1024."),
+        ({"image_size": "0.5k", "model": "google/nano-banana-2", "prompt": "x sandbox:result=data-uri"},
+         "Asked 0.5k, got 512×512."),
+        ({"aspect_ratio": "4:1", "model": "google/nano-banana"}, "Asked 4:1, got 1024×256."),
+    ],
+)  # fmt: skip
+async def test_what_was_asked_and_what_came_is_in_every_result(arguments: dict[str, Any], words: str) -> None:
+    async with desk() as (_, client):
+        made = await client.call_tool("generate_image", {"prompt": "a hill", "wait_seconds": 20, **arguments})
+        again = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
+        waited = await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
+        for result in (made, again, waited):
+            assert words in facts(result)["message"]
+            assert words in text(result)
+
+
+async def test_a_submit_says_what_was_asked() -> None:
+    async with desk() as (_, client):
+        started = await client.call_tool("generate_image", {"prompt": "a hill", "image_size": "2k"})
+        assert "Asked 2k." in facts(started)["message"]

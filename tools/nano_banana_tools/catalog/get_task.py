@@ -22,9 +22,7 @@ async def get_task(ctx: ToolContext, task_id: TaskId) -> Annotated[CallToolResul
     """Query once; not at all if the end is recorded."""
     service = ctx.request_context.lifespan_context
     generation = await service.get(task_id, principal())
-    export = await service.kept(generation)
-    state = WaitResult(service.images.typed(generation), note=service.ledger.problem, kept=export)
-    return to_result(state, service.now())
+    return to_result(await service.result(WaitResult(generation)), service.now())
 
 
 TOOL = ToolDefinition(get_task, "Get task", DESCRIPTION, READ_ONLY)

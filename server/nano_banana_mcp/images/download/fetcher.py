@@ -19,9 +19,10 @@ from nano_banana_mcp.common.certificates import UnusableCertificates
 from nano_banana_mcp.common.proxies import Proxy, UnusableProxy, proxy_for
 from nano_banana_mcp.common.tracing import answered, request_span
 from nano_banana_mcp.images.download.connection import Connector, ConnectTo, unavailable
+from nano_banana_mcp.images.download.content_encoding import decode_body, is_encoded
 from nano_banana_mcp.images.download.ip_policy import is_public, is_synthetic, is_unspecified
 from nano_banana_mcp.images.download.url_policy import Target
-from nano_banana_mcp.images.errors import AddressRefused, ImageUnavailable, NotAnImage
+from nano_banana_mcp.images.errors import AddressRefused, ImageUnavailable
 from nano_banana_mcp.images.formats import HEAD_BYTES
 from nano_banana_mcp.images.image import (
     MAX_BYTES,
@@ -207,16 +208,20 @@ class ImageFetcher:
         if status != 200:
             raise ImageUnavailable(f"The host {target.host} answered {status}.", hint=_HINTS.get(status), status=status)
         source = f"The answer of {target.host}"
-        if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
-            raise NotAnImage(f"{source} is compressed, which was not asked for.", hint="Use another URL.")
+        label = headers.get("content-encoding", "")
         if int(headers.get("content-length", "0")) > self._max_bytes:  # h11 has checked that it is a number
             raise too_many_bytes(source, self._max_bytes)
-        encoded = image_from_bytes(await self._read_body(response, source), source=source, max_pixels=self._max_pixels)
-        if is_truncated(encoded.data, encoded.mime_type):  # a stored copy would stay broken
+        body = decode_body(
+            await self._read_body(response, source, label), label, max_bytes=self._max_bytes, source=source
+        )
+        encoded = image_from_bytes(body, source=source, max_pixels=self._max_pixels)
+        # A stored copy would stay broken. Where the length was announced, a JPEG without its end mark is all there is.
+        is_whole = "content-length" in headers and encoded.mime_type == "image/jpeg"
+        if not is_whole and is_truncated(encoded.data, encoded.mime_type):
             raise ImageUnavailable(f"{source} breaks off in the middle of the picture.")
         return encoded
 
-    async def _read_body(self, response: httpx.Response, source: str) -> bytes:
+    async def _read_body(self, response: httpx.Response, source: str, label: str) -> bytes:
         body = io.BytesIO()
         is_recognised = False
         async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as chunks:
@@ -225,7 +230,8 @@ class ImageFetcher:
                     raise too_many_bytes(source, self._max_bytes)
                 body.write(chunk)
                 if not is_recognised and body.tell() >= HEAD_BYTES:
-                    require_image(body.getvalue(), source=source)
+                    if not is_encoded(body.getvalue(), label):
+                        require_image(body.getvalue(), source=source)
                     is_recognised = True
         return body.getvalue()
 

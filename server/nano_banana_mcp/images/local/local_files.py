@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -148,14 +149,37 @@ def _open_below(root: Path, parts: list[str], flags: int) -> int:
     folder = os.open(root, _ROOT)
     try:
         for part in parts[:-1]:
-            below = os.open(part, _FOLDER, dir_fd=folder)
+            below = os.open(_spelling(folder, part), _FOLDER, dir_fd=folder)
             os.close(folder)
             folder = below
+        name = _spelling(folder, parts[-1])
         # A device is never opened: opening alone may have an effect.
-        _require_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
-        return os.open(parts[-1], flags | _FILE, dir_fd=folder)
+        _require_file(os.stat(name, dir_fd=folder, follow_symlinks=False))
+        return os.open(name, flags | _FILE, dir_fd=folder)
     finally:
         os.close(folder)
+
+
+def _spelling(folder: int | Path, name: str) -> str:
+    """Return how a folder spells a name: macOS writes names in NFD, and U+202F into those of its screenshots.
+
+    Returns:
+        The name itself if it exists, or if not exactly one name is equal in NFKC with blanks folded.
+    """
+    try:
+        if isinstance(folder, int):
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+        else:
+            (folder / name).lstat()
+    except FileNotFoundError:
+        entries = os.listdir(folder)  # noqa: PTH208 - a descriptor has no path
+        matches = [entry for entry in entries if _folded(entry) == _folded(name)]
+        return matches[0] if len(matches) == 1 else name
+    return name
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).split())
 
 
 def _open_checked(root: Path, parts: list[str], flags: int) -> int:
@@ -163,7 +187,10 @@ def _open_checked(root: Path, parts: list[str], flags: int) -> int:
 
     Weaker than :func:`_open_below` against changes of the folder at the same moment.
     """
-    path = root.joinpath(*parts)
+    path = root
+    for part in parts:
+        path /= _spelling(path, part)
+    parts = list(path.relative_to(root).parts)
     identities = _identities(root, parts)
     descriptor = os.open(path, flags | _FILE)
     opened = os.fstat(descriptor)

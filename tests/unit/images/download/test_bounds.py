@@ -1,12 +1,14 @@
 """How much of an answer is taken at most."""
 
 import asyncio
+import gzip
+import zlib
 
 import anyio
 import pytest
 
 from nano_banana_mcp.images.download.fetcher import ImageFetcher
-from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, NotAnImage
+from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, ImageUnavailable, NotAnImage
 from tests.support.fake_internet import Host, NewFetcher, answer
 from tests.support.image_samples import PNG, large_png
 
@@ -24,10 +26,59 @@ async def test_a_page_is_refused_at_its_beginning(fetcher: ImageFetcher, host: H
         await fetcher.fetch(URL)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip"])
-async def test_a_compressed_answer_is_refused(encoding: str, fetcher: ImageFetcher, host: Host) -> None:
-    host.answers["/a.png"] = answer(PNG, f"Content-Encoding: {encoding}")
-    with pytest.raises(NotAnImage, match="compressed"):
+DEFLATER = zlib.compressobj(wbits=-15)
+RAW_DEFLATED = DEFLATER.compress(PNG) + DEFLATER.flush()
+CHUNKED = b"%x;chunk-signature=abc\r\n%b\r\n%x\r\n%b\r\n0;chunk-signature=abc\r\n\r\n" % (
+    20,
+    PNG[:20],
+    len(PNG) - 20,
+    PNG[20:],
+)
+
+
+@pytest.mark.parametrize(
+    ("label", "body"),
+    [
+        ("gzip", gzip.compress(PNG)),
+        ("GZIP", gzip.compress(PNG[:30]) + gzip.compress(PNG[30:])),
+        ("", gzip.compress(PNG)),
+        ("gzip, gzip", gzip.compress(gzip.compress(PNG))),
+        ("deflate", zlib.compress(PNG)),
+        ("deflate", RAW_DEFLATED),
+        ("aws-chunked", CHUNKED),
+        ("aws-chunked,gzip", gzip.compress(PNG)),
+        ("gzip", PNG),
+        ("br", PNG),
+        ("zstd", PNG),
+        ("utf-8", PNG),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "body",
+)
+async def test_an_encoded_image_is_read_by_its_bytes(
+    label: str, body: bytes, fetcher: ImageFetcher, host: Host
+) -> None:
+    host.answers["/a.png"] = answer(body, *([f"Content-Encoding: {label}"] if label else []))
+    assert (await fetcher.fetch(URL)).data == PNG
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "x-unheard-of"])
+async def test_an_encoding_that_cannot_be_undone_is_not_called_no_image(
+    encoding: str, fetcher: ImageFetcher, host: Host
+) -> None:
+    host.answers["/a.png"] = answer(b"\x0b\x02\x80" + b"\xfe" * 700, f"Content-Encoding: {encoding}")
+    with pytest.raises(ImageUnavailable, match=encoding):
+        await fetcher.fetch(URL)
+
+
+async def test_a_compressed_bomb_is_refused(fetcher: ImageFetcher, host: Host) -> None:
+    host.answers["/a.png"] = answer(gzip.compress(PNG + bytes(30_000_000)), "Content-Encoding: gzip")
+    with pytest.raises(ImageTooLarge):
+        await fetcher.fetch(URL)
+
+
+async def test_a_compressed_image_that_breaks_off_can_be_asked_for_again(fetcher: ImageFetcher, host: Host) -> None:
+    host.answers["/a.png"] = answer(gzip.compress(PNG)[:-20], "Content-Encoding: gzip")
+    with pytest.raises(ImageUnavailable, match="breaks off"):
         await fetcher.fetch(URL)
 
 

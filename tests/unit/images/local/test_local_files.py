@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -380,3 +381,30 @@ def test_a_refusal_names_the_file_and_says_why(files: LocalFiles, allowed: Path,
         files.read(str(allowed / reference))
     assert caught.value.message == f"The file {reference.rpartition('/')[2]} cannot be read: {WORDS[make]}."
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("Screenshot 2026-11-24 at 9.41.00\u202fAM.png", "Screenshot 2026-11-24 at 9.41.00 AM.png"),
+        (unicodedata.normalize("NFD", "고양이.png"), "고양이.png"),
+        ("é.png", unicodedata.normalize("NFD", "é.png")),
+        ("a\u00a0b.png", "a b.png"),
+    ],
+)
+def test_a_name_that_the_disk_spells_otherwise_is_found(tmp_path: Path, written: str, asked: str) -> None:
+    folder = tmp_path / unicodedata.normalize("NFD", "사진")
+    folder.mkdir()
+    (folder / written).write_bytes(INSIDE)
+    asked_path = f"{tmp_path}/사진/{asked}"
+    assert LocalFiles([tmp_path]).read(asked_path).data == INSIDE
+    (folder / "link.png").symlink_to(folder / written)
+    with pytest.raises(FileRefused, match="link"):
+        LocalFiles([tmp_path]).read(f"{tmp_path}/사진/link.png")
+
+
+def test_of_two_names_that_look_alike_none_is_guessed(tmp_path: Path) -> None:
+    for name in ("a\u202fb.png", "a\u00a0b.png"):
+        (tmp_path / name).write_bytes(INSIDE)
+    with pytest.raises(FileRefused, match="no such file"):
+        LocalFiles([tmp_path]).read(f"{tmp_path}/a b.png")
