@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from nano_banana_mcp import __version__
+from nano_banana_mcp.common.text import configure_stream
 from nano_banana_mcp.settings import Settings, SettingsError, load_settings, variable_of
 
 USAGE_ERROR = 2
@@ -37,8 +37,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows another one
+        configure_stream(stream)
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = build_parser(_command_in(words)).parse_args(words)
     if arguments.run is None:

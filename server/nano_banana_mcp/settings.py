@@ -5,6 +5,7 @@ The fields are in the order of ``--help`` and of docs/settings.md, which is gene
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import re
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nano_banana_mcp.common.files import native_path, reason_of
 from nano_banana_mcp.common.logging import LogFormat
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, http_url
 
@@ -38,7 +40,19 @@ _OTHER_VARIABLES = frozenset({"NANO_BANANA_TOKEN"})
 
 _SECRETS = ("DEFAPI_API_KEY", "NANO_BANANA_WEBHOOK_KEYS", "NANO_BANANA_LEDGER_URL")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-_LOG_LEVEL_ALIASES = {"WARN": "WARNING"}
+_LOG_LEVEL_ALIASES = {
+    "TRACE": "DEBUG",
+    "VERBOSE": "DEBUG",
+    "INFORMATION": "INFO",
+    "NOTICE": "INFO",
+    "WARN": "WARNING",
+    "ERR": "ERROR",
+    "CRITICAL": "ERROR",
+    "FATAL": "ERROR",
+}
+"""Names of levels in other programs."""
+
+_SWITCHES = {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}
 
 
 class SettingsError(ValueError):
@@ -88,6 +102,10 @@ def _absolute(value: Path) -> Path:
         path = value.expanduser()
     except RuntimeError:
         raise ValueError("names the home folder of a user that does not exist") from None
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # from a UTF-8 file, in a locale without these characters
+        path = Path(native_path(str(path)))
     if not path.is_absolute():
         raise ValueError("must be an absolute path (~ is allowed): hosts start the server in a folder of their choice")
     return path
@@ -358,9 +376,11 @@ class Settings(BaseSettings):
                 continue
             settings[name] = value
         if isinstance(level := settings.get("log_level"), str):
-            settings["log_level"] = _LOG_LEVEL_ALIASES.get(level.upper(), level.upper())
+            settings["log_level"] = _LOG_LEVEL_ALIASES.get(level.strip().upper(), level.strip().upper())
         if isinstance(form := settings.get("log_format"), str):
             settings["log_format"] = form.lower()
+        if isinstance(links := settings.get("NANO_BANANA_RESOURCE_LINKS"), str):
+            settings["NANO_BANANA_RESOURCE_LINKS"] = _SWITCHES.get(links.lower(), links.lower())
         return settings
 
     @property
@@ -425,14 +445,28 @@ def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
     """
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: there is no file {env_file}")
-    values = {Settings.model_fields[name].validation_alias or name: value for name, value in overrides.items()}
+    values = {str(Settings.model_fields[name].validation_alias or name): value for name, value in overrides.items()}
     try:
-        return Settings(_env_file=env_file, **{str(name): value for name, value in values.items()})
+        encoding = None if env_file is None else _encoding_of(env_file)
+        return Settings(_env_file=env_file, _env_file_encoding=encoding, **values)
     except ValidationError as error:
         variables = tuple(_variable_at(problem) for problem in error.errors() if problem["loc"])
         raise SettingsError("\n".join(_line(problem) for problem in error.errors()), variables) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--env-file: cannot read {env_file}: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"--env-file: cannot read {env_file}: {reason_of(error)}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"--env-file: {env_file} is neither UTF-8 nor UTF-16. Save it as UTF-8.") from None
+
+
+def _encoding_of(file: Path) -> str:
+    """Return the encoding of a text file: UTF-8, or UTF-16 as PowerShell writes it."""
+    with file.open("rb") as opened:
+        head = opened.read(2)
+    if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if b"\0" in head:
+        return "utf-16-be" if head.startswith(b"\0") else "utf-16-le"
+    return "utf-8-sig"
 
 
 def load_usable_settings(env_file: Path | None = None, **overrides: Any) -> tuple[Settings, str | None]:

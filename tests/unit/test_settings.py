@@ -123,6 +123,33 @@ def test_a_named_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.M
     assert (settings.model, settings.timeout_seconds) == ("from/file", 7.0)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_an_env_file_is_read_in_every_encoding_that_editors_and_powershell_write(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    content = f"NANO_BANANA_OUTPUT_DIR={tmp_path}/새벽\r\nDEFAPI_MODEL=google/nano-banana\r\n"
+    file.write_bytes(content.encode(encoding))
+    settings = load_settings(file)
+    assert settings.output_dir == tmp_path / "새벽"
+    assert settings.model == "google/nano-banana"
+
+
+def test_an_env_file_in_another_encoding_is_named_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_bytes("# 설정\nDEFAPI_MODEL=m\n".encode("cp949"))
+    with pytest.raises(SettingsError, match=r"settings\.env is neither UTF-8 nor UTF-16\. Save it as UTF-8\."):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("value", "links"), [("OFF", "off"), ("false", "off"), ("0", "off"), ("On", "on"), ("yes", "on")]
+)
+def test_resource_links_take_the_usual_words_for_on_and_off(
+    value: str, links: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANO_BANANA_RESOURCE_LINKS", value)
+    assert load_settings().resource_links == links
+
+
 def test_a_named_env_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--env-file"):
         load_settings(tmp_path / "none.env")
@@ -171,7 +198,18 @@ def test_other_quotes_stay_in_the_value(monkeypatch: pytest.MonkeyPatch, value: 
 
 
 @pytest.mark.parametrize(
-    ("value", "level"), [("warn", "WARNING"), ("WARN", "WARNING"), ("info", "INFO"), ("Debug", "DEBUG")]
+    ("value", "level"),
+    [
+        ("warn", "WARNING"),
+        ("WARN", "WARNING"),
+        (" warn ", "WARNING"),
+        ("info", "INFO"),
+        ("Debug", "DEBUG"),
+        ("trace", "DEBUG"),
+        ("critical", "ERROR"),
+        ("fatal", "ERROR"),
+        ("err", "ERROR"),
+    ],
 )
 def test_a_log_level_is_read_in_any_case_and_warn_means_warning(
     monkeypatch: pytest.MonkeyPatch, value: str, level: str

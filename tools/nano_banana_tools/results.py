@@ -6,7 +6,6 @@ base64: an image without a URL is named by its resource URI.
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel, Field
 
+from nano_banana_mcp.common.files import display_path
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
 from nano_banana_mcp.service.submission import asked_format
 from nano_banana_mcp.tracking.waiter import WaitResult
@@ -144,7 +144,7 @@ def _describe_export(export: ExportResult | None) -> str:
     sentences = []
     if export.paths:
         more = f" ({len(export.paths) - 1} more beside it)" if len(export.paths) > 1 else ""
-        sentences.append(f"Saved as {os.fsencode(export.paths[0]).decode('utf-8', 'replace')}{more}.")
+        sentences.append(f"Saved as {display_path(export.paths[0])}{more}.")
     elif export.saved:
         sentences.append("Saved by the server.")
     if export.saving:

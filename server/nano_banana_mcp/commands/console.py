@@ -22,11 +22,6 @@ def refuse(command: str, reason: object, code: int = FAILED) -> int:
     return code
 
 
-def reason_of(error: OSError) -> str:
-    """The readable reason of an error of the operating system."""
-    return error.strerror or str(error) or type(error).__name__
-
-
 def columns() -> int:
     """Width of the output in characters."""
     return shutil.get_terminal_size((DEFAULT_COLUMNS, 24)).columns

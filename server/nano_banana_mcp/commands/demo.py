@@ -19,7 +19,8 @@ from mcp.shared.exceptions import MCPError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from nano_banana_mcp.commands.console import FAILED, columns, printable, reason_of
+from nano_banana_mcp.commands.console import FAILED, columns, printable
+from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving.metadata import ImageMetadata
 from nano_banana_mcp.images.saving.output_folder import OutputFolder

@@ -17,8 +17,9 @@ import anyio
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.app import SANDBOX_KEY, reached_api
-from nano_banana_mcp.commands.console import FAILED, reason_of, refuse
+from nano_banana_mcp.commands.console import FAILED, refuse
 from nano_banana_mcp.commands.probe import NotReached, probe
+from nano_banana_mcp.common.files import private_folder, reason_of
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
@@ -158,7 +159,7 @@ def _state_folder(settings: Settings) -> Finding:
     except SettingsError as error:
         return Finding(False, "state folder", str(error))
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(b"doctor")
             file.flush()

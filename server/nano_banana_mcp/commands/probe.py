@@ -45,7 +45,7 @@ async def probe(public_url: str, keys: KeyRing) -> None:
             "No connection: the name does not resolve, the port is closed, or the certificate is not valid."
         ) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NotReached(f"The request failed: {str(error) or type(error).__name__}.") from None
+        raise NotReached(f"The request failed: {str(error) or 'the connection broke'}.") from None
     if answer.is_redirect:
         raise NotReached(
             f"It answers with a redirect ({answer.status_code}). Set the address that the redirect leads to."

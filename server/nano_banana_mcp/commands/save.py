@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 
 from nano_banana_mcp.app import open_service
-from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, reason_of, refuse
+from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, refuse
+from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.models import Generation, Status

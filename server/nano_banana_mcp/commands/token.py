@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from nano_banana_mcp.commands.console import reason_of, refuse
+from nano_banana_mcp.commands.console import refuse
+from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.http.auth.users_file import (
     NAME,
     OAUTH_PREFIXES,

@@ -12,6 +12,24 @@ PART_SUFFIX = ".part"
 """Suffix of a file that is being written. A killed process may leave one behind."""
 
 
+def native_path(text: str) -> str:
+    """Return a path or file name from a message or a UTF-8 file as this system's functions take it.
+
+    In a locale that is not UTF-8 their characters stand for single bytes. Names are UTF-8 on disk in every locale.
+    """
+    return text if os.name == "nt" else os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def display_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as text for messages and files: the reverse of :func:`native_path`."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def reason_of(error: OSError) -> str:
+    """Return the readable reason of an error of the operating system."""
+    return error.strerror or str(error) or "the system gives no reason"
+
+
 def atomic_write(path: Path, data: bytes, *, mode: int = 0o600, keep_owner: bool = False) -> None:
     """Write a file durably: afterwards it has the whole new content, or after an error the old one.
 

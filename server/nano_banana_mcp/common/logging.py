@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from nano_banana_mcp.common.text import configure_stream
+
 LogFormat = Literal["text", "json"]
 
 FIELDS = ("request_id", "principal", "task_id", "method", "tool", "outcome", "seconds")
@@ -77,6 +79,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
         level: Lowest level of our own records. Records of libraries start at INFO at the lowest.
         form: ``text``, or ``json`` with one object a line.
     """
+    configure_stream(sys.stderr)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     handler.addFilter(_add_context)

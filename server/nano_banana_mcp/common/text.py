@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 import unicodedata
 
@@ -39,3 +41,25 @@ def shorten(text: str, limit: int) -> str:
 def sentence(text: str) -> str:
     """Return ``text`` with a full stop, unless it already ends with a punctuation mark."""
     return text if text.endswith((".", "!", "?", "…", "。", "！", "？")) else f"{text}."
+
+
+_STREAM_ERRORS = "nano_banana_mcp.stream"
+
+
+def configure_stream(stream: object) -> None:
+    """Let a standard stream print every text in every locale.
+
+    Bytes of paths that the locale lacks are printed as they are on disk. Other characters that it lacks become question
+    marks; where it has ASCII alone, they are printed as UTF-8, which is what terminals read.
+    """
+    if isinstance(stream, io.TextIOWrapper):
+        codecs.register_error(_STREAM_ERRORS, _replace_unprintable)
+        is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+        stream.reconfigure(encoding="utf-8" if is_ascii else None, errors=_STREAM_ERRORS)
+
+
+def _replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    codes = map(ord, error.object[error.start : error.end])
+    return bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes), error.end

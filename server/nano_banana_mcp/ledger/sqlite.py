@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from nano_banana_mcp.common.files import display_path
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.listing import FILE_NAME
 from nano_banana_mcp.ledger.queries import SqlLedger
@@ -49,7 +50,7 @@ class SqliteLedger(SqlLedger):
         verdict = self._fetch("PRAGMA quick_check(1)")[0]["quick_check"]
         if verdict != "ok":
             raise LedgerError(
-                f"The ledger {self._path} is damaged: {verdict}. Move the file to another place and keep it."
+                f"The ledger {self._name} is damaged: {verdict}. Move the file to another place and keep it."
             )
         [[count, unfinished]] = self._fetch("SELECT count(*), count(*) - count(finished_at) FROM generations")
         return f"{count} generations, {unfinished} of them open or unknown"
@@ -83,6 +84,10 @@ class SqliteLedger(SqlLedger):
         return status.st_dev, status.st_ino
 
     @property
+    def _name(self) -> str:
+        return "in memory" if self._path is None else display_path(self._path)
+
+    @property
     def _in_transaction(self) -> bool:
         return self._db.in_transaction
 
@@ -90,5 +95,4 @@ class SqliteLedger(SqlLedger):
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         is_busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
         kind = LedgerBusy if is_busy else LedgerError
-        name = self._path or "in memory"
-        return kind(f"The ledger {name} cannot be used: {' '.join(reason.split())}.")
+        return kind(f"The ledger {self._name} cannot be used: {' '.join(reason.split())}.")

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from nano_banana_mcp.common.files import display_path, private_folder
 from nano_banana_mcp.ledger.errors import LedgerError
 
 BUSY_SECONDS = 5.0
@@ -83,11 +84,11 @@ def open_database(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> tuple[sq
         The connection, and whether it can only read.
 
     Raises:
-        LedgerError: A newer version wrote the file; it is not touched.
+        LedgerError: The file is a symbolic link, or a newer version wrote it; it is not touched.
         sqlite3.Error, OSError: The file is not a database, or the disk fails.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         _make_private(path)
     except PermissionError:
         return _open_read_only(path), True
@@ -109,16 +110,20 @@ def _make_private(path: Path) -> None:
 
     An existing file is not opened: on POSIX, closing it would drop the locks of this process's other connections.
     """
-    real_path = Path(os.path.realpath(path))
+    if path.is_symlink():  # another user may have planted it to have their file written, or ours read
+        raise LedgerError(
+            f"The ledger {display_path(path)} is a symbolic link, which is not followed. Set NANO_BANANA_STATE_DIR to "
+            "the folder of the file itself."
+        )
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(real_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    if real_path.is_dir():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not os.access(real_path, os.R_OK | os.W_OK):
+    if not os.access(path, os.R_OK | os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     # On Windows a mode only says whether a file may be written; the folder's access list decides who may read it.
-    if sys.platform != "win32" and stat.S_IMODE(real_path.stat().st_mode) != 0o600:
-        real_path.chmod(0o600)
+    if sys.platform != "win32" and stat.S_IMODE(path.stat().st_mode) != 0o600:
+        path.chmod(0o600)
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
@@ -147,7 +152,7 @@ def _connect(uri: str, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection
 def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
     if _version(db) > len(MIGRATIONS):
         raise LedgerError(
-            f"A newer version of nano-banana-mcp has written the ledger {path}. Install that version, or "
+            f"A newer version of nano-banana-mcp has written the ledger {display_path(path)}. Install that version, or "
             "set NANO_BANANA_STATE_DIR to another folder. The file was not touched."
         )
 
@@ -156,7 +161,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     """Migrate a new or older file, while other processes may do the same.
 
     Raises:
-        LedgerError: A newer version wrote the file; it is not touched.
+        LedgerError: The file is a symbolic link, or a newer version wrote it; it is not touched.
         sqlite3.Error: The file is not a database, or the disk fails.
     """
     _refuse_newer(db, path)

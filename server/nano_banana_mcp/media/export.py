@@ -13,6 +13,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.common.files import display_path, reason_of
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable, NotAnImage
@@ -184,7 +185,7 @@ class Exporter:
         job.spoiled = isinstance(error, NotAnImage)
         match error:
             case OSError():
-                job.problem = f"{self.folder.path}: {error.strerror or type(error).__name__}"
+                job.problem = f"{display_path(self.folder.path)}: {reason_of(error)}"
                 job.public_problem = "its folder cannot be written to"
             case ImageError():
                 job.problem = job.public_problem = error.message

@@ -14,6 +14,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.generations.models import Generation
@@ -369,7 +370,7 @@ class ImageStore:
         try:
             await to_thread.run_sync(store)
         except OSError as error:
-            self._set_problem(f"Copies of images are not stored: {error.strerror or type(error).__name__}.")
+            self._set_problem(f"Copies of images are not stored: {reason_of(error)}.")
             return
         self._set_problem(None)
         if self._max_bytes is not None and self._now() - self._tidied_at > TIDY_INTERVAL_SECONDS:

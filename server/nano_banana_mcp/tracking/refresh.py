@@ -11,6 +11,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import TaskNotFound
@@ -210,7 +211,7 @@ class TaskRefresher:
                 await self._images.keep_answer(generation_id, json.dumps(snapshot.answer).encode())
         except OSError as error:
             raise LedgerError(
-                f"The image is finished, but it could not be stored: {error.strerror or type(error).__name__}. "
+                f"The image is finished, but it could not be stored: {reason_of(error)}. "
                 "It stays at the API. Free some disk space, then call get_task.",
             ) from error
 

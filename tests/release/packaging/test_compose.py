@@ -70,6 +70,17 @@ def test_no_secret_is_in_the_file_and_none_may_be_forgotten() -> None:
                 assert re.fullmatch(r"\$\{[^}]*\}", value), variable
 
 
+def test_every_setting_can_be_changed_without_editing_the_file() -> None:
+    for name in ("server", "admin"):
+        assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
+    # What `environment` sets takes precedence over .env, so it must come from there, or be of this file's own making.
+    own = {"NANO_BANANA_LEDGER_URL", "NANO_BANANA_PUBLIC_URL", "NANO_BANANA_TOKENS_FILE"}
+    for variable, value in SERVER["environment"].items():
+        assert variable in own or value.startswith(f"${{{variable}"), variable
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert {".env", "compose.override.yaml"} <= set(ignored)
+
+
 def test_a_server_gets_longer_to_end_than_it_gives_its_calls() -> None:
     assert SERVER["stop_grace_period"].endswith("s")
     assert int(SERVER["stop_grace_period"][:-1]) >= longest_end_seconds()

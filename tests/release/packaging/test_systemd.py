@@ -88,6 +88,16 @@ def test_it_waits_for_the_servers_own_end_and_does_not_repeat_a_wrong_start() ->
     assert service()["RestartPreventExitStatus"] == str(USAGE_ERROR)
 
 
+def test_it_outlives_a_database_that_needs_a_minute_at_boot() -> None:
+    """systemd gives up after a number of starts in an interval; 0 switches that off."""
+    parser = AsWritten(strict=False, interpolation=None)
+    parser.read_string(TEXT)
+    assert parser["Unit"]["StartLimitIntervalSec"] == "0"
+    assert "StartLimitBurst" not in parser["Unit"]
+    assert service()["Restart"] == "on-failure"
+    assert int(service()["RestartSec"]) >= 5
+
+
 def test_it_may_open_as_many_files_as_calls_and_streams_need() -> None:
     """The server cannot raise the limit itself: the filter of system calls forbids that."""
     assert "~@privileged @resources" in TEXT

@@ -8,6 +8,7 @@ issuer may have an entry too, without tokens.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import logging
@@ -167,7 +168,7 @@ def read(path: Path) -> Principals:
     if len(content) > MAX_FILE_BYTES:
         raise BadPrincipals(f"{path}: is larger than {MAX_FILE_BYTES // 1024**2} MiB")
     try:
-        return Principals.model_validate_json(content)
+        return Principals.model_validate_json(content.removeprefix(codecs.BOM_UTF8))  # editors on Windows write one
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
         # Without the location in the file: its path has names and may, by mistake, have a secret.

@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from nano_banana_mcp.common.files import display_path, native_path
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage, image_from_bytes, too_many_bytes
 from nano_banana_mcp.images.local.windows_paths import is_pointer, is_special
@@ -61,7 +62,7 @@ class LocalFiles:
         """
         path = path_of(reference)
         root, parts = self._place(path)
-        source = f"The file {_printable(parts[-1])}"
+        source = f"The file {_printable(display_path(parts[-1]))}"
         try:
             open_file = _open_below if _WALKS else _open_checked
             with open(path, "rb", opener=lambda _, flags: open_file(root, parts, flags)) as file:
@@ -84,7 +85,7 @@ class LocalFiles:
                 for root in (folder, Path(os.path.realpath(folder))):
                     if parts := _components_below(Path(path), root):
                         return root, list(parts)
-        allowed = ", ".join(_printable(str(folder)) for folder in self._folders)
+        allowed = ", ".join(_printable(display_path(folder)) for folder in self._folders)
         raise FileRefused(
             "This path is outside the folders that this server may read reference images from.",
             hint=f"Allowed by {SETTING}: {allowed}. Move the image there, or pass an http(s) URL or a data URI.",
@@ -112,7 +113,7 @@ def path_of(reference: str) -> str:
     Raises:
         FileRefused: It is not an absolute path.
     """
-    path = _from_uri(reference) if reference[:5].lower() == "file:" else reference
+    path = _from_uri(reference) if reference[:5].lower() == "file:" else _native(reference)
     if path is None or not os.path.isabs(path) or not _is_valid_path(path):  # noqa: PTH117 - not validated yet
         folder = "C:/folder" if os.name == "nt" else "/folder"
         raise FileRefused(
@@ -120,6 +121,13 @@ def path_of(reference: str) -> str:
             hint=f"Use a path such as {folder}/cat.png or file:///{folder.lstrip('/')}/cat.png.",
         )
     return path
+
+
+def _native(path: str) -> str | None:
+    try:
+        return native_path(path)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return None
 
 
 def _is_valid_path(path: str) -> bool:

@@ -13,7 +13,7 @@ import time
 import uuid
 from pathlib import Path
 
-from nano_banana_mcp.common.files import sync_folder
+from nano_banana_mcp.common.files import display_path, native_path, sync_folder
 from nano_banana_mcp.images.formats import extension_for, sniff
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage
 from nano_banana_mcp.images.local.windows_paths import is_pointer
@@ -98,7 +98,7 @@ class OutputFolder:
             extension=extension_for(image.mime_type),
         )
         data = embed_metadata(image, metadata)
-        path = self.path / os.fsdecode(name.encode())  # UTF-8 on the disk, whatever the locale
+        path = self.path / native_path(name)
         try:
             self._write(path, data)
         except FileExistsError:
@@ -140,7 +140,7 @@ class OutputFolder:
 
     def _append_line(self, path: Path, data: bytes, metadata: ImageMetadata) -> None:
         line = {
-            "file": os.fsencode(path.name).decode("utf-8", "replace"),
+            "file": display_path(path.name),
             "prompt": metadata.prompt_within(MAX_PROMPT_BYTES) or None,
             "model": metadata.model,
             "task_id": metadata.task_id,
