@@ -59,8 +59,11 @@ def test_every_metric_that_is_named_is_one_of_the_servers() -> None:
     assert named <= set(re.findall(r"^# TYPE (\S+)", answer.text, re.MULTILINE))
 
 
-def test_the_samples_for_prometheus_are_well_formed() -> None:
-    configuration, rules = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+def test_the_samples_for_compose_and_prometheus_are_well_formed() -> None:
+    override, configuration, rules = (
+        yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    )
+    assert set(override["services"]) <= set(yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"])
     assert [job["job_name"] for job in configuration["scrape_configs"]] == ["nano-banana"]
     [group] = rules["groups"]
     for rule in group["rules"]:
