@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from mcp.client import Client
 from mcp.client.extension import ClientExtension, ResultClaim
-from mcp.types import CallToolResult, Request, RequestParams, Result
+from mcp.types import CallToolResult, Request, Result
 from pydantic import ConfigDict
 
 from nano_banana_mcp.app import build_server
@@ -44,13 +44,21 @@ class TasksDeclared(ClientExtension):
 
 
 class TaskRequest(Request[dict[str, Any], str]):
-    """A request of the extension."""
+    """A request of the extension. Over HTTP, the header that names its task has the value of this parameter."""
 
     name_param: ClassVar[str | None] = "taskId"
 
 
-class UndirectedTaskRequest(Request[dict[str, Any], str]):
-    """The same without the header that names the task."""
+class MisdirectedTaskRequest(TaskRequest):
+    """The same with the header of another task."""
+
+    name_param: ClassVar[str | None] = "other"
+
+
+class UndirectedTaskRequest(TaskRequest):
+    """The same without the header."""
+
+    name_param: ClassVar[str | None] = None
 
 
 def task_client(server: Any) -> Client:
@@ -70,11 +78,18 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return answer.model_dump(mode="json", by_alias=True)
 
 
-async def ask(client: Client, method: str, task_id: str, *, header: bool = True, **params: Any) -> dict[str, Any]:
-    """The answer to ``tasks/…``."""
-    request = (TaskRequest if header else UndirectedTaskRequest)(
-        method=method, params=cast(RequestParams, {"taskId": task_id, **params})
-    )
+async def ask(client: Client, method: str, task_id: str, *, header: str | None = "", **params: Any) -> dict[str, Any]:
+    """The answer to ``tasks/…``.
+
+    Args:
+        header: The task that the header names over HTTP: that of the request if empty; None for no header.
+    """
+    params = {"taskId": task_id, **params}
+    request: TaskRequest = TaskRequest(method=method, params=params)
+    if header is None:
+        request = UndirectedTaskRequest(method=method, params=params)
+    elif header:
+        request = MisdirectedTaskRequest(method=method, params={**params, "other": header})
     return (await client.session.send_request(request, AnyAnswer)).model_dump(mode="json", by_alias=True)
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.interop import besides, environments
-from tests.lab.interop.catalog import ALL, CLIENTS, Entry
+from tests.lab.interop.catalog import ALL, CLIENTS, TASK_CLIENTS, Entry
+from tests.lab.interop.claude_code import report as claude_code
 from tests.lab.interop.table import COLUMNS, TRANSPORTS, Row, document, judge
 from tests.lab.interop.walk import FAILING, NO_SUCH_TASK, PROMPT, SHOWS, Seen
 from tests.support.clients import child, clean_environment
@@ -32,6 +33,10 @@ CLIENT_FOLDER = Path(__file__).parent / "clients"
 SECONDS = 600
 AT_ONCE = 4
 SETTINGS = {"NANO_BANANA_SANDBOX_SECONDS": "1.5", "NANO_BANANA_LOG_LEVEL": "ERROR"}
+
+
+class ClientFailed(Exception):
+    """A client's program did not come to its end. The text says how."""
 
 
 def program(entry: Entry) -> tuple[list[str], dict[str, Any]]:
@@ -61,14 +66,14 @@ def server(transport: str, folder: Path) -> Iterator[dict[str, Any]]:
         yield {"command": start.command, "args": start.args, "env": start.env}
 
 
-def run(entry: Entry, transport: str) -> Row:
-    """One client over one transport, judged."""
-    row = Row(entry, transport)
-    try:
-        command, place = program(entry)
-    except NotToBeHadError as reason:
-        row.problems.append(f"NOT RUN: {reason}")
-        return row
+def observe(entry: Entry, transport: str) -> Seen:
+    """What one client saw over one transport.
+
+    Raises:
+        NotToBeHadError: it cannot be installed.
+        ClientFailed: its program failed.
+    """
+    command, place = program(entry)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         lines = {"prompt": PROMPT, "failing": FAILING, "no_such_task": NO_SUCH_TASK, "home": name, "seconds": SECONDS}
@@ -86,14 +91,36 @@ def run(entry: Entry, transport: str) -> Row:
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                row.problems.append(f"it did not come to its end within {SECONDS + 20} s")
-                return row
+                raise ClientFailed(f"it did not come to its end within {SECONDS + 20} s") from None
         if ended.returncode != 0:
-            row.problems.append(f"its program ended with {ended.returncode}: {ended.stderr[-3000:]}")
-            return row
-        row.seen = Seen(**json.loads((folder / "seen.json").read_text(encoding="utf-8")))
-    judge(row)
+            raise ClientFailed(f"its program ended with {ended.returncode}: {ended.stderr[-3000:]}")
+        return Seen(**json.loads((folder / "seen.json").read_text(encoding="utf-8")))
+
+
+def run(entry: Entry, transport: str) -> Row:
+    """One client over one transport, judged."""
+    row = Row(entry, transport)
+    try:
+        row.seen = observe(entry, transport)
+    except NotToBeHadError as reason:
+        row.problems.append(f"NOT RUN: {reason}")
+    except ClientFailed as failure:
+        row.problems.append(str(failure))
+    else:
+        judge(row)
     return row
+
+
+def run_task_client(entry: Entry, transport: str) -> tuple[str, str, bool]:
+    """What one client of MCP Tasks did over one transport: what, what came of it, and whether it is as it should be."""
+    try:
+        seen = observe(entry, transport)
+    except NotToBeHadError as reason:
+        return f"{entry.name}, {transport}: background tasks", f"**not run**: {reason}", False
+    except ClientFailed as failure:
+        return f"{entry.name}, {transport}: background tasks", str(failure)[-300:], False
+    came = [f"{what}: ok" for what in seen.shows] + [f"{what}: {why}" for what, why in seen.trouble.items()]
+    return f"{entry.name} {seen.version}, {transport}: background tasks", "; ".join(came), not seen.trouble
 
 
 def show(row: Row) -> None:
@@ -110,12 +137,15 @@ def show(row: Row) -> None:
 
 
 def others() -> list[tuple[str, str, bool]]:
-    """The conformance suite and the lint."""
+    """The conformance suite, the lint, and the clients of MCP Tasks."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         with served("--sandbox", **SETTINGS, NANO_BANANA_STATE_DIR=Path(name) / "state") as running:
             rows = besides.conformance(running.url, Path(name))
         start = child("--sandbox")
         rows.append(besides.description_lint([start.command, *start.args], {**SETTINGS, "NANO_BANANA_STATE_DIR": name}))
+        rows.append(besides.task_conformance(Path(name)))
+    rows += [run_task_client(entry, transport) for entry in TASK_CLIENTS for transport in TRANSPORTS]
+    rows += claude_code.rows()
     for what, came, good in rows:
         print(f"{what}: {came}{'' if good else '   WRONG'}", flush=True)
     return rows

@@ -136,3 +136,10 @@ CLIENTS = (
         ),
     ),
 )
+
+TASK_CLIENTS = (
+    Entry("MCP Inspector CLI", "inspector_task", "npm", "modern"),
+    Entry("@modelcontextprotocol/ext-tasks", "ext_tasks.mjs", "npm"),
+    Entry("fastmcp-tasks", "fastmcp_tasks_client", "fastmcp-tasks"),
+)
+"""Clients that declare MCP Tasks, besides Claude Code."""

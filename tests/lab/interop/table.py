@@ -26,7 +26,8 @@ and the picture's `resource_uri`, could be read through the server. *picture*: `
 text. *progress*: reports came during a wait. *error*: a wrong task was told as an error. *failure*: so was a picture
 that failed.
 *resources*, *prompts*, *completion*: listed, filled in, offered. *updates*: news of a resource that was subscribed to.
-“–” is what a client has no way to show; why is said below.
+“–” is what a client has no way to show; why is said below. A *background task* is one of MCP Tasks. Claude Code runs
+without an account, with a scripted model on this machine.
 """
 
 

@@ -146,6 +146,12 @@ def task_id(answer: Answer) -> str:
     return match[0]
 
 
+def note_task(seen: Seen, what: str, facts: dict[str, Any] | None) -> None:
+    """Note whether a call that was answered with a task gave the finished image in the end."""
+    images = (facts or {}).get("images") or [{}]
+    _note(seen, what, (facts or {}).get("status") == "success" and "resource_uri" in images[0], str(facts))
+
+
 def _note(seen: Seen, what: str, shown: bool, why: str = "it was tried, and did not come") -> None:
     if shown:
         seen.shows.append(what)

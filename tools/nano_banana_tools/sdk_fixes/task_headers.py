@@ -1,7 +1,7 @@
 """The SDK compares the header ``Mcp-Name`` with the body for its own methods only; here for ``tasks/*`` too.
 
-SEP-2663, "Routing headers". The SDK's list is ``mcp.shared.inbound.NAME_BEARING_METHODS``; no upstream issue is filed
-yet.
+SEP-2663, "Routing headers". A missing header is accepted, though clients must send it: fastmcp-tasks 4.1.4 does not.
+The SDK's list is ``mcp.shared.inbound.NAME_BEARING_METHODS``; no upstream issue is filed yet.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from mcp.types import HEADER_MISMATCH
 
 
 def check_task_header(ctx: ServerRequestContext[Any, Any], task_id: str) -> None:
-    """Check that a request over HTTP names its task in the header; other transports have none.
+    """Check that a request over HTTP names no other task in the header; other transports have none.
 
     Raises:
-        MCPError: it names another one, or none (-32020).
+        MCPError: it names another one (-32020).
     """
-    if ctx.request is not None and decode_header_value(ctx.request.headers.get(MCP_NAME_HEADER)) != task_id:
+    header = None if ctx.request is None else ctx.request.headers.get(MCP_NAME_HEADER)
+    if header is not None and decode_header_value(header) != task_id:
         raise MCPError(HEADER_MISMATCH, f"{MCP_NAME_HEADER} header does not match the body's 'taskId'")
