@@ -9,7 +9,7 @@ from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from langchain_mcp_adapters.callbacks import CallbackTracker
+from langchain_mcp_adapters.callbacks import Callbacks
 from langchain_mcp_adapters.client import MultiServerMCPClient
 from langchain_mcp_adapters.prompts import load_mcp_prompt
 from langchain_mcp_adapters.resources import load_mcp_resources
@@ -35,7 +35,7 @@ class LangChain(Client):
         self.progress += 1
 
     async def list_tools(self) -> list[str]:
-        self.tools = await load_mcp_tools(self.session, callbacks=CallbackTracker(on_progress=self.on_progress))
+        self.tools = await load_mcp_tools(self.session, callbacks=Callbacks(on_progress=self.on_progress))
         for tool in self.tools:  # as they are sent to a model
             strict = convert_to_openai_tool(tool, strict=True)["function"]
             assert strict["parameters"]["properties"] == tool.args_schema["properties"], tool.name
@@ -78,7 +78,7 @@ async def main(job: dict[str, Any], seen: Seen) -> None:
         connection: Any = {"transport": "streamable_http", "url": job["url"]}
     else:
         connection = {"transport": "stdio", "command": job["command"], "args": job["args"], "env": job["env"]}
-    client = MultiServerMCPClient({"pictures": connection}, callbacks=CallbackTracker(on_progress=walker.on_progress))
+    client = MultiServerMCPClient({"pictures": connection}, callbacks=Callbacks(on_progress=walker.on_progress))
     async with client.session("pictures", auto_initialize=False) as walker.session:
         started = await walker.session.initialize()
         seen.version, seen.protocol = version("langchain-mcp-adapters"), str(started.protocolVersion)
