@@ -47,12 +47,14 @@ class PendingUpdates:
 
     async def next(self) -> str:
         """Wait for a changed resource, and return its URI."""
-        while not self._pending:
-            self._added = anyio.Event()
-            await self._added.wait()
-        uri = next(iter(self._pending))
-        del self._pending[uri]
-        return uri
+        while True:
+            while not self._pending:
+                self._added = anyio.Event()
+                await self._added.wait()
+            uri = next(iter(self._pending))
+            del self._pending[uri]
+            if uri in self._uris:  # not unsubscribed meanwhile
+                return uri
 
 
 class ResourceUpdateBus:

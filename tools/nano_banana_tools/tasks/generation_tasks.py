@@ -53,8 +53,11 @@ class GenerationTasks:
         facts = result.structured_content
         if facts is None or facts["finished"] or self._service().ledger.problem is not None:
             return None
-        generation = await self._find(facts["task_id"])
-        return None if _has_ended(generation) else await self._working(WaitResult(generation), facts["task_id"])
+        try:
+            generation = await self._find(facts["task_id"])
+            return None if _has_ended(generation) else await self._working(WaitResult(generation), facts["task_id"])
+        except (LedgerError, MCPError):  # the image is paid for, and its answer must not become an error
+            return None
 
     async def get(self, task_id: str) -> Task:
         """See :class:`TaskStore`. The API is queried if that is due."""

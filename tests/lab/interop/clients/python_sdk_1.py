@@ -68,6 +68,7 @@ class Session(Client):
         await then()
         with anyio.move_on_after(20):
             await self.told.wait()
+        await self.session.unsubscribe_resource(uri)  # a notification while it closes makes this SDK fail
         return self.told.is_set()
 
 

@@ -13,6 +13,8 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_REQUIRED_CLIENT_CAPABILITY
 
+from nano_banana_mcp.ledger.async_ledger import DurableLedger
+from nano_banana_mcp.ledger.errors import LedgerBusy
 from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
@@ -180,6 +182,17 @@ async def test_without_a_durable_ledger_a_declaring_client_is_answered_as_any_ot
         assert "memory only" in made["structuredContent"]["message"]
         waited = await call(client, "wait_for_image", task_id=made["structuredContent"]["task_id"])
         assert waited["structuredContent"]["status"] == "success"
+
+
+async def test_a_ledger_that_fails_after_the_submit_leaves_the_ordinary_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def medians(*_: object) -> None:
+        raise LedgerBusy("busy")
+
+    monkeypatch.setattr(DurableLedger, "medians", medians)
+    async with serve_sandbox(NEVER) as sandbox, task_client_at(sandbox.url) as client:
+        made = await call(client, "generate_image", prompt="a cat")
+        assert (made["resultType"], made["isError"]) == ("complete", False)
+        assert made["structuredContent"]["task_id"] == sandbox.tasks[0].id
 
 
 async def test_without_resource_links_a_task_has_none_either() -> None:
