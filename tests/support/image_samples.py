@@ -43,3 +43,17 @@ def data_uri(data: bytes, mime_type: str = "image/png") -> str:
 PNG = png()
 INSIDE, OUTSIDE = drawn("PNG"), drawn("PNG", (11, 11))
 """Of an allowed folder, and of what is beside it."""
+
+
+PHOTO_SIDE = 4096
+
+
+def photo_png() -> bytes:
+    """A PNG of some 16 MB: grain over shades, as pictures have it."""
+    shades = Image.linear_gradient("L").resize((PHOTO_SIDE, PHOTO_SIDE))
+    grain = Image.effect_noise((PHOTO_SIDE, PHOTO_SIDE), 3)
+    image = Image.merge("RGB", (Image.blend(shades, grain, 0.2), shades.rotate(90), grain))
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    assert 12_000_000 < file.tell() < 20_000_000
+    return file.getvalue()

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.support.clients import child
@@ -47,6 +48,19 @@ class Raw:
         out, err = self.process.communicate(timeout=10)
         self.lines += out.splitlines()
         return self.process.returncode, err
+
+    def resident_megabytes(self) -> float:
+        """The memory of the process, from /proc."""
+        [line] = [line for line in self._proc("status").splitlines() if line.startswith("VmRSS")]
+        return int(line.split()[1]) / 1_000
+
+    def processor_seconds(self) -> float:
+        """The CPU time of the process and of its children that have ended, from /proc."""
+        fields = self._proc("stat").rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / 100
+
+    def _proc(self, name: str) -> str:
+        return Path(f"/proc/{self.process.pid}/{name}").read_text()
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from playwright.async_api import async_playwright
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.integration.browser.states import first_paint
-from tests.integration.stdio.test_view import SIDE, large, resident_megabytes
 from tests.lab.benchmarks.figures import Row
 from tests.support import chromium
 from tests.support.clients import KEY
+from tests.support.fixed_drawings import FixedDrawings
+from tests.support.image_samples import PHOTO_SIDE, photo_png
 from tests.support.raw_stdio import raw
-from tests.unit.tools.test_view_image import Given
 
 TARGET_WIRE_BYTES = 1_000_000
 TARGET_SECONDS = 1.5
@@ -40,17 +40,17 @@ async def view(rounds: int) -> list[tuple[int, float, float]]:
         with raw(**settings, NANO_BANANA_CACHE_MEGABYTES="0") as server:
             made = server.call(2, "generate_image", {"prompt": "a cat", "wait_seconds": 60})
             arguments = {"task_id": made["result"]["structuredContent"]["task_id"]}
-            before = resident_megabytes(server)
+            before = server.resident_megabytes()
             for number in range(rounds):
                 began = time.perf_counter()
                 seen = server.call(10 + number, "view_image", arguments)
                 seconds = time.perf_counter() - began
                 assert [item["type"] for item in seen["result"]["content"]] == ["text", "image"], seen
-                found.append((len(server.lines[-1]), seconds, resident_megabytes(server) - before))
+                found.append((len(server.lines[-1]), seconds, server.resident_megabytes() - before))
         return found
 
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
-        sandbox.images = Given(large())
+        sandbox.images = FixedDrawings(photo_png())
         with tempfile.TemporaryDirectory() as state:
             return await in_thread(calls, sandbox.url, state)
 
@@ -72,7 +72,7 @@ async def paints(rounds: int) -> list[float]:
 
 def rows(quick: bool) -> Iterator[Row]:
     """The figures of ``view_image`` and of the view."""
-    what = f"view_image of {SIDE} x {SIDE}"
+    what = f"view_image of {PHOTO_SIDE} x {PHOTO_SIDE}"
     if sys.platform == "linux":
         sent, seconds, grown = zip(*anyio.run(view, 2 if quick else 6), strict=True)
         yield Row(f"{what}: on the wire", max(sent), "bytes", relation="<", target=TARGET_WIRE_BYTES)

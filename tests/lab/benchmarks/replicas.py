@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import anyio
 
 from nano_banana_sandbox.config import SandboxConfig
-from tests.integration.http.test_replicas import TAKEN_OVER_SECONDS, killed_under_load, lag, three
 from tests.lab.benchmarks.figures import Row
 from tests.support.http_server import make
 from tests.support.postgres import NoPostgres, running
+from tests.support.replicas import TAKEN_OVER_SECONDS, killed_under_load, lag, three
 
 WARM_UP = 4
 

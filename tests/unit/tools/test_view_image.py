@@ -14,22 +14,11 @@ from PIL import Image
 from nano_banana_mcp.media import previews
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from nano_banana_sandbox.tasks import Drawings, Task
 from tests.support.clients import client_at, facts, text
+from tests.support.fixed_drawings import FixedDrawings
 from tests.support.sandbox import plain_config, plain_sandbox
 
 QUICK = plain_config(seconds=0.0)
-
-
-class Given(Drawings):
-    """These bytes instead of drawings, by number."""
-
-    def __init__(self, *given: bytes) -> None:
-        super().__init__()
-        self._given = given
-
-    async def get(self, task: Task, number: int) -> bytes:
-        return self._given[number]
 
 
 def noise(side: int, kind: str = "PNG") -> bytes:
@@ -82,7 +71,7 @@ async def test_a_image_is_seen_wherever_its_bytes_are(where: str) -> None:
 async def test_a_image_that_fits_is_handed_over_as_it_is() -> None:
     given = noise(100, "JPEG")
     async with serve_sandbox(QUICK) as sandbox:
-        sandbox.images = Given(given)
+        sandbox.images = FixedDrawings(given)
         result = await looked(sandbox)
         [image] = images(result)
         assert base64.b64decode(image.data) == given
@@ -98,7 +87,7 @@ async def test_the_type_is_that_of_the_bytes(kind: str) -> None:
 
 async def test_four_large_images_share_what_fits_into_one_answer() -> None:
     async with serve_sandbox(QUICK) as sandbox:
-        sandbox.images = Given(*[noise(1024)] * 4)
+        sandbox.images = FixedDrawings(*[noise(1024)] * 4)
         result = await looked(sandbox, "sandbox:result=many")
         sizes = [len(base64.b64decode(image.data)) for image in images(result)]
         assert len(sizes) == 4
@@ -109,7 +98,7 @@ async def test_four_large_images_share_what_fits_into_one_answer() -> None:
 
 async def test_one_large_image_takes_no_more_than_500_kb() -> None:
     async with serve_sandbox(QUICK) as sandbox:
-        sandbox.images = Given(noise(2048))
+        sandbox.images = FixedDrawings(noise(2048))
         result = await looked(sandbox, max_side=2048)
         [image] = images(result)
         assert 250_000 < len(base64.b64decode(image.data)) <= 500_000
@@ -119,7 +108,7 @@ async def test_one_large_image_takes_no_more_than_500_kb() -> None:
 async def test_one_of_many_is_picked_by_its_number() -> None:
     given = [noise(100 + number, "JPEG") for number in range(4)]
     async with serve_sandbox(QUICK) as sandbox:
-        sandbox.images = Given(*given)
+        sandbox.images = FixedDrawings(*given)
         result = await looked(sandbox, "sandbox:result=many", number=2)
         [image] = images(result)
         assert base64.b64decode(image.data) == given[2]
@@ -129,7 +118,7 @@ async def test_one_of_many_is_picked_by_its_number() -> None:
 async def test_a_image_that_cannot_be_shown_says_why_and_hides_no_other() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         good = noise(100, "JPEG")
-        sandbox.images = Given(good, noise(300)[:20_000], b"<html>no</html>", good)
+        sandbox.images = FixedDrawings(good, noise(300)[:20_000], b"<html>no</html>", good)
         result = await looked(sandbox, "sandbox:result=many")
         assert not result.is_error
         assert len(images(result)) == 2
