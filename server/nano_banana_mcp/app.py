@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,9 +27,9 @@ from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Inst
 from nano_banana_mcp.generations.quotas import Callers, Limits, Quotas
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import Ledger
-from nano_banana_mcp.media.export import Exporter
+from nano_banana_mcp.media.export import RETRY_SECONDS, Exporter
 from nano_banana_mcp.media.image_store import ImageStore
-from nano_banana_mcp.service.generation_service import GenerationService
+from nano_banana_mcp.service.generation_service import MAX_EXPORT_SECONDS, GenerationService
 from nano_banana_mcp.service.references import ReferenceResolver
 from nano_banana_mcp.service.submission import Submitter
 from nano_banana_mcp.settings import Settings
@@ -54,6 +54,24 @@ LAST_WRITE_SECONDS = 0.5
 SANDBOX_KEY = SecretStr("dk-sandbox")
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Pauses and limits of a service, in seconds.
+
+    Attributes:
+        export_retries: Pause before each further attempt at an image that its host does not return.
+        max_export: Longest time that an answer waits for the export of its images.
+        closing: Longest time for the last writes when a service ends.
+    """
+
+    export_retries: Sequence[float] = RETRY_SECONDS
+    max_export: float = MAX_EXPORT_SECONDS
+    closing: float = CLOSING_SECONDS
+
+
+DEFAULT_TIMING = Timing()
+
+
 class AsyncResource(Protocol):
     """Something that must be closed."""
 
@@ -70,6 +88,7 @@ def build_server(
     local: bool = False,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
+    timing: Timing = DEFAULT_TIMING,
 ) -> ImageServer:
     """Build a server from ``settings``. Nothing is opened or sent before it serves.
 
@@ -80,9 +99,10 @@ def build_server(
         local: Whether all callers are on this machine, as over stdio: only then may they name files.
         telemetry: Receives what metrics count.
         schedule: When the API is queried.
+        timing: Pauses and limits.
     """
     service = open_service(
-        settings, callback_for, callers, care=care, local=local, telemetry=telemetry, schedule=schedule
+        settings, callback_for, callers, care=care, local=local, telemetry=telemetry, schedule=schedule, timing=timing
     )
     return ImageServer(
         service,
@@ -133,6 +153,7 @@ async def open_service(
     local: bool = False,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
+    timing: Timing = DEFAULT_TIMING,
     now: Callable[[], float] = time.time,
 ) -> AsyncIterator[GenerationService]:
     """Build the service from ``settings``; leaving the block closes the connections and the ledger.
@@ -144,6 +165,7 @@ async def open_service(
         local: Whether all callers are on this machine.
         telemetry: Receives what metrics count.
         schedule: When the API is queried.
+        timing: Pauses and limits.
         now: Wall-clock time, Unix seconds.
     """
     async with reached_api(settings) as api:
@@ -166,6 +188,7 @@ async def open_service(
             local=local,
             telemetry=telemetry,
             schedule=schedule,
+            timing=timing,
             now=now,
         ) as service:
             yield service
@@ -184,6 +207,7 @@ async def compose_service(
     local: bool = False,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
+    timing: Timing = DEFAULT_TIMING,
     now: Callable[[], float] = time.time,
 ) -> AsyncIterator[GenerationService]:
     """Build the service around a client and a ledger, which are closed at the end; otherwise as :func:`open_service`.
@@ -209,7 +233,7 @@ async def compose_service(
         exporter = None
         if folder is not None:
             shown = local or not _is_open_to_others(settings, callers)
-            exporter = Exporter(images, folder, tasks, now, shown=shown)
+            exporter = Exporter(images, folder, tasks, now, shown=shown, retry_seconds=timing.export_retries)
         bus = ChangeBus()
         callbacks = CallbackTracker(callback_for)
         refresher = TaskRefresher(client, ledger, images, callers_or_default, callbacks, bus, telemetry, tasks, now)
@@ -241,6 +265,7 @@ async def compose_service(
             default_model=settings.model,
             api=api,
             now=now,
+            max_export_seconds=timing.max_export,
         )
         follower = ReplicaFollower(ledger, refresher, waiter)
         tasks.start_soon(partial(supervise, "Following other replicas", follower.run, restarts=True))
@@ -251,7 +276,7 @@ async def compose_service(
             tasks.start_soon(partial(supervise, "The sweeper of open tasks", sweeper.run, restarts=True))
         async with _closing(images):
             yield service
-            with anyio.move_on_after(CLOSING_SECONDS):
+            with anyio.move_on_after(timing.closing):
                 await service.settled()
         tasks.cancel_scope.cancel()
 

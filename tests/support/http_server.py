@@ -23,10 +23,11 @@ from nano_banana_mcp.http.auth.bind_policy import check_bind
 from nano_banana_mcp.http.connections import LimitedConnection
 from nano_banana_mcp.http.server import HttpServer, listen_urls, listeners
 from nano_banana_mcp.settings import Settings, load_settings
+from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.clients import KEY, child, facts
+from tests.support.clients import KEY, WITHOUT_PAUSES, child, facts
 
 
 @dataclass
@@ -68,31 +69,34 @@ def settings_of(*arguments: str, **variables: Any) -> Settings:
         return load_settings(**{name: value for name, value in overrides.items() if value not in (None, False)})
 
 
-def served(*arguments: str, **settings: Any) -> ServerThread:
+def served(
+    *arguments: str,
+    protocol: type[LimitedConnection] = LimitedConnection,
+    schedule: Schedule | None = WITHOUT_PAUSES,
+    **settings: Any,
+) -> ServerThread:
     """A server in a thread.
 
     Args:
         arguments: Of ``serve --http``.
+        protocol: Has the limits of connections.
+        schedule: When the API is queried; None: as in a server process.
         settings: Environment variables.
     """
-    return served_by(LimitedConnection, *arguments, **settings)
-
-
-def served_by(protocol: type[LimitedConnection], *arguments: str, **settings: Any) -> ServerThread:
-    """As :func:`served`, with other limits of connections."""
-    return ServerThread(settings_of(*arguments, **settings), protocol)
+    return ServerThread(settings_of(*arguments, **settings), protocol, schedule)
 
 
 class ServerThread:
     """A server in a thread with its own event loop; at the end, ``async with`` keeps the loop of the test free."""
 
-    def __init__(self, settings: Settings, protocol: type[LimitedConnection]) -> None:
+    def __init__(self, settings: Settings, protocol: type[LimitedConnection], schedule: Schedule | None) -> None:
         self._settings = settings
         self._protocol = protocol
+        self._schedule = schedule
 
     def __enter__(self) -> Served:
         warnings = check_bind(self._settings)
-        app, server = build_application(self._settings)
+        app, server = build_application(self._settings, schedule=self._schedule)
         self._listeners = listeners(self._settings)
         sockets = self._listeners.__enter__()
         [url, *_] = listen_urls(sockets)
@@ -150,7 +154,7 @@ async def reachable(config: SandboxConfig, **settings: str) -> AsyncIterator[tup
     port = free_port()
     async with serve_sandbox(config) as sandbox:
         values = at(sandbox.url, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}", **settings)
-        async with served("--port", str(port), **values) as server, Client(server.url) as client:
+        async with served("--port", str(port), schedule=None, **values) as server, Client(server.url) as client:
             yield sandbox, server, client
 
 

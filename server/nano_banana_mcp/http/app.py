@@ -26,6 +26,7 @@ from nano_banana_mcp.http.signing import CallbackUrls, open_key_ring
 from nano_banana_mcp.http.webhook import Webhook
 from nano_banana_mcp.settings import Settings, load_settings
 from nano_banana_mcp.storage import check_ledger
+from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
 
@@ -56,12 +57,15 @@ def create_app(settings: Settings | None = None) -> Starlette:
     return app
 
 
-def build_application(settings: Settings, *, loopback_only: bool = False) -> tuple[Starlette, ImageServer]:
+def build_application(
+    settings: Settings, *, loopback_only: bool = False, schedule: Schedule | None = None
+) -> tuple[Starlette, ImageServer]:
     """The application, and the server in it.
 
     Args:
         settings: What to serve, and to whom.
         loopback_only: Whether ``/mcp`` answers only callers on this machine.
+        schedule: When the API is queried.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -76,11 +80,11 @@ def build_application(settings: Settings, *, loopback_only: bool = False) -> tup
     counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
     routes = []
     if settings.public_url is None:
-        server = build_server(settings, callers=callers, care=True, telemetry=counts)
+        server = build_server(settings, callers=callers, care=True, telemetry=counts, schedule=schedule)
     else:
         key_ring = open_key_ring(settings)
         urls = CallbackUrls(settings.public_url, key_ring)
-        server = build_server(settings, urls.url_for, callers, care=True, telemetry=counts)
+        server = build_server(settings, urls.url_for, callers, care=True, telemetry=counts, schedule=schedule)
         routes.append(Webhook(server, key_ring, counts).route)
     has_keys = settings.sandbox or (authentication is not None and authentication.has_api_keys)
     readiness = Readiness(server, None if has_keys else settings.key_problem)

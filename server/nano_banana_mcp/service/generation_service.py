@@ -47,6 +47,7 @@ class GenerationService:
         default_model: The model of requests that name none.
         api: What the ledger calls the API.
         now: Wall-clock time, Unix seconds.
+        max_export_seconds: How long a call that returns a finished image waits until it is exported.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class GenerationService:
         default_model: str,
         api: str,
         now: Callable[[], float],
+        max_export_seconds: float = MAX_EXPORT_SECONDS,
     ) -> None:
         self.ledger = ledger
         self.images = images
@@ -81,6 +83,7 @@ class GenerationService:
         self._callbacks = callbacks
         self._instrumentation = instrumentation
         self._api = api
+        self._max_export_seconds = max_export_seconds
 
     async def generate(
         self,
@@ -196,7 +199,7 @@ class GenerationService:
         """Wait for the export of the images, but not long; None if they are not exported."""
         if self.exporter is None:
             return None
-        limit = MAX_EXPORT_SECONDS
+        limit = self._max_export_seconds
         if seconds is not None:
             limit = min(limit, max(MIN_EXPORT_SECONDS, seconds))
         return await self.exporter.result(generation, limit)

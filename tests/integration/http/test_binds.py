@@ -48,7 +48,7 @@ def test_an_open_bind_that_is_allowed_listens_and_warns() -> None:
 
 def test_with_authentication_an_open_bind_needs_no_warning(tmp_path: Path) -> None:
     token = grant(tmp_path / "tokens.json", "alice")
-    settings = {
+    settings: dict[str, Any] = {
         "NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"),
         "NANO_BANANA_ALLOWED_HOSTS": "pictures.lan",
     }

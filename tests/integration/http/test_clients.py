@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,7 +53,7 @@ def test_a_refused_first_request_names_no_session() -> None:
 
 def test_a_preflight_of_an_allowed_origin_needs_no_token_and_a_foreign_one_is_refused(tmp_path: Path) -> None:
     token = grant(tmp_path / "tokens.json", "alice")
-    settings = {
+    settings: dict[str, Any] = {
         "NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"),
         "NANO_BANANA_ALLOWED_HOSTS": "images.example.org",
     }
@@ -79,7 +80,8 @@ def test_a_preflight_of_an_allowed_origin_needs_no_token_and_a_foreign_one_is_re
 async def test_without_a_usable_key_the_server_is_not_ready_and_says_why(
     key: str | None, problem: str, tmp_path: Path
 ) -> None:
-    async with served(NANO_BANANA_STATE_DIR=tmp_path, **({} if key is None else {"DEFAPI_API_KEY": key})) as server:
+    key_setting: dict[str, Any] = {} if key is None else {"DEFAPI_API_KEY": key}
+    async with served(NANO_BANANA_STATE_DIR=tmp_path, **key_setting) as server:
         answer = httpx.get(f"{server.root}/readyz", trust_env=False)
         assert answer.status_code == 503
         assert problem in answer.json()["problem"]

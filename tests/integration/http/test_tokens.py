@@ -95,7 +95,7 @@ async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
 
 async def test_whatever_needs_no_identity_stays_open(tmp_path: Path) -> None:
     grant(tmp_path / "tokens.json", "alice")
-    settings = {
+    settings: dict[str, Any] = {
         "NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"),
         "NANO_BANANA_PUBLIC_URL": "https://pictures.example.org",
     }

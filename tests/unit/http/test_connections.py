@@ -15,7 +15,7 @@ from nano_banana_mcp.http.connections import (
     connections_within,
     limited_connections,
 )
-from tests.support.http_server import served_by
+from tests.support.http_server import served
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -35,7 +35,7 @@ def is_closed(connection: socket.socket) -> bool:
 @pytest.mark.parametrize("sent", [b"", b"G", HEAD])
 def test_a_connection_without_a_complete_head_is_closed_after_the_time(sent: bytes) -> None:
     with (
-        served_by(limited_connections(100, head_seconds=0.2), "--sandbox") as server,
+        served("--sandbox", protocol=limited_connections(100, head_seconds=0.2)) as server,
         socket.create_connection(("127.0.0.1", server.port)) as connection,
     ):
         connection.sendall(sent)
@@ -44,7 +44,7 @@ def test_a_connection_without_a_complete_head_is_closed_after_the_time(sent: byt
 
 def test_the_time_counts_for_a_later_request_of_a_connection_too() -> None:
     with (
-        served_by(limited_connections(100, head_seconds=0.2), "--sandbox") as server,
+        served("--sandbox", protocol=limited_connections(100, head_seconds=0.2)) as server,
         socket.create_connection(("127.0.0.1", server.port)) as connection,
     ):
         connection.sendall(HEAD + b"\r\n")
@@ -55,7 +55,7 @@ def test_the_time_counts_for_a_later_request_of_a_connection_too() -> None:
 
 
 def test_above_the_maximum_of_connections_new_ones_are_closed_and_others_are_served() -> None:
-    with served_by(limited_connections(2), "--sandbox") as server, httpx.Client(trust_env=False) as client:
+    with served("--sandbox", protocol=limited_connections(2)) as server, httpx.Client(trust_env=False) as client:
         assert client.get(f"{server.root}/healthz").status_code == 200
         with socket.create_connection(("127.0.0.1", server.port)) as second:
             second.sendall(HEAD + b"\r\n")

@@ -73,9 +73,9 @@ def test_a_header_that_does_not_tell_has_no_size(data: bytes) -> None:
     ids=["fill", "markers", "zeros", "segments", "extents", "nothing"],
 )
 def test_a_header_without_end_takes_no_time(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     dimensions(data)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize(

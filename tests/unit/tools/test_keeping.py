@@ -17,36 +17,38 @@ from mcp.client import Client
 from mcp.types import BlobResourceContents
 from PIL import Image, ImageChops
 
-from nano_banana_mcp import app
-from nano_banana_mcp.app import build_server
+from nano_banana_mcp.app import Timing, build_server
 from nano_banana_mcp.generations.quotas import Callers
-from nano_banana_mcp.media import export as keeper
-from nano_banana_mcp.service import generation_service as service
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.clients import KEY, facts, text
+from nano_banana_tools.server import ImageServer
+from tests.support.clients import KEY, WITHOUT_PAUSES, facts, text
 from tests.support.sandbox import plain_config
 
 QUICK = plain_config(seconds=0.0)
 
 
-@pytest.fixture(autouse=True)
-def a_patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks again soon, and waits for what is saved as long as a busy machine needs (10 s else)."""
-    monkeypatch.setattr(keeper, "RETRY_SECONDS", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(service, "MAX_EXPORT_SECONDS", 120.0)
+PATIENT = Timing(export_retries=(0.01, 0.01, 0.01), max_export=120.0, closing=60.0)
+"""Retries at once, and waits for what is saved as long as a busy machine needs."""
+
+
+def server_at(
+    url: str, *, local: bool = True, callers: Callers | None = None, timing: Timing = PATIENT, **settings: Any
+) -> ImageServer:
+    """A server that talks to the API at ``url`` without pauses."""
+    values = load_settings(base_url=url, api_key=KEY, **settings)
+    return build_server(values, callers=callers, local=local, schedule=WITHOUT_PAUSES, timing=timing)
 
 
 @asynccontextmanager
-async def desk(
-    folder: Path | None, *, local: bool = True, callers: Callers | None = None, **settings: Any
-) -> AsyncIterator[tuple[Sandbox, Client]]:
+async def desk(folder: Path | None, **options: Any) -> AsyncIterator[tuple[Sandbox, Client]]:
     """A sandbox, and a client of a server on it that saves into ``folder``."""
-    async with serve_sandbox(QUICK) as sandbox:
-        values: dict[str, Any] = {"base_url": sandbox.url, "api_key": KEY, "output_dir": folder, **settings}
-        async with Client(build_server(load_settings(**values), callers=callers, local=local)) as client:
-            yield sandbox, client
+    async with (
+        serve_sandbox(QUICK) as sandbox,
+        Client(server_at(sandbox.url, output_dir=folder, **options)) as client,
+    ):
+        yield sandbox, client
 
 
 async def made(client: Client, prompt: str, tool: str = "generate_image") -> Any:
@@ -155,11 +157,11 @@ async def test_a_saved_image_s_type_is_that_of_its_bytes_whatever_its_url_promis
 
 
 async def test_a_saved_image_s_type_is_known_after_a_restart(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"state_dir": tmp_path / "state", "api_key": KEY, "output_dir": tmp_path / "kept"}
+    settings: dict[str, Any] = {"state_dir": tmp_path / "state", "output_dir": tmp_path / "kept"}
     async with serve_sandbox(QUICK) as sandbox:
-        async with Client(build_server(load_settings(base_url=sandbox.url, **settings), local=True)) as client:
+        async with Client(server_at(sandbox.url, **settings)) as client:
             task_id = facts(await made(client, "a cat sandbox:picture=mislabelled"))["task_id"]
-        async with Client(build_server(load_settings(base_url=sandbox.url, **settings), local=True)) as client:
+        async with Client(server_at(sandbox.url, **settings)) as client:
             again = await client.call_tool("get_task", {"task_id": task_id})
             assert facts(again)["images"][0]["mime_type"] == "image/jpeg"
         assert sandbox.stats.files == 1
@@ -216,10 +218,8 @@ async def test_a_host_that_fails_at_first_is_asked_again(tmp_path: Path) -> None
         assert sandbox.stats.files == 3
 
 
-async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MAX_EXPORT_SECONDS", 0.1)
-    monkeypatch.setattr(app, "CLOSING_SECONDS", 0.1)
-    async with desk(tmp_path) as (_, client):
+async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path) -> None:
+    async with desk(tmp_path, timing=Timing(max_export=0.1, closing=0.1)) as (_, client):
         with anyio.fail_after(10):
             result = await made(client, "a cat sandbox:file=hang")
         assert facts(result)["status"] == "success"
@@ -229,7 +229,7 @@ async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path, mon
 
 async def test_a_caller_who_goes_does_not_stop_the_saving(tmp_path: Path) -> None:
     async with serve_sandbox(QUICK) as sandbox:
-        server = build_server(load_settings(base_url=sandbox.url, api_key=KEY, output_dir=tmp_path), local=True)
+        server = server_at(sandbox.url, output_dir=tmp_path)
         async with Client(server) as client:
             task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
             async with anyio.create_task_group() as group:
@@ -243,10 +243,9 @@ async def test_a_caller_who_goes_does_not_stop_the_saving(tmp_path: Path) -> Non
     assert sandbox.stats.files == 1
 
 
-async def test_a_server_that_ends_first_finishes_what_it_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "CLOSING_SECONDS", 60.0)  # a busy machine may need more than the usual 2 s
+async def test_a_server_that_ends_first_finishes_what_it_saves(tmp_path: Path) -> None:
     async with serve_sandbox(QUICK) as sandbox:
-        server = build_server(load_settings(base_url=sandbox.url, api_key=KEY, output_dir=tmp_path), local=True)
+        server = server_at(sandbox.url, output_dir=tmp_path)
         async with Client(server) as client:
             task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
             async with anyio.create_task_group() as group:

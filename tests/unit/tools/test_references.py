@@ -22,7 +22,7 @@ from nano_banana_sandbox import tasks
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.clients import KEY, facts, text
+from tests.support.clients import KEY, WITHOUT_PAUSES, facts, text
 from tests.support.sandbox import plain_config
 
 QUICK = plain_config(seconds=0.0)
@@ -41,7 +41,7 @@ async def desk(
     """A sandbox, and a client of a server on it that is on this machine or is not."""
     async with serve_sandbox(config) as sandbox:
         values: dict[str, Any] = {"base_url": sandbox.url, "api_key": KEY, **settings}
-        async with Client(build_server(load_settings(**values), local=local)) as client:
+        async with Client(build_server(load_settings(**values), local=local, schedule=WITHOUT_PAUSES)) as client:
             yield sandbox, client
 
 
