@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -24,11 +26,13 @@ from nano_banana_mcp.http.middleware.request_ids import RequestIds
 from nano_banana_mcp.http.middleware.trailing_slash import TrailingSlash
 from nano_banana_mcp.http.signing import CallbackUrls, open_key_ring
 from nano_banana_mcp.http.webhook import Webhook
-from nano_banana_mcp.settings import Settings, load_settings
+from nano_banana_mcp.settings import Settings, load_settings, misspelt_variables
 from nano_banana_mcp.storage import check_ledger
 from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
+
+logger = logging.getLogger(__name__)
 
 MCP_PATH = "/mcp"
 
@@ -51,6 +55,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
     """
     settings = settings or load_settings()
     configure_host_logging(settings.log_level, settings.log_format)
+    for warning in misspelt_variables():
+        logger.warning(warning)
     app, _ = build_application(
         settings, loopback_only=not (is_authenticated(settings) or settings.allow_unauthenticated)
     )

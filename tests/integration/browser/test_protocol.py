@@ -167,7 +167,10 @@ async def test_make_another_sends_the_prompt_and_a_deaf_host_is_said_to_be_so(br
     async with in_state(IMAGE, browser) as host:
         await host.button("Make another").click()
         [sent] = await host.until_heard("ui/message")
-        assert PROMPT in sent["content"][0]["text"]
+        words = sent["content"][0]["text"]
+        assert PROMPT in words
+        assert "model " in words
+        assert "costs credits" in words
     async with in_state(with_host(IMAGE, refused=["ui/message"]), browser) as host:
         await host.button("Make another").click()
         await expect(host.find("#said")).to_contain_text("ask for it in the conversation")
