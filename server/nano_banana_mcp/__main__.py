@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Run the program and return its exit code."""
-    session = open_session(sys.argv[1:], os.environ)
+    session = None if _is_terminal() else open_session(sys.argv[1:], os.environ)
     if session is None:
         from nano_banana_mcp import cli
 
@@ -31,6 +31,14 @@ def main() -> int:
         return take_over(session, sandbox="--sandbox" in sys.argv[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _is_terminal() -> bool:
+    """Whether a person typed the command: no host types at a terminal."""
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
+from nano_banana_mcp.common.key_store import stored_key
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.client import DefapiClient
@@ -173,6 +174,7 @@ async def open_service(
             api.base_url,
             api.key,
             key_problem=settings.key_problem,
+            stored_key=stored_key_of(settings),
             timeout_seconds=settings.timeout_seconds,
             concurrency=settings.upstream_concurrency,
             queries_per_second=settings.queries_per_second,
@@ -345,6 +347,11 @@ async def reached_api(settings: Settings) -> AsyncIterator[Api]:
 
     async with serve_sandbox(SandboxConfig(seconds=settings.sandbox_seconds)) as sandbox:
         yield Api(sandbox.url, SANDBOX_KEY, "sandbox")
+
+
+def stored_key_of(settings: Settings) -> Callable[[], SecretStr | None]:
+    """Return what reads the key of the system's keyring, where the settings name no key: those of the settings win."""
+    return (lambda: None) if settings.sandbox or settings.api_key is not None else stored_key
 
 
 def _trusted_origins(base_url: str) -> list[str]:

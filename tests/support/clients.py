@@ -24,12 +24,13 @@ WITHOUT_PAUSES = Schedule(first=0.0, min_interval=0.05, max_backoff=0.05)
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without any setting of the server, and without proxies."""
+    """This process's environment without any setting of the server, proxies or keyring."""
 
     def foreign(name: str) -> bool:
         return not name.startswith(("DEFAPI_", "NANO_BANANA_")) and "_proxy" not in name.lower()
 
-    return {name: value for name, value in os.environ.items() if foreign(name)}
+    kept = {name: value for name, value in os.environ.items() if foreign(name)}
+    return {**kept, "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}  # not the developer's own
 
 
 def child(*arguments: str, **settings: Any) -> StdioServerParameters:

@@ -1,1 +1,1 @@
-"""The commands of ``nano-banana-mcp``: each module has ``add_arguments(commands)`` and ``run(settings, arguments)``."""
+"""The commands of ``nano-banana-mcp``: each module has ``add_arguments(parser)`` and ``run(settings, arguments)``."""

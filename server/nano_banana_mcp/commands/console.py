@@ -1,19 +1,89 @@
-"""What all commands share: exit codes, errors on stderr, and tables on stdout."""
+"""What all commands share: exit codes, errors on stderr, tables and JSON on stdout, and ids that people shorten."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import sys
-from typing import Literal
+from typing import Any, Literal, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nano_banana_mcp.defapi import errors
+from nano_banana_mcp.defapi.schemas import TASK_ID
+from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.ledger.queries import SqlLedger
+
+SITE = "https://defapi.org"
+"""Where people get a key and see their account."""
+
 FAILED = 1
 USAGE_ERROR = 2
 DEFAULT_COLUMNS = 120
 """Width in characters where the output is not a terminal and COLUMNS is not set."""
+MAX_LISTED_IDS = 5
+"""Ids that are shown where a prefix fits several."""
+
+KEY_ADVICE = (
+    f"Get a key at {SITE}. Store it with `nano-banana-mcp key set`, or set DEFAPI_API_KEY. "
+    "Without a key, --sandbox draws pictures for free."
+)
+_ADVICE = {
+    errors.KeyMissing.hint: KEY_ADVICE,
+    errors.KeyRefused.hint: f"Check the key and your account at {SITE}.",
+    errors.SubmitFailed.hint: "Check your credits with `nano-banana-mcp doctor`, then try again later.",
+    errors.OutcomeUnknown.hint: (
+        "Do not repeat it at once: it could be charged twice. Look at `nano-banana-mcp history` and at your account "
+        f"at {SITE} first."
+    ),
+    errors.TaskNotFound.hint: "`nano-banana-mcp history` lists your requests.",
+    "Check the task_id: it is the one that generate_image returned.": "`nano-banana-mcp history` lists your requests.",
+    "Call wait_for_image first.": "Try again when it is finished.",
+    "Wait for one of them with wait_for_image, then try again.": "Try again when one of them is finished.",
+    "then call get_task.": "then run `nano-banana-mcp history settle`.",
+}
+"""What errors advise a model, and what they advise a person instead."""
+
+
+def for_person(text: str) -> str:
+    """The text of an error, with advice for a person where it has advice for a model."""
+    for advice, replacement in _ADVICE.items():
+        text = text.replace(advice, replacement)
+    return text
+
+
+def explained(error: Exception) -> str:
+    """What happened and what to do, for a person."""
+    hint = getattr(error, "hint", "")
+    return for_person(f"{error.message} {hint}".strip() if hasattr(error, "message") else str(error))
+
+
+class NotSelected(LookupError):
+    """No request, or more than one, has this id. The text says which."""
+
+
+def select(ledger: SqlLedger, text: str) -> Generation:
+    """The request with this id, or the only one whose id begins with it.
+
+    Raises:
+        NotSelected: There is none, or more than one.
+        LedgerError: The ledger cannot be read.
+    """
+    if not TASK_ID.fullmatch(text):
+        raise NotSelected(f"{text[:80]!r} is not a task id. `nano-banana-mcp history` lists the ids")
+    if exact := ledger.find(text):
+        return exact
+    matches = ledger.with_prefix(text, limit=MAX_LISTED_IDS + 1)
+    if not matches:
+        raise NotSelected(f"no request has an id that begins with {text}. `nano-banana-mcp history` lists the ids")
+    if len(matches) > 1:
+        ids = ", ".join(generation.public_id for generation in matches[:MAX_LISTED_IDS])
+        more = " and others" if len(matches) > MAX_LISTED_IDS else ""
+        raise NotSelected(f"several ids begin with {text}: {ids}{more}. Add more letters")
+    return matches[0]
 
 
 def refuse(command: str, reason: object, code: int = FAILED) -> int:
@@ -48,9 +118,22 @@ def add_row(grid: Table, *cells: str) -> None:
     grid.add_row(*(Text(printable(cell)) for cell in cells))
 
 
+def console(stream: TextIO | None = None) -> Console:
+    """A console of the terminal's width on a stream, standard output by default; NO_COLOR removes every style."""
+    plain = bool(os.environ.get("NO_COLOR"))
+    color_system: Literal["auto"] | None = None if plain else "auto"
+    return Console(file=stream or sys.stdout, width=columns(), highlight=False, color_system=color_system)
+
+
 def show(grid: Table) -> None:
     """Print a table on stdout."""
-    Console(width=columns(), highlight=False).print(grid)
+    console().print(grid)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout, escaped where a code page lacks letters."""
+    escape = (sys.stdout.encoding or "").lower() != "utf-8"
+    sys.stdout.write(json.dumps(value, ensure_ascii=escape, indent=2) + "\n")
 
 
 def printable(text: str) -> str:

@@ -16,10 +16,10 @@ import anyio
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
-from nano_banana_mcp.commands.console import FAILED, columns, printable
+from nano_banana_mcp.app import stored_key_of
+from nano_banana_mcp.commands.console import FAILED, KEY_ADVICE, for_person
+from nano_banana_mcp.commands.progress import USUAL_SECONDS, WaitProgress
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.saving.metadata import ImageMetadata
@@ -28,13 +28,10 @@ from nano_banana_mcp.settings import Settings
 
 DEFAULT_PROMPT = "a lighthouse at dawn"
 WAIT_SECONDS = 120
-USUAL_SECONDS = 45.0
-"""What a real image usually takes: the API's other clients expect 30-60 s."""
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command to the parser of the command line."""
-    parser = commands.add_parser("demo", help="make a picture: a real client, a real server process")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
     parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to draw (default: a lighthouse at dawn)")
     parser.add_argument(
         "--output",
@@ -47,17 +44,17 @@ def add_arguments(commands: Any) -> None:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Make one image. Returns the exit code."""
-    is_sandbox = settings.sandbox or settings.usable_key is None
+    is_sandbox = settings.sandbox or (settings.usable_key or stored_key_of(settings)()) is None
     if settings.sandbox:
         _print("Sandbox: the built-in stand-in for the API draws the picture; nothing is charged.")
     elif is_sandbox:
         _print(f"{settings.key_problem} So this is the sandbox: the built-in stand-in draws; nothing is charged.")
-        _print("Set DEFAPI_API_KEY to make a real picture.")
+        _print(f"For real pictures: {KEY_ADVICE}")
     else:
         _print(f"The real API at {settings.base_url}: this picture costs credits.")
     output = arguments.output or settings.output_dir
     try:
-        folder = OutputFolder(_writable(output))
+        folder = OutputFolder(writable_folder(output))
     except OSError as error:
         _print(f"--output: cannot save in {output}: {reason_of(error)}. Nothing was sent.")
         return FAILED
@@ -82,16 +79,21 @@ async def _make_image(server: list[str], prompt: str, folder: OutputFolder, usua
             return _failed(submitted)
         task_id = _facts(submitted)["task_id"]
         _print(f"                task {task_id}\n")
-        with _WaitProgress(usual_seconds) as progress:
+        with WaitProgress("wait_for_image", usual_seconds, sys.stdout) as shown:
+            bar = shown.add()
+
+            async def report(progress: float, total: float | None, message: str | None) -> None:
+                bar.show(progress, message or "")
+
             result = await client.call_tool(
                 "wait_for_image",
                 {"task_id": task_id, "timeout_seconds": WAIT_SECONDS},
                 read_timeout_seconds=WAIT_SECONDS + 30,
-                progress_callback=progress.show,
+                progress_callback=report,
             )
             facts = _facts(result) if result.structured_content else {}
             if facts.get("status") == "success":
-                progress.finish()
+                bar.finish("success")
         if result.is_error or not facts.get("finished"):
             return _failed(result)
         _print(f"                {facts['credits_consumed']} credits, {facts['elapsed_seconds']:g} s\n")
@@ -111,6 +113,7 @@ async def _make_image(server: list[str], prompt: str, folder: OutputFolder, usua
             saved.append(await _save(client, image, folder, about))
     if any((image["url"] or "").startswith("http://127.0.0.1") for image in facts["images"]):
         _print("      (the sandbox served the URL and has ended; the file stays)")
+    _print("\nEvery picture is also stored for `nano-banana-mcp gallery` and listed by `nano-banana-mcp history`.")
     return 0 if all(saved) else FAILED
 
 
@@ -132,7 +135,7 @@ async def _save(client: Client, image: dict[str, Any], folder: OutputFolder, abo
     return True
 
 
-def _writable(wanted: Path | None) -> Path:
+def writable_folder(wanted: Path | None) -> Path:
     """The folder to save in: ``wanted``, else ``./pictures``, or a temporary one if that cannot be written to."""
     if wanted is not None:
         wanted.mkdir(parents=True, exist_ok=True)
@@ -157,48 +160,10 @@ def _facts(result: Any) -> dict[str, Any]:
 def _failed(result: Any) -> int:
     facts = result.structured_content or {}
     message = facts.get("message")  # the text besides it is for a model
-    _print(message or "\n".join(item.text for item in result.content if item.type == "text"))
+    _print(for_person(message or "\n".join(item.text for item in result.content if item.type == "text")))
     return FAILED
 
 
 def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-class _WaitProgress:
-    """Progress of a wait over the usual time: a bar on a terminal, otherwise one line for each report."""
-
-    def __init__(self, usual_seconds: float) -> None:
-        self._usual_seconds = max(usual_seconds, 0.1)
-        console = Console(width=columns(), highlight=False)
-        self._is_terminal = console.is_terminal
-        self._progress = Progress(
-            TextColumn("wait_for_image "),
-            BarColumn(),
-            TextColumn("{task.description}", markup=False),
-            console=console,
-            disable=not self._is_terminal,
-        )
-        self._task = self._progress.add_task("", total=1.0)
-
-    def __enter__(self) -> _WaitProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    async def show(self, progress: float, total: float | None, message: str | None) -> None:
-        """Called by the client for each progress notification."""
-        self._update(min(0.95, progress / self._usual_seconds), printable(message or ""))
-
-    def finish(self) -> None:
-        """Show the end of the task."""
-        self._update(1.0, "success")
-
-    def _update(self, share: float, message: str) -> None:
-        if self._is_terminal:
-            self._progress.update(self._task, completed=share, description=message)
-        else:
-            _print(f"wait_for_image  {message}")

@@ -10,7 +10,6 @@ import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -47,9 +46,8 @@ class Finding:
     advice: str | None = None
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command to the parser of the command line."""
-    parser = commands.add_parser("doctor", help="check key, network, credits and state; print configurations")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
     parser.add_argument(
         "--public-url",
         nargs="?",

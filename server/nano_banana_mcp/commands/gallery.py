@@ -10,7 +10,6 @@ import threading
 import webbrowser
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -30,9 +29,8 @@ GRACE_SECONDS = 2
 """How long open requests may take after a signal."""
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command to the parser of the command line."""
-    parser = commands.add_parser("gallery", help="show your pictures in the browser")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
     parser.add_argument("--port", type=int, default=0, help="port on this machine (default: any free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.set_defaults(run=run)

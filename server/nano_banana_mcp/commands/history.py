@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import time
 from collections import defaultdict
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 from nano_banana_mcp.app import open_service
-from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, add_row, columns, printable, refuse, show, table
+from nano_banana_mcp.commands.console import (
+    FAILED,
+    USAGE_ERROR,
+    NotSelected,
+    add_row,
+    columns,
+    console,
+    explained,
+    print_json,
+    printable,
+    refuse,
+    select,
+    show,
+    table,
+)
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import Settings
-from nano_banana_mcp.storage import open_database
+from nano_banana_mcp.storage import images_folder, open_database
 
 STATUSES = ("pending", "submitted", "in_progress", "success", "failed", "unknown")
 NARROW_COLUMNS = 100
 NARROW_ID_LETTERS = 12
 """Letters of an id on a terminal below NARROW_COLUMNS, so that prompts have room; --json has the whole ids."""
 PRINCIPAL_LETTERS = 16
+MODEL_LETTERS = 24
+"""Letters of a model's name, without its publisher."""
 MAX_SAVING_SECONDS = 60.0
 """How long settling waits until the images of finished tasks are saved."""
 
 _UNIT_SECONDS = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command to the parser of the command line."""
-    parser = commands.add_parser("history", help="list requests, their state and what they cost")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
     parser.add_argument(
-        "action", nargs="?", choices=["show", "settle"], default="show", help="settle: ask the API about all open ones"
+        "action",
+        nargs="?",
+        default="show",
+        metavar="ID",
+        help="show this request alone, by its id or the beginning of it; `settle` asks the API about all open ones",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--status", choices=STATUSES, help="only these")
@@ -51,7 +73,7 @@ def add_arguments(commands: Any) -> None:
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """List the generations, or settle the open ones. Returns the exit code."""
+    """List the generations, show one, or settle the open ones. Returns the exit code."""
     filters = (arguments.status, arguments.model, arguments.search, arguments.since, arguments.json)
     is_filtered = any(filters) or arguments.principal is not None
     if arguments.action == "settle" and is_filtered:
@@ -63,13 +85,58 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     except ValueError:
         reason = f"--since: {arguments.since!r} is neither a date (2026-11-01) nor a span (12h, 7d, 4w)"
         return refuse("history", reason, USAGE_ERROR)
+    code = 0
     try:
         if arguments.action == "settle":
-            return anyio.run(_settle, settings)
-        _list(settings, arguments, since, is_filtered=is_filtered)
+            code = anyio.run(_settle, settings)
+        elif arguments.action == "show":
+            _list(settings, arguments, since, is_filtered=is_filtered)
+        else:
+            _show_one(settings, arguments.action, as_json=arguments.json)
+    except NotSelected as error:
+        code = refuse("history", error)
     except LedgerError as error:
-        return refuse("history", error.for_operator)
-    return 0
+        code = refuse("history", error.for_operator)
+    return code
+
+
+def _show_one(settings: Settings, text: str, *, as_json: bool) -> None:
+    """Print everything about one request."""
+    with closing(open_database(settings)) as ledger:
+        generation = select(ledger, text)
+    facts = {**as_dict(generation), "files": _files(settings, generation)}
+    if as_json:
+        print_json(facts)
+        return
+    grid = table("", "")
+    for name, value in facts.items():
+        for item in value if isinstance(value, list) else [value]:
+            if item not in (None, ""):
+                add_row(grid, name.replace("_", " "), str(item))
+    show(grid)
+
+
+def exported_files(settings: Settings, generation: Generation) -> list[Path]:
+    """The files in the output folder, if there is one."""
+    if settings.output_dir is None:
+        return []
+    folder = OutputFolder(settings.output_dir)
+    try:
+        paths = [folder.find(generation.public_id, number) for number in range(len(generation.images))]
+    except OSError:
+        return []
+    return [path for path in paths if path is not None]
+
+
+def _files(settings: Settings, generation: Generation) -> list[str]:
+    """Where the images are: the exported files, else those of the image store."""
+    paths = exported_files(settings, generation)
+    folder = images_folder(settings)
+    if not paths and folder is not None:
+        store = ImageFolder(folder)
+        stored = (store.path_of(generation.generation_id, number) for number in range(len(generation.images)))
+        paths = [path for path in stored if path is not None]
+    return [str(path) for path in paths]
 
 
 def _list(settings: Settings, arguments: argparse.Namespace, since: float | None, *, is_filtered: bool) -> None:
@@ -88,18 +155,17 @@ def _list(settings: Settings, arguments: argparse.Namespace, since: float | None
     rows = matches[: arguments.limit or None]
     if arguments.json:
         report = {
-            "generations": [as_dict(generation) for generation in rows],
+            "generations": [{**as_dict(item), "files": _files(settings, item)} for item in rows],
             "totals": totals(matches),
             "principals": by_principal(matches),
         }
-        escape = sys.stdout.encoding.lower() != "utf-8"  # a code page lacks letters, which would be lost
-        sys.stdout.write(json.dumps(report, ensure_ascii=escape, indent=2) + "\n")
+        print_json(report)
         return
     if not matches:
         sys.stdout.write("No request matches.\n" if is_filtered else "Nothing yet.\n")
         return
     has_principals = any(generation.principal for generation in matches)
-    _print_generations(rows, has_principals=has_principals)
+    _print_generations(settings, rows, has_principals=has_principals)
     if len(matches) > len(rows):
         sys.stdout.write(f"… and {len(matches) - len(rows)} older ones: --limit 0 shows all.\n")
     if has_principals:
@@ -181,7 +247,7 @@ async def _settle(settings: Settings) -> int:
                 outcome = await _settle_one(service, generation, api)
             except DefapiError as error:
                 failures += 1
-                outcome = f"not updated: {error.message} {error.hint}"
+                outcome = f"not updated: {explained(error)}"
             sys.stdout.write(f"{generation.public_id}  {outcome}\n")
         with anyio.move_on_after(MAX_SAVING_SECONDS):
             await service.settled()
@@ -198,9 +264,10 @@ async def _settle_one(service: GenerationService, generation: Generation, api: s
     return current.status.value + (f": {current.message}" if current.message else "")
 
 
-def _print_generations(rows: list[Generation], *, has_principals: bool) -> None:
+def _print_generations(settings: Settings, rows: list[Generation], *, has_principals: bool) -> None:
+    """Print a row for each generation, and below it the paths of its files."""
     id_letters = None if columns() >= NARROW_COLUMNS else NARROW_ID_LETTERS
-    names = ["age", "status", "credits", "id", *(["principal"] if has_principals else []), "prompt"]
+    names = ["age", "status", "credits", "id", *(["principal"] if has_principals else []), "model", "prompt"]
     grid = table(*names, right=("age", "credits"), shrinks="prompt")
     for generation in rows:
         sandbox = "(sandbox) " if generation.api == "sandbox" else ""
@@ -212,8 +279,16 @@ def _print_generations(rows: list[Generation], *, has_principals: bool) -> None:
         ]
         if has_principals:
             cells.append(_shortened(generation.principal or "-", PRINCIPAL_LETTERS))
+        cells.append(_shortened((generation.model or "-").rsplit("/", 1)[-1], MODEL_LETTERS))
         add_row(grid, *cells, sandbox + (generation.prompt or ""))
-    show(grid)
+    target = console()
+    with target.capture() as capture:
+        target.print(grid)
+    heading, *lines = capture.get().splitlines()
+    sys.stdout.write(f"{heading}\n")
+    for line, generation in zip(lines, rows, strict=True):
+        paths = "".join(f"      {path}\n" for path in _files(settings, generation))
+        sys.stdout.write(f"{line}\n{paths}")
 
 
 def _print_principals(rows: list[dict[str, Any]]) -> None:

@@ -10,7 +10,6 @@ import sys
 from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -38,29 +37,33 @@ from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def add_arguments(commands: Any) -> None:
-    """Add both commands to the parser of the command line."""
-    install = commands.add_parser("install", help="add the server to a host's configuration", allow_abbrev=False)
-    uninstall = commands.add_parser("uninstall", help="remove it from a host's configuration", allow_abbrev=False)
-    install.add_argument("--list", action="store_true", help="show which hosts are here, and which are set up")
-    key = install.add_mutually_exclusive_group()
-    key.add_argument("--key-from-env", action="store_true", help="name DEFAPI_API_KEY in the entry, not its value")
-    key.add_argument("--store-key", action="store_true", help="store the key in the file, not a reference to it")
-    key.add_argument("--no-key", action="store_true", help="an entry without a key")
-    for parser in (install, uninstall):
-        parser.add_argument("host", nargs="?", choices=[*HOSTS, *ALIASES], metavar="HOST", help=", ".join(HOSTS))
-        parser.add_argument("--url", metavar="URL", help="the /mcp address of a server that runs on another machine")
-        parser.add_argument("--config", type=Path, metavar="FILE", help="the host's configuration file")
-        parser.add_argument("--name", default="nano-banana", help="name of the entry (default: nano-banana)")
-        parser.add_argument("--dry-run", action="store_true", help="only show the change")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``install`` or ``uninstall`` to its parser."""
+    uninstalls = parser.prog.endswith(" uninstall")
+    parser.add_argument("host", nargs="?", choices=[*HOSTS, *ALIASES], metavar="HOST", help=", ".join(HOSTS))
+    if not uninstalls:
+        parser.add_argument("--list", action="store_true", help="show which hosts are here, and which are set up")
+        parser.add_argument("--json", action="store_true", help="the list as JSON")
+        parser.add_argument("--output-dir", metavar="FOLDER", help="folder to which finished pictures are saved")
+        parser.add_argument("--model", help="model of requests that name none")
         parser.add_argument(
-            "--force",
-            action="store_true",
-            help="even if the host is not found, or the entry runs another program",
+            "--input-dir", action="append", metavar="FOLDER", help="folder that reference pictures may be read from"
         )
-        parser.set_defaults(run=run, uninstall=parser is uninstall)
-    uninstall.set_defaults(list=False)
+        key = parser.add_mutually_exclusive_group()
+        key.add_argument("--key-from-env", action="store_true", help="name DEFAPI_API_KEY in the entry, not its value")
+        key.add_argument("--store-key", action="store_true", help="store the key in the file, not a reference to it")
+        key.add_argument("--no-key", action="store_true", help="an entry without a key")
+    parser.add_argument("--url", metavar="URL", help="the /mcp address of a server that runs on another machine")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the host's configuration file")
+    parser.add_argument("--name", default="nano-banana", help="name of the entry (default: nano-banana)")
+    parser.add_argument("--dry-run", action="store_true", help="only show the change")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--force", action="store_true", help="even if the host is not found, or the entry runs another program"
+    )
+    parser.set_defaults(run=run, uninstall=uninstalls)
+    if uninstalls:
+        parser.set_defaults(list=False)
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 import anyio
 
@@ -15,9 +14,8 @@ from nano_banana_sandbox.faults import DirectiveError
 from nano_banana_sandbox.server import run_sandbox
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command to the parser of the command line."""
-    parser = commands.add_parser("sandbox", help="run the stand-in for the image API alone")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8765, help="port to listen on, 0 for any (default: 8765)")
     parser.add_argument(

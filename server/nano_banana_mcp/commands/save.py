@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import anyio
 
 from nano_banana_mcp.app import open_service
-from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, refuse
+from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, NotSelected, explained, refuse, select
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
+from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.media.export import save
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.storage import open_database
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command to the parser of the command line."""
-    parser = commands.add_parser("save", help="save a task's pictures into a folder")
-    parser.add_argument("task_id", metavar="TASK_ID", help="the id that generate_image and history show")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
+    parser.add_argument("task_id", metavar="TASK_ID", help="the id that `history` shows, or its beginning")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where (default: NANO_BANANA_OUTPUT_DIR)")
     parser.set_defaults(run=run)
 
@@ -47,8 +48,22 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if not TASK_ID.fullmatch(task_id):
         reason = f"{task_id[:80]!r} is not a task id. `nano-banana-mcp history` lists the ids"
         return refuse("save", reason, USAGE_ERROR)
+    try:
+        task_id = _whole_id(settings, task_id)
+    except NotSelected as error:
+        return refuse("save", error)
+    except LedgerError as error:
+        return refuse("save", error.for_operator)
     # Without the setting, the service exports nothing by itself: this command reports on each image.
     return anyio.run(_save, settings.model_copy(update={"output_dir": None}), task_id, OutputFolder(folder))
+
+
+def _whole_id(settings: Settings, task_id: str) -> str:
+    """The id that begins with ``task_id``; the API may have a task that the ledger does not have."""
+    with closing(open_database(settings)) as ledger:
+        if not ledger.with_prefix(task_id, limit=1):
+            return task_id
+        return select(ledger, task_id).public_id
 
 
 async def _save(settings: Settings, task_id: str, folder: OutputFolder) -> int:
@@ -56,7 +71,7 @@ async def _save(settings: Settings, task_id: str, folder: OutputFolder) -> int:
         try:
             generation = await _current(service, task_id)
         except DefapiError as error:
-            return refuse("save", f"{error.message} {error.hint}")
+            return refuse("save", explained(error))
         if generation.status is not Status.SUCCESS:
             reason = f": {generation.message}" if generation.message else ""
             return refuse("save", f"there is no picture to save; the task is {generation.status.value}{reason}")
@@ -80,7 +95,7 @@ async def _save_one(service: GenerationService, folder: OutputFolder, generation
         if path is None:
             path = await save(service.images, folder, generation, number)
     except ImageError as error:
-        refuse("save", f"picture {number}: {error}")
+        refuse("save", f"picture {number}: {explained(error)}")
     except NoSuchImage:
         refuse("save", f"picture {number}: it is no longer available")
     except OSError as error:

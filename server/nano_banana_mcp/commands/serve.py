@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from typing import Any
 
 from nano_banana_mcp.common.logging import configure_logging
 from nano_banana_mcp.ledger.base import LedgerError
@@ -16,9 +15,8 @@ logger = logging.getLogger(__name__)
 FAILED = 1
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command to the parser of the command line."""
-    parser = commands.add_parser("serve", help="serve MCP over stdio (the default) or over HTTP")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
     parser.add_argument(
         "--http", dest="run", action="store_const", const=run, default=None, help="serve streamable HTTP at /mcp"
     )

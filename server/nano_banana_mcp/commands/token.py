@@ -7,7 +7,6 @@ import sys
 from datetime import UTC, datetime
 from getpass import getpass
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -36,10 +35,9 @@ class Refused(ValueError):
     """The command cannot be done. The text says why."""
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command to the parser of the command line."""
-    token = commands.add_parser("token", help="create, list and revoke the tokens of callers over HTTP")
-    actions = token.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     create = actions.add_parser("create", help="make a token, for a new principal or one more for an existing one")
     create.add_argument("--api-key", action="store_true", help="ask for the principal's own key for the image API")
     actions.add_parser("list", help="list the principals and their tokens")
@@ -51,7 +49,7 @@ def add_arguments(commands: Any) -> None:
         if name != "list":
             action.add_argument("name", metavar="NAME", help="the principal")
         action.add_argument("--file", type=Path, metavar="FILE", help="default: NANO_BANANA_TOKENS_FILE")
-    token.set_defaults(run=run)
+    parser.set_defaults(run=run)
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:

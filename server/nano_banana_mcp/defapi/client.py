@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,6 +35,8 @@ class DefapiClient:
         base_url: Address of the API without a trailing slash.
         key: The API key, or None.
         key_problem: Why there is no key, for the error message.
+        stored_key: Returns the key to use where there is none; called in a thread for every request, so that a changed
+            key is used at once.
         timeout_seconds: Maximum time of one request, answer included.
         concurrency: Maximum concurrent submits, and maximum concurrent queries.
         queries_per_second: Maximum average rate of queries; None for no limit.
@@ -46,6 +48,7 @@ class DefapiClient:
         key: SecretStr | None,
         *,
         key_problem: str | None = None,
+        stored_key: Callable[[], SecretStr | None] = lambda: None,
         timeout_seconds: float = 60.0,
         concurrency: int = 64,
         queries_per_second: float | None = None,
@@ -54,6 +57,7 @@ class DefapiClient:
         self._host = urlsplit(base_url).hostname
         self._key = key
         self._key_problem = key_problem or "No API key is set."
+        self._stored_key = stored_key
         self._timeout = timeout_seconds
         self._connection = Connection(base_url, timeout_seconds)
         self._submits, self._queries = anyio.Semaphore(concurrency), anyio.Semaphore(concurrency)
@@ -76,7 +80,7 @@ class DefapiClient:
             Refused: the API will not do it.
             OutcomeUnknown: it may have been charged.
         """
-        secret = self._require_key(key)
+        secret = await self._require_key(key)
         async with self._submits:
             with anyio.CancelScope(shield=True):
                 try:
@@ -98,7 +102,7 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: As their classes say.
         """
-        secret = self._require_key(key, asking=True)
+        secret = await self._require_key(key, asking=True)
         with _asking(secret), request_span("defapi.query", "GET", self._host, nano_banana__task_id=task_id):
             answer = await self._ask("/api/task/query", {"task_id": task_id}, secret)
             snapshot = answers.read_query(answer)
@@ -113,7 +117,7 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: As their classes say.
         """
-        secret = self._require_key(asking=True)
+        secret = await self._require_key(asking=True)
         with _asking(secret), request_span("defapi.credits", "GET", self._host):
             return answers.read_account(await self._ask("/api/user", {}, secret))
 
@@ -149,8 +153,8 @@ class DefapiClient:
         host = urlsplit(self.base_url).netloc
         return Unreachable(f"The image API at {host} could not be reached: {broken}.")
 
-    def _require_key(self, own: SecretStr | None = None, *, asking: bool = False) -> str:
-        key = own or self._key
+    async def _require_key(self, own: SecretStr | None = None, *, asking: bool = False) -> str:
+        key = own or self._key or await anyio.to_thread.run_sync(self._stored_key)
         if key is None:
             missing = KeyMissing(self._key_problem)
             missing.asking = asking

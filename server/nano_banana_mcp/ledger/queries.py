@@ -171,6 +171,16 @@ class SqlLedger(ABC):
             principal=principal,
         )
 
+    def with_prefix(self, prefix: str, limit: int) -> list[Generation]:
+        """Return the generations whose task id or generation id begins with ``prefix``, newest first."""
+        return self._all(
+            "WHERE substr(task_id, 1, :letters) = :prefix OR substr(intent_id, 1, :letters) = :prefix "
+            "ORDER BY created_at DESC LIMIT :limit",
+            prefix=prefix,
+            letters=len(prefix),
+            limit=limit,
+        )
+
     def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return self._one(

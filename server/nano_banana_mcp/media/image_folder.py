@@ -79,6 +79,12 @@ class ImageFolder:
                 return None
         return EncodedImage(data, entry.mime_type)
 
+    def path_of(self, generation_id: str, number: int) -> Path | None:
+        """Return the file with the bytes of an image, or None if they are not stored."""
+        entry = self._read_entry(self._index_path(generation_id, number))
+        path = None if entry is None else self._file_path(entry.sha256)
+        return path if path is not None and path.exists() else None
+
     def has(self, generation_id: str, number: int) -> bool:
         """Return whether an image is in the index."""
         return self._index_path(generation_id, number).exists()

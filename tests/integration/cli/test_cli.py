@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -24,8 +25,8 @@ from tests.support.command_line import run_process as run
 from tests.support.sandbox import plain_sandbox
 
 
-def test_help_shows_every_setting_with_its_default() -> None:
-    shown = run_here("--help").stdout
+def test_help_settings_shows_every_setting() -> None:
+    shown = run_here("help", "settings").stdout
     for name in Settings.model_fields:
         assert variable_of(name) in shown
 
@@ -206,8 +207,45 @@ def test_the_parser_of_one_command_reads_as_the_whole_parser(words: list[str]) -
 def test_every_command_has_a_module() -> None:
     shown = run_here("--help").stdout
     for name in cli.COMMANDS:
-        assert f"    {name} " in shown
-        assert run_here(name, "--help").returncode == 0
+        assert f"\n  {name} " in shown
+        explained = run_here(name, "--help")
+        assert explained.returncode == 0
+        assert cli.COMMANDS[name].summary in explained.stdout.replace("\n", " ")
+        assert f"example:\n  nano-banana-mcp {name}" in explained.stdout
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_example_of_each_command_is_a_command_line_that_it_takes(name: str) -> None:
+    cli.build_parser(name).parse_args([name, *shlex.split(cli.COMMANDS[name].example)])
+
+
+def test_the_help_fits_a_screen_of_24_lines_and_80_columns() -> None:
+    lines = run_here("--help").stdout.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert run_here("help").stdout == run_here("--help").stdout
+    assert run_here("help", "save").stdout == run_here("save", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["histroy"], "history"),
+        (["generat", "a cat"], "generate"),
+        (["--sandbox", "doctr"], "doctor"),
+        (["history", "--statsu", "success"], "--status"),
+        (["history", "--status", "sucess"], "success"),
+        (["generate", "a cat", "--apect-ratio", "1:1"], "--aspect-ratio"),
+        (["install", "claud-desktop"], "claude-desktop"),
+        (["token", "creat", "alice"], "create"),
+        (["completion", "zhs"], "zsh"),
+    ],
+)
+def test_a_misspelt_word_is_refused_in_one_line_with_what_was_meant(words: list[str], meant: str) -> None:
+    ended = run_here(*words)
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert f"Did you mean {meant}?" in line
 
 
 @pytest.mark.parametrize("option", [["--port", "8000"], ["--host", "::"], ["--allow-unauthenticated"]])

@@ -113,8 +113,8 @@ def test_where_callers_are_known_it_tells_whose_each_is_and_what_each_has_paid(n
     ledger.close()
     rows = history(nothing_yet).splitlines()
     assert "principal" in rows[0]
-    assert [row.split()[4:] for row in rows if "ta-dog" in row] == [["bob", "dog"]]
-    assert [row.split()[4:] for row in rows if "ta-own" in row] == [["-", "own"]]
+    assert [row.split()[4:] for row in rows if "ta-dog" in row] == [["bob", "m", "dog"]]
+    assert [row.split()[4:] for row in rows if "ta-own" in row] == [["-", "m", "own"]]
     paid = rows.index(next(row for row in rows if row.startswith("principal")))
     assert [row.split() for row in rows[paid + 1 : paid + 4]] == [
         ["alice", "2", "2"],

@@ -1,0 +1,239 @@
+"""``generate``: makes images and saves them, with their progress on the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import anyio
+from pydantic import TypeAdapter, ValidationError
+
+from nano_banana_mcp.app import open_service
+from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, explained, for_person, print_json, refuse
+from nano_banana_mcp.commands.demo import writable_folder
+from nano_banana_mcp.commands.history import as_dict
+from nano_banana_mcp.commands.progress import USUAL_SECONDS, WaitProgress
+from nano_banana_mcp.common.files import reason_of
+from nano_banana_mcp.defapi.errors import DefapiError
+from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.quotas import LimitReached
+from nano_banana_mcp.images.errors import ImageError
+from nano_banana_mcp.images.saving.output_folder import OutputFolder
+from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.media.export import save
+from nano_banana_mcp.media.image_store import NoSuchImage
+from nano_banana_mcp.service.generation_service import GenerationService
+from nano_banana_mcp.settings import Settings
+from nano_banana_tools import arguments as tool_arguments
+
+MAX_COUNT = 4
+MAX_IMAGES = 4
+WAIT_SECONDS = 240.0
+"""Of one wait; it is repeated until the image is finished or cannot be queried."""
+INTERRUPTED = 130
+_REMOTE = ("http:", "https:", "data:", "nanobanana:")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
+    parser.add_argument("prompt", nargs="+", metavar="PROMPT", help="what to draw, or how to change --image")
+    parser.add_argument("--model", help="the model (default: DEFAPI_MODEL)")
+    parser.add_argument("--aspect-ratio", metavar="W:H", help="such as 16:9 or 1:1")
+    parser.add_argument("--image-size", metavar="SIZE", help="1k, 2k or 4k, for the models that take it")
+    parser.add_argument(
+        "--count", type=int, default=1, metavar="N", help="pictures to make, 1 to 4; each costs credits"
+    )
+    parser.add_argument(
+        "--image", action="append", default=[], metavar="FILE", help="a file or URL to edit or combine; up to 4 times"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where to save (default: NANO_BANANA_OUTPUT_DIR, else ./pictures)",
+    )
+    parser.add_argument("--open", action="store_true", help="open the pictures when they are saved")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Make the images and print their paths and prices.
+
+    Returns:
+        0 if all are made and saved, 1 if not, 2 for a wrong command line.
+    """
+    if not 1 <= arguments.count <= MAX_COUNT:
+        return refuse("generate", f"--count takes 1 to {MAX_COUNT}", USAGE_ERROR)
+    if len(arguments.image) > MAX_IMAGES:
+        return refuse("generate", f"--image can be given at most {MAX_IMAGES} times", USAGE_ERROR)
+    try:
+        request = _request(settings, arguments)
+    except ValueError as error:
+        return refuse("generate", error, USAGE_ERROR)
+    try:
+        folder = OutputFolder(writable_folder(arguments.output or settings.output_dir))
+    except (OSError, RuntimeError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        return refuse("generate", f"--output: cannot save in {arguments.output}: {reason}. Nothing was sent")
+    job = _Job(settings, request, arguments.count, folder)
+    try:
+        anyio.run(job.run)
+    except KeyboardInterrupt:
+        ids = [generation.public_id for generation in job.generations.values() if not generation.finished]
+        if ids:
+            sys.stderr.write(
+                f"\nStopped waiting. The API goes on, and charges for it. Get the pictures later with\n"
+                f"{''.join(f'  nano-banana-mcp save {public_id}' + chr(10) for public_id in ids)}"
+            )
+        return INTERRUPTED
+    if arguments.json:
+        print_json({"generations": [job.as_dict(number) for number in sorted(job.generations)], "errors": job.errors})
+    else:
+        job.print()
+    if arguments.open:
+        for path in job.paths:
+            webbrowser.open(path.as_uri())
+    return FAILED if job.errors else 0
+
+
+def _request(settings: Settings, arguments: argparse.Namespace) -> SubmitRequest:
+    """The request of the command line, checked as the tool checks its arguments.
+
+    Raises:
+        ValueError: An argument is unusable.
+    """
+    images = [image if image.lower().startswith(_REMOTE) else str(_file(image)) for image in arguments.image]
+    values: dict[str, tuple[Any, Any]] = {
+        "prompt": (tool_arguments.Prompt, " ".join(arguments.prompt)),
+        "images": (tool_arguments.References, images),
+        "model": (tool_arguments.Model, arguments.model),
+        "aspect_ratio": (tool_arguments.AspectRatio, arguments.aspect_ratio),
+        "image_size": (tool_arguments.ImageSize, arguments.image_size),
+    }
+    checked: dict[str, Any] = {}
+    for name, (kind, value) in values.items():
+        try:
+            checked[name] = TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{'PROMPT' if name == 'prompt' else f'--{name}'.replace('_', '-')}: {reason}") from None
+    return SubmitRequest(
+        **{**checked, "model": checked["model"] or settings.model, "images": checked["images"] or None}
+    )
+
+
+def _file(name: str) -> Path:
+    try:
+        path = Path(name).expanduser().resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise ValueError(f"--image: there is no file {name}") from None
+    return path
+
+
+class _Job:
+    """The images of one command line.
+
+    Attributes:
+        generations: The latest state of each request, by its number.
+        paths: The saved files.
+        errors: What went wrong, for a person.
+    """
+
+    def __init__(self, settings: Settings, request: SubmitRequest, count: int, folder: OutputFolder) -> None:
+        self.generations: dict[int, Generation] = {}
+        self.errors: list[str] = []
+        self._files: dict[int, list[Path]] = {}
+        self._request = request
+        self._count = count
+        self._folder = folder
+        # The person names these files, so their folders may be read. The job saves by itself and exports nothing.
+        folders = {str(Path(image).parent) for image in request.images or () if os.path.isabs(image)}  # noqa: PTH117
+        update = {"output_dir": None, "input_dirs": os.pathsep.join(sorted(folders))}
+        self._settings = settings.model_copy(update=update)
+
+    @property
+    def paths(self) -> list[Path]:
+        return [path for number in sorted(self._files) for path in self._files[number]]
+
+    async def run(self) -> None:
+        """Make and save all images."""
+        usual_seconds = self._settings.sandbox_seconds if self._settings.sandbox else USUAL_SECONDS
+        async with open_service(self._settings, local=True) as service:
+            with WaitProgress("picture", usual_seconds, sys.stderr) as progress:
+                async with anyio.create_task_group() as tasks:
+                    for number in range(self._count):
+                        tasks.start_soon(self._make, service, progress, number)
+
+    async def _make(self, service: GenerationService, progress: WaitProgress, number: int) -> None:
+        bar = progress.add("picture" if self._count == 1 else f"picture {number + 1}")
+
+        async def report(generation: Generation, seconds: float) -> None:
+            self.generations[number] = generation
+            bar.show(seconds, f"{generation.status.value}, {seconds:.0f} s")
+
+        try:
+            waited = await service.generate(self._request)
+            self.generations[number] = waited.generation
+            if waited.note:
+                self.errors.append(waited.note)
+            while not waited.generation.finished and waited.generation.task_id and not waited.given_up:
+                waited = await service.wait(waited.generation.public_id, WAIT_SECONDS, report)
+                self.generations[number] = waited.generation
+        except (DefapiError, ImageError, LimitReached) as error:
+            bar.finish("failed")
+            self.errors.append(explained(error))
+            return
+        except LedgerError as error:
+            bar.finish("failed")
+            self.errors.append(f"{error.for_operator} Nothing was sent, so nothing was charged.")
+            return
+        generation = waited.generation
+        bar.finish(generation.status.value)
+        if waited.trouble is not None and not generation.finished:
+            self.errors.append(f"{generation.public_id}: {explained(waited.trouble)}")
+        elif generation.status is not Status.SUCCESS:
+            self.errors.append(
+                for_person(generation.message or f"{generation.public_id} is {generation.status.value}.")
+            )
+        else:
+            await self._save(service, generation, number)
+
+    async def _save(self, service: GenerationService, generation: Generation, number: int) -> None:
+        self._files[number] = []
+        for image in range(len(generation.images)):
+            try:
+                self._files[number].append(await save(service.images, self._folder, generation, image))
+            except (ImageError, NoSuchImage, OSError, LedgerError) as error:
+                reason = reason_of(error) if isinstance(error, OSError) else explained(error)
+                self.errors.append(
+                    f"A picture is paid for but not saved in {self._folder.path}: {reason or 'its bytes are gone'}. "
+                    f"Try again with `nano-banana-mcp save {generation.public_id}`."
+                )
+
+    def as_dict(self, number: int) -> dict[str, Any]:
+        """A generation for ``--json``."""
+        files = [str(path) for path in self._files.get(number, ())]
+        return {**as_dict(self.generations[number]), "files": files}
+
+    def print(self) -> None:
+        """Print the path and the price of each image, and what went wrong."""
+        for number, paths in sorted(self._files.items()):
+            generation = self.generations[number]
+            for path in paths:
+                sys.stdout.write(f"{path}\n")
+            price = "free (sandbox)" if generation.api == "sandbox" else _price(generation.credits_consumed)
+            seconds = generation.elapsed_seconds(generation.finished_at or 0.0)
+            took = "" if seconds is None else f", {seconds:.0f} s"
+            sys.stdout.write(f"  {price}{took}, {generation.model}, id {generation.public_id}\n")
+        for error in dict.fromkeys(self.errors):
+            refuse("generate", error)
+
+
+def _price(credits_text: str | None) -> str:
+    return "price not reported" if credits_text is None else f"{credits_text} credits"

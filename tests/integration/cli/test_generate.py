@@ -1,0 +1,169 @@
+"""`generate`: images from the command line, with their paths, prices and errors for a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from anyio.to_thread import run_sync as in_thread
+from PIL import Image
+
+from nano_banana_mcp.commands.console import for_person
+from nano_banana_mcp.storage import open_database
+from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
+from tests.support.clients import KEY, clean_environment
+from tests.support.command_line import run_here
+from tests.support.image_samples import large_png
+from tests.support.settings import settings_from
+
+FOR_MODELS = re.compile(
+    r"wait_for_image|get_task|generate_image|get_account|browse_images|view_image|the user|task_id|request_id"
+)
+
+
+@pytest.fixture
+def sandboxed(tmp_path: Path) -> dict[str, str]:
+    return {
+        "NANO_BANANA_STATE_DIR": str(tmp_path / "state"),
+        "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "pictures"),
+        "NANO_BANANA_SANDBOX": "1",
+        "NANO_BANANA_SANDBOX_SECONDS": "0",
+    }
+
+
+def test_an_image_is_saved_and_its_path_and_price_are_printed(sandboxed: dict[str, str], tmp_path: Path) -> None:
+    ended = run_here("generate", "a", "red", "boat", "--aspect-ratio", "16:9", settings=sandboxed)
+    assert ended.returncode == 0, ended.stderr
+    path, price = ended.stdout.splitlines()
+    assert Path(path).parent == tmp_path / "pictures"
+    with Image.open(path) as image:
+        assert image.width > image.height
+    assert "free (sandbox)" in price
+    assert "google/gempix2" in price
+    assert re.search(r"^picture +success$", ended.stderr, re.MULTILINE)
+
+
+def test_a_count_makes_so_many_images_as_json(sandboxed: dict[str, str]) -> None:
+    ended = run_here("generate", "a cat", "--count", "3", "--json", settings=sandboxed)
+    report = json.loads(ended.stdout)
+    assert report["errors"] == []
+    files = [Path(file) for generation in report["generations"] for file in generation["files"]]
+    assert len(set(files)) == 3
+    assert all(file.is_file() for file in files)
+
+
+def test_files_anywhere_can_be_edited_since_the_person_names_them(sandboxed: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a folder" / "cat.png").write_bytes(large_png(64))
+    ended = run_here("generate", "at night", "--image", tmp_path / "a folder" / "cat.png", settings=sandboxed)
+    assert ended.returncode == 0, ended.stderr
+    ledger = open_database(settings_from(sandboxed))
+    [generation] = ledger.history()
+    ledger.close()
+    assert generation.options
+    assert "1 reference" in generation.options
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--count", "0"], "--count"),
+        (["--count", "5"], "--count"),
+        (["--image", "no-such-file.png"], "no-such-file.png"),
+        (["--aspect-ratio", "wide"], "--aspect-ratio"),
+        (["--image", "a"] * 5, "--image"),
+    ],
+)
+def test_an_unusable_argument_is_named_in_one_line_before_anything_is_sent(
+    words: list[str], named: str, sandboxed: dict[str, str]
+) -> None:
+    ended = run_here("generate", "a cat", *words, settings=sandboxed)
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert named in line
+    assert not FOR_MODELS.search(line)
+
+
+def test_without_a_key_the_error_says_where_to_get_one_and_how_to_store_it(tmp_path: Path) -> None:
+    settings = {"NANO_BANANA_STATE_DIR": str(tmp_path), "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "out")}
+    ended = run_here("generate", "a cat", settings=settings)
+    assert ended.returncode == 1
+    for words in ("https://defapi.org", "key set", "--sandbox"):
+        assert words in ended.stderr
+    assert not FOR_MODELS.search(ended.stderr)
+
+
+@pytest.mark.parametrize(
+    "directive", ["submit=401", "submit=402", "submit=400", "submit=500*9", "submit=drop", "result=text", "end=failed"]
+)
+async def test_a_failure_is_explained_to_a_person_and_not_to_a_model(directive: str, tmp_path: Path) -> None:
+    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+        settings = {
+            "DEFAPI_API_KEY": KEY,
+            "DEFAPI_BASE_URL": sandbox.url,
+            "DEFAPI_TIMEOUT_SECONDS": "2",
+            "NANO_BANANA_STATE_DIR": str(tmp_path),
+            "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "out"),
+        }
+        words = ("generate", f"a cat sandbox:{directive}")
+        ended = await in_thread(lambda: run_here(*words, settings=settings))
+    assert ended.returncode == 1, ended.stdout
+    assert ended.stderr.splitlines()[-1].startswith("nano-banana-mcp generate: ")
+    assert not FOR_MODELS.search(ended.stderr), ended.stderr
+
+
+def test_advice_for_a_model_is_replaced_wherever_a_command_prints_an_error() -> None:
+    from nano_banana_mcp.defapi import errors
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.DefapiError)]
+    assert len(kinds) > 8
+    for kind in kinds:
+        assert not FOR_MODELS.search(for_person(f"What happened. {kind.hint}")), kind
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_says_how_to_get_what_is_paid_for(sandboxed: dict[str, str]) -> None:
+    settings = {**clean_environment(), **sandboxed, "NANO_BANANA_SANDBOX_SECONDS": "60"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "nano_banana_mcp", "generate", "a slow cat"],
+        env=settings,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert "pending" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(20) == 130
+    assert re.search(r"nano-banana-mcp save ta\S+", rest)
+    assert "Traceback" not in rest
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="terminals of POSIX")
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_on_a_terminal_no_color_leaves_no_colour(no_color: str, sandboxed: dict[str, str]) -> None:
+    leader, follower = os.openpty()
+    settings = {**clean_environment(), **sandboxed, "NO_COLOR": no_color, "TERM": "xterm-256color"}
+    run_here("generate", "a cat", settings=sandboxed)
+    words = [sys.executable, "-m", "nano_banana_mcp", "history"]
+    process = subprocess.Popen(words, env=settings, stdin=follower, stdout=follower, stderr=follower)
+    os.close(follower)
+    output = b""
+    while True:
+        try:
+            part = os.read(leader, 65_536)
+        except OSError:  # the last writer has gone
+            break
+        output += part
+        if not part:
+            break
+    assert process.wait(60) == 0
+    assert (b"\x1b[" in output) is not bool(no_color)
+    os.close(leader)
