@@ -59,5 +59,5 @@ def test_a_shell_completes_a_word(shell: str, words: list[str], expected: str, t
     else:
         command = [program, "-c", CALLS[shell], shell, str(script), *words]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    offered = [line.split("\t")[0] for line in ended.stdout.splitlines()]
-    assert expected in offered, ended.stderr
+    completions = [line.split("\t")[0] for line in ended.stdout.splitlines()]
+    assert expected in completions, ended.stderr
