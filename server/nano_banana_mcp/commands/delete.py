@@ -6,15 +6,13 @@ import argparse
 import sys
 from contextlib import closing
 
-import anyio
-
-from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, reason_of, refuse, select
 from nano_banana_mcp.commands.history import exported_files
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.media.image_store import delete_stored
 from nano_banana_mcp.settings import Settings
-from nano_banana_mcp.storage import open_database
+from nano_banana_mcp.storage import images_folder, open_database
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +36,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                 return refuse("delete", f"{reason}. Update it with `nano-banana-mcp history settle`, or add --force")
         if not (arguments.yes or _is_confirmed(list(selected.values()))):
             return FAILED
-        return anyio.run(_delete, settings, list(selected.values()))
+        return _delete(settings, list(selected.values()))
     except NotSelected as error:
         return refuse("delete", error)
     except LedgerError as error:
@@ -55,20 +53,20 @@ def _is_confirmed(generations: list[Generation]) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-async def _delete(settings: Settings, generations: list[Generation]) -> int:
+def _delete(settings: Settings, generations: list[Generation]) -> int:
     with closing(open_database(settings)) as ledger:
         deleted = [ledger.delete(generation.generation_id, unfinished=True) for generation in generations]
     failed = False
-    # Without the setting, the service exports nothing.
-    async with open_service(settings.model_copy(update={"output_dir": None})) as service:
-        for generation in filter(None, deleted):
-            try:
-                await service.images.delete(generation)
-            except OSError as error:
-                failed = True
-                refuse("delete", f"the bytes of {generation.public_id} cannot be deleted: {reason_of(error)}")
-                continue
-            sys.stdout.write(f"{generation.public_id} is deleted.\n")
-            for path in exported_files(settings, generation):
-                sys.stdout.write(f"  Its file stays, delete it yourself: {path}\n")
+    folder = images_folder(settings)
+    for generation in filter(None, deleted):
+        try:
+            if folder is not None:
+                delete_stored(folder, generation)
+        except OSError as error:
+            failed = True
+            refuse("delete", f"the bytes of {generation.public_id} cannot be deleted: {reason_of(error)}")
+            continue
+        sys.stdout.write(f"{generation.public_id} is deleted.\n")
+        for path in exported_files(settings, generation):
+            sys.stdout.write(f"  Its file stays, delete it yourself: {path}\n")
     return FAILED if failed else 0

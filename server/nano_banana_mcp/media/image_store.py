@@ -71,6 +71,17 @@ def stored_size(folder: Path) -> tuple[int, int]:
     return images + len(legacy), size_bytes + sum(legacy)
 
 
+def delete_stored(folder: Path, generation: Generation) -> None:
+    """Delete the stored bytes of a generation from the folder of an image store.
+
+    Raises:
+        OSError: They cannot be deleted.
+    """
+    ImageFolder(folder).delete(generation.generation_id)
+    urls = [image.url for image in generation.images if image.url is not None]
+    LegacyImages(folder.parent).delete(generation.generation_id, urls)
+
+
 class ImageStore:
     """Stores and opens the images of the ledger's generations.
 
@@ -286,7 +297,7 @@ class ImageStore:
         for number in range(ANSWER_NUMBER, len(generation.images)):
             self._in_memory.pop((generation.generation_id, number), None)
         if self._folder is not None:
-            await to_thread.run_sync(self._delete, generation)
+            await to_thread.run_sync(delete_stored, self._folder.path, generation)
 
     async def tidy(self) -> None:
         """Delete bytes beyond the size and age limits, and what killed processes left. Rows of the ledger stay."""
@@ -413,13 +424,6 @@ class ImageStore:
             if (generation.finished_at or 0.0) >= deleted_before
             and not all(self._folder.has(generation.generation_id, number) for number in range(len(generation.images)))
         ]
-
-    def _delete(self, generation: Generation) -> None:
-        assert self._folder is not None
-        assert self._legacy is not None
-        self._folder.delete(generation.generation_id)
-        urls = [image.url for image in generation.images if image.url is not None]
-        self._legacy.delete(generation.generation_id, urls)
 
     def _tidy(self) -> None:
         assert self._folder is not None
