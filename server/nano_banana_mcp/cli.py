@@ -32,7 +32,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "generate": Command("generate", "Make pictures and save them.", '"a lighthouse at dawn" --aspect-ratio 16:9'),
+    "generate": Command("generate", "Make pictures and save them.", '"a lighthouse at dawn" --count 2'),
     "demo": Command("demo", "Try it without a key: a sandbox draws the picture.", '"a lighthouse at dawn"'),
     "install": Command("install", "Add the server to a host such as Claude Desktop.", "claude-desktop"),
     "uninstall": Command("install", "Remove the server from a host.", "claude-desktop"),

@@ -23,6 +23,8 @@ from tests.support.command_line import run_here
 from tests.support.image_samples import large_png
 from tests.support.settings import settings_from
 
+MODEL = "google/nano-banana-2"
+"""One that takes an aspect ratio."""
 FOR_MODELS = re.compile(
     r"wait_for_image|get_task|generate_image|get_account|browse_images|view_image|the user|task_id|request_id"
 )
@@ -39,14 +41,14 @@ def sandboxed(tmp_path: Path) -> dict[str, str]:
 
 
 def test_an_image_is_saved_and_its_path_and_price_are_printed(sandboxed: dict[str, str], tmp_path: Path) -> None:
-    ended = run_here("generate", "a", "red", "boat", "--aspect-ratio", "16:9", settings=sandboxed)
+    ended = run_here("generate", "a", "red", "boat", "--aspect-ratio", "16:9", "--model", MODEL, settings=sandboxed)
     assert ended.returncode == 0, ended.stderr
     path, price = ended.stdout.splitlines()
     assert Path(path).parent == tmp_path / "pictures"
     with Image.open(path) as image:
         assert image.width > image.height
     assert "free (sandbox)" in price
-    assert "google/gempix2" in price
+    assert MODEL in price
     assert re.search(r"^picture +success$", ended.stderr, re.MULTILINE)
 
 
