@@ -6,8 +6,9 @@ import argparse
 import sys
 from contextlib import closing
 
-from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, reason_of, refuse, select
+from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, refuse, select
 from nano_banana_mcp.commands.history import exported_files
+from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.media.image_store import delete_stored
