@@ -1,12 +1,22 @@
 """What a model reads when the API does not play along: what happened, whether credits may be gone, what to do."""
 
+from collections.abc import Iterator
+
 import pytest
+import stamina
 
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, client_at, facts, text
 from tests.support.sandbox import plain_config, plain_sandbox
 
 MAY_BE_CHARGED = "may have been charged"
+
+
+@pytest.fixture(autouse=True)
+def instant_pauses() -> Iterator[None]:
+    """No pause between attempts; their number stays the client's own (the cap is out of reach)."""
+    with stamina.set_testing(True, attempts=99, cap=True):
+        yield
 
 
 @pytest.mark.parametrize(
