@@ -43,12 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("host", nargs="?", choices=[*HOSTS, *ALIASES], metavar="HOST", help=", ".join(HOSTS))
     if not uninstalls:
         parser.add_argument("--list", action="store_true", help="show which hosts are here, and which are set up")
-        parser.add_argument("--json", action="store_true", help="the list as JSON")
-        parser.add_argument("--output-dir", metavar="FOLDER", help="folder to which finished pictures are saved")
-        parser.add_argument("--model", help="model of requests that name none")
-        parser.add_argument(
-            "--input-dir", action="append", metavar="FOLDER", help="folder that reference pictures may be read from"
-        )
         key = parser.add_mutually_exclusive_group()
         key.add_argument("--key-from-env", action="store_true", help="name DEFAPI_API_KEY in the entry, not its value")
         key.add_argument("--store-key", action="store_true", help="store the key in the file, not a reference to it")
