@@ -23,6 +23,8 @@ from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, TaskNotFound
 from nano_banana_mcp.http.signing import KeyRing, known_key_ring
+from nano_banana_mcp.images.download.fetcher import ImageFetcher
+from nano_banana_mcp.images.errors import AddressRefused, ImageError, ImageUnavailable
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.install.configurations import configurations
 from nano_banana_mcp.install.errors import Refused
@@ -33,7 +35,10 @@ from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, SettingsError, missp
 from nano_banana_mcp.storage import open_database
 
 MAX_API_SECONDS = 15.0
-"""Timeout of a request to the API."""
+"""Timeout of a request to the API, and of one to a host of images."""
+
+IMAGE_HOST = "google.datas.systems"
+"""Host of finished images, as seen in answers of the API; checked while the ledger has no image of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ async def examine(settings: Settings) -> list[Finding]:
     ledger = [_ledger(settings)] if is_usable else []
     images = [_stored_images(settings)] if state and is_usable else []
     folders = [*images, _output_folder(settings.output_dir), *map(_input_folder, settings.input_folders)]
-    return [*map(_misspelt, misspelt_variables()), _key(settings), *await _api(settings), *state, *ledger, *folders]
+    network = [*await _api(settings), *await _image_host(settings)]
+    return [*map(_misspelt, misspelt_variables()), _key(settings), *network, *state, *ledger, *folders]
 
 
 def _misspelt(warning: str) -> Finding:
@@ -124,6 +130,35 @@ async def _api(settings: Settings) -> list[Finding]:
         is_enough = float(credits_left) > 0
         advice = None if is_enough else "Add credits to your defapi account."
         return [reached, Finding(is_enough, "credits", f"{credits_left} left", advice)]
+
+
+async def _image_host(settings: Settings) -> list[Finding]:
+    host = None if settings.sandbox else _known_image_host(settings)
+    if host is None:
+        return []
+    fetcher = ImageFetcher(trust_resolver=settings.trust_resolver, deadline_seconds=MAX_API_SECONDS)
+    try:
+        await fetcher.fetch(f"https://{host}/")
+    except ImageError as error:
+        if isinstance(error, AddressRefused) or (isinstance(error, ImageUnavailable) and error.status is None):
+            return [Finding(False, "image host", error.message, error.hint)]
+    finally:
+        await fetcher.aclose()
+    return [Finding(True, "image host", f"{host} answers: finished pictures can be downloaded")]
+
+
+def _known_image_host(settings: Settings) -> str | None:
+    """The host of the newest image in the ledger, or the usual one; None for a stand-in of the API on this machine."""
+    try:
+        ledger = open_database(settings)
+        generations = ledger.history(limit=50)
+        ledger.close()
+    except LedgerError:
+        generations = []
+    urls = (urlsplit(image.url or "") for generation in generations for image in generation.images)
+    hosts = [url.hostname for url in urls if url.scheme == "https" and url.hostname]
+    is_local = urlsplit(settings.base_url).hostname in LOOPBACK_HOSTS
+    return hosts[0] if hosts else None if is_local else IMAGE_HOST
 
 
 def _about_plain_http(base_url: str) -> str | None:

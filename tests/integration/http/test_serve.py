@@ -24,8 +24,9 @@ from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import facts
 from tests.support.command_line import run_here
 from tests.support.handshake import INITIALIZE
-from tests.support.http_server import at, make, served, served_process, settings_of
+from tests.support.http_server import at, served, served_process, settings_of
 from tests.support.sandbox import plain_config, plain_sandbox
+from tests.support.signals import answers_at_a_signal
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -174,27 +175,7 @@ def test_an_impossible_port_is_one_line(value: str) -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_signal_in_the_middle_of_submits_and_waits_leaves_no_call_without_an_answer(mode: Any) -> None:
-    answers: list[dict[str, Any]] = []
-    async with plain_sandbox(seconds=3600, drip_interval=0.03) as sandbox:
-        with served_process(**at(sandbox.url)) as server:
-            async with Client(server.url, mode=mode) as client:
-                task_id = await make(client)
-
-                async def submit() -> None:
-                    arguments = {"prompt": "a cat sandbox:submit=drip"}
-                    answers.append(facts(await client.call_tool("generate_image", arguments)))
-
-                async def wait() -> None:
-                    answers.append(facts(await client.call_tool("wait_for_image", {"task_id": task_id})))
-
-                with anyio.fail_after(15):
-                    async with anyio.create_task_group() as group:
-                        for _ in range(3):
-                            group.start_soon(submit)
-                            group.start_soon(wait)
-                        await sandbox.until(lambda stats: stats.charged >= 4 and stats.queries >= 1)
-                        server.process.send_signal(signal.SIGTERM)
-                    assert await in_thread(server.process.wait) is not None
+    answers = await answers_at_a_signal(mode, calls=3)
     assert len(answers) == 6
     assert all(answer["task_id"] in answer["next_step"] for answer in answers)
 
