@@ -248,7 +248,7 @@ async def compose_service(
             input_folders=settings.input_folders if local else None,
             max_side=settings.reference_max_side,
         )
-        submitter = Submitter(client, ledger, tasks, callers_or_default, now, telemetry)
+        submitter = Submitter(client, ledger, tasks, callers_or_default, now, telemetry, callbacks)
         bus.subscribe(waiter.on_change)
         for subscriber in (callbacks.on_end, images.on_end, *([exporter.on_end] if exporter else [])):
             bus.subscribe_to_ends(subscriber)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from nano_banana_mcp.generations.batches import GenerationOrBatch
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 
 IMAGE_URL = "https://pictures.example/a.png?signature=1"
@@ -14,6 +15,12 @@ def new_generation(**values: Any) -> Generation:
     """A generation that was not sent yet."""
     defaults: dict[str, Any] = {"prompt": "a 고양이", "model": "m", "api": "sandbox", "created_at": 100.0}
     return Generation(new_generation_id(), **{**defaults, **values})
+
+
+def only(item: GenerationOrBatch) -> Generation:
+    """The generation of a call that asked for one image."""
+    assert isinstance(item, Generation)
+    return item
 
 
 def succeeded(generation: Generation, seconds: float = 30.0, **values: Any) -> Generation:

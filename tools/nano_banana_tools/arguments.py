@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from nano_banana_mcp.common.urls import IMAGE_URI, http_url
 from nano_banana_mcp.defapi.schemas import TASK_ID
+from nano_banana_mcp.generations.batches import MAX_COUNT
 
 MAX_REFERENCES = 4
 """Reference images of one request; the API's limit."""
@@ -209,7 +210,7 @@ RequestId = Annotated[
     AfterValidator(_request_id),
     _described(
         {"type": "string"},
-        "Your own name for this one picture, such as a UUID. If an answer got lost, the same call with the same "
+        "Your own name for this one call, such as a UUID. If an answer got lost, the same call with the same "
         "request_id returns the same task and is not charged again. Use a new one for a new picture.",
     ),
 ]
@@ -217,6 +218,15 @@ TaskId = Annotated[
     str,
     AfterValidator(_task_id),
     _described({"type": "string"}, "The task_id from generate_image."),
+]
+Count = Annotated[
+    int,
+    _integer(1),
+    Field(ge=1, le=MAX_COUNT),
+    _described(
+        {"type": "integer", "minimum": 1, "maximum": MAX_COUNT, "default": 1},
+        "Versions of the picture, each paid, all under one task_id.",
+    ),
 ]
 WaitSeconds = Annotated[
     float,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CompleteRequestParams, Completion, CompletionArgument, PromptReference
 
+from nano_banana_mcp.generations.batches import located_images
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES
@@ -100,10 +101,8 @@ async def _own_generations(service: GenerationService, principal: str) -> tuple[
 async def _numbers(service: GenerationService, task_id: str, principal: str) -> list[str]:
     """The numbers of the images of this task, if it is the caller's own."""
     service.callers.quotas.count_call(principal)
-    generation = await service.ledger.find(task_id)
-    if generation is None or generation.principal != principal:
-        return []
-    return [str(number) for number in range(len(generation.images))]
+    item = await service.refresher.recorded(task_id, principal)
+    return [] if item is None else [str(number) for number in range(len(located_images(item)))]
 
 
 def _images(prefix: str, generations: Iterable[Generation]) -> list[str]:

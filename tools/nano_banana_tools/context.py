@@ -7,7 +7,7 @@ from typing import Any
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.mcpserver import Context
 
-from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.tracking.waiter import Report
 
@@ -24,10 +24,18 @@ def progress(ctx: ToolContext, seconds: float) -> Report:
     """A function that reports a wait as MCP progress: seconds waited, out of ``seconds``, with the state as message."""
     last = -1.0
 
-    async def report(generation: Generation, waited: float) -> None:
+    async def report(item: GenerationOrBatch, waited: float) -> None:
         nonlocal last
         last = max(round(waited, 1), last + 0.1)  # the protocol requires growing values
-        state = generation.status.value.replace("_", " ")
-        await ctx.report_progress(round(last, 1), seconds, f"{state}, {waited:.0f} s")
+        await ctx.report_progress(round(last, 1), seconds, f"{describe_state(item)}, {waited:.0f} s")
 
     return report
+
+
+def describe_state(item: GenerationOrBatch) -> str:
+    """The state in words; of an unfinished batch with the number of finished images."""
+    state = item.status.value.replace("_", " ")
+    if isinstance(item, Batch) and item.is_open:
+        finished = sum(generation.finished for generation in item.generations)
+        return f"{state}, {finished} of {len(item.generations)} finished"
+    return state

@@ -11,7 +11,7 @@ from mcp.types import Resource, ResourceTemplate
 
 from nano_banana_mcp.common.urls import IMAGE_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
-from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.batches import GenerationOrBatch
 from nano_banana_mcp.ledger.listing import MAX_LISTED_GENERATIONS, MAX_LISTED_IMAGES, image_resources
 from nano_banana_mcp.ledger.rows import to_row
 from nano_banana_mcp.media.image_store import NoSuchImage
@@ -86,9 +86,9 @@ async def read(service: GenerationService, uri: str, principal: str) -> ReadReso
     return ReadResourceContents(content=encoded.data, mime_type=encoded.mime_type)
 
 
-async def _find(service: GenerationService, task_id: str, principal: str) -> Generation:
+async def _find(service: GenerationService, task_id: str, principal: str) -> GenerationOrBatch:
     try:
-        return service.images.typed(await service.get(task_id, principal))
+        return service.typed(await service.get(task_id, principal))
     except TaskNotFound:
         raise NoSuchImage from None
 

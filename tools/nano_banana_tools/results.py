@@ -14,7 +14,8 @@ from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, T
 from pydantic import BaseModel, Field
 
 from nano_banana_mcp.common.files import display_path
-from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+from nano_banana_mcp.generations.batches import GenerationOrBatch, located_images, members
+from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.service.submission import asked_format
 from nano_banana_mcp.tracking.waiter import WaitResult
 
@@ -61,8 +62,12 @@ def describe(outcome: WaitResult, now: float) -> GenerationResult:
         status=generation.status.value,
         finished=generation.finished,
         images=[
-            ImageResult(url=image.url, resource_uri=resource_uri(generation.public_id, n), mime_type=image.mime_type)
-            for n, image in enumerate(generation.images)
+            ImageResult(
+                url=owner.images[number].url,
+                resource_uri=resource_uri(owner.public_id, number),
+                mime_type=owner.images[number].mime_type,
+            )
+            for owner, number in located_images(generation)
         ],
         model=generation.model,
         credits_consumed=generation.credits_consumed,
@@ -86,8 +91,8 @@ def to_result(
     facts = describe(outcome, now)
     content: list[ContentBlock] = [TextContent(type="text", text=_text(facts))]
     content += [
-        _link(outcome.generation, number, image, facts.images[number].resource_uri)
-        for number, image in enumerate(outcome.generation.images)
+        _link(f"{owner.public_id}-{number}", f" {position} of {len(facts.images)}", facts.images[position - 1])
+        for position, (owner, number) in enumerate(located_images(outcome.generation), 1)
     ]
     return CallToolResult(
         content=content,
@@ -96,11 +101,17 @@ def to_result(
     )
 
 
-def as_json(generation: Generation, now: float) -> dict[str, Any]:
-    """A generation as a JSON resource: the structured content, the prompt and the options."""
-    created = datetime.fromtimestamp(generation.created_at, UTC).isoformat(timespec="seconds")
-    facts = describe(WaitResult(generation), now).model_dump(mode="json")
-    return {**facts, "prompt": generation.prompt, "options": generation.options, "created_at": created}
+def as_json(item: GenerationOrBatch, now: float) -> dict[str, Any]:
+    """A generation or a batch as a JSON resource: the structured content, the prompt and the options."""
+    created = datetime.fromtimestamp(item.created_at, UTC).isoformat(timespec="seconds")
+    facts = describe(WaitResult(item), now).model_dump(mode="json")
+    return {
+        **facts,
+        "prompt": item.prompt,
+        "options": item.options,
+        "created_at": created,
+        "batch_id": members(item)[0].batch_id,
+    }
 
 
 def format_credits(amount: str | None) -> str | None:
@@ -160,13 +171,16 @@ def _describe_export(export: ExportResult | None) -> str:
     return " ".join(sentences)
 
 
-def _next_step(generation: Generation) -> str | None:
-    if generation.status is Status.FAILED:
-        return "Tell the person why. Calling generate_image with a changed prompt makes a new, paid picture."
-    if generation.task_id is None:
+def _next_step(item: GenerationOrBatch) -> str | None:
+    generations = members(item)
+    if item.is_open:
+        return f'Call wait_for_image with task_id "{item.public_id}".'
+    if any(generation.is_unsent and generation.request_id for generation in generations):
+        return "The same call with the same request_id sends only what was not sent."
+    if item.status is Status.UNKNOWN:
         return "Do not repeat the call: it could be charged twice. Ask the person to check the defapi account."
-    if not generation.finished:
-        return f'Call wait_for_image with task_id "{generation.task_id}".'
+    if item.status is Status.FAILED:
+        return "Tell the person why. Calling generate_image with a changed prompt makes a new, paid picture."
     return None
 
 
@@ -185,14 +199,13 @@ def _text(result: GenerationResult) -> str:
     return "\n".join(lines)
 
 
-def _link(generation: Generation, number: int, image: GeneratedImage, fallback_uri: str) -> ResourceLink:
-    position = f" {number + 1} of {len(generation.images)}" if len(generation.images) > 1 else ""
+def _link(name: str, position: str, image: ImageResult) -> ResourceLink:
     extension = image.mime_type.removeprefix("image/").replace("jpeg", "jpg")
     return ResourceLink(
         type="resource_link",
-        uri=image.url or fallback_uri,
-        name=f"{generation.public_id}-{number}.{extension}",
-        title=f"Generated picture{position}",
+        uri=image.url or image.resource_uri,
+        name=f"{name}.{extension}",
+        title="Generated picture" if position == " 1 of 1" else f"Generated picture{position}",
         mime_type=image.mime_type,
         annotations=Annotations(audience=["user", "assistant"], priority=1.0),
     )

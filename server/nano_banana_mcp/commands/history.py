@@ -65,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--status", choices=STATUSES, help="only these")
     parser.add_argument("--model", help="only of this model")
-    parser.add_argument("--search", metavar="TEXT", help="only with this in the prompt")
+    parser.add_argument(
+        "--search", metavar="TEXT", help="only with this in the prompt, or with this id of a task or batch"
+    )
     parser.add_argument("--since", metavar="WHEN", help="only since then: 2026-11-01, 12h, 7d or 4w")
     parser.add_argument("--principal", metavar="NAME", help="only of this caller")
     parser.add_argument("--limit", type=int, default=50, help="maximum number of rows, 0 for all (default: 50)")
@@ -221,6 +223,7 @@ def as_dict(generation: Generation) -> dict[str, Any]:
         "model": generation.model,
         "options": generation.options,
         "request_id": generation.request_id,
+        "batch_id": generation.batch_id,
         "api": generation.api,
         "credits_consumed": generation.credits_consumed,
         "message": generation.message,

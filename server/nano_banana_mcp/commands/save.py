@@ -14,7 +14,8 @@ from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, NotSelected, e
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import TASK_ID
-from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.batches import GenerationOrBatch, is_batch_id, located_images
+from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import LedgerError
@@ -69,22 +70,26 @@ def _whole_id(settings: Settings, task_id: str) -> str:
 async def _save(settings: Settings, task_id: str, folder: OutputFolder) -> int:
     async with open_service(settings) as service:
         try:
-            generation = await _current(service, task_id)
+            item = await _current(service, task_id)
         except DefapiError as error:
             return refuse("save", explained(error))
-        if generation.status is not Status.SUCCESS:
-            reason = f": {generation.message}" if generation.message else ""
-            return refuse("save", f"there is no picture to save; the task is {generation.status.value}{reason}")
-        numbers = range(len(generation.images))
-        saved = [await _save_one(service, folder, generation, number) for number in numbers]
+        images = located_images(item)
+        if not images:
+            reason = f": {item.message}" if item.message else ""
+            return refuse("save", f"there is no picture to save; the task is {item.status.value}{reason}")
+        saved = [await _save_one(service, folder, generation, number) for generation, number in images]
     return 0 if all(saved) else FAILED
 
 
-async def _current(service: GenerationService, public_id: str) -> Generation:
-    """The current state of a task of any caller: the person who runs this command runs the server."""
-    generation = await service.ledger.find(public_id)
-    if generation is not None and generation.finished:
-        return generation
+async def _current(service: GenerationService, public_id: str) -> GenerationOrBatch:
+    """The current state of a task or batch of any caller: the person who runs this command runs the server."""
+    if is_batch_id(public_id):
+        generations = await service.ledger.find_batch(public_id)
+        generation = generations[0] if generations else None
+    else:
+        generation = await service.ledger.find(public_id)
+        if generation is not None and generation.finished:
+            return generation
     return await service.get(public_id, generation.principal if generation else "")
 
 

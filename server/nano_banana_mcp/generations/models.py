@@ -12,6 +12,8 @@ UNRECORDED_OUTCOME = (
     "been charged. It is never submitted again automatically."
 )
 
+NOT_SENT = "It was recorded, but not sent, so it was not charged."
+
 
 class Status(StrEnum):
     """The states of the API, and ``unknown``: it is not known (yet) whether the request reached the API."""
@@ -50,7 +52,8 @@ class Generation:
         generation_id: Our own unguessable id, recorded before anything is sent.
         task_id: The id of the API; None until the API has accepted the request.
         principal: The authenticated owner; empty without authentication.
-        request_id: The caller's name for the request; a repeated call with it is not submitted again.
+        request_id: The caller's name for the request; a repeated call with it is not submitted again. In a batch, the
+            caller's name, ``#`` and the number of the generation, from 1.
         request_hash: Hash of all arguments, to recognise a repeated request.
         api: The base URL of the API, or ``sandbox`` for the sandbox inside the server.
         options: The arguments besides prompt and model, as text.
@@ -61,6 +64,7 @@ class Generation:
         expects_callback: Whether the API was given a callback URL of this server.
         credits_consumed: Decimal string as reported by the API.
         message: Why it failed, or what the model said; text from outside is cleaned.
+        batch_id: What the generations of one call have in common; None for one that was requested alone.
     """
 
     generation_id: str
@@ -81,6 +85,7 @@ class Generation:
     submitted_at: float | None = None
     open_at: float | None = None
     finished_at: float | None = None
+    batch_id: str | None = None
 
     @property
     def public_id(self) -> str:
@@ -92,6 +97,16 @@ class Generation:
         """Whether it has ended."""
         return self.status.finished
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the API works on it."""
+        return self.task_id is not None and not self.finished
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether it is recorded as part of a batch and certainly was not sent: it may be sent once."""
+        return self.status is Status.PENDING and self.task_id is None
+
     def elapsed_seconds(self, now: float) -> float | None:
         """Seconds from the submit to the end, or to ``now``; None for a task of another program."""
         if self.submitted_at is None:
@@ -102,7 +117,7 @@ class Generation:
         """Return the generation with an explanation, if the outcome of its submit was never recorded."""
         if self.task_id or self.message:
             return self
-        return replace(self, message=UNRECORDED_OUTCOME)
+        return replace(self, message=NOT_SENT if self.is_unsent else UNRECORDED_OUTCOME)
 
     def accepted(self, task_id: str, now: float) -> Self:
         """Return the generation as accepted by the API under ``task_id`` at ``now`` (Unix time)."""

@@ -128,17 +128,21 @@ class Quotas:
         limit = self._overall.calls_per_minute
         self._count(None, limit, f"Rate limit of this server exceeded: {limit} calls per minute from all users.")
 
-    def check_for(self, principal: str) -> Check | None:
-        """Return the check before a submit; None if nothing is limited."""
+    def check_for(self, principal: str, count: int = 1) -> Check | None:
+        """Return the check before a submit; None if nothing is limited.
+
+        Args:
+            count: Number of images that are submitted together.
+        """
         own, overall = self.limits_of(principal), self._overall
         if not _limits_spending(own) and not _limits_spending(overall):
             return None
 
         def check(usage_of: UsageOf) -> None:
             if _limits_spending(own):
-                _raise_if_exceeded(usage_of(principal), own, "Your", "your")
+                _raise_if_exceeded(usage_of(principal), own, count, "Your", "your")
             if _limits_spending(overall):
-                _raise_if_exceeded(usage_of(None), overall, "This server's", "all users'")
+                _raise_if_exceeded(usage_of(None), overall, count, "This server's", "all users'")
 
         return check
 
@@ -160,20 +164,22 @@ def _limits_spending(limits: Limits) -> bool:
     return limits.open_tasks is not None or limits.credits_per_day is not None
 
 
-def _raise_if_exceeded(usage: Usage, limits: Limits, owner: str, owner_inside: str) -> None:
-    if limits.open_tasks is not None and usage.open_tasks >= limits.open_tasks:
+def _raise_if_exceeded(usage: Usage, limits: Limits, count: int, owner: str, owner_inside: str) -> None:
+    if limits.open_tasks is not None and usage.open_tasks + count > limits.open_tasks:
+        reached = "is reached" if count == 1 else f"does not allow {count} more"
         raise LimitReached(
-            f"{owner} limit of {limits.open_tasks} unfinished images is reached: "
-            f"{usage.open_tasks} are unfinished now.",
+            f"{owner} limit of {limits.open_tasks} unfinished images {reached}: {usage.open_tasks} are unfinished now.",
             "Wait for one of them with wait_for_image, then try again.",
         )
     if limits.credits_per_day is None:
         return
-    if usage.spent + usage.reserved + usage.price > limits.credits_per_day:
+    price = usage.price * count
+    if usage.spent + usage.reserved + price > limits.credits_per_day:
+        images, cost = ("This image", "this image costs") if count == 1 else (f"These {count} images", "they cost")
         reserved = f", {_plain(usage.reserved)} are reserved for unfinished images" if usage.reserved else ""
         raise LimitReached(
-            f"This image would exceed {owner_inside} budget of {_plain(limits.credits_per_day)} credits per day: "
-            f"{_plain(usage.spent)} are spent{reserved}, and this image costs about {_plain(usage.price)}.",
+            f"{images} would exceed {owner_inside} budget of {_plain(limits.credits_per_day)} credits per day: "
+            f"{_plain(usage.spent)} are spent{reserved}, and {cost} about {_plain(price)}.",
             "The budget is renewed at 00:00 UTC. The operator of this server can raise it.",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +13,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from nano_banana_mcp.generations.batches import callers_request_id
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
 from nano_banana_mcp.images.image import EncodedImage
@@ -84,6 +85,14 @@ class DurableLedger:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return await self._write(lambda database: database.begin(generation, check))
 
+    async def begin_batch(self, generations: Sequence[Generation], check: Check | None = None) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._write(lambda database: database.begin_batch(generations, check))
+
+    async def claim(self, generation: Generation) -> Generation | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._write(lambda database: database.claim(generation))
+
     async def save(self, generation: Generation) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         newest = _newest(self._pending.get(generation.generation_id), generation)
@@ -122,13 +131,15 @@ class DurableLedger:
     async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         for generation in self._pending.values():
-            if generation is not None and (generation.request_id, generation.api, generation.principal) == (
-                request_id,
-                api,
-                principal,
-            ):
+            if generation is None or (generation.api, generation.principal) != (api, principal):
+                continue
+            if generation.request_id is not None and callers_request_id(generation.request_id) == request_id:
                 return generation
         return self._with_pending(await self._read(lambda database: database.find_request(request_id, api, principal)))
+
+    async def find_batch(self, batch_id: str, principal: str | None = None) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return self._all_with_pending(await self._read(lambda database: database.find_batch(batch_id, principal)))
 
     async def find_image(self, url: str, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""

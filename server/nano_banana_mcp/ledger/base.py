@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -60,6 +60,23 @@ class Ledger(Protocol):
             LimitReached: ``check`` refused it; nothing was recorded.
         """
 
+    async def begin_batch(self, generations: Sequence[Generation], check: Check | None = None) -> list[Generation]:
+        """As :meth:`begin`, all or none, for the generations of a new batch. Each is sent once :meth:`claim` says so.
+
+        Returns:
+            ``generations``; or the earlier generation, or those of the earlier batch, with the same ``request_id``.
+
+        Raises:
+            LimitReached: ``check`` refused them; nothing was recorded.
+        """
+
+    async def claim(self, generation: Generation) -> Generation | None:
+        """Record that one generation of a batch is about to be sent. Only one caller in any process succeeds.
+
+        Returns:
+            The generation, its outcome unknown from now on; None if it is not unsent any more.
+        """
+
     async def save(self, generation: Generation) -> Generation:
         """Record the present state of a generation. Where that fails, it is retried with the next write.
 
@@ -81,7 +98,15 @@ class Ledger(Protocol):
         """
 
     async def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
-        """Return the generation that this principal requested from this API under this ``request_id``."""
+        """Return the generation that this principal requested from this API under this ``request_id``; of a batch, any
+        one."""
+
+    async def find_batch(self, batch_id: str, principal: str | None = None) -> list[Generation]:
+        """Return the generations of a batch in the order of their ids; none if there are none of this principal.
+
+        Args:
+            principal: None for any.
+        """
 
     async def find_image(self, url: str, principal: str = "") -> Generation | None:
         """Return the principal's newest generation with an image at exactly this URL."""
@@ -91,7 +116,7 @@ class Ledger(Protocol):
 
         Args:
             limit: Maximum number.
-            search: Text that the prompt must contain; the case of ASCII letters does not matter.
+            search: Text that the prompt must contain, where the case of ASCII letters does not matter; or an id.
         """
 
     async def open_tasks(self, since: float) -> list[Generation]:

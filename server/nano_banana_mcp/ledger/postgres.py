@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from nano_banana_mcp.generations.batches import callers_request_id
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
 from nano_banana_mcp.images.image import EncodedImage
@@ -104,7 +105,7 @@ class PostgresLedger(SqlLedger):
     def _lock_begin(self, generation: Generation, check: Check | None) -> None:
         locks = [SUBMIT_LOCK] if check is not None else []
         if generation.request_id is not None:
-            names = repr((generation.principal, generation.api, generation.request_id))
+            names = repr((generation.principal, generation.api, callers_request_id(generation.request_id)))
             digest = hashlib.sha256(names.encode("utf-8", "surrogatepass")).digest()
             locks.append(int.from_bytes(digest[:8], signed=True))
         for number in locks:

@@ -80,6 +80,10 @@ MIGRATIONS = [
     CREATE TABLE replicas (holder text PRIMARY KEY, alive_until timestamptz NOT NULL);
     CREATE TABLE secrets (name text PRIMARY KEY, value text NOT NULL);
     """,
+    """
+    ALTER TABLE generations ADD COLUMN batch_id text;
+    CREATE INDEX ON generations (batch_id) WHERE batch_id IS NOT NULL;
+    """,
 ]
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
-from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.batches import MAX_COUNT, callers_request_id, child_request_id
+from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import (
     DEFAULT_PRICE_CREDITS,
     MAY_BE_CHARGED,
@@ -47,7 +48,8 @@ PRUNED_MESSAGE = "The details were removed after the time set by NANO_BANANA_KEE
 class Filters(TypedDict, total=False):
     """Which generations to return: those that match every filter given.
 
-    ``search`` is text in the prompt; the case of ASCII letters does not matter. ``since`` is Unix time.
+    ``search`` is text in the prompt, where the case of ASCII letters does not matter, or the id of a task or batch.
+    ``since`` is Unix time.
     """
 
     status: str | None
@@ -120,16 +122,34 @@ class SqlLedger(ABC):
 
     def begin(self, generation: Generation, check: Check | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return self.begin_batch([generation], check)[0]
+
+    def begin_batch(self, generations: Sequence[Generation], check: Check | None = None) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        first = generations[0]
         with self._transaction():
-            self._lock_begin(generation, check)
-            if generation.request_id is not None:
-                earlier = self.find_request(generation.request_id, generation.api, generation.principal)
+            self._lock_begin(first, check)
+            if first.request_id is not None:
+                request_id = callers_request_id(first.request_id)
+                earlier = self.find_request(request_id, first.api, first.principal)
                 if earlier is not None:
-                    return earlier
+                    return [earlier] if earlier.batch_id is None else self.find_batch(earlier.batch_id)
             if check is not None:
-                check(lambda principal: self._usage(principal, generation))
-            self._write(generation)
-        return generation
+                check(lambda principal: self._usage(principal, first))
+            for generation in generations:
+                self._write(generation)
+        return list(generations)
+
+    def claim(self, generation: Generation) -> Generation | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        claimed = replace(generation, status=Status.UNKNOWN, message=None)
+        with self._transaction():
+            self._lock_begin(generation, None)
+            stored = self._one("WHERE intent_id = :intent_id", intent_id=generation.generation_id)
+            if stored is None or not stored.is_unsent:
+                return None
+            self._write(claimed)
+        return claimed
 
     def save(self, generation: Generation) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Returns the recorded generation."""
@@ -183,11 +203,21 @@ class SqlLedger(ABC):
 
     def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        names = {f"request_id_{number}": child_request_id(request_id, number) for number in range(1, MAX_COUNT + 1)}
         return self._one(
-            f"WHERE request_id = :request_id AND {_is('api', api)} AND principal = :principal",
+            f"WHERE request_id IN (:request_id, {', '.join(f':{name}' for name in names)}) "
+            f"AND {_is('api', api)} AND principal = :principal ORDER BY intent_id",
             request_id=request_id,
             api=api,
             principal=principal,
+            **names,
+        )
+
+    def find_batch(self, batch_id: str, principal: str | None = None) -> list[Generation]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        owner = "" if principal is None else " AND principal = :principal"
+        return self._all(
+            f"WHERE batch_id = :batch_id{owner} ORDER BY intent_id", batch_id=batch_id, principal=principal
         )
 
     def find_image(self, url: str, principal: str = "") -> Generation | None:
@@ -430,7 +460,8 @@ class SqlLedger(ABC):
         conditions = {
             "status": "status = :status",
             "model": "model = :model",
-            "search": f"{self._POSITION}(lower(prompt), lower(:search)) > 0",
+            "search": f"({self._POSITION}(lower(prompt), lower(:search)) > 0 "
+            "OR :search IN (task_id, intent_id, batch_id))",
             "since": "created_at >= :since",
             "principal": "principal = :principal",
         }

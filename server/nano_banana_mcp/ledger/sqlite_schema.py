@@ -62,6 +62,10 @@ MIGRATIONS = [
     ALTER TABLE generations ADD COLUMN expects_callback INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX generations_open ON generations (submitted_at) WHERE finished_at IS NULL AND task_id IS NOT NULL;
     """,
+    """
+    ALTER TABLE generations ADD COLUMN batch_id TEXT;
+    CREATE INDEX generations_by_batch ON generations (batch_id) WHERE batch_id IS NOT NULL;
+    """,
 ]
 """One script for each version; a file's version is the number of scripts run on it. Append only."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,20 @@ class ExportResult:
     saving: int = 0
     problem: str | None = None
     spoiled: bool = False
+
+
+def combined(results: Iterable[ExportResult | None]) -> ExportResult | None:
+    """Return the results of several generations as one; None if there was nothing to export."""
+    exports = [result for result in results if result is not None]
+    if not exports:
+        return None
+    return ExportResult(
+        sum(export.saved for export in exports),
+        tuple(path for export in exports for path in export.paths),
+        sum(export.saving for export in exports),
+        next((export.problem for export in exports if export.problem is not None), None),
+        any(export.spoiled for export in exports),
+    )
 
 
 @dataclass

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.common.urls import http_url
+from nano_banana_mcp.generations.batches import GenerationOrBatch, located_images
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable
@@ -207,19 +208,21 @@ class ImageStore:
         for generation in await to_thread.run_sync(self._with_missing_images, generations):
             self.on_end(generation)
 
-    async def open(self, generation: Generation, number: int) -> EncodedImage:
+    async def open(self, item: GenerationOrBatch, number: int) -> EncodedImage:
         """Return the bytes of an image: stored ones, else those at its URL, which are then stored.
 
         Args:
-            number: Number of the image in its generation, from 0.
+            number: Number of the image in its generation or batch, from 0.
 
         Raises:
-            NoSuchImage: The generation has no such image, or its bytes are gone.
+            NoSuchImage: The generation or batch has no such image, or its bytes are gone.
             ImageError: The bytes cannot be downloaded.
             LedgerError: The database that stores the bytes cannot be used.
         """
-        if not 0 <= number < len(generation.images):
+        images = located_images(item)
+        if not 0 <= number < len(images):
             raise NoSuchImage
+        generation, number = images[number]
         key = (generation.generation_id, number)
         image = await self._opening.run(
             key, partial(self._open, generation, number), errors=(ImageError, NoSuchImage, LedgerError)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.batches import GenerationOrBatch
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.resizing.resize import ShrunkImage
 from nano_banana_mcp.images.resizing.worker import shrink_in_worker
@@ -45,20 +45,20 @@ class View:
 
 
 async def preview(
-    store: ImageStore, generation: Generation, number: int, *, max_side: int, max_bytes: int
+    store: ImageStore, item: GenerationOrBatch, number: int, *, max_side: int, max_bytes: int
 ) -> ShrunkImage:
     """Return an image within ``max_side`` pixels and ``max_bytes``.
 
     Raises:
-        NoSuchImage: The generation has no such image, or its bytes are gone.
+        NoSuchImage: The generation or batch has no such image, or its bytes are gone.
         ImageError: The bytes cannot be downloaded, or cannot be shrunk.
     """
-    return await shrink_in_worker(await store.open(generation, number), max_side=max_side, max_bytes=max_bytes)
+    return await shrink_in_worker(await store.open(item, number), max_side=max_side, max_bytes=max_bytes)
 
 
 async def view(
     store: ImageStore,
-    generation: Generation,
+    item: GenerationOrBatch,
     numbers: Sequence[int],
     *,
     max_side: int,
@@ -67,7 +67,7 @@ async def view(
     """Return previews of several images. One that cannot be shown says why and does not hinder the others.
 
     Args:
-        numbers: Numbers of the images in their generation, from 0.
+        numbers: Numbers of the images in their generation or batch, from 0.
         max_side: Longest side in pixels.
         max_seconds: Time for all of them.
     """
@@ -80,7 +80,7 @@ async def view(
     async def add_view(number: int) -> None:
         async with limiter:
             try:
-                image = await preview(store, generation, number, max_side=max_side, max_bytes=max_bytes)
+                image = await preview(store, item, number, max_side=max_side, max_bytes=max_bytes)
             except NoSuchImage:
                 views[number] = View(number, None, "this server does not have it")
             except (ImageError, LedgerError) as error:

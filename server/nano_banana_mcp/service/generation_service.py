@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from nano_banana_mcp.common.gather import gather
 from nano_banana_mcp.defapi.errors import DefapiError, ModelRefused
 from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.batches import (
+    Batch,
+    GenerationOrBatch,
+    as_batch,
+    child_request_id,
+    members,
+    new_batch_id,
+)
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import Generation, Status, new_generation_id
 from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.images.formats import Size
 from nano_banana_mcp.ledger.base import Ledger
+from nano_banana_mcp.media.export import combined
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.references import ReferenceResolver
 from nano_banana_mcp.service.submission import Submitter, asked_format, options_text, request_hash
@@ -89,15 +100,21 @@ class GenerationService:
         self,
         request: SubmitRequest,
         *,
+        count: int = 1,
         principal: str = "",
         request_id: str | None = None,
         wait_seconds: float = 0.0,
         report: Report | None = None,
     ) -> WaitResult:
-        """Submit a request once, and wait at most ``wait_seconds`` for the image.
+        """Submit a request ``count`` times, once each, and wait at most ``wait_seconds`` for the images.
 
-        The generation is recorded before anything is sent, and its outcome afterwards, even if the caller is
-        cancelled. A ``request_id`` that was used before is not submitted again: its generation is returned.
+        All generations are recorded before anything is sent, and their outcomes afterwards, even if the caller is
+        cancelled. A ``request_id`` that was used before is not submitted again: what it led to is returned. Of a
+        batch, what was never sent is submitted then.
+
+        Args:
+            count: Number of images, at most :data:`~nano_banana_mcp.generations.batches.MAX_COUNT`; more than one are
+                a batch.
 
         Raises:
             DefapiError: no task was made.
@@ -106,39 +123,15 @@ class GenerationService:
             LimitReached: a limit of the caller or the server; nothing was sent.
             LedgerError: the generation could not be recorded; nothing was sent.
         """
-        generation = Generation(
-            new_generation_id(),
-            model=request.model,
-            prompt=request.prompt,
-            api=self._api,
-            options=options_text(request),
-            principal=principal,
-            request_id=request_id,
-            request_hash=request_hash(request),
-            created_at=self.now(),
-        )
         if request.callback_url is not None:
             self.references.require_reachable_callback(request.callback_url)
-        elif (callback_url := self._callbacks.expect(generation.generation_id)) is not None:
-            request = request.model_copy(update={"callback_url": callback_url})
-            generation = replace(generation, expects_callback=True)
-        earlier = await self._submitter.find_repeated(generation) if request_id is not None else None
-        if earlier is None:
-            if request.images:
-                request = await self.references.resolve(request, principal)
-            try:
-                generation = await self._submitter.submit_once(request, generation)
-            except ModelRefused as error:
-                error.hint = await self._other_models(request.model, principal) or error.hint
-                raise
-            self.bus.publish(generation)
-        else:
-            generation = earlier
-        if wait_seconds <= 0 or generation.finished or generation.task_id is None:
-            return await self.result(WaitResult(generation))
-        return await self._wait(generation, wait_seconds, report)
+        generations = await self._submitted(request, self._new(request, count, principal, request_id))
+        item = generations[0] if count == 1 else as_batch(generations)
+        if wait_seconds <= 0 or not item.is_open:
+            return await self.result(WaitResult(item))
+        return await self._wait(item, wait_seconds, report)
 
-    async def get(self, public_id: str, principal: str = "") -> Generation:
+    async def get(self, public_id: str, principal: str = "") -> GenerationOrBatch:
         """Return a task as it is now: one query, none if the end is known or the outcome of the submit is not.
 
         Raises:
@@ -154,15 +147,15 @@ class GenerationService:
             TaskNotFound: there is no such task, or it belongs to another caller.
             DefapiError: a task of another program cannot be queried.
         """
-        generation = await self.refresher.find(public_id, principal)
-        if generation.submitted_at is None and not generation.finished:
-            return await self.result(WaitResult(await self.refresher.refresh(generation, "look")))
-        return await self.result(await self.waiter.poll(generation))
+        item = await self.refresher.find(public_id, principal)
+        if isinstance(item, Generation) and item.submitted_at is None and not item.finished:
+            return await self.result(WaitResult(await self.refresher.refresh(item, "look")))
+        return await self.result(await self.poll_recorded(item))
 
     async def wait(
         self, public_id: str, seconds: float, report: Report | None = None, principal: str = ""
     ) -> WaitResult:
-        """Wait at most ``seconds`` for the end of a task.
+        """Wait at most ``seconds`` for the end of a task, or of all of a batch.
 
         A task of this server that cannot be queried any more (a refused key) is returned with the error, given up.
 
@@ -172,6 +165,15 @@ class GenerationService:
         """
         return await self._wait(await self.refresher.find(public_id, principal), seconds, report)
 
+    async def poll_recorded(self, item: GenerationOrBatch) -> WaitResult:
+        """As :meth:`poll`, for what is recorded, without its export; see :meth:`TaskWaiter.poll`.
+
+        Raises:
+            LedgerError: a task has ended, and its end could not be recorded.
+        """
+        polled = await gather([partial(self.waiter.poll, generation) for generation in members(item)])
+        return _joined(polled) if isinstance(item, Batch) else polled[0]
+
     async def result(self, waited: WaitResult, seconds: float | None = None) -> WaitResult:
         """Complete a result with the types of the images, their export, and the state of the ledger.
 
@@ -180,8 +182,9 @@ class GenerationService:
         """
         kept = await self.kept(waited.generation, seconds)
         sizes = await self._sizes(waited.generation)
-        typed = self.images.typed(waited.generation)
-        return replace(waited, generation=typed, note=self.ledger.problem, kept=kept, sizes=sizes)
+        return replace(
+            waited, generation=self.typed(waited.generation), note=self.ledger.problem, kept=kept, sizes=sizes
+        )
 
     async def _other_models(self, model: str, principal: str) -> str | None:
         """Advise models that made an image for this caller lately, newest first."""
@@ -190,19 +193,27 @@ class GenerationService:
         others = [name for name in dict.fromkeys(models) if name != model][:3]
         return f"Models that worked lately: {', '.join(others)}." if others else None
 
-    async def _sizes(self, generation: Generation) -> tuple[Size | None, ...]:
-        if not generation.images or not asked_format(generation.options):
+    async def _sizes(self, item: GenerationOrBatch) -> tuple[Size | None, ...]:
+        if not asked_format(item.options):
             return ()
-        return await self.images.sizes(generation, MAX_SIZE_SECONDS)
+        sizes = [await self.images.sizes(generation, MAX_SIZE_SECONDS) for generation in members(item)]
+        return tuple(size for of_one in sizes for size in of_one)
 
-    async def kept(self, generation: Generation, seconds: float | None = None) -> ExportResult | None:
+    def typed(self, item: GenerationOrBatch) -> GenerationOrBatch:
+        """Return it with the MIME types of the images' bytes, where they were read."""
+        if isinstance(item, Batch):
+            return replace(item, generations=tuple(map(self.images.typed, item.generations)))
+        return self.images.typed(item)
+
+    async def kept(self, item: GenerationOrBatch, seconds: float | None = None) -> ExportResult | None:
         """Wait for the export of the images, but not long; None if they are not exported."""
         if self.exporter is None:
             return None
         limit = self._max_export_seconds
         if seconds is not None:
             limit = min(limit, max(MIN_EXPORT_SECONDS, seconds))
-        return await self.exporter.result(generation, limit)
+        results = await gather([partial(self.exporter.result, generation, limit) for generation in members(item)])
+        return combined(results)
 
     async def settled(self) -> None:
         """Return when the outcome of every submit is recorded, and every finished image is stored and exported."""
@@ -219,14 +230,92 @@ class GenerationService:
         if self.exporter is not None:
             self.exporter.drain()
 
-    async def _wait(self, generation: Generation, seconds: float, report: Report | None) -> WaitResult:
-        began = anyio.current_time()
+    def _new(self, request: SubmitRequest, count: int, principal: str, request_id: str | None) -> list[Generation]:
+        """The generations of a call, not sent yet. Their order is that of their ids."""
+        generation = Generation(
+            "",
+            model=request.model,
+            prompt=request.prompt,
+            api=self._api,
+            options=options_text(request),
+            principal=principal,
+            request_id=request_id,
+            request_hash=request_hash(request, count),
+            created_at=self.now(),
+            batch_id=None if count == 1 else new_batch_id(),
+            status=Status.UNKNOWN if count == 1 else Status.PENDING,
+        )
+        return [
+            replace(
+                generation,
+                generation_id=generation_id,
+                request_id=child_request_id(request_id, number) if request_id and count > 1 else request_id,
+                expects_callback=request.callback_url is None and self._callbacks.expect(generation_id) is not None,
+            )
+            for number, generation_id in enumerate(sorted(new_generation_id() for _ in range(count)), 1)
+        ]
+
+    async def _submitted(self, request: SubmitRequest, generations: list[Generation]) -> list[Generation]:
+        """What the call leads to, or has led to before under the same ``request_id``."""
+        first = generations[0]
+        earlier = await self._submitter.find_repeated(first)
+        if earlier and not any(generation.is_unsent for generation in earlier):
+            return earlier
+        if request.images:
+            request = await self.references.resolve(request, first.principal)
         try:
-            with self._instrumentation.waiting():
-                waited = await self.waiter.wait(generation, seconds, report)
+            if first.batch_id is None:
+                submitted = [await self._submitter.submit_once(request, first)]
+            else:
+                submitted = await self._submitter.submit_batch(request, earlier or generations)
+        except ModelRefused as error:
+            error.hint = await self._other_models(request.model, first.principal) or error.hint
+            raise
+        for generation in submitted:
+            self.bus.publish(generation)
+        return submitted
+
+    async def _wait(self, item: GenerationOrBatch, seconds: float, report: Report | None) -> WaitResult:
+        began = anyio.current_time()
+        with self._instrumentation.waiting():
+            if isinstance(item, Batch):
+                waited = await self._wait_for_batch(item, seconds, report)
+            else:
+                waited = await self._wait_for_one(item, seconds, report)
+        return await self.result(waited, seconds - (anyio.current_time() - began))
+
+    async def _wait_for_one(self, generation: Generation, seconds: float, report: Report | None) -> WaitResult:
+        try:
+            return await self.waiter.wait(generation, seconds, report)
         except DefapiError as error:
             if generation.submitted_at is None:
                 raise
             latest = await self.ledger.find(generation.generation_id) or generation
-            waited = WaitResult(latest, error, given_up=True)
-        return await self.result(waited, seconds - (anyio.current_time() - began))
+            return WaitResult(latest, error, given_up=True)
+
+    async def _wait_for_batch(self, batch: Batch, seconds: float, report: Report | None) -> WaitResult:
+        states = {generation.generation_id: WaitResult(generation) for generation in batch.generations}
+        open_ids = [generation.generation_id for generation in batch.generations if generation.is_open]
+
+        async def report_batch(item: GenerationOrBatch, waited: float) -> None:
+            [generation] = members(item)
+            states[generation.generation_id] = WaitResult(generation)
+            if report is not None and generation.generation_id == open_ids[0]:  # one report for all
+                await report(_joined(states.values()).generation, waited)
+
+        async def wait_for(generation: Generation) -> None:
+            states[generation.generation_id] = await self._wait_for_one(generation, seconds, report_batch)
+            open_ids.remove(generation.generation_id)
+
+        await gather([partial(wait_for, generation) for generation in batch.generations if generation.is_open])
+        return _joined(states.values())
+
+
+def _joined(states: Iterable[WaitResult]) -> WaitResult:
+    """The states of a batch's generations as one."""
+    items = list(states)
+    return WaitResult(
+        as_batch(generation for item in items for generation in members(item.generation)),
+        next((item.trouble for item in items if item.trouble is not None), None),
+        given_up=any(item.given_up for item in items),
+    )

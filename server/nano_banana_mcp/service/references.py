@@ -13,6 +13,7 @@ import anyio.to_thread
 from nano_banana_mcp.common.urls import IMAGE_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.batches import located_images
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.data_uri import read_image, to_data_uri
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable
@@ -129,13 +130,15 @@ class ReferenceResolver:
 
     async def _resolve_resource(self, task_id: str, number: int, principal: str) -> str:
         try:
-            generation = await self._refresher.get(task_id, principal)
+            item = await self._refresher.get(task_id, principal)
         except TaskNotFound:
             raise ReferenceRefused("You have no image with this resource URI on this server.") from None
-        if not generation.finished:
+        images = located_images(item)
+        if number >= len(images) and not item.finished:
             raise ReferenceRefused("The image of this resource URI is not finished.", hint="Call wait_for_image first.")
-        if number >= len(generation.images):
+        if number >= len(images):
             raise ReferenceRefused("You have no image with this resource URI on this server.")
+        generation, number = images[number]
         exported = await self._read_exported(generation, number)
         if exported is not None:
             return await self._as_data_uri(exported)

@@ -5,29 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.lowlevel
 import stamina
 from anyio.abc import TaskGroup
 
+from nano_banana_mcp.common.gather import gather
 from nano_banana_mcp.defapi import retry
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused, SubmitFailed
 from nano_banana_mcp.defapi.responses import MAY_HAVE_BEEN_CHARGED
 from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.batches import callers_request_id
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import Callers
-from nano_banana_mcp.ledger.base import Ledger
+from nano_banana_mcp.ledger.base import Ledger, LedgerError
+from nano_banana_mcp.tracking.callbacks import CallbackTracker
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 RECHECK_SECONDS = 0.25
 """Pause between two looks at a request that another call is submitting."""
@@ -47,6 +53,28 @@ class _AlreadyRecorded(Exception):
     """Another call with the same ``request_id`` recorded its generation first."""
 
 
+class _Pauses:
+    """The pauses between the attempts of one call, which end when its caller leaves."""
+
+    def __init__(self) -> None:
+        self._scopes: list[anyio.CancelScope] = []
+        self._has_ended = False
+
+    def new(self) -> anyio.CancelScope:
+        """Return the scope of one submit's pauses."""
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+        if self._has_ended:
+            scope.cancel()
+        return scope
+
+    def end(self) -> None:
+        """End all pauses, and those to come."""
+        self._has_ended = True
+        for scope in self._scopes:
+            scope.cancel()
+
+
 class Submitter:
     """Submits requests to the API, each in a task of its own, so that no way of ending the caller cuts a paid request.
 
@@ -54,6 +82,7 @@ class Submitter:
         tasks: Runs the submits.
         callers: Keys and limits of the callers.
         now: Wall-clock time, Unix seconds.
+        callbacks: Knows the callback URL of a generation that expects a callback.
     """
 
     def __init__(
@@ -64,6 +93,7 @@ class Submitter:
         callers: Callers,
         now: Callable[[], float],
         instrumentation: Instrumentation = NO_INSTRUMENTATION,
+        callbacks: CallbackTracker | None = None,
     ) -> None:
         self._client = client
         self._ledger = ledger
@@ -71,30 +101,38 @@ class Submitter:
         self._callers = callers
         self._now = now
         self._instrumentation = instrumentation
+        self._callbacks = callbacks or CallbackTracker(None)
         self._submitting: dict[str, anyio.CancelScope] = {}
         self._submit_ended = anyio.Event()
         self._is_draining = False
 
-    async def find_repeated(self, generation: Generation) -> Generation | None:
-        """Return what the same ``request_id`` led to before; None if it is new, or may be submitted again.
+    async def find_repeated(self, generation: Generation) -> list[Generation]:
+        """Return what the caller's same ``request_id`` led to before: one generation, or all of a batch.
 
-        Waits while another call, here or in another process, is submitting it.
+        Waits while another call, here or in another process, is submitting it. Generations of a batch that are still
+        unsent are left to :meth:`submit_batch`.
+
+        Returns:
+            Empty if it is new, or may be submitted again.
 
         Raises:
             RequestIdTaken: it was used for another request.
             LedgerError: the ledger cannot be read.
         """
         if generation.request_id is None:
-            return None
-        request_id, api, principal = generation.request_id, generation.api, generation.principal
+            return []
+        request_id, api, principal = callers_request_id(generation.request_id), generation.api, generation.principal
         while (earlier := await self._ledger.find_request(request_id, api, principal)) is not None:
             if earlier.request_hash != generation.request_hash:
                 raise RequestIdTaken
-            if not self._is_being_submitted(earlier):
+            generations = [earlier]
+            if earlier.batch_id is not None:
+                generations = await self._ledger.find_batch(earlier.batch_id)
+            if not any(map(self._is_being_submitted, generations)):
                 self._instrumentation.repeated(earlier)
-                return earlier.with_message()
+                return [generation.with_message() for generation in generations]
             await anyio.sleep(RECHECK_SECONDS)
-        return None
+        return []
 
     async def submit_once(self, request: SubmitRequest, generation: Generation) -> Generation:
         """Record the generation, submit the request, and record the outcome.
@@ -115,31 +153,30 @@ class Submitter:
             LimitReached: a limit of the caller or the server; nothing was sent.
             LedgerError: the generation could not be recorded; nothing was sent.
         """
-        results: list[Generation] = []
-        errors: list[Exception] = []
-        ended = anyio.Event()
-        pauses = anyio.CancelScope()
-
-        async def run() -> None:
-            try:
-                results.append(await self._submit(request, generation, pauses))
-            except Exception as error:  # noqa: BLE001 - the edge of this task: raised again by the caller
-                errors.append(error)
-            finally:
-                ended.set()
-
-        self._tasks.start_soon(run)
         try:
-            await ended.wait()
-        finally:
-            pauses.cancel()
-        if errors and isinstance(errors[0], _AlreadyRecorded):
-            return await self.find_repeated(generation) or await self.submit_once(request, generation)
-        if errors:
-            raise errors[0]
-        if not results:  # the service is ending, and the cancellation of this caller is on its way
-            await anyio.sleep_forever()
-        return results[0]
+            submitted, error = await self._detached(partial(self._submit, request, generation))
+        except _AlreadyRecorded:
+            repeated = await self.find_repeated(generation)
+            return repeated[0] if repeated else await self.submit_once(request, generation)
+        if error is not None:
+            raise error
+        return submitted
+
+    async def submit_batch(self, request: SubmitRequest, generations: Sequence[Generation]) -> list[Generation]:
+        """Record all generations of a batch, submit those that were not sent yet together, and record the outcomes.
+
+        Args:
+            request: As in :meth:`submit_once`; it is sent once for each generation.
+            generations: New ones, or those that :meth:`find_repeated` returned.
+
+        Returns:
+            All generations of the batch, also those that failed.
+
+        Raises:
+            DefapiError: no task was made, and all records are removed.
+            RequestIdTaken, LimitReached, LedgerError: as in :meth:`submit_once`.
+        """
+        return await self._detached(partial(self._submit_batch, request, generations))
 
     async def settled(self) -> None:
         """End the pauses between attempts, and return when every submit has its outcome recorded."""
@@ -154,20 +191,86 @@ class Submitter:
         for pauses in self._submitting.values():
             pauses.cancel()
 
-    async def _submit(self, request: SubmitRequest, generation: Generation, pauses: anyio.CancelScope) -> Generation:
-        """The write before the POST, the attempts, and the write after them."""
+    async def _detached(self, work: Callable[[_Pauses], Awaitable[T]]) -> T:
+        """Run in a task of the service, which the end of the caller does not cancel."""
+        results: list[T] = []
+        errors: list[Exception] = []
+        ended = anyio.Event()
+        pauses = _Pauses()
+
+        async def run() -> None:
+            try:
+                results.append(await work(pauses))
+            except Exception as error:  # noqa: BLE001 - the edge of this task: raised again by the caller
+                errors.append(error)
+            finally:
+                ended.set()
+
+        self._tasks.start_soon(run)
+        try:
+            await ended.wait()
+        finally:
+            pauses.end()
+        if errors:
+            raise errors[0]
+        if not results:  # the service is ending, and the cancellation of this caller is on its way
+            await anyio.sleep_forever()
+        return results[0]
+
+    async def _submit_batch(
+        self, request: SubmitRequest, generations: Sequence[Generation], pauses: _Pauses
+    ) -> list[Generation]:
+        first = generations[0]
+        check = self._callers.quotas.check_for(first.principal, len(generations))
+        recorded = await self._ledger.begin_batch(generations, check)
+        if recorded[0].request_hash != first.request_hash:
+            raise RequestIdTaken
+        outcomes = await gather([partial(self._submit_child, request, generation, pauses) for generation in recorded])
+        errors = [error for _, error in outcomes if error is not None and not isinstance(error, SubmitFailed)]
+        if len(errors) == len(outcomes):  # the same call may be sent again, also with the same request_id
+            with anyio.CancelScope(shield=True):
+                for generation in recorded:
+                    await self._ledger.forget(generation.generation_id)
+            raise errors[0]
+        return [generation.with_message() for generation, _ in outcomes]
+
+    async def _submit_child(
+        self, request: SubmitRequest, generation: Generation, pauses: _Pauses
+    ) -> tuple[Generation, DefapiError | LedgerError | None]:
+        """Submit one generation of a batch, or wait until another call that does has recorded the outcome."""
+        while True:
+            if generation.is_unsent:
+                try:
+                    return await self._submit(request, replace(generation, created_at=self._now()), pauses)
+                except _AlreadyRecorded:
+                    pass
+                except LedgerError as error:  # not sent; others may be
+                    return generation, error
+            elif not self._is_being_submitted(generation):
+                return generation, None
+            await anyio.sleep(RECHECK_SECONDS)
+            latest = await self._ledger.find(generation.generation_id)
+            if latest is None:  # the other call was refused
+                return generation, NotSent("Another call with this request_id was refused.", hint="Try again.")
+            generation = latest
+
+    async def _submit(
+        self, request: SubmitRequest, generation: Generation, pauses: _Pauses
+    ) -> tuple[Generation, DefapiError | None]:
+        """The write before the POST, the attempts, and the write after them.
+
+        Returns:
+            The generation, and why no task was made.
+        """
         backoff = retry.Backoff()
-        check = self._callers.quotas.check_for(generation.principal)
         key = self._callers.key_of(generation.principal)
         outcome: str | DefapiError | None = None
-        self._submitting[generation.generation_id] = pauses
+        scope = self._submitting[generation.generation_id] = pauses.new()
         try:
             with self._instrumentation.submitting(generation):
-                recorded = await self._ledger.begin(generation, check)
-                if recorded.generation_id != generation.generation_id:
-                    raise _AlreadyRecorded
+                generation = await self._begin(generation)
                 try:
-                    outcome = await self._send(request, key, backoff, pauses)
+                    outcome = await self._send(self._with_callback(request, generation), key, backoff, scope)
                 except Exception:
                     logger.exception("A submit failed unexpectedly.")
                 finally:
@@ -178,15 +281,36 @@ class Submitter:
                     raise outcome
         except OutcomeUnknown:
             pass  # the message of the generation says what that means
-        except Refused as error:
-            if generation.status is not Status.FAILED:
-                raise
-            raise SubmitFailed(generation.message or error.message, status=error.status) from error
+        except DefapiError as error:
+            if isinstance(error, Refused) and any(map(_is_server_error, backoff.errors)):
+                return generation, SubmitFailed(generation.message or error.message, status=error.status)
+            return generation, error
         finally:
             del self._submitting[generation.generation_id]
             self._submit_ended.set()
             self._submit_ended = anyio.Event()
-        return generation
+        return generation, None
+
+    def _with_callback(self, request: SubmitRequest, generation: Generation) -> SubmitRequest:
+        if not generation.expects_callback:
+            return request
+        return request.model_copy(update={"callback_url": self._callbacks.expect(generation.generation_id)})
+
+    async def _begin(self, generation: Generation) -> Generation:
+        """Record that the generation is about to be sent.
+
+        Raises:
+            _AlreadyRecorded: another call sends it, or has sent it.
+        """
+        if generation.batch_id is not None:
+            claimed = await self._ledger.claim(generation)
+            if claimed is None:
+                raise _AlreadyRecorded
+            return claimed
+        recorded = await self._ledger.begin(generation, self._callers.quotas.check_for(generation.principal))
+        if recorded.generation_id != generation.generation_id:
+            raise _AlreadyRecorded
+        return recorded
 
     async def _send(
         self, request: SubmitRequest, key: SecretStr | None, backoff: retry.Backoff, pauses: anyio.CancelScope
@@ -217,31 +341,40 @@ class Submitter:
             generation = replace(generation, message=outcome.message)
             logger.warning("The outcome of submit %s is unknown.", generation.generation_id)
         elif any(_is_server_error(answer) for answer in answers):
-            # Without its request_id, so that the same request may be submitted again.
-            generation = replace(
-                generation,
-                status=Status.FAILED,
-                request_id=None,
-                message=_failure_message(answers),
-                finished_at=self._now(),
-            )
+            generation = self._failed(generation, _failure_message(answers))
+            if generation.batch_id is None:  # the same request may be submitted again
+                generation = replace(generation, request_id=None)
+        elif generation.batch_id is not None and isinstance(outcome, NotSent):
+            generation = replace(generation, status=Status.PENDING, message=outcome.message)
+        elif generation.batch_id is not None:
+            generation = self._failed(generation, outcome.message)
         else:
             await self._ledger.forget(generation.generation_id)
             return generation
         # A callback may have been faster than the answer, and may have settled an unknown outcome.
         return await self._ledger.save(generation)
 
+    def _failed(self, generation: Generation, message: str) -> Generation:
+        return replace(generation, status=Status.FAILED, message=message, finished_at=self._now())
+
     def _is_being_submitted(self, generation: Generation) -> bool:
         if generation.task_id is not None or generation.message is not None:
             return False
+        if generation.is_unsent:  # whoever claims it first sends it
+            return generation.generation_id in self._submitting
         # Whether another process is alive is not known: its submit is taken to be under way for a while.
         age = abs(self._now() - generation.created_at)  # the wall clock may have been put back
         return generation.generation_id in self._submitting or age < FOREIGN_SUBMIT_SECONDS
 
 
-def request_hash(request: SubmitRequest) -> str:
-    """Return a hash of all arguments, to recognise a repeated request."""
-    canonical = json.dumps(request.body(), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+def request_hash(request: SubmitRequest, count: int = 1) -> str:
+    """Return a hash of all arguments, to recognise a repeated request.
+
+    Args:
+        count: Number of images that are requested together.
+    """
+    arguments = request.body() if count == 1 else {**request.body(), "count": count}
+    canonical = json.dumps(arguments, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return hashlib.sha256(canonical).hexdigest()
 
 

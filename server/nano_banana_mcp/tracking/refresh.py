@@ -12,10 +12,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.common.files import reason_of
+from nano_banana_mcp.common.gather import gather
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
+from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch, as_batch, is_batch_id, members
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation, Why
 from nano_banana_mcp.generations.models import Generation, new_generation_id
@@ -31,6 +33,7 @@ NOT_FOUND_GRACE_SECONDS = 60.0
 """A new task is often "not found" for some seconds (seen in three public clients of the API)."""
 
 NO_SUCH_TASK = "You have no such task on this server."
+CHECK_THE_ID = "Check the task_id: it is the one that generate_image returned."
 
 MAX_REMEMBERED_QUERIES = 10_000
 
@@ -66,30 +69,41 @@ class TaskRefresher:
         self._now = now
         self._queried_at: dict[str, float] = {}
 
-    async def find(self, public_id: str, principal: str) -> Generation:
-        """Return a caller's task as it is recorded; one that another program submitted is taken over.
+    async def find(self, public_id: str, principal: str) -> GenerationOrBatch:
+        """Return a caller's task or batch as it is recorded; a task that another program submitted is taken over.
 
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
         """
-        generation = await self._ledger.find(public_id, principal)
-        if generation is not None and generation.principal == principal:
-            return generation.with_message()
-        if self._callers.authenticated:  # the API cannot tell whose task it is: all callers use the same key
-            raise TaskNotFound(NO_SUCH_TASK, hint="Check the task_id: it is the one that generate_image returned.")
+        item = await self.recorded(public_id, principal)
+        if item is not None:
+            return item
+        # The API cannot tell whose task it is: all callers use the same key. Of batches it knows nothing.
+        if self._callers.authenticated or is_batch_id(public_id):
+            raise TaskNotFound(NO_SUCH_TASK, hint=CHECK_THE_ID)
         return Generation(new_generation_id(), task_id=public_id, principal=principal, created_at=self._now())
 
-    async def get(self, public_id: str, principal: str) -> Generation:
-        """Return a caller's task as it is now: one query, none if the end is known.
+    async def recorded(self, public_id: str, principal: str) -> GenerationOrBatch | None:
+        """Return a caller's task or batch as it is recorded; None if there is none of this caller."""
+        if is_batch_id(public_id):
+            generations = await self._ledger.find_batch(public_id, principal)
+            return as_batch(generation.with_message() for generation in generations) if generations else None
+        generation = await self._ledger.find(public_id, principal)
+        return generation.with_message() if generation is not None and generation.principal == principal else None
+
+    async def get(self, public_id: str, principal: str) -> GenerationOrBatch:
+        """Return a caller's task as it is now: one query, none if the end is known. Of a batch, one for each open task.
 
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
             DefapiError: the API could not be queried.
         """
-        generation = await self.find(public_id, principal)
-        if generation.finished:
-            return await self._read_again(generation)
-        return await self.refresh(generation, "look")
+        item = await self.find(public_id, principal)
+        latest = await gather([partial(self._refresh_or_read_again, generation) for generation in members(item)])
+        return as_batch(latest) if isinstance(item, Batch) else latest[0]
+
+    async def _refresh_or_read_again(self, generation: Generation) -> Generation:
+        return await (self._read_again(generation) if generation.finished else self.refresh(generation, "look"))
 
     async def refresh(
         self, generation: Generation, why: Why = "poll", *, called_back_at: float | None = None

@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer, Refused, TaskNotFound, Unreachable
+from nano_banana_mcp.generations.batches import GenerationOrBatch
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
@@ -41,7 +42,7 @@ MAX_POLLED_TASKS = 10_000
 MIN_PAUSE_SECONDS = 0.001
 """Shorter pauses are not slept: clocks differ by more."""
 
-Report = Callable[[Generation, float], Awaitable[None]]
+Report = Callable[[GenerationOrBatch, float], Awaitable[None]]
 """Receives the generation and the seconds waited so far, at each change of state and every few seconds."""
 
 
@@ -58,7 +59,7 @@ class WaitResult:
         sizes: Width and height of each image in pixels, where a format or size was asked for and its bytes are here.
     """
 
-    generation: Generation
+    generation: GenerationOrBatch
     trouble: DefapiError | None = None
     note: str | None = None
     given_up: bool = False

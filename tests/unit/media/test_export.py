@@ -20,6 +20,7 @@ from nano_banana_mcp.service.references import ReferenceRefused
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.sandbox import Sandbox
 from tests.support.clients import KEY
+from tests.support.generations import only
 from tests.support.sandbox import plain_sandbox
 
 
@@ -37,7 +38,7 @@ def asking(prompt: str, *images: str) -> SubmitRequest:
 
 async def test_an_image_reported_by_a_callback_alone_is_exported(tmp_path: Path) -> None:
     async with opened(output_dir=tmp_path) as (sandbox, service):
-        made = (await service.generate(asking("a cat"))).generation
+        made = only((await service.generate(asking("a cat"))).generation)
         assert await service.refresher.called_back(made.generation_id, made.task_id or "")
         with anyio.fail_after(10):
             await sandbox.until(lambda stats: stats.files == 1)
@@ -48,7 +49,7 @@ async def test_an_image_reported_by_a_callback_alone_is_exported(tmp_path: Path)
 async def test_an_image_that_is_older_than_a_day_is_not_exported(tmp_path: Path) -> None:
     async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, service):
         task_id = (await service.generate(asking("a cat"))).generation.public_id
-        url = (await service.get(task_id)).images[0].url
+        url = only(await service.get(task_id)).images[0].url
         await service.settled()
         downloads = sandbox.stats.files
         for age, files in ((90_000.0, 0), (80_000.0, 1)):
@@ -67,7 +68,7 @@ async def test_an_image_that_is_older_than_a_day_is_not_exported(tmp_path: Path)
 
 async def test_anothers_image_is_refused_as_a_reference_in_the_words_of_a_missing_one(tmp_path: Path) -> None:
     async with opened(Callers(authenticated=True), output_dir=tmp_path) as (sandbox, service):
-        hers = (await service.generate(asking("a cat"), principal="alice", wait_seconds=20)).generation
+        hers = only((await service.generate(asking("a cat"), principal="alice", wait_seconds=20)).generation)
         words = set()
         for task_id in (hers.public_id, "ta-none", hers.generation_id):
             request = asking("now at night", f"nanobanana://tasks/{task_id}/images/0")
@@ -79,4 +80,4 @@ async def test_anothers_image_is_refused_as_a_reference_in_the_words_of_a_missin
         own = await service.generate(
             asking("now at night", f"nanobanana://tasks/{hers.public_id}/images/0"), principal="alice"
         )
-        assert own.generation.task_id
+        assert only(own.generation).task_id

@@ -26,6 +26,7 @@ from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_sandbox.tasks import Task
 from tests.support.clients import KEY, client_at, facts
 from tests.support.command_line import run_here
+from tests.support.generations import only
 from tests.support.sandbox import plain_config
 
 QUICK = plain_config(seconds=0.0)
@@ -87,7 +88,7 @@ async def test_every_reader_shows_an_image_whose_url_is_dead_and_whose_download_
         assert len(list(folder.glob("*.png"))) == 1
         values = load_settings(base_url=sandbox.url, api_key=KEY, state_dir=state)
         async with open_service(values) as service:
-            generation_id = (await service.get(task_id)).generation_id
+            generation_id = only(await service.get(task_id)).generation_id
         assert await gallery_bytes(values, generation_id) == original
         assert sandbox.stats.files == downloads + 1  # the edited image
         assert task.reads[0] == 1
@@ -107,7 +108,7 @@ async def test_a_size_limit_drops_bytes_only_so_a_request_id_is_paid_for_once_an
             request = SubmitRequest(model="google/gempix2", prompt=f"{prompt} sandbox:result=data-uri")
             result = await service.generate(request, request_id=request_id, wait_seconds=30)
             assert result.generation.status is Status.SUCCESS
-            return result.generation
+            return only(result.generation)
 
         generation_ids = set()
         for _ in range(3):

@@ -22,6 +22,7 @@ from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 from tests.support.dict_ledger import DictLedger
+from tests.support.generations import only
 from tests.support.image_samples import png
 
 PNG = EncodedImage(png(), "image/png")
@@ -93,7 +94,7 @@ async def test_each_of_two_owners_of_one_task_id_finds_their_own_generation(prin
     await ledger.save(pending(1, "alice"))
     await ledger.save(pending(2, "bob"))
     async with refresher_of(ledger, Images(ledger), authenticated=True) as refresher:
-        assert (await refresher.find("ta1", principal)).principal == principal
+        assert only(await refresher.find("ta1", principal)).principal == principal
 
 
 async def test_bytes_that_came_with_the_answer_are_stored_before_the_end_is_recorded() -> None:

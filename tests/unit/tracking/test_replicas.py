@@ -15,6 +15,7 @@ from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_sandbox.sandbox import Sandbox
 from tests.support.clients import KEY
+from tests.support.generations import only
 from tests.support.postgres import Cluster
 from tests.support.sandbox import plain_sandbox
 
@@ -40,7 +41,7 @@ async def services(
 
 
 async def make(service: GenerationService) -> Generation:
-    return (await service.generate(SubmitRequest(model="m", prompt="a cat"))).generation
+    return only((await service.generate(SubmitRequest(model="m", prompt="a cat"))).generation)
 
 
 def end(sandbox: Sandbox) -> None:
@@ -58,7 +59,7 @@ class Wait:
         self.status: Status | None = None
 
     async def run(self) -> None:
-        async def report(_: Generation, __: float) -> None:
+        async def report(_: object, __: float) -> None:
             self.under_way.set()
 
         self.status = (await self._service.wait(self._known.public_id, 60.0, report)).generation.status

@@ -22,6 +22,7 @@ from nano_banana_mcp.defapi.errors import (
     RequestRefused,
     TaskNotFound,
 )
+from nano_banana_mcp.generations.batches import GenerationOrBatch
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
@@ -289,7 +290,7 @@ def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
 def test_progress_is_reported_at_the_start_at_each_change_and_every_few_seconds() -> None:
     reports: list[tuple[Status, float]] = []
 
-    async def report(generation: Generation, waited: float) -> None:
+    async def report(generation: GenerationOrBatch, waited: float) -> None:
         reports.append((generation.status, waited))
 
     async def run() -> None:
@@ -371,7 +372,7 @@ def test_what_is_waited_for_is_known_by_its_task_and_by_our_own_id() -> None:
 def test_a_change_of_state_is_reported_when_it_is_seen_and_the_time_is_that_of_this_wait() -> None:
     reports: list[tuple[Status, float, float]] = []
 
-    async def report(generation: Generation, waited: float) -> None:
+    async def report(generation: GenerationOrBatch, waited: float) -> None:
         reports.append((generation.status, waited, anyio.current_time()))
 
     async def run() -> None:

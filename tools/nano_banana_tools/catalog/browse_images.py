@@ -58,13 +58,15 @@ def _row(generation: Generation) -> dict[str, Any]:
         "model": generation.model,
         "credits_consumed": generation.credits_consumed,
         "format": generation.options,
+        "batch_id": generation.batch_id,
     }
 
 
 def _line(row: dict[str, Any]) -> str:
     count = f" ({row['pictures']} pictures)" if row["pictures"] > 1 else ""
     created = f"{row['created_at'][:16].replace('T', ' ')} UTC"
-    facts = [created, row["model"], row["format"], format_credits(row["credits_consumed"])]
+    batch = f"batch {row['batch_id']}" if row["batch_id"] else None
+    facts = [created, row["model"], row["format"], format_credits(row["credits_consumed"]), batch]
     return f"{row['task_id']} {row['status']}{count}, {', '.join(fact for fact in facts if fact)}: {row['prompt']}"
 
 

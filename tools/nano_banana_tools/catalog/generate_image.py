@@ -12,6 +12,7 @@ from nano_banana_tools import apps
 from nano_banana_tools.arguments import (
     AspectRatio,
     CallbackUrl,
+    Count,
     ImageSize,
     Model,
     Prompt,
@@ -28,8 +29,8 @@ DESCRIPTION = (
     "Make a new picture from a text prompt, or edit and combine up to 4 reference pictures. Every call spends "
     "credits: never repeat one because it was slow or its outcome is unknown, unless with its request_id. Pictures "
     "usually take 30-60 s. If the host runs the call as a background task, its result is the finished picture: do not "
-    "wait for it. Otherwise it returns a task_id at once: then call wait_for_image. For several pictures, start all "
-    "first, then wait for each. Show the person the picture's URL."
+    "wait for it. Otherwise it returns a task_id at once: then call wait_for_image. For versions of one picture, use "
+    "count; for different pictures, start all first, then wait for each. Show the person the picture's URL."
 )
 
 
@@ -40,6 +41,7 @@ async def generate_image(
     model: Model = None,
     aspect_ratio: AspectRatio = None,
     image_size: ImageSize = None,
+    count: Count = 1,
     callback_url: CallbackUrl = None,
     request_id: RequestId = None,
     wait_seconds: WaitSeconds = 0,
@@ -58,6 +60,7 @@ async def generate_image(
     )
     outcome = await service.generate(
         request,
+        count=count,
         principal=principal(),
         request_id=request_id,
         wait_seconds=wait_seconds,

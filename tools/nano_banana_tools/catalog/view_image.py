@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
-from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.batches import GenerationOrBatch, located_images
 from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools.arguments import MaxSide, Number, TaskId
 from nano_banana_tools.context import ToolContext, principal
@@ -31,7 +31,7 @@ MAX_REASON_CHARACTERS = 300
 async def view_image(
     ctx: ToolContext, task_id: TaskId, number: Number = None, max_side: MaxSide = 1024
 ) -> CallToolResult:
-    """Return all images of a generation, or one of them."""
+    """Return all images of a generation or batch, or one of them."""
     from nano_banana_mcp.media.previews import view  # imports Pillow's worker
 
     service = ctx.request_context.lifespan_context
@@ -42,9 +42,9 @@ async def view_image(
     return to_view_result(generation, await view(service.images, generation, numbers, max_side=max_side))
 
 
-def select_numbers(generation: Generation, number: int | None) -> Sequence[int]:
+def select_numbers(item: GenerationOrBatch, number: int | None) -> Sequence[int]:
     """The numbers of the requested images: all, or the one of ``number``; empty if there is no such image."""
-    available = range(len(generation.images))
+    available = range(len(located_images(item)))
     if number is None:
         return available
     return [number] if number in available else []
@@ -54,8 +54,7 @@ def no_image_result(state: WaitResult, now: float, number: int | None) -> CallTo
     """Report why there is no image (of that number), and what to do. An error only once the generation has ended."""
     generation = state.generation
     facts = describe(state, now)
-    if generation.images:
-        count = len(generation.images)
+    if count := len(located_images(generation)):
         available = "There is 1 picture, number 0" if count == 1 else f"There are {count}, number 0 to {count - 1}"
         lines = [f"This task has no picture number {number}. {available}."]
     else:
@@ -65,15 +64,15 @@ def no_image_result(state: WaitResult, now: float, number: int | None) -> CallTo
     return CallToolResult(content=[TextContent(type="text", text="\n".join(lines))], is_error=generation.finished)
 
 
-def to_view_result(generation: Generation, views: Sequence[View]) -> CallToolResult:
+def to_view_result(item: GenerationOrBatch, views: Sequence[View]) -> CallToolResult:
     """The images, and one line for each: its size and what was changed, or why it is missing.
 
     The result is an error only if it has no image at all.
     """
-    count = len(generation.images)
-    lines = [f"task_id {generation.public_id}, {count} picture{'' if count == 1 else 's'}"]
-    if generation.options:
-        lines.append(f"Asked for: {generation.options}")
+    count = len(located_images(item))
+    lines = [f"task_id {item.public_id}, {count} picture{'' if count == 1 else 's'}"]
+    if item.options:
+        lines.append(f"Asked for: {item.options}")
     blocks: list[ContentBlock] = []
     for view in views:
         if view.shown is None:

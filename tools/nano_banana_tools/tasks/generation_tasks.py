@@ -16,11 +16,12 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, ResourceLi
 
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.schemas import TASK_ID
-from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.batches import GenerationOrBatch, members
+from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.tracking.waiter import WaitResult
-from nano_banana_tools.context import ToolContext, principal
+from nano_banana_tools.context import ToolContext, describe_state, principal
 from nano_banana_tools.results import to_result
 from nano_banana_tools.tasks.extension import Task, declares_tasks, no_such_task
 
@@ -54,8 +55,8 @@ class GenerationTasks:
         if facts is None or facts["finished"] or self._service().ledger.problem is not None:
             return None
         try:
-            generation = await self._find(facts["task_id"])
-            return None if _has_ended(generation) else await self._working(WaitResult(generation), facts["task_id"])
+            item = await self._find(facts["task_id"])
+            return await self._working(WaitResult(item), facts["task_id"]) if item.is_open else None
         except (LedgerError, MCPError):  # the image is paid for, and its answer must not become an error
             return None
 
@@ -63,8 +64,8 @@ class GenerationTasks:
         """See :class:`TaskStore`. The API is queried if that is due."""
         service = self._service()
         try:
-            state = await service.waiter.poll(await self._find(task_id))
-            if not (_has_ended(state.generation) or state.given_up):
+            state = await service.poll_recorded(await self._find(task_id))
+            if state.generation.is_open and not state.given_up:
                 return await self._working(state, task_id)
             state = await service.result(state)
         except LedgerError as error:
@@ -93,56 +94,57 @@ class GenerationTasks:
         Yields:
             The ids of the tasks that exist and are this caller's.
         """
-        generations: dict[str, Generation] = {}
+        items: dict[str, GenerationOrBatch] = {}
         for task_id in task_ids:
             try:
-                generations[task_id] = await self._find(task_id)
+                items[task_id] = await self._find(task_id)
             except MCPError as error:
                 if error.code != INVALID_PARAMS:
                     raise
         async with anyio.create_task_group() as waits:
-            for generation in generations.values():
-                if not _has_ended(generation):
+            for generation in (generation for item in items.values() for generation in members(item)):
+                if generation.is_open:
                     wait = partial(self._service().waiter.wait, generation, math.inf)
                     waits.start_soon(supervise, "Waiting for the end of a watched task", wait)
-            yield list(generations)
+            yield list(items)
             waits.cancel_scope.cancel()
 
-    async def _find(self, task_id: str) -> Generation:
-        """The caller's recorded generation behind a task id: the only place that knows what a task id names."""
+    async def _find(self, task_id: str) -> GenerationOrBatch:
+        """What is recorded for this caller under a task id: the only place that knows what a task id names."""
         if TASK_ID.fullmatch(task_id) is None:
             raise no_such_task()
         try:
-            generation = await self._service().ledger.find(task_id, principal())
+            item = await self._service().refresher.recorded(task_id, principal())
         except LedgerError as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from error
-        if generation is None or generation.principal != principal():
+        if item is None:
             raise no_such_task()
-        return generation.with_message()
+        return item
 
     async def _working(self, state: WaitResult, task_id: str) -> Task:
-        service, generation = self._service(), state.generation
+        service, generation = self._service(), members(state.generation)[0]
         medians = None if generation.model is None else await service.ledger.medians(generation.model, generation.api)
         usual = ""
         if medians is not None and medians.seconds is not None:
             usual = f"; {generation.model} usually takes {medians.seconds:.0f} s"
         trouble = "" if state.trouble is None else f" The last query failed: {state.trouble.message}"
         message = (
-            f"{_describe(generation, service.now())}{usual}. It cannot be stopped: after a cancel, too, the image is "
-            f"finished, charged and kept.{trouble}"
+            f"{_describe(state.generation, service.now())}{usual}. It cannot be stopped: after a cancel, too, the "
+            f"image is finished, charged and kept.{trouble}"
         )
-        return self._task(generation, task_id, message)
+        return self._task(state.generation, task_id, message)
 
-    def _task(self, generation: Generation, task_id: str, message: str) -> Task:
+    def _task(self, item: GenerationOrBatch, task_id: str, message: str) -> Task:
         service = self._service()
+        generations = members(item)
         return Task(
             task_id,
             "working",
             message,
-            created_at=generation.created_at,
-            updated_at=generation.finished_at or service.now(),
+            created_at=min(generation.created_at for generation in generations),
+            updated_at=max(generation.finished_at or service.now() for generation in generations),
             ttl_seconds=self._ttl_seconds,
-            poll_seconds=service.waiter.poll_interval(generation),
+            poll_seconds=min(map(service.waiter.poll_interval, generations)),
         )
 
 
@@ -152,12 +154,7 @@ def answers_with_task(ctx: ToolContext) -> bool:
     return declares_tasks(request) and ctx.request_context.lifespan_context.ledger.problem is None
 
 
-def _has_ended(generation: Generation) -> bool:
-    """Whether nothing more is expected: without a task id, there is nothing to query about."""
-    return generation.finished or generation.task_id is None
-
-
-def _describe(generation: Generation, now: float) -> str:
-    elapsed = generation.elapsed_seconds(now)
-    state = generation.status.value.replace("_", " ").capitalize()
+def _describe(item: GenerationOrBatch, now: float) -> str:
+    elapsed = item.elapsed_seconds(now)
+    state = describe_state(item).capitalize()
     return state if elapsed is None else f"{state}, {elapsed:.0f} s"
