@@ -14,7 +14,21 @@ IMAGE_URL = "https://pictures.example/a.png?signature=1"
 def new_generation(**values: Any) -> Generation:
     """A generation that was not sent yet."""
     defaults: dict[str, Any] = {"prompt": "a 고양이", "model": "m", "api": "sandbox", "created_at": 100.0}
-    return Generation(new_generation_id(), **{**defaults, **values})
+    return Generation(**{"generation_id": new_generation_id(), **defaults, **values})
+
+
+def new_batch(count: int, request_id: str | None = None, **values: Any) -> list[Generation]:
+    """The generations of a batch that was not sent yet."""
+    ids = sorted(new_generation_id() for _ in range(count))
+    defaults: dict[str, Any] = {"batch_id": "ba-1", "status": Status.PENDING}
+    return [
+        new_generation(
+            generation_id=generation_id,
+            request_id=None if request_id is None else f"{request_id}#{number}",
+            **{**defaults, **values},
+        )
+        for number, generation_id in enumerate(ids, 1)
+    ]
 
 
 def only(item: GenerationOrBatch) -> Generation:

@@ -261,10 +261,15 @@ class Submitter:
 
         Returns:
             The generation, and why no task was made.
+
+        Raises:
+            _AlreadyRecorded: another call sends it, or has sent it.
         """
         backoff = retry.Backoff()
         key = self._callers.key_of(generation.principal)
         outcome: str | DefapiError | None = None
+        if generation.generation_id in self._submitting:
+            raise _AlreadyRecorded
         scope = self._submitting[generation.generation_id] = pauses.new()
         try:
             with self._instrumentation.submitting(generation):

@@ -1,10 +1,13 @@
-"""Forks processes that submit one picture and die at a named point. Run as a program: everything is imported once.
+"""Forks processes that submit pictures and die at a named point. Run as a program: everything is imported once.
 
-Usage: python -m tests.lab.crash.rounds URL STATE_DIR ROUNDS [POINT ...]. Prints a JSON line a point.
+Usage: python -m tests.lab.crash.rounds URL STATE_DIR ROUNDS [--count N] [POINT ...]. Prints a JSON line a point. With a
+count, each process submits a batch under a request_id, and dies when its point is reached for the second time, so that
+one of the batch has passed it; then another process repeats the call.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -22,8 +25,10 @@ from nano_banana_mcp.defapi import client
 from nano_banana_mcp.defapi import responses as answers
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.defapi.transport import Connection, _Sent
+from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
+from nano_banana_mcp.service import submission
 from nano_banana_mcp.settings import load_settings
 
 
@@ -31,13 +36,26 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def before(owner: Any, name: str, when: Callable[..., bool] = lambda *_: True) -> None:
+class Fuse:
+    """Dies when it is lit for the n-th time."""
+
+    times = 1
+
+    def __init__(self) -> None:
+        self._left = self.times
+
+    def light(self) -> None:
+        self._left -= 1
+        if not self._left:
+            die()
+
+
+def before(owner: Any, name: str) -> None:
     """Die when ``owner.name`` is called, before it does anything."""
-    original = getattr(owner, name)
+    original, fuse = getattr(owner, name), Fuse()
 
     def killed(*arguments: Any, **named: Any) -> Any:
-        if when(*arguments):
-            die()
+        fuse.light()
         return original(*arguments, **named)
 
     setattr(owner, name, killed)
@@ -45,33 +63,34 @@ def before(owner: Any, name: str, when: Callable[..., bool] = lambda *_: True) -
 
 def after(owner: Any, name: str) -> None:
     """Die when ``owner.name`` (a plain function) has done its work."""
-    original = getattr(owner, name)
+    original, fuse = getattr(owner, name), Fuse()
 
     def killed(*arguments: Any, **named: Any) -> Any:
-        original(*arguments, **named)
-        die()
+        result = original(*arguments, **named)
+        fuse.light()
+        return result
 
     setattr(owner, name, killed)
 
 
 def after_headers_sent() -> None:
-    original = _Sent.trace
+    original, fuse = _Sent.trace, Fuse()
 
     async def trace(self: _Sent, event: str, info: dict[str, Any]) -> None:
         await original(self, event, info)
         if event.endswith("send_request_headers.complete"):
-            die()
+            fuse.light()
 
     setattr(_Sent, "trace", trace)  # noqa: B010 - as for the others: a type checker forbids the assignment
 
 
 def after_body_sent() -> None:
-    original = _Sent.trace
+    original, fuse = _Sent.trace, Fuse()
 
     async def trace(self: _Sent, event: str, info: dict[str, Any]) -> None:
         await original(self, event, info)
         if event.endswith("send_request_body.complete"):
-            die()
+            fuse.light()
 
     setattr(_Sent, "trace", trace)  # noqa: B010 - as for the others: a type checker forbids the assignment
 
@@ -90,21 +109,70 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
-async def submit(url: str, state: Path, prompt: str) -> None:
-    """One picture, as the server makes it."""
+BATCH_POINTS: dict[str, Callable[[], None]] = {
+    "before the batch is recorded": lambda: before(SqliteLedger, "begin_batch"),
+    "after the batch is recorded": lambda: after(SqliteLedger, "begin_batch"),
+    "before a claim": lambda: before(SqliteLedger, "claim"),
+    "after a claim": lambda: after(SqliteLedger, "claim"),
+    **{point: kill for point, kill in POINTS.items() if "record" not in point},
+}
+"""Points in a batch. Those with its record are reached once in each process."""
+
+
+async def submit(url: str, state: Path, prompt: str, count: int) -> None:
+    """One picture or one batch, as the server makes it."""
     api = client.DefapiClient(url, SecretStr("dk-crash"), timeout_seconds=10)
     settings = load_settings(state_dir=state)
     async with compose_service(settings, api, DurableLedger(state), api=url) as service:
-        await service.generate(SubmitRequest(model="m", prompt=prompt))
+        request = SubmitRequest(model="m", prompt=prompt)
+        await service.generate(request, count=count, request_id=None if count == 1 else prompt.replace(" ", "-"))
 
 
-def one_round(url: str, state: Path, point: str, prompt: str) -> None:
+def one_round(url: str, state: Path, point: str, prompt: str, count: int = 1) -> None:
     pid = os.fork()
     if pid == 0:
-        POINTS[point]()
-        anyio.run(submit, url, state, prompt)
+        if count > 1:
+            Fuse.times = 1 if "recorded" in point else 2
+        (POINTS if count == 1 else BATCH_POINTS)[point]()
+        anyio.run(submit, url, state, prompt, count)
         os._exit(0)
     os.waitpid(pid, 0)
+
+
+def repeat(url: str, state: Path, prompt: str, count: int) -> None:
+    """The same call again, in another process, which takes none of what it finds to be still under way."""
+    pid = os.fork()
+    if pid == 0:
+        submission.FOREIGN_SUBMIT_SECONDS = 0.0
+        anyio.run(submit, url, state, prompt, count)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def check_batches(url: str, state: Path, point: str, rounds: int, count: int) -> dict[str, Any]:
+    """Compare what the API charged with what the ledger knows of each batch, for one point."""
+    tasks = httpx.get(f"{url}/_sandbox/tasks", timeout=30).json()
+    charged = {task["id"]: task["prompt"] for task in tasks if task["prompt"].startswith(f"{point} ")}
+    posts = httpx.get(f"{url}/_sandbox/stats", timeout=30).json()["submits_by_prompt"]
+    ledger = SqliteLedger(state)
+    generations = [item for item in ledger.recent(1_000_000) if (item.prompt or "").startswith(f"{point} ")]
+    ledger.close()
+    ids = {item.task_id for item in generations}
+    lost = 0
+    for prompt in {item.prompt for item in generations} | set(charged.values()):
+        unknown = sum(item.prompt == prompt and item.status is Status.UNKNOWN for item in generations)
+        lost += max(0, sum(name == prompt and task_id not in ids for task_id, name in charged.items()) - unknown)
+    return {
+        "point": point,
+        "rounds": rounds,
+        "charged": len(charged),
+        "recorded": len(generations),
+        "known": len(ids & charged.keys()),
+        "unknown": sum(item.status is Status.UNKNOWN for item in generations),
+        "unsent": sum(item.is_unsent for item in generations),
+        "lost": lost,
+        "posted too often": sum(max(0, posts.get(item.prompt, 0) - count) for item in generations),
+    }
 
 
 def check(url: str, state: Path, point: str, rounds: int) -> dict[str, Any]:
@@ -133,6 +201,18 @@ def check(url: str, state: Path, point: str, rounds: int) -> dict[str, Any]:
     }
 
 
+def run_batches(url: str, state: Path, rounds: int, count: int, points: list[str]) -> None:
+    """Run all rounds with batches: what is known after the kill, and after the call was repeated."""
+    for point in points or BATCH_POINTS:
+        prompts = [f"{point} {number}" for number in range(rounds)]
+        for step in (one_round, repeat):
+            for prompt in prompts:
+                one_round(url, state, point, prompt, count) if step is one_round else repeat(url, state, prompt, count)
+            report = {"step": step.__name__, **check_batches(url, state, point, rounds, count)}
+            sys.stdout.write(json.dumps(report) + "\n")
+            sys.stdout.flush()
+
+
 def main(url: str, state: Path, rounds: int, points: list[str]) -> None:
     """Run all rounds, point by point."""
     for point in points or POINTS:
@@ -143,4 +223,14 @@ def main(url: str, state: Path, rounds: int, points: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("state", type=Path)
+    parser.add_argument("rounds", type=int)
+    parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("points", nargs="*")
+    arguments = parser.parse_args()
+    if arguments.count == 1:
+        main(arguments.url, arguments.state, arguments.rounds, arguments.points)
+    else:
+        run_batches(arguments.url, arguments.state, arguments.rounds, arguments.count, arguments.points)

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync as in_thread
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
-from tests.lab.crash.rounds import POINTS
+from tests.lab.crash.rounds import BATCH_POINTS, POINTS
 from tests.support.clients import clean_environment
 from tests.support.sandbox import plain_config
 
@@ -24,10 +24,10 @@ PAID_AFTER = list(POINTS).index("after the whole request")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the rounds need fork")
 
 
-async def reports(module: str, state: Path, config: SandboxConfig) -> list[dict[str, Any]]:
+async def reports(module: str, state: Path, config: SandboxConfig, *options: str) -> list[dict[str, Any]]:
     """Run a module of this folder against a sandbox and read its lines."""
     async with serve_sandbox(config) as sandbox:
-        command = [sys.executable, "-m", module, sandbox.url, str(state), str(ROUNDS)]
+        command = [sys.executable, "-m", module, sandbox.url, str(state), str(ROUNDS), *options]
         ended = await in_thread(
             lambda: subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
         )
@@ -47,6 +47,25 @@ async def test_no_kill_at_any_point_loses_what_was_charged_or_pays_twice(tmp_pat
         assert line["known"] + line["unknown"] == line["charged"], line
         assert line["charged"] == (ROUNDS if number >= PAID_AFTER else 0), line
     assert lines[-1]["known"] == lines[-2]["known"] == ROUNDS
+
+
+async def test_no_kill_in_the_middle_of_a_batch_loses_what_was_charged_or_sends_more_than_was_asked(
+    tmp_path: Path,
+) -> None:
+    config = plain_config(credit="1000000")
+    lines = await reports("tests.lab.crash.rounds", tmp_path / "state", config, "--count", "4")
+    assert [line["point"] for line in lines] == [point for point in BATCH_POINTS for _ in ("killed", "repeated")]
+    for killed, repeated in zip(lines[::2], lines[1::2], strict=True):
+        for line in (killed, repeated):
+            assert line["lost"] == line["posted too often"] == 0, line
+        assert killed["recorded"] == (0 if killed["point"] == "before the batch is recorded" else 4 * ROUNDS), killed
+        assert repeated["recorded"] == 4 * ROUNDS, repeated
+        assert repeated["known"] + repeated["unknown"] == 4 * ROUNDS, repeated  # so nothing is unsent any more
+        assert repeated["unsent"] == 0, repeated
+    by_point = {line["point"]: line for line in lines[::2]}
+    assert by_point["after the batch is recorded"]["unsent"] == 4 * ROUNDS
+    assert by_point["before a claim"]["unsent"] == 3 * ROUNDS
+    assert by_point["after the id is stored"]["known"] >= ROUNDS
 
 
 async def test_no_way_of_leaving_in_the_middle_loses_an_id(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from nano_banana_mcp.generations.models import GeneratedImage, Status
 from nano_banana_mcp.generations.quotas import LimitReached, UsageOf
 from nano_banana_mcp.ledger.base import Ledger, ModelMedians
-from tests.support.generations import IMAGE_URL, new_generation, succeeded
+from tests.support.generations import IMAGE_URL, new_batch, new_generation, succeeded
 
 
 async def test_a_saved_generation_is_found_by_every_key(ledger: Ledger) -> None:
@@ -187,3 +187,46 @@ async def test_an_image_is_found_by_a_url_of_any_length(ledger: Ledger) -> None:
     generation = replace(succeeded(new_generation().accepted("ta1", 101.0)), images=(GeneratedImage(url, "image/png"),))
     await ledger.save(generation)
     assert await ledger.find_image(url) == generation
+
+
+async def test_a_batch_is_recorded_as_a_whole_and_found_by_its_id_and_its_request_id(ledger: Ledger) -> None:
+    batch = new_batch(3, request_id="r-1")
+    assert await ledger.begin_batch(batch) == batch
+    assert await ledger.find_batch("ba-1") == batch
+    assert await ledger.find_batch("ba-1", "") == batch
+    assert await ledger.find_batch("ba-1", "someone else") == []
+    assert await ledger.find_request("r-1", "sandbox") in batch
+    assert await ledger.begin_batch(new_batch(2, request_id="r-1", batch_id="ba-2")) == batch
+    assert await ledger.begin(new_generation(request_id="r-1")) in batch
+
+
+async def test_a_batch_is_not_begun_under_the_request_id_of_one_generation(ledger: Ledger) -> None:
+    single = await ledger.begin(new_generation(request_id="r-1"))
+    assert await ledger.begin_batch(new_batch(2, request_id="r-1")) == [single]
+
+
+async def test_a_refused_batch_is_not_recorded_at_all(ledger: Ledger) -> None:
+    def refuse(_: object) -> None:
+        raise LimitReached("no", "later")
+
+    with pytest.raises(LimitReached):
+        await ledger.begin_batch(new_batch(2), refuse)
+    assert await ledger.find_batch("ba-1") == []
+
+
+async def test_only_one_claim_of_an_unsent_generation_succeeds(ledger: Ledger) -> None:
+    first, second = await ledger.begin_batch(new_batch(2))
+    claimed = await ledger.claim(replace(first, created_at=200.0))
+    assert claimed == replace(first, status=Status.UNKNOWN, created_at=200.0)
+    assert await ledger.claim(first) is None
+    assert await ledger.find_batch("ba-1") == [claimed, second]
+    await ledger.save(first)  # certainly not sent after all
+    assert await ledger.claim(first) is not None
+
+
+async def test_a_search_finds_generations_by_the_id_of_their_batch(ledger: Ledger) -> None:
+    batch = await ledger.begin_batch(new_batch(2))
+    await ledger.begin(new_generation())
+    assert {generation.generation_id for generation in await ledger.recent(10, "", "ba-1")} == {
+        generation.generation_id for generation in batch
+    }

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,11 +211,14 @@ async def test_two_processes_with_one_request_id_submit_each_image_once(tmp_path
 
 
 async def test_a_caller_who_leaves_loses_nothing_of_a_batch(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (sandbox, service):
-        with anyio.move_on_after(0.2):
-            await service.generate(asking("sandbox:submit=drip"), count=4)
-        assert sandbox.stats.charged == 4
-        sandbox.config = replace(sandbox.config, drip_interval=0.0)
-        await service.settled()
-        recorded = {generation.task_id for generation in await service.ledger.recent(10)}
+    async with plain_sandbox(seconds=0.0, drip_interval=0.002) as sandbox:
+        settings = load_settings(base_url=sandbox.url, api_key=KEY, state_dir=tmp_path)
+        async with open_service(settings) as service:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(service.generate, asking("sandbox:submit=drip"), count=4))
+                with anyio.fail_after(10):
+                    await sandbox.until(lambda stats: stats.charged == 4)
+                tasks.cancel_scope.cancel()
+            await service.settled()
+            recorded = {generation.task_id for generation in await service.ledger.recent(10)}
         assert recorded == {task.id for task in sandbox.tasks}
