@@ -20,6 +20,7 @@ from nano_banana_mcp.commands.progress import USUAL_SECONDS, WaitProgress
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.batches import GenerationOrBatch, members
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.images.errors import ImageError
@@ -173,18 +174,18 @@ class _Job:
     async def _make(self, service: GenerationService, progress: WaitProgress, number: int) -> None:
         bar = progress.add("picture" if self._count == 1 else f"picture {number + 1}")
 
-        async def report(generation: Generation, seconds: float) -> None:
-            self.generations[number] = generation
-            bar.show(seconds, f"{generation.status.value}, {seconds:.0f} s")
+        async def report(item: GenerationOrBatch, seconds: float) -> None:
+            [self.generations[number]] = members(item)
+            bar.show(seconds, f"{item.status.value}, {seconds:.0f} s")
 
         try:
             waited = await service.generate(self._request)
-            self.generations[number] = waited.generation
+            [self.generations[number]] = members(waited.generation)
             if waited.note:
                 self.errors.append(waited.note)
-            while not waited.generation.finished and waited.generation.task_id and not waited.given_up:
+            while waited.generation.is_open and not waited.given_up:
                 waited = await service.wait(waited.generation.public_id, WAIT_SECONDS, report)
-                self.generations[number] = waited.generation
+                [self.generations[number]] = members(waited.generation)
         except (DefapiError, ImageError, LimitReached) as error:
             bar.finish("failed")
             self.errors.append(explained(error))
@@ -193,7 +194,7 @@ class _Job:
             bar.finish("failed")
             self.errors.append(f"{error.for_operator} Nothing was sent, so nothing was charged.")
             return
-        generation = waited.generation
+        [generation] = members(waited.generation)
         bar.finish(generation.status.value)
         if waited.trouble is not None and not generation.finished:
             self.errors.append(f"{generation.public_id}: {explained(waited.trouble)}")
