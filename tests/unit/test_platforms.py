@@ -46,6 +46,11 @@ EXCEPTIONS = {
         "_open_below",
         "dir_fd=",
     ): "called only where os.supports_dir_fd",
+    (
+        "server/nano_banana_mcp/images/local/local_files.py",
+        "_spelling",
+        "dir_fd=",
+    ): "gets a descriptor only where os.supports_dir_fd",
 }
 """What the scan finds and is right nevertheless, and why."""
 

@@ -49,10 +49,10 @@ CORPORA = (
                 "unit/images/download/test_refusals.py",
                 "a_forbidden_url_is_refused_without_a_connection",
                 "a_name_of_a_closed_address_is_refused_without_a_connection",
-                "one_closed_address_among_public_ones_is_enough_to_refuse",
                 "an_origin_that_is_not_exactly_the_trusted_one_is_not_trusted",
                 "another_spelling_of_the_trusted_origin_is_not_trusted",
             ),
+            *_of("unit/images/download/test_resolvers.py", "of_a_mixed_answer_the_public_addresses_are_used"),
             *_of(
                 "unit/images/download/test_redirects.py",
                 "a_redirect_to_where_nobody_may_go_is_refused",
