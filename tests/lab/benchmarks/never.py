@@ -66,7 +66,7 @@ CORPORA = (
         (
             *_of(
                 "unit/images/download/test_bounds.py",
-                "a_compressed_answer_is_refused",
+                "a_compressed_bomb_is_refused",
                 "a_length_above_the_cap_is_refused_before_reading",
                 "an_endless_body_is_cut_at_the_cap",
             ),

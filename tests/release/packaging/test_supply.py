@@ -43,6 +43,8 @@ def test_every_dependency_is_listed_with_its_reason_and_nothing_else_is() -> Non
 
 def test_every_extra_is_listed_with_its_reason_and_nothing_else_is() -> None:
     for extra, heading in (
+        ("heic", "The extra `heic`"),
+        ("keyring", "The extra `keyring`"),
         ("postgres", "The extra `postgres`"),
         ("socks", "The extra `socks`"),
         ("dev", "For the tests"),
@@ -52,7 +54,7 @@ def test_every_extra_is_listed_with_its_reason_and_nothing_else_is() -> None:
         listed = reasons(heading)
         listed.pop("package")
         assert set(listed) == names(EXTRAS[extra]), extra
-    assert set(EXTRAS) == {"postgres", "socks", "dev", "mutation", "supply"}
+    assert set(EXTRAS) == {"heic", "keyring", "postgres", "socks", "dev", "mutation", "supply"}
 
 
 def test_every_package_that_runs_with_the_server_has_a_licence_that_fits() -> None:

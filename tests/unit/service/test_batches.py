@@ -177,7 +177,7 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
             database.delete(generation.generation_id)
             status = Status.UNKNOWN if generation is unknown else Status.PENDING
             lost = {"task_id": None, "images": (), "credits_consumed": None, "submitted_at": None, "open_at": None}
-            database._write(replace(generation, status=status, finished_at=None, **lost))  # type: ignore[arg-type]
+            database._write(replace(generation, status=status, finished_at=None, **lost))  # type: ignore[arg-type]  # of mixed types
         database.close()
         crashed = batch_of(await service.get(batch.batch_id))
         assert crashed.status is Status.SUCCESS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import select
 import signal
 import subprocess
@@ -146,6 +145,8 @@ def _prepare(home: Path, settings: dict[str, Any]) -> Path:
 
 def _type_into(command: list[str], project: Path, environment: dict[str, str], model: ScriptedModel) -> None:
     """Run in a terminal, and type the prompt once the screen has come to rest."""
+    import pty  # Unix alone has it
+
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(project)
