@@ -83,10 +83,13 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         reason = reason_of(error) if isinstance(error, OSError) else str(error)
         return refuse("generate", f"--output: cannot save in {arguments.output}: {reason}. Nothing was sent")
     job = _Job(settings, request, arguments.count, folder)
+    is_interrupted = False
     try:
         anyio.run(job.run)
     except KeyboardInterrupt:
-        ids = [generation.public_id for generation in job.generations.values() if not generation.finished]
+        is_interrupted = True
+    ids = [generation.public_id for generation in job.generations.values() if not generation.finished]
+    if is_interrupted or (ids and not job.errors):  # an ended deadline can take the cancellation of Ctrl-C with it
         if ids:
             sys.stderr.write(
                 f"\nStopped waiting. The API goes on, and charges for it. Get the pictures later with\n"

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.support import axe, chromium, npm
+
+expect.set_options(timeout=20_000)  # milliseconds; a busy machine draws a page in several seconds
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
