@@ -4,10 +4,11 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from nano_banana_mcp.images.download.fetcher import ImageFetcher
+from tests.support.connections import serving_connections
 
 NewFetcher = Callable[..., ImageFetcher]
 """A fetcher of this internet, with options of :class:`ImageFetcher`."""
@@ -58,32 +59,10 @@ class Host:
 
 @asynccontextmanager
 async def listening(host: Host, context: ssl.SSLContext | None) -> AsyncIterator[Host]:
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await host.serve(reader, writer)
-        finally:
-            writer.close()
-            with suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
-            tasks.discard(task)
-
     if context is not None:
         context.sni_callback = lambda _socket, name, _context: host.server_names.append(name)
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-    host.port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving_connections(host.serve, context) as host.port:
         yield host
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks)
 
 
 @dataclass

@@ -128,15 +128,7 @@ def fixture_server() -> MCPServer[Any]:
             yield
             jobs.group.cancel_scope.cancel()
 
-    tools = (
-        "slow_compute",
-        "failing_job",
-        "protocol_error_job",
-        "confirm_delete",
-        "multi_input",
-        "test_tool_with_task",
-    )
-    server: MCPServer[Any] = MCPServer("task-fixtures", extensions=[Tasks(jobs, tools)], lifespan=lifespan)
+    server: MCPServer[Any] = MCPServer("task-fixtures", extensions=[Tasks(jobs, TASK_TOOLS)], lifespan=lifespan)
 
     @server.tool()
     async def greet(name: str) -> CallToolResult:
