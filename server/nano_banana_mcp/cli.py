@@ -14,13 +14,11 @@ from typing import Any, NamedTuple, NoReturn
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.common.text import configure_stream
-from nano_banana_mcp.settings import Settings, SettingsError, load_settings, variable_of
+from nano_banana_mcp.settings import SITE, Settings, SettingsError, load_settings, variable_of
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-
-SITE = "https://defapi.org"
 
 
 class Command(NamedTuple):

@@ -25,6 +25,9 @@ from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, http_url
 PREFIX = "NANO_BANANA_"
 """Of the variables of all settings but the four that start with ``DEFAPI_``."""
 
+SITE = "https://defapi.org"
+"""Where people get a key and see their account."""
+
 EXAMPLE_KEY = "dk-your-key"
 """Placeholder for a key in documents and ready-made configuration entries."""
 

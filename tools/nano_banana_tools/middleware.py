@@ -58,14 +58,13 @@ class CallObserver(ServerMiddleware[Any]):
             return await call_next(ctx)
         params = ctx.params or {}
         token = get_access_token()
-        fields = {
-            "request_id": _loggable(str(ctx.request_id)),
-            "principal": token.client_id if token else None,
-            "method": _loggable(ctx.method),
-            "tool": self._tool(params) if ctx.method == _CALL else None,
-            "task_id": _requested_task(params),
-        }
-        with logs.log_context(**(fields | {"request_id": logs.context_field("request_id") or fields["request_id"]})):
+        with logs.log_context(
+            request_id=logs.context_field("request_id") or _loggable(str(ctx.request_id)),
+            principal=token.client_id if token else None,
+            method=_loggable(ctx.method),
+            tool=self._tool(params) if ctx.method == _CALL else None,
+            task_id=_requested_task(params),
+        ):
             if ctx.method not in (_CALL, _READ):
                 return await self._call(ctx, call_next)
             return await self._call_and_log(ctx, call_next)

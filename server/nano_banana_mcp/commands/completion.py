@@ -42,8 +42,15 @@ def _words(parser: argparse.ArgumentParser, command: str = "") -> Iterator[tuple
     yield command, words
 
 
+def _collect_command(words: Words) -> str:
+    """The body of a loop of bash or zsh that adds ``$word`` to ``$command`` where both together are a command."""
+    commands = "|".join(f'"{command}"' for command in words if command)
+    return f"""    case "${{command:+$command }}$word" in
+      {commands}) command="${{command:+$command }}$word" ;;
+    esac"""
+
+
 def _bash(words: Words) -> str:
-    known = "|".join(f'"{command}"' for command in words if command)
     cases = "".join(
         f'    "{command}") words="{" ".join(word for word, _ in items)}" ;;\n' for command, items in words.items()
     )
@@ -51,9 +58,7 @@ def _bash(words: Words) -> str:
 _nano_banana_mcp() {{
   local cur="${{COMP_WORDS[COMP_CWORD]}}" command="" word words=""
   for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-    case "${{command:+$command }}$word" in
-      {known}) command="${{command:+$command }}$word" ;;
-    esac
+{_collect_command(words)}
   done
   case "$command" in
 {cases}  esac
@@ -64,7 +69,6 @@ complete -o default -F _nano_banana_mcp {PROGRAM}
 
 
 def _zsh(words: Words) -> str:
-    known = "|".join(f'"{command}"' for command in words if command)
     described = {
         command: " ".join(_quoted(f"{word}:{text}" if text else word) for word, text in items)
         for command, items in words.items()
@@ -76,9 +80,7 @@ _nano_banana_mcp() {{
   local command="" word
   local -a items
   for word in "${{(@)words[2,CURRENT-1]}}"; do
-    case "${{command:+$command }}$word" in
-      {known}) command="${{command:+$command }}$word" ;;
-    esac
+{_collect_command(words)}
   done
   case "$command" in
 {cases}  esac

@@ -16,9 +16,7 @@ from nano_banana_mcp.defapi import errors
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.queries import SqlLedger
-
-SITE = "https://defapi.org"
-"""Where people get a key and see their account."""
+from nano_banana_mcp.settings import SITE
 
 FAILED = 1
 USAGE_ERROR = 2

@@ -20,7 +20,7 @@ from nano_banana_mcp.commands.progress import USUAL_SECONDS, WaitProgress
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import SubmitRequest
-from nano_banana_mcp.generations.batches import GenerationOrBatch, members
+from nano_banana_mcp.generations.batches import MAX_COUNT, GenerationOrBatch, members
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.images.errors import ImageError
@@ -32,8 +32,6 @@ from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import Settings
 from nano_banana_tools import arguments as tool_arguments
 
-MAX_COUNT = 4
-MAX_IMAGES = 4
 WAIT_SECONDS = 240.0
 """Of one wait; it is repeated until the image is finished or cannot be queried."""
 INTERRUPTED = 130
@@ -71,8 +69,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """
     if not 1 <= arguments.count <= MAX_COUNT:
         return refuse("generate", f"--count takes 1 to {MAX_COUNT}", USAGE_ERROR)
-    if len(arguments.image) > MAX_IMAGES:
-        return refuse("generate", f"--image can be given at most {MAX_IMAGES} times", USAGE_ERROR)
+    if len(arguments.image) > tool_arguments.MAX_REFERENCES:
+        return refuse("generate", f"--image can be given at most {tool_arguments.MAX_REFERENCES} times", USAGE_ERROR)
     try:
         request = _request(settings, arguments)
     except ValueError as error:

@@ -8,9 +8,9 @@ from getpass import getpass
 
 from pydantic import SecretStr
 
-from nano_banana_mcp.commands.console import SITE, USAGE_ERROR, refuse
+from nano_banana_mcp.commands.console import USAGE_ERROR, refuse
 from nano_banana_mcp.common.key_store import NoKeyring, check_keyring, remove_key, store_key, stored_key
-from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.settings import SITE, Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

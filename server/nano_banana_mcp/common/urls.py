@@ -33,7 +33,10 @@ def http_url(text: str) -> str | None:
         _ = parts.port
     except ValueError:
         return None
-    host = _to_ascii(parts.hostname or "")
+    try:
+        host = host_to_ascii(parts.hostname or "")
+    except ValueError:
+        return None
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or " " in parts.netloc:
         return None
     user, at, address = parts.netloc.rpartition("@")
@@ -43,13 +46,14 @@ def http_url(text: str) -> str | None:
     return quote(plain.geturl(), safe=_ALLOWED)
 
 
-def _to_ascii(host: str) -> str:
-    """Return the host as DNS writes it (IDNA); empty if it cannot be written so."""
+def host_to_ascii(host: str) -> str:
+    """Return a host in lower case; a name in another script as DNS writes it (IDNA).
+
+    Raises:
+        ValueError: It cannot be written so.
+    """
     if host.isascii():
-        return host
+        return host.lower()
     import idna
 
-    try:
-        return idna.encode(host, uts46=True).decode("ascii").lower()
-    except UnicodeError:
-        return ""
+    return idna.encode(host, uts46=True).decode("ascii").lower()

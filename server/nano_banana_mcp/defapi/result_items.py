@@ -107,11 +107,11 @@ def _read_object(value: dict[str, Any], depth: int) -> ResultItems:
     items = ResultItems()
     unreadable: list[str] = []
     for key in IMAGE_KEYS:
-        found = _read(by_key.get(key), "image", depth + 1)
-        if key in _UNAMBIGUOUS or found.sources:
-            unreadable += found.unreadable
-        items.add(ResultItems(found.sources, found.texts))
-        if found.sources:  # other keys hold the same image in another form
+        nested = _read(by_key.get(key), "image", depth + 1)
+        if key in _UNAMBIGUOUS or nested.sources:
+            unreadable += nested.unreadable
+        items.add(ResultItems(nested.sources, nested.texts))
+        if nested.sources:  # other keys hold the same image in another form
             break
     for key in _TEXTS:
         items.add(_read(by_key.get(key), "text", depth + 1))

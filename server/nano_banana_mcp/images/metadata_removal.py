@@ -49,15 +49,6 @@ def without_metadata(image: EncodedImage, *, for_decoding: bool = False) -> Enco
         raise ValueError("the file is cut off") from error
 
 
-def needs_decoding(image: EncodedImage) -> bool:
-    """Return whether a file has EXIF data, by which it may have to be rotated, or a large colour profile.
-
-    Raises:
-        ValueError: As :func:`without_metadata`.
-    """
-    return without_metadata(image, for_decoding=True) != without_metadata(image)
-
-
 def _png(data: bytes, for_decoding: bool) -> bytes:
     parts, at = [data[:8]], 8
     for _ in range(_MAX_PARTS):

@@ -196,7 +196,7 @@ class GenerationService:
     async def _sizes(self, item: GenerationOrBatch) -> tuple[Size | None, ...]:
         if not asked_format(item.options):
             return ()
-        sizes = [await self.images.sizes(generation, MAX_SIZE_SECONDS) for generation in members(item)]
+        sizes = await gather([partial(self.images.sizes, generation, MAX_SIZE_SECONDS) for generation in members(item)])
         return tuple(size for of_one in sizes for size in of_one)
 
     def typed(self, item: GenerationOrBatch) -> GenerationOrBatch:
@@ -250,7 +250,7 @@ class GenerationService:
                 generation,
                 generation_id=generation_id,
                 request_id=child_request_id(request_id, number) if request_id and count > 1 else request_id,
-                expects_callback=request.callback_url is None and self._callbacks.expect(generation_id) is not None,
+                expects_callback=request.callback_url is None and self._callbacks.is_enabled,
             )
             for number, generation_id in enumerate(sorted(new_generation_id() for _ in range(count)), 1)
         ]

@@ -48,6 +48,11 @@ class CallbackTracker:
         self._count_missed()
         return self._has_received and self._missed_in_a_row < MAX_MISSED_IN_A_ROW
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether this server receives callbacks."""
+        return self._address_for is not None
+
     def expect(self, generation_id: str) -> str | None:
         """Return the URL that the API should call when this generation ends; None if this server receives none."""
         return None if self._address_for is None else self._address_for(generation_id)
@@ -89,7 +94,7 @@ class CallbackTracker:
             _remember(self._received, generation.generation_id, None)
 
     def _listens_for(self, generation: Generation) -> bool:
-        return self._address_for is not None and generation.expects_callback
+        return self.is_enabled and generation.expects_callback
 
     def _count_missed(self) -> None:
         now = anyio.current_time()

@@ -98,7 +98,7 @@ class ResourceUpdateBus:
         """Notify the owner's listeners of a changed generation, and of the changed list of tasks."""
         if not self._listeners:
             return
-        ids = {generation.public_id, generation.generation_id, generation.batch_id} - {None}
+        ids = (generation.public_id, generation.generation_id, generation.batch_id)
         uris = {TASKS_URI, *(task_uri(public_id) for public_id in ids if public_id is not None)}
         for owner, listener in list(self._listeners.values()):
             if owner == generation.principal:

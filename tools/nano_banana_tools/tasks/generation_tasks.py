@@ -141,7 +141,7 @@ class GenerationTasks:
             task_id,
             "working",
             message,
-            created_at=min(generation.created_at for generation in generations),
+            created_at=item.created_at,
             updated_at=max(generation.finished_at or service.now() for generation in generations),
             ttl_seconds=self._ttl_seconds,
             poll_seconds=min(map(service.waiter.poll_interval, generations)),

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote, urljoin, urlsplit
 
+from nano_banana_mcp.common.urls import host_to_ascii
 from nano_banana_mcp.images.download.ip_policy import ipv4_from_spelling
 from nano_banana_mcp.images.errors import AddressRefused
 
 _MAX_URL = 8192
 _MAX_HOST = 253
+_NO_HOST = "The URL's host is neither a name nor an address."
 _PORTS = {"https": 443, "http": 80}
 _INSIDE_NAMES = ("localhost", "local", "localdomain", "internal", "home.arpa")
 
@@ -112,27 +114,18 @@ class Target:
 
 
 def _read_host(written: str) -> tuple[str, IPv4Address | IPv6Address | None]:
+    if len(written) > _MAX_HOST and not written.isascii():  # before the slow conversion
+        raise AddressRefused(_NO_HOST)
     try:
         if written.startswith("["):
             v6 = IPv6Address(written[1:-1])
             return str(v6), v6
-        host = _to_ascii(written).removesuffix(".")
+        host = host_to_ascii(written).removesuffix(".")
         v4 = ipv4_from_spelling(host)
     except ValueError:
-        raise AddressRefused("The URL's host is neither a name nor an address.") from None
+        raise AddressRefused(_NO_HOST) from None
     if v4 is not None:
         return str(v4), v4
     if len(host) > _MAX_HOST or not all(_LABEL.fullmatch(label) for label in host.split(".")):
-        raise AddressRefused("The URL's host is neither a name nor an address.")
+        raise AddressRefused(_NO_HOST)
     return host, None
-
-
-def _to_ascii(host: str) -> str:
-    """Return the host in lower case; names in other scripts as DNS writes them (IDNA)."""
-    if host.isascii():
-        return host.lower()
-    if len(host) > _MAX_HOST:
-        raise ValueError("too long")
-    import idna
-
-    return idna.encode(host, uts46=True).decode("ascii").lower()

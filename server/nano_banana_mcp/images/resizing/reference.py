@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from nano_banana_mcp.images.errors import NotAnImage
 from nano_banana_mcp.images.formats import DECODABLE_TYPES, advice_for, describe, dimensions
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.images.metadata_removal import needs_decoding, without_metadata
+from nano_banana_mcp.images.metadata_removal import without_metadata
 from nano_banana_mcp.images.resizing.resize import PURPOSES
 from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 
@@ -37,7 +37,9 @@ async def fit_reference(image: EncodedImage, *, max_side: int, max_bytes: int = 
     if fits and image.mime_type in PURPOSES["reference"].unchanged_types:
         try:
             bare = without_metadata(image)
-            if len(bare.data) <= max_bytes and not needs_decoding(image) and not _is_cmyk(bare):
+            fits = len(bare.data) <= max_bytes
+            # By EXIF data it may have to be rotated, and a large colour profile has to be applied.
+            if fits and without_metadata(image, for_decoding=True) == bare and not _is_cmyk(bare):
                 return bare
         except ValueError:
             pass  # the worker decides whether the pixels are whole
