@@ -14,8 +14,8 @@ from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, T
 from pydantic import BaseModel, Field
 
 from nano_banana_mcp.common.files import display_path
-from nano_banana_mcp.generations.batches import GenerationOrBatch, located_images, members
-from nano_banana_mcp.generations.models import Status
+from nano_banana_mcp.generations.batches import MAX_REASON_CHARACTERS, Batch, GenerationOrBatch, located_images, members
+from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.service.submission import asked_format
 from nano_banana_mcp.tracking.waiter import WaitResult
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_CHARACTERS = 700
 MAX_PROBLEM_CHARACTERS = 200
+
+MEMBERS_META = "nano-banana/members"
+"""Key of a result's metadata for the picture view: what became of each generation of a batch, in their order."""
 
 
 class ImageResult(BaseModel):
@@ -98,7 +101,22 @@ def to_result(
         content=content,
         structured_content=facts.model_dump(mode="json"),
         is_error=outcome.generation.status in errors or (giving_up_is_error and outcome.given_up),
+        _meta=_view_meta(outcome.generation),
     )
+
+
+def _view_meta(item: GenerationOrBatch) -> dict[str, Any] | None:
+    """What the picture view shows besides the structured content, whose fields are fixed."""
+    if not isinstance(item, Batch):
+        return None
+    return {MEMBERS_META: [{"task_id": one.public_id, "reason": _shortfall(one)} for one in item.generations]}
+
+
+def _shortfall(generation: Generation) -> str | None:
+    """Why there will be no image; None if there is one, or one is being made."""
+    if generation.is_open or generation.images:
+        return None
+    return (generation.with_message().message or "")[:MAX_REASON_CHARACTERS] or None
 
 
 def as_json(item: GenerationOrBatch, now: float) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class State:
     directives: str = ""
     prompt: str = PROMPT
     wait_seconds: float = 0
+    count: int = 1
     then: Step = ended
     called: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
@@ -86,7 +87,11 @@ class State:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        return {"prompt": f"{self.prompt} {self.directives}".strip(), "wait_seconds": self.wait_seconds}
+        return {
+            "prompt": f"{self.prompt} {self.directives}".strip(),
+            "wait_seconds": self.wait_seconds,
+            "count": self.count,
+        }
 
 
 STATES = [
@@ -108,6 +113,13 @@ STATES = [
         wait_seconds=30,
         then=one_missing,
         shown={"capabilities": WITHOUT_TOOLS},
+    ),
+    State("batch-waiting", ("Making 4 pictures", "Being made"), "sandbox:seconds=3600", count=4, then=nothing),
+    State(
+        "batch",
+        ("3 pictures", "Not made: The image API refused", "Number 1 failed", "1.5 credits", "Download all"),
+        "sandbox:submit=400*1",
+        count=4,
     ),
     State("edit", ("What should change?",), then=editing),
     State("long-prompt", ("Show less", LONG_PROMPT[-60:].strip()), prompt=LONG_PROMPT, then=unfolded),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import stdio_client
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from nano_banana_tools.apps import IMAGE_URI
 from tests.integration.browser.host import EVERYTHING, Host, quick_client
@@ -115,6 +115,34 @@ async def test_all_of_several_images_are_seen(browser: Browser) -> None:
             "grid => [...grid.querySelectorAll('img')].map(one => one.alt)"
         )
         assert [one[-8:] for one in alternatives] == ["(1 of 4)", "(2 of 4)", "(3 of 4)", "(4 of 4)"]
+
+
+async def test_a_batch_fills_as_its_images_come_and_one_can_be_opened_meanwhile(browser: Browser) -> None:
+    arguments = {"prompt": f"{PROMPT} sandbox:submit=400*1", "count": 3}
+    async with (
+        plain_sandbox(seconds=3600) as sandbox,
+        quick_client(sandbox.url) as client,
+        Host.open(browser, client) as host,
+    ):
+        tiles = host.find("#grid li")
+        await host.show(IMAGE_URI, arguments)
+        await expect(tiles).to_have_text(["Being made"] * 3)
+        await host.call("generate_image", arguments)
+        await expect(tiles.filter(has_text="Not made: The image API refused the request")).to_have_count(1)
+        [first, second] = sandbox.tasks
+        second.born -= 10_000
+        await expect(host.find("h1")).to_have_text("1 of 3 pictures")
+        await expect(tiles.filter(has_text="Being made")).to_have_count(1)
+        await host.find("#grid img").click()
+        assert await host.pixels() == (1024, 1024)
+        assert await host.button("Edit this").is_visible()
+        first.born -= 10_000
+        await expect(host.find("h1")).to_have_text("2 pictures")
+        await host.button("All").click()
+        await expect(host.find("#grid img")).to_have_count(2)
+        [told] = await host.until_heard("ui/update-model-context")
+        assert "task ba-" in told["content"][0]["text"]
+        assert await host.complaints() == []
 
 
 async def test_a_host_that_passes_no_resources_gets_the_image_by_the_view_s_own_tool(browser: Browser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,19 @@ async def test_a_host_that_saves_files_is_handed_the_image(browser: Browser) -> 
         assert base64.b64decode(content["resource"]["blob"]) == await original(host)
         assert content["resource"]["mimeType"] == "image/png"
         await expect(host.find("#said")).to_have_text("Saved.")
+
+
+async def test_all_of_several_images_are_downloaded_as_one_archive(browser: Browser, tmp_path: Path) -> None:
+    async with in_state(with_host(IMAGES, sandbox="allow-scripts allow-downloads"), browser) as host:
+        async with host.page.expect_download() as download:
+            await host.button("Download all").click()
+        saved = tmp_path / (await download.value).suggested_filename
+        await (await download.value).save_as(saved)
+        with zipfile.ZipFile(saved) as archive:
+            assert archive.testzip() is None
+            files = [archive.read(name) for name in archive.namelist()]
+        assert [Path(name).suffix for name in archive.namelist()] == [".png"] * 4
+        assert files[0] == await original(host)
 
 
 async def original(host: Host) -> bytes:

@@ -88,6 +88,13 @@ async def test_a_partial_failure_is_a_success_that_names_what_failed_and_why() -
         assert len(facts(result)["images"]) == 2
         assert "2 of 3 succeeded." in text(result)
         assert "failed: The image API refused" in text(result)
+        assert result.meta is not None
+        members = result.meta["nano-banana/members"]
+        assert {member["task_id"] for member in members if member["reason"] is None} == {
+            task.id for task in sandbox.tasks
+        }
+        [reason] = [member["reason"] for member in members if member["reason"] is not None]
+        assert reason.startswith("The image API refused")
 
 
 @pytest.mark.parametrize("count", [0, 5, 1.5, "many"])
