@@ -267,6 +267,7 @@ async def compose_service(
             default_model=settings.model,
             api=api,
             now=now,
+            allows_save_as=local,
             max_export_seconds=timing.max_export,
         )
         follower = ReplicaFollower(ledger, refresher, waiter)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from nano_banana_mcp.common.urls import IMAGE_URI, http_url
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.batches import MAX_COUNT
+from nano_banana_mcp.images.saving.filenames import chosen_name
 
 MAX_REFERENCES = 4
 """Reference images of one request; the API's limit."""
@@ -102,6 +103,10 @@ def _model(value: str | None) -> str | None:
     if len(text) > 200 or not text.isprintable():
         raise ValueError("this cannot be the name of a model")
     return text or None
+
+
+def _save_as(value: str | None) -> str | None:
+    return chosen_name(value) if value and value.strip() else None
 
 
 def _request_id(value: str | None) -> str | None:
@@ -199,6 +204,11 @@ ImageSize = Annotated[
     str | None,
     AfterValidator(_image_size),
     _described({"type": "string"}, "1k, 2k or 4k. Only google/nano-banana-pro and google/nano-banana-2."),
+]
+SaveAs = Annotated[
+    str | None,
+    AfterValidator(_save_as),
+    _described({"type": "string"}, "File name in the output folder (over stdio), if the person wants a certain one."),
 ]
 CallbackUrl = Annotated[
     str | None,

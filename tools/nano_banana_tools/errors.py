@@ -12,6 +12,7 @@ from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.ledger.base import LedgerBusy, LedgerError
 from nano_banana_mcp.media.image_store import NoSuchImage
+from nano_banana_mcp.service.generation_service import SaveAsRefused
 from nano_banana_mcp.service.references import CallbackRefused
 from nano_banana_mcp.service.submission import RequestIdTaken
 
@@ -31,7 +32,7 @@ def tool_error(cause: BaseException | None, *, submits: bool = False) -> ToolErr
             "This request_id was already used with other arguments. Use a new request_id for another picture, or the "
             f"same arguments to get the earlier one. {NOTHING_CHARGED}"
         )
-    if isinstance(cause, LimitReached) or (submits and isinstance(cause, ImageError)):
+    if isinstance(cause, LimitReached | SaveAsRefused) or (submits and isinstance(cause, ImageError)):
         subject = "callback_url: " if isinstance(cause, CallbackRefused) else "images: "
         subject = subject if isinstance(cause, ImageError) else ""
         return ToolError(f"{subject}{cause.message} {NOTHING_CHARGED} {cause.hint}")

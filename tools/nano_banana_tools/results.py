@@ -44,6 +44,7 @@ class GenerationResult(BaseModel):
     status: Literal["pending", "submitted", "in_progress", "success", "failed", "unknown"]
     finished: bool
     images: Annotated[list[ImageResult], Field(description="url is null if only resource_uri has the picture")]
+    saved_paths: list[str]
     model: str | None
     credits_consumed: str | None
     message: Annotated[str | None, Field(description="why it failed, or what the model said")]
@@ -72,6 +73,7 @@ def describe(outcome: WaitResult, now: float) -> GenerationResult:
             )
             for owner, number in located_images(generation)
         ],
+        saved_paths=[display_path(path) for path in outcome.kept.paths] if outcome.kept else [],
         model=generation.model,
         credits_consumed=generation.credits_consumed,
         message=_message(outcome),
@@ -172,8 +174,7 @@ def _describe_export(export: ExportResult | None) -> str:
         return ""
     sentences = []
     if export.paths:
-        more = f" ({len(export.paths) - 1} more beside it)" if len(export.paths) > 1 else ""
-        sentences.append(f"Saved as {display_path(export.paths[0])}{more}.")
+        sentences.append(f"Saved as {', '.join(map(display_path, export.paths))}.")
     elif export.saved:
         sentences.append("Saved by the server.")
     if export.saving:

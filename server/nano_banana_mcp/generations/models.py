@@ -64,6 +64,7 @@ class Generation:
         expects_callback: Whether the API was given a callback URL of this server.
         credits_consumed: Decimal string as reported by the API.
         message: Why it failed, or what the model said; text from outside is cleaned.
+        save_as: Name without extension that the caller chose for the files of its images; None for this server's.
         batch_id: What the generations of one call have in common; None for one that was requested alone.
     """
 
@@ -86,6 +87,7 @@ class Generation:
     open_at: float | None = None
     finished_at: float | None = None
     batch_id: str | None = None
+    save_as: str | None = None
 
     @property
     def public_id(self) -> str:

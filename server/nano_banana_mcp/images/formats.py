@@ -40,6 +40,9 @@ _TYPES = {extension: mime_type for mime_type, extension in _EXTENSIONS.items()} 
     ".tif": "image/tiff",
 }
 
+EXTENSIONS = frozenset(_TYPES)
+"""File extensions of images, with their dots, in small letters."""
+
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _PREFIXES = {
     b"II*\0": "image/tiff",

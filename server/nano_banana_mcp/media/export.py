@@ -233,6 +233,7 @@ def metadata_of(generation: Generation, number: int) -> ImageMetadata:
         model=generation.model,
         url=generation.images[number].url,
         credits=generation.credits_consumed,
+        save_as=generation.save_as,
         is_from_sandbox=generation.api == "sandbox",
     )
 

@@ -50,6 +50,20 @@ MIN_EXPORT_SECONDS = 2.0
 """How long it waits even when its own time is over."""
 
 
+class SaveAsRefused(Exception):
+    """Callers may not name the files of their images here.
+
+    Attributes:
+        message: Why.
+        hint: What to do.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
 class GenerationService:
     """What the tools call. :func:`nano_banana_mcp.app.open_service` builds it.
 
@@ -58,6 +72,7 @@ class GenerationService:
         default_model: The model of requests that name none.
         api: What the ledger calls the API.
         now: Wall-clock time, Unix seconds.
+        allows_save_as: Whether callers may name the files in the output folder.
         max_export_seconds: How long a call that returns a finished image waits until it is exported.
     """
 
@@ -78,6 +93,7 @@ class GenerationService:
         default_model: str,
         api: str,
         now: Callable[[], float],
+        allows_save_as: bool = False,
         max_export_seconds: float = MAX_EXPORT_SECONDS,
     ) -> None:
         self.ledger = ledger
@@ -94,6 +110,7 @@ class GenerationService:
         self._callbacks = callbacks
         self._instrumentation = instrumentation
         self._api = api
+        self._allows_save_as = allows_save_as
         self._max_export_seconds = max_export_seconds
 
     async def generate(
@@ -101,6 +118,7 @@ class GenerationService:
         request: SubmitRequest,
         *,
         count: int = 1,
+        save_as: str | None = None,
         principal: str = "",
         request_id: str | None = None,
         wait_seconds: float = 0.0,
@@ -115,8 +133,10 @@ class GenerationService:
         Args:
             count: Number of images, at most :data:`~nano_banana_mcp.generations.batches.MAX_COUNT`; more than one are
                 a batch.
+            save_as: Name for the file in the output folder, without extension; a batch adds ``-1`` and so on.
 
         Raises:
+            SaveAsRefused: callers may not name files here; nothing was sent.
             DefapiError: no task was made.
             ImageError: a reference cannot be used.
             RequestIdTaken: ``request_id`` was used for another request.
@@ -125,7 +145,9 @@ class GenerationService:
         """
         if request.callback_url is not None:
             self.references.require_reachable_callback(request.callback_url)
-        generations = await self._submitted(request, self._new(request, count, principal, request_id))
+        if save_as is not None:
+            self._require_save_as()
+        generations = await self._submitted(request, self._new(request, count, save_as, principal, request_id))
         item = generations[0] if count == 1 else as_batch(generations)
         if wait_seconds <= 0 or not item.is_open:
             return await self.result(WaitResult(item))
@@ -230,7 +252,18 @@ class GenerationService:
         if self.exporter is not None:
             self.exporter.drain()
 
-    def _new(self, request: SubmitRequest, count: int, principal: str, request_id: str | None) -> list[Generation]:
+    def _require_save_as(self) -> None:
+        if not self._allows_save_as:
+            raise SaveAsRefused("save_as: only a server over stdio saves files for its caller.", "Leave save_as out.")
+        if self.exporter is None:
+            raise SaveAsRefused(
+                "save_as: this server has no output folder.",
+                "Leave save_as out, or ask the person to set NANO_BANANA_OUTPUT_DIR.",
+            )
+
+    def _new(
+        self, request: SubmitRequest, count: int, save_as: str | None, principal: str, request_id: str | None
+    ) -> list[Generation]:
         """The generations of a call, not sent yet. Their order is that of their ids."""
         generation = Generation(
             "",
@@ -249,6 +282,7 @@ class GenerationService:
             replace(
                 generation,
                 generation_id=generation_id,
+                save_as=f"{save_as}-{number}" if save_as and count > 1 else save_as,
                 request_id=child_request_id(request_id, number) if request_id and count > 1 else request_id,
                 expects_callback=request.callback_url is None and self._callbacks.is_enabled,
             )

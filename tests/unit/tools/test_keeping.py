@@ -109,8 +109,8 @@ async def test_every_kind_of_image_is_saved_under_the_extension_of_its_bytes(
         result = await made(client, f"cats {words}")
         saved = images(tmp_path)
         assert [path.suffix for path in saved] == extensions
-        assert facts(result)["message"].startswith(f"Saved as {saved[0]}")
-        assert ("3 more beside it" in text(result)) is (len(saved) == 4)
+        assert facts(result)["saved_paths"] == [str(path) for path in saved]
+        assert f"Saved as {', '.join(map(str, saved))}." in text(result)
         assert len(lines(tmp_path)) == len(saved)
 
 
@@ -301,3 +301,92 @@ async def test_callers_from_elsewhere_are_not_told_where_the_servers_folder_is(
 async def test_a_server_for_this_machine_alone_tells_where_over_http_too(tmp_path: Path) -> None:
     async with desk(tmp_path, local=False) as (_, client):
         assert f"Saved as {tmp_path}" in text(await made(client, "a cat"))
+
+
+async def test_a_file_has_the_name_that_was_asked_for_whoever_sees_the_end(tmp_path: Path) -> None:
+    async with desk(tmp_path) as (_, client):
+        arguments = {"prompt": "a cat sandbox:picture=jpeg", "save_as": " 고양이.png "}
+        started = facts(await client.call_tool("generate_image", arguments))
+        assert started["saved_paths"] == []
+        result = await client.call_tool("wait_for_image", {"task_id": started["task_id"]})
+        assert facts(result)["saved_paths"] == [str(tmp_path / "고양이.jpg")]
+        assert f"Saved as {tmp_path / '고양이.jpg'}." in text(result)
+        assert images(tmp_path) == [tmp_path / "고양이.jpg"]
+
+
+async def test_a_batch_numbers_its_files(tmp_path: Path) -> None:
+    async with desk(tmp_path) as (_, client):
+        arguments = {"prompt": "a cat", "save_as": "cat", "count": 3, "wait_seconds": 30}
+        result = await client.call_tool("generate_image", arguments)
+        assert sorted(facts(result)["saved_paths"]) == [str(tmp_path / f"cat-{number}.png") for number in (1, 2, 3)]
+
+
+async def test_nothing_is_overwritten_by_a_name_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(b"mine")
+    async with desk(tmp_path) as (_, client):
+        arguments = {"prompt": "a cat", "save_as": "cat", "wait_seconds": 30}
+        result = await client.call_tool("generate_image", arguments)
+        assert facts(result)["saved_paths"] == [str(tmp_path / "cat (2).png")]
+        assert (tmp_path / "cat.png").read_bytes() == b"mine"
+
+
+async def test_a_file_of_a_chosen_name_can_be_edited_by_its_path(tmp_path: Path) -> None:
+    async with desk(tmp_path) as (sandbox, client):
+        first = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat", "wait_seconds": 30})
+        [path] = facts(first)["saved_paths"]
+        edit = await client.call_tool("generate_image", {"prompt": "add a hat", "images": [path], "wait_seconds": 30})
+        assert facts(edit)["status"] == "success", text(edit)
+        assert sandbox.stats.submits == 2
+
+
+async def test_a_later_process_knows_the_chosen_name(tmp_path: Path) -> None:
+    async with serve_sandbox(QUICK) as sandbox:
+        async with Client(server_at(sandbox.url, output_dir=tmp_path / "out", state_dir=tmp_path)) as client:
+            asked = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat"})
+        async with Client(server_at(sandbox.url, output_dir=tmp_path / "out", state_dir=tmp_path)) as client:
+            result = await client.call_tool("wait_for_image", {"task_id": facts(asked)["task_id"]})
+        assert facts(result)["saved_paths"] == [str(tmp_path / "out" / "cat.png")]
+        assert images(tmp_path / "out") == [tmp_path / "out" / "cat.png"]
+
+
+async def test_over_http_a_name_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    async with desk(tmp_path, local=False) as (sandbox, client):
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat"})
+        assert result.is_error
+        assert "over stdio" in text(result)
+        assert "nothing was charged" in text(result)
+        assert sandbox.stats.submits == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../cat.png", "without folders"),
+        ("/tmp/cat.png", "without folders"),
+        ("a\\b", "without folders"),
+        ("con.png", "reserved"),
+        (".hidden", "hidden"),
+        ("cat. ", "reserved"),
+        (".png", "hidden"),
+        ("c" * 130, "longer"),
+        ("a\nb", "without folders"),
+    ],
+)
+async def test_a_name_that_is_no_plain_file_name_is_refused_before_anything_is_sent(
+    name: str, reason: str, tmp_path: Path
+) -> None:
+    async with desk(tmp_path) as (sandbox, client):
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": name})
+        assert result.is_error
+        assert reason in text(result)
+        assert "nothing was charged" in text(result)
+        assert sandbox.stats.submits == 0
+
+
+async def test_a_name_without_an_output_folder_is_refused_before_anything_is_sent() -> None:
+    async with desk(None) as (sandbox, client):
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat"})
+        assert result.is_error
+        assert "NANO_BANANA_OUTPUT_DIR" in text(result)
+        assert "nothing was charged" in text(result)
+        assert sandbox.stats.submits == 0

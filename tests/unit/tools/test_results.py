@@ -16,6 +16,7 @@ FIELDS = {
     "status",
     "finished",
     "images",
+    "saved_paths",
     "model",
     "credits_consumed",
     "message",

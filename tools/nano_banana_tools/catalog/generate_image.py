@@ -18,6 +18,7 @@ from nano_banana_tools.arguments import (
     Prompt,
     References,
     RequestId,
+    SaveAs,
     WaitSeconds,
 )
 from nano_banana_tools.context import ToolContext, principal, progress
@@ -42,6 +43,7 @@ async def generate_image(
     aspect_ratio: AspectRatio = None,
     image_size: ImageSize = None,
     count: Count = 1,
+    save_as: SaveAs = None,
     callback_url: CallbackUrl = None,
     request_id: RequestId = None,
     wait_seconds: WaitSeconds = 0,
@@ -61,6 +63,7 @@ async def generate_image(
     outcome = await service.generate(
         request,
         count=count,
+        save_as=save_as,
         principal=principal(),
         request_id=request_id,
         wait_seconds=wait_seconds,

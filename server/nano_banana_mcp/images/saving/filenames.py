@@ -11,12 +11,19 @@ import re
 import unicodedata
 from datetime import UTC, datetime
 from itertools import dropwhile
+from pathlib import PurePath
+
+from nano_banana_mcp.images.formats import EXTENSIONS
+from nano_banana_mcp.images.local.windows_paths import is_special
 
 MAX_WORDS_BYTES = 72
 """UTF-8 bytes of the prompt's part. A whole name stays below 143 bytes, the limit of encrypted file systems."""
 
 MAX_ID_LENGTH = 40
 """Letters of the task's part: enough for a UUID with a short prefix."""
+
+MAX_CHOSEN_BYTES = 120
+"""UTF-8 bytes of a name that a caller chooses, which gets numbers and an extension."""
 
 NO_WORDS = "picture"
 
@@ -46,6 +53,39 @@ def is_name_of(name: str, task_id: str, number: int) -> bool:
 def is_saved_name(name: str) -> bool:
     """Return whether a file name has the form of :func:`file_name`."""
     return _NAME.fullmatch(name) is not None
+
+
+def chosen_name(name: str) -> str:
+    """Return a file name of a caller's choice without the extension of an image, which follows the bytes.
+
+    Raises:
+        ValueError: It is no plain file name that every system accepts.
+    """
+    text = unicodedata.normalize("NFC", name.strip())
+    suffix = PurePath(text).suffix
+    chosen = text.removesuffix(suffix).rstrip() if suffix.lower() in EXTENSIONS else text
+    if not chosen:
+        raise ValueError("it must be a file name, such as sunset.png")
+    if re.search(r'[/\\<>:"|?*]', chosen) or any(unicodedata.category(letter)[0] == "C" for letter in chosen):
+        raise ValueError('it must be a plain file name without folders and without any of / \\ < > : " | ? *')
+    if chosen.startswith(".") or is_special(chosen):
+        raise ValueError("this name is hidden or reserved on some systems; use another")
+    if len(chosen.encode()) > MAX_CHOSEN_BYTES:
+        raise ValueError(f"it must not be longer than {MAX_CHOSEN_BYTES} bytes")
+    if is_saved_name(f"{chosen}.png"):
+        raise ValueError("a name of this form belongs to another picture; use another")
+    return chosen
+
+
+def numbered(chosen: str, number: int, copy: int = 1) -> str:
+    """Return the name of one of several images that were given one name, without extension.
+
+    Args:
+        number: Number of the image in its task, from 0.
+        copy: From 1; further ones are for names that are taken.
+    """
+    name = chosen if number == 0 else f"{chosen}-{number + 1}"
+    return name if copy == 1 else f"{name} ({copy})"
 
 
 def words_of(prompt: str) -> str:

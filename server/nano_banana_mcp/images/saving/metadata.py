@@ -32,6 +32,7 @@ class ImageMetadata:
     Attributes:
         number: Number of the image in its task, from 0.
         created_at: When it was requested, Unix seconds.
+        save_as: Name of the file without extension that the caller chose; None for one of this server's.
         is_from_sandbox: Whether the sandbox drew it, and no model made it.
     """
 
@@ -42,6 +43,7 @@ class ImageMetadata:
     model: str | None = None
     url: str | None = None
     credits: str | None = None
+    save_as: str | None = None
     is_from_sandbox: bool = False
 
     @property

@@ -11,13 +11,15 @@ import os
 import stat
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from nano_banana_mcp.common.files import display_path, native_path, sync_folder
 from nano_banana_mcp.images.formats import extension_for, sniff
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage
 from nano_banana_mcp.images.local.windows_paths import is_pointer
-from nano_banana_mcp.images.saving.filenames import file_name, is_name_of, is_saved_name
+from nano_banana_mcp.images.saving.filenames import file_name, is_name_of, is_saved_name, numbered
 from nano_banana_mcp.images.saving.metadata import ImageMetadata, embed_metadata
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,9 @@ LINES = "pictures.jsonl"
 """Name of the index."""
 MAX_PROMPT_BYTES = 3_000
 """UTF-8 bytes of the prompt in a line of the index."""
+
+MAX_COPIES = 100
+"""Images of one chosen name; further ones get names of this server's."""
 
 _PART = ".nano-banana-"
 _ABANDONED_SECONDS = 3_600.0
@@ -49,7 +54,7 @@ class OutputFolder:
         self.path = path
 
     def find(self, task_id: str, number: int) -> Path | None:
-        """Return the path of an image that was saved, whatever the time and the words in its file name are."""
+        """Return the path of an image that was saved, whatever the words in its file name are or whoever chose it."""
         path = None
         with os.scandir(self.path) as entries:
             for entry in entries:
@@ -57,7 +62,7 @@ class OutputFolder:
                     path = self.path / entry.name
                 elif entry.name.startswith(_PART):
                     _delete_abandoned(entry)
-        return path
+        return path or self._find_in_index(task_id, number)
 
     def has_saved(self, name: str) -> bool:
         """Return whether this server saved the file of this name here: by its name, or by the index."""
@@ -65,7 +70,7 @@ class OutputFolder:
             return True
         try:
             with open(self.path / LINES, "rb", opener=_open) as file:
-                return any(_file_in(line) == name for line in file)
+                return any(_entry_in(line).get("file") == name for line in file)
         except OSError:
             return False
 
@@ -90,24 +95,34 @@ class OutputFolder:
         saved_path = self.find(metadata.task_id, metadata.number)
         if saved_path is not None:
             return saved_path
-        name = file_name(
-            created_at=metadata.created_at,
-            prompt=metadata.prompt,
-            task_id=metadata.task_id,
-            number=metadata.number,
-            extension=extension_for(image.mime_type),
-        )
         data = embed_metadata(image, metadata)
-        path = self.path / native_path(name)
-        try:
-            self._write(path, data)
-        except FileExistsError:
-            return path  # another process was faster
+        for name in _names(metadata, extension_for(image.mime_type)):
+            path = self.path / native_path(name)
+            try:
+                self._write(path, data)
+                break
+            except FileExistsError:
+                if is_saved_name(name) or _contains(path, data):
+                    return path  # another process was faster
         try:
             self._append_line(path, data, metadata)
         except OSError as error:  # the image is saved all the same
             logger.warning("an image was saved, but not added to %s: %s", LINES, error.strerror or error)
         return path
+
+    def _find_in_index(self, task_id: str, number: int) -> Path | None:
+        """The file of an image whose name a caller chose."""
+        try:
+            with open(self.path / LINES, "rb", opener=_open) as file:
+                lines = [_entry_in(line) for line in file if task_id.encode() in line]
+        except OSError:
+            return None
+        for entry in reversed(lines):
+            if entry.get("task_id") == task_id and entry.get("number") == number:
+                path = self.path / native_path(Path(str(entry.get("file"))).name)
+                if path.is_file() and not path.is_symlink():
+                    return path
+        return None
 
     def make(self) -> None:
         """Create the folder, but not its parents: where they are missing, a disk may not be mounted."""
@@ -166,13 +181,36 @@ class OutputFolder:
             os.close(descriptor)
 
 
-def _file_in(line: bytes) -> object:
-    """Return the file name in a line of the index; None if the line cannot be read."""
+def _names(metadata: ImageMetadata, extension: str) -> Iterator[str]:
+    """The names for a file: the first that is free is taken."""
+    if metadata.save_as is not None:
+        for copy in range(1, MAX_COPIES + 1):
+            yield numbered(metadata.save_as, metadata.number, copy) + extension
+    yield file_name(
+        created_at=metadata.created_at,
+        prompt=metadata.prompt,
+        task_id=metadata.task_id,
+        number=metadata.number,
+        extension=extension,
+    )
+
+
+def _contains(path: Path, data: bytes) -> bool:
+    """Whether a file has just these bytes. A link to one does not count."""
+    try:
+        with open(path, "rb", opener=_open) as file:
+            return os.fstat(file.fileno()).st_size == len(data) and file.read() == data
+    except OSError:
+        return False
+
+
+def _entry_in(line: bytes) -> dict[str, Any]:
+    """Return a line of the index; empty if it cannot be read."""
     try:
         entry = json.loads(line)
     except ValueError:
-        return None
-    return entry.get("file") if isinstance(entry, dict) else None
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def _open(path: str | Path, flags: int) -> int:
