@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from nano_banana_mcp.common.files import display_path
 from nano_banana_mcp.generations.batches import MAX_REASON_CHARACTERS, Batch, GenerationOrBatch, located_images, members
 from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.quotas import in_credits
 from nano_banana_mcp.service.submission import asked_format
 from nano_banana_mcp.tracking.waiter import WaitResult
 
@@ -139,10 +140,9 @@ def format_credits(amount: str | None) -> str | None:
     if amount is None:
         return None
     try:
-        number = f"{Decimal(amount).normalize():f}"
+        return in_credits(Decimal(amount))
     except InvalidOperation:
-        number = amount
-    return f"{number} credit{'' if number == '1' else 's'}"
+        return f"{amount} credits"
 
 
 def _message(outcome: WaitResult) -> str | None:

@@ -53,12 +53,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is open, and what was spent today, at one API.
+    """What is open, and what was spent in a period (for limits: today), at one API.
 
     Attributes:
         open_tasks: Generations without a known end.
-        spent: Credits of today's finished generations; without a usable amount, their model's usual price.
-        reserved: Usual price of today's unfinished generations.
+        spent: Credits of the period's finished generations; without a usable amount, their model's usual price.
+        reserved: Usual price of the period's unfinished generations.
         price: Usual price of the next image.
     """
 
@@ -84,9 +84,25 @@ def usable_amount(consumed: str | None) -> Decimal | None:
     return amount if amount.is_finite() and amount >= 0 else None
 
 
+def in_credits(amount: Decimal) -> str:
+    """Return an amount with its unit: "0.5 credits"."""
+    number = plain(amount)
+    return f"{number} credit{'' if number == '1' else 's'}"
+
+
+def plain(amount: Decimal) -> str:
+    """Return an amount without trailing zeros and exponent."""
+    return f"{amount.normalize():f}"
+
+
 def day_start(now: float) -> float:
     """Return the Unix time of the last midnight in UTC."""
     return datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
+def month_start(now: float) -> float:
+    """Return the Unix time of the beginning of this month in UTC."""
+    return datetime.fromtimestamp(day_start(now), UTC).replace(day=1).timestamp()
 
 
 class Quotas:
@@ -176,16 +192,12 @@ def _raise_if_exceeded(usage: Usage, limits: Limits, count: int, owner: str, own
     price = usage.price * count
     if usage.spent + usage.reserved + price > limits.credits_per_day:
         images, cost = ("This image", "this image costs") if count == 1 else (f"These {count} images", "they cost")
-        reserved = f", {_plain(usage.reserved)} are reserved for unfinished images" if usage.reserved else ""
+        reserved = f", {in_credits(usage.reserved)} reserved for unfinished images" if usage.reserved else ""
         raise LimitReached(
-            f"{images} would exceed {owner_inside} budget of {_plain(limits.credits_per_day)} credits per day: "
-            f"{_plain(usage.spent)} are spent{reserved}, and {cost} about {_plain(price)}.",
+            f"{images} would exceed {owner_inside} budget of {in_credits(limits.credits_per_day)} per day: "
+            f"{in_credits(usage.spent)} spent{reserved}, and {cost} about {in_credits(price)}.",
             "The budget is renewed at 00:00 UTC. The operator of this server can raise it.",
         )
-
-
-def _plain(amount: Decimal) -> str:
-    return f"{amount.normalize():f}" if amount else "0"
 
 
 def _server_key(principal: str) -> SecretStr | None:

@@ -15,9 +15,9 @@ import anyio.to_thread
 
 from nano_banana_mcp.generations.batches import callers_request_id
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.quotas import Check
+from nano_banana_mcp.generations.quotas import Check, Usage
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger.base import Changed, ModelMedians
+from nano_banana_mcp.ledger.base import Changed, ModelMedians, ModelUsage
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.queries import SqlLedger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
@@ -166,6 +166,14 @@ class DurableLedger:
     async def medians(self, model: str, api: str | None) -> ModelMedians:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return await self._read(lambda database: database.medians(model, api))
+
+    async def usage(self, principal: str | None, api: str | None, now: float, since: float | None = None) -> Usage:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.usage(principal, api, now, since))
+
+    async def model_usage(self, principal: str, api: str | None) -> list[ModelUsage]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.model_usage(principal, api))
 
     async def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""

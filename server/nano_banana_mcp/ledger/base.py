@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Protocol
 
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.generations.quotas import Check
+from nano_banana_mcp.generations.quotas import Check, Usage
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 
-__all__ = ["Changed", "Ledger", "LedgerBusy", "LedgerError", "ModelMedians"]
+__all__ = ["Changed", "Ledger", "LedgerBusy", "LedgerError", "ModelMedians", "ModelUsage"]
 
 Changed = Callable[[str | None], Awaitable[None]]
 """Called with the generation id that another process has changed; with None where that may be any."""
@@ -29,6 +29,26 @@ class ModelMedians:
 
     credits: Decimal | None
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What a principal made with one model.
+
+    Attributes:
+        images: Images of the successes.
+        successes: Generations that succeeded.
+        failures: Generations that failed.
+        medians: What the principal's newest successes cost and took.
+        last_used: Unix time of the newest request.
+    """
+
+    model: str
+    images: int
+    successes: int
+    failures: int
+    medians: ModelMedians
+    last_used: float
 
 
 class Ledger(Protocol):
@@ -127,6 +147,18 @@ class Ledger(Protocol):
 
     async def medians(self, model: str, api: str | None) -> ModelMedians:
         """Return what an image of ``model`` usually costs and takes at ``api``."""
+
+    async def usage(self, principal: str | None, api: str | None, now: float, since: float | None = None) -> Usage:
+        """Return what is open, and what was spent at ``api``.
+
+        Args:
+            principal: None for all together.
+            now: Unix time.
+            since: Unix time from which spending counts; None for the last midnight in UTC.
+        """
+
+    async def model_usage(self, principal: str, api: str | None) -> list[ModelUsage]:
+        """Return what this principal made with each model at ``api``, the model with the most images first."""
 
     async def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
         """Store the bytes of an image that exist nowhere else. Only where :attr:`stores_images`, after :meth:`begin`

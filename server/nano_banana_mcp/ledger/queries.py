@@ -23,10 +23,11 @@ from nano_banana_mcp.generations.quotas import (
     Check,
     Usage,
     day_start,
+    month_start,
     usable_amount,
 )
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger.base import ModelMedians
+from nano_banana_mcp.ledger.base import ModelMedians, ModelUsage
 from nano_banana_mcp.ledger.errors import LedgerError
 from nano_banana_mcp.ledger.listing import IS_LISTED, PRUNED_IMAGES
 from nano_banana_mcp.ledger.rows import SELECT, UPSERT, from_row, to_row
@@ -36,11 +37,17 @@ Values = Mapping[str, Any]
 MAX_MEDIAN_ROWS = 50
 """Newest successes of a model that its medians are taken over."""
 
+MAX_MODELS = 20
+"""Most models that :meth:`SqlLedger.model_usage` returns."""
+
 MAX_SUCCEEDED_ROWS = 1_000
 """Most successes that :meth:`SqlLedger.succeeded_since` returns."""
 
 SKELETON_SECONDS = 30 * 86_400.0
 """Minimum time after its end during which a generation is found by its ids, and its request is not submitted again."""
+
+_IMAGE_MARK = '"mime_type"'
+"""What stands once for each image in the JSON of a row, and nowhere else: quotes in its values are escaped."""
 
 PRUNED_MESSAGE = "The details were removed after the time set by NANO_BANANA_KEEP_DAYS."
 
@@ -135,7 +142,7 @@ class SqlLedger(ABC):
                 if earlier is not None:
                     return [earlier] if earlier.batch_id is None else self.find_batch(earlier.batch_id)
             if check is not None:
-                check(lambda principal: self._usage(principal, first))
+                check(lambda principal: self.usage(principal, first.api, first.created_at, excluded=first))
             for generation in generations:
                 self._write(generation)
         return list(generations)
@@ -248,19 +255,38 @@ class SqlLedger(ABC):
             limit=MAX_SUCCEEDED_ROWS,
         )
 
-    def medians(self, model: str, api: str | None) -> ModelMedians:
-        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+    def medians(self, model: str, api: str | None, principal: str | None = None) -> ModelMedians:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`.
+
+        Args:
+            principal: Whose successes count; None for those of all.
+        """
+        owner = "" if principal is None else " AND principal = :principal"
         rows = self._fetch(
             "SELECT credits_consumed, created_at, finished_at FROM generations "  # noqa: S608 - our own conditions
-            f"WHERE model = :model AND {_is('api', api)} AND status = 'success' AND finished_at IS NOT NULL "
+            f"WHERE model = :model AND {_is('api', api)} AND status = 'success' AND finished_at IS NOT NULL{owner} "
             "ORDER BY finished_at DESC LIMIT :limit",
-            {"model": model, "api": api, "limit": MAX_MEDIAN_ROWS},
+            {"model": model, "api": api, "principal": principal, "limit": MAX_MEDIAN_ROWS},
         )
         amounts = [amount for row in rows if (amount := usable_amount(row["credits_consumed"])) is not None]
         seconds = [max(0.0, row["finished_at"] - row["created_at"]) for row in rows]
         return ModelMedians(
             statistics.median(amounts) if amounts else None, statistics.median(seconds) if seconds else None
         )
+
+    def model_usage(self, principal: str, api: str | None) -> list[ModelUsage]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        images = f"(length(images) - length(replace(images, '{_IMAGE_MARK}', ''))) / {len(_IMAGE_MARK)}"
+        rows = self._fetch(
+            "SELECT model, max(created_at) AS last_used, "  # noqa: S608 - our own names
+            "sum(CASE WHEN status = 'success' THEN 1 ELSE 0 END) AS successes, "
+            "sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS failures, "
+            f"sum(CASE WHEN status <> 'success' THEN 0 WHEN {IS_LISTED} THEN {images} ELSE 1 END) AS images "
+            f"FROM generations WHERE model IS NOT NULL AND {_is('api', api)} AND principal = :principal "
+            "GROUP BY model ORDER BY images DESC, last_used DESC LIMIT :limit",
+            {"api": api, "principal": principal, "limit": MAX_MODELS},
+        )
+        return [ModelUsage(**dict(row), medians=self.medians(row["model"], api, principal)) for row in rows]
 
     def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -317,7 +343,7 @@ class SqlLedger(ABC):
         """Reduce generations that ended before ``older_than`` to what prevents a second payment.
 
         The skeleton (ids, ``request_id``, hash, amount, end) stays for :data:`SKELETON_SECONDS` after the end and
-        for the running day: it is found by id and ``request_id`` and counts for budgets, but lists do not show it.
+        for the running month: it is found by id and ``request_id`` and counts for budgets, but lists do not show it.
 
         Args:
             older_than: Unix time in seconds.
@@ -330,7 +356,7 @@ class SqlLedger(ABC):
         values = {
             "older_than": older_than,
             "delete_before": min(older_than, now - SKELETON_SECONDS),
-            "day": day_start(now),
+            "month": month_start(now),
             "pruned": PRUNED_IMAGES,
             "message": PRUNED_MESSAGE,
             "message_if_charged": f"{PRUNED_MESSAGE} It {MAY_BE_CHARGED}.",
@@ -352,7 +378,7 @@ class SqlLedger(ABC):
                 values,
             )
             self._fetch(
-                "DELETE FROM generations WHERE finished_at < :delete_before AND created_at < :day",
+                "DELETE FROM generations WHERE finished_at < :delete_before AND created_at < :month",
                 values,
             )
         return len(doomed)
@@ -379,24 +405,36 @@ class SqlLedger(ABC):
                     {"url": image.url, "intent_id": generation.generation_id},
                 )
 
-    def _usage(self, principal: str | None, generation: Generation) -> Usage:
-        """The usage of a principal, or of all, at the API of ``generation``, which itself does not count."""
-        now = generation.created_at
+    def usage(
+        self,
+        principal: str | None,
+        api: str | None,
+        now: float,
+        since: float | None = None,
+        *,
+        excluded: Generation | None = None,
+    ) -> Usage:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`.
+
+        Args:
+            excluded: The next generation, which itself does not count.
+        """
+        since = day_start(now) if since is None else since
         rows = self._fetch(
             "SELECT count(*) AS number, model, status, credits_consumed, finished_at IS NOT NULL AS finished, "  # noqa: S608 - our own names
-            "created_at >= :day AS today, created_at >= :open_since AS recent, "
+            "created_at >= :spent_since AS counts, created_at >= :open_since AS recent, "
             "task_id IS NOT NULL AND "  # a failure without a task, as after three server errors, has no price
             f"COALESCE({self._POSITION}(message, :may_be_charged), 0) > 0 AS may_be_charged FROM generations "
-            f"WHERE created_at >= :since AND {_is('api', generation.api)} AND intent_id <> :intent_id "
+            f"WHERE created_at >= :since AND {_is('api', api)} AND intent_id <> :intent_id "
             f"AND {'TRUE' if principal is None else 'principal = :principal'} "
-            "GROUP BY model, status, credits_consumed, finished, today, recent, may_be_charged",
+            "GROUP BY model, status, credits_consumed, finished, counts, recent, may_be_charged",
             {
-                "day": day_start(now),
+                "spent_since": since,
                 "open_since": now - OPEN_SECONDS,
-                "since": min(day_start(now), now - OPEN_SECONDS),
+                "since": min(since, now - OPEN_SECONDS),
                 "may_be_charged": MAY_BE_CHARGED,
-                "api": generation.api,
-                "intent_id": generation.generation_id,
+                "api": api,
+                "intent_id": "" if excluded is None else excluded.generation_id,
                 "principal": principal,
             },
         )
@@ -404,7 +442,7 @@ class SqlLedger(ABC):
 
         def usual_price(model: str | None) -> Decimal:
             if model not in prices:
-                median = None if model is None else self.medians(model, generation.api).credits
+                median = None if model is None else self.medians(model, api).credits
                 prices[model] = DEFAULT_PRICE_CREDITS if median is None else median
             return prices[model]
 
@@ -413,7 +451,7 @@ class SqlLedger(ABC):
             number, amount = row["number"], usable_amount(row["credits_consumed"])
             if not row["finished"] and row["recent"]:
                 open_tasks += number
-            if not row["today"]:
+            if not row["counts"]:
                 continue
             if not row["finished"]:
                 reserved += number * usual_price(row["model"])
@@ -421,7 +459,7 @@ class SqlLedger(ABC):
                 spent += number * amount
             elif row["status"] == "success" or row["may_be_charged"]:
                 spent += number * usual_price(row["model"])
-        return Usage(open_tasks, spent, reserved, usual_price(generation.model))
+        return Usage(open_tasks, spent, reserved, usual_price(None if excluded is None else excluded.model))
 
     def _reconciled(self, generation: Generation) -> Generation:
         """``generation`` as it can be recorded beside the other rows.

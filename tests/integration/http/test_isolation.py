@@ -137,7 +137,7 @@ async def test_a_budget_is_kept_across_calls_and_told_in_words_that_help(tmp_pat
                 assert not made.is_error
             refused = await alice.call_tool("generate_image", {"prompt": "a cat"})
             assert refused.is_error
-            assert "budget of 1 credits per day" in text(refused)
+            assert "budget of 1 credit per day" in text(refused)
             assert "nothing was charged" in text(refused).lower()
             assert not (await bob.call_tool("generate_image", {"prompt": "a cat"})).is_error
         assert server.sandbox.stats.submits == 3

@@ -12,7 +12,7 @@ import pytest
 
 from nano_banana_mcp.app import quotas
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.generations.quotas import LimitReached, Limits, Quotas, day_start
+from nano_banana_mcp.generations.quotas import LimitReached, Limits, Quotas, day_start, month_start
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.base import Ledger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
@@ -93,7 +93,7 @@ async def test_a_budget_counts_spent_and_reserved_credits(ledger: Ledger) -> Non
     with pytest.raises(LimitReached) as refused:
         await begin(ledger, quotas)
     assert "your budget of 2 credits per day" in refused.value.message
-    assert "0.75 are spent, 0.75 are reserved for unfinished images" in refused.value.message
+    assert "0.75 credits spent, 0.75 credits reserved for unfinished images" in refused.value.message
 
 
 async def test_a_budget_is_renewed_at_midnight_in_utc(ledger: Ledger) -> None:
@@ -116,7 +116,7 @@ async def test_a_failure_that_may_be_charged_counts(ledger: Ledger) -> None:
     quotas = limited(credits_per_day=Decimal("0.5"))
     message = "The API counts it as done, so it may have been charged."
     await end(ledger, await begin(ledger, quotas), None, Status.FAILED, message)
-    with pytest.raises(LimitReached, match=r"0.5 are spent"):
+    with pytest.raises(LimitReached, match=r"0.5 credits spent"):
         await begin(ledger, quotas)
 
 
@@ -135,7 +135,7 @@ async def test_a_success_without_a_usable_amount_counts_at_the_default_price(
     quotas = limited(credits_per_day=Decimal(1))
     for _ in range(2):
         await end(memory, await begin(memory, quotas), consumed)
-    with pytest.raises(LimitReached, match="1 are spent"):
+    with pytest.raises(LimitReached, match="1 credit spent"):
         await begin(memory, quotas)
 
 
@@ -146,7 +146,7 @@ async def test_a_success_without_an_amount_counts_at_its_models_usual_price(ledg
     quotas = limited(credits_per_day=Decimal(6))
     await end(ledger, await begin(ledger, quotas), None)
     await begin(ledger, quotas)
-    with pytest.raises(LimitReached, match="3 are spent, 3 are reserved for unfinished images"):
+    with pytest.raises(LimitReached, match="3 credits spent, 3 credits reserved for unfinished images"):
         await begin(ledger, quotas)
 
 
@@ -163,8 +163,21 @@ def test_pruning_does_not_renew_a_budget(tmp_path: Path) -> None:
     generation = database.begin(new_generation(principal="alice", created_at=NOON))
     database.save(succeeded(generation.accepted("ta1", NOON)))
     assert database.prune(older_than=NOON + 3_600.0, now=NOON + 3_600.0) == 1
-    with pytest.raises(LimitReached, match=r"0.5 are spent"):
+    with pytest.raises(LimitReached, match=r"0.5 credits spent"):
         database.begin(new_generation(principal="alice", created_at=NOON + 1.0), quotas.check_for("alice"))
+    database.close()
+
+
+def test_pruning_keeps_the_spending_of_a_month_with_31_days(tmp_path: Path) -> None:
+    first = month_start(1_785_542_400.0)  # 2026-08-01
+    database = SqliteLedger(tmp_path)
+    for at, task_id in ((first - 60.0, "ta1"), (first, "ta2")):
+        database.save(succeeded(new_generation(principal="alice", created_at=at).accepted(task_id, at)))
+    last_day = first + 30.9 * 86_400.0
+    assert database.prune(older_than=last_day, now=last_day) == 2
+    assert database.find("ta1") is None
+    assert database.usage("alice", "sandbox", last_day, month_start(last_day)).spent == Decimal("0.5")
+    assert [usage.images for usage in database.model_usage("alice", "sandbox")] == [1]
     database.close()
 
 

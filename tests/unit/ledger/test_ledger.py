@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from nano_banana_mcp.generations.models import GeneratedImage, Status
-from nano_banana_mcp.generations.quotas import LimitReached, UsageOf
-from nano_banana_mcp.ledger.base import Ledger, ModelMedians
+from nano_banana_mcp.generations.quotas import LimitReached, Usage, UsageOf, month_start
+from nano_banana_mcp.ledger.base import Ledger, ModelMedians, ModelUsage
 from tests.support.generations import IMAGE_URL, new_batch, new_generation, succeeded
 
 
@@ -102,6 +102,48 @@ async def test_medians_are_of_the_models_successes_at_one_api(ledger: Ledger) ->
     await ledger.save(succeeded(new_generation(model="other").accepted("ta8", 100.0), 99.0))
     await ledger.save(succeeded(new_generation(api="https://other.example").accepted("ta9", 100.0), 99.0))
     assert await ledger.medians("m", "sandbox") == ModelMedians(Decimal("0.7"), 35.0)
+
+
+async def test_usage_is_of_one_principal_at_one_api_since_a_time(ledger: Ledger) -> None:
+    noon = 1_790_000_000.0
+    month = month_start(noon)
+    for number, (at, principal, api) in enumerate(
+        [
+            (noon, "me", "sandbox"),
+            (month, "me", "sandbox"),
+            (month - 1.0, "me", "sandbox"),
+            (noon, "you", "sandbox"),
+            (noon, "me", "https://other.example"),
+        ]
+    ):
+        generation = new_generation(principal=principal, api=api, created_at=at).accepted(f"ta{number}", at)
+        await ledger.save(succeeded(generation))
+    await ledger.begin(new_generation(principal="me", created_at=noon))
+    half, default = Decimal("0.5"), Decimal("0.5")
+    assert await ledger.usage("me", "sandbox", noon) == Usage(1, half, half, default)
+    assert await ledger.usage("me", "sandbox", noon, month) == Usage(1, 2 * half, half, default)
+    assert await ledger.usage(None, "sandbox", noon) == Usage(1, 2 * half, half, default)
+    assert await ledger.usage("nobody", "sandbox", noon, month) == Usage(0, Decimal(0), Decimal(0), default)
+
+
+async def test_models_are_counted_for_one_principal_at_one_api(ledger: Ledger) -> None:
+    tricky = GeneratedImage('https://pictures.example/"mime_type"', "image/png")
+    for number, seconds in enumerate((10.0, 20.0, 60.0)):
+        generation = new_generation(principal="me", created_at=100.0 + number)
+        await ledger.save(succeeded(generation.accepted(f"ta{number}", 100.0), seconds, images=(tricky,)))
+    failed = new_generation(principal="me", created_at=300.0).accepted("ta8", 300.0)
+    await ledger.save(replace(failed, status=Status.FAILED, finished_at=310.0))
+    await ledger.begin(new_generation(principal="me", created_at=400.0))
+    two_images = new_generation(principal="me", model="n", created_at=500.0).accepted("ta7", 500.0)
+    await ledger.save(succeeded(two_images, credits_consumed=None))
+    await ledger.begin(new_generation(principal="me", model=None))
+    await ledger.save(succeeded(new_generation(principal="you", model="y").accepted("ta9", 100.0)))
+    await ledger.save(succeeded(new_generation(principal="me", api=None).accepted("ta10", 100.0)))
+    assert await ledger.model_usage("me", "sandbox") == [
+        ModelUsage("m", 3, 3, 1, ModelMedians(Decimal("0.5"), 19.0), 400.0),
+        ModelUsage("n", 2, 1, 0, ModelMedians(None, 30.0), 500.0),
+    ]
+    assert await ledger.model_usage("nobody", "sandbox") == []
 
 
 async def test_one_task_id_that_answered_two_submits_is_found_by_each_owner(ledger: Ledger) -> None:

@@ -125,7 +125,7 @@ async def test_a_budget_for_three_refuses_four_before_anything_is_sent(tmp_path:
             LimitReached, match=r"These 4 images would exceed your budget of 1\.5 credits per day"
         ) as caught:
             await service.generate(asking(), count=4)
-        assert "they cost about 2" in caught.value.message
+        assert "they cost about 2 credits" in caught.value.message
         assert sandbox.stats.submits == 0
         assert await service.ledger.recent(10) == []
         assert (await service.generate(asking(), count=3, wait_seconds=30)).generation.finished
