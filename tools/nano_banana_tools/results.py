@@ -29,6 +29,9 @@ MAX_PROBLEM_CHARACTERS = 200
 MEMBERS_META = "nano-banana/members"
 """Key of a result's metadata for the picture view: what became of each generation of a batch, in their order."""
 
+USUAL_SECONDS_META = "nano-banana/usual_seconds"
+"""The same for what an image of the model usually takes."""
+
 
 class ImageResult(BaseModel):
     """One image of a result."""
@@ -104,15 +107,19 @@ def to_result(
         content=content,
         structured_content=facts.model_dump(mode="json"),
         is_error=outcome.generation.status in errors or (giving_up_is_error and outcome.given_up),
-        _meta=_view_meta(outcome.generation),
+        _meta=_view_meta(outcome),
     )
 
 
-def _view_meta(item: GenerationOrBatch) -> dict[str, Any] | None:
+def _view_meta(outcome: WaitResult) -> dict[str, Any] | None:
     """What the picture view shows besides the structured content, whose fields are fixed."""
-    if not isinstance(item, Batch):
-        return None
-    return {MEMBERS_META: [{"task_id": one.public_id, "reason": _shortfall(one)} for one in item.generations]}
+    item = outcome.generation
+    meta: dict[str, Any] = {}
+    if isinstance(item, Batch):
+        meta[MEMBERS_META] = [{"task_id": one.public_id, "reason": _shortfall(one)} for one in item.generations]
+    if outcome.usual is not None and outcome.usual.seconds is not None:
+        meta[USUAL_SECONDS_META] = round(outcome.usual.seconds, 1)
+    return meta or None
 
 
 def _shortfall(generation: Generation) -> str | None:

@@ -25,7 +25,7 @@ from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import Generation, Status, new_generation_id
 from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.images.formats import Size
-from nano_banana_mcp.ledger.base import Ledger
+from nano_banana_mcp.ledger.base import Ledger, LedgerError, ModelMedians
 from nano_banana_mcp.media.export import combined
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.references import ReferenceResolver
@@ -197,7 +197,7 @@ class GenerationService:
         return _joined(polled) if isinstance(item, Batch) else polled[0]
 
     async def result(self, waited: WaitResult, seconds: float | None = None) -> WaitResult:
-        """Complete a result with the types of the images, their export, and the state of the ledger.
+        """Complete a result with the types of the images, their export, usual figures, and the state of the ledger.
 
         Args:
             seconds: What is left of the caller's time to wait for the export; None for no limit of its own.
@@ -205,8 +205,21 @@ class GenerationService:
         kept = await self.kept(waited.generation, seconds)
         sizes = await self._sizes(waited.generation)
         return replace(
-            waited, generation=self.typed(waited.generation), note=self.ledger.problem, kept=kept, sizes=sizes
+            waited,
+            generation=self.typed(waited.generation),
+            note=self.ledger.problem,
+            kept=kept,
+            usual=await self._usual(waited.generation),
+            sizes=sizes,
         )
+
+    async def _usual(self, item: GenerationOrBatch) -> ModelMedians | None:
+        if not item.is_open or item.model is None:
+            return None
+        try:
+            return await self.ledger.medians(item.model, members(item)[0].api)
+        except LedgerError:  # the id of a paid image is worth more than its usual time
+            return None
 
     async def _other_models(self, model: str, principal: str) -> str | None:
         """Advise models that made an image for this caller lately, newest first."""

@@ -19,6 +19,7 @@ from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.schedule import Schedule
 
 if TYPE_CHECKING:
+    from nano_banana_mcp.ledger.base import ModelMedians
     from nano_banana_mcp.media.export import ExportResult
 
 REPORT_INTERVAL_SECONDS = 3.0
@@ -56,6 +57,7 @@ class WaitResult:
         note: What else the caller should be told: why the ledger is not durable.
         given_up: Whether the wait ended early because of ``trouble``.
         kept: What became of the export of the images.
+        usual: What an image of its model usually costs and takes, while it is unfinished.
         sizes: Width and height of each image in pixels, where a format or size was asked for and its bytes are here.
     """
 
@@ -64,6 +66,7 @@ class WaitResult:
     note: str | None = None
     given_up: bool = False
     kept: ExportResult | None = None
+    usual: ModelMedians | None = None
     sizes: tuple[tuple[int, int] | None, ...] = ()
 
 

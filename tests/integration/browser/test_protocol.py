@@ -111,6 +111,17 @@ async def test_the_elapsed_time_is_the_task_s_not_the_page_s(browser: Browser) -
         await expect(host.find("#clock")).to_have_text(re.compile(r"^1:2[3-9]$"))  # it goes on counting
 
 
+async def test_the_usual_time_of_the_model_is_shown_while_it_waits(browser: Browser) -> None:
+    async with in_state(State("usual", (), called=False, then=nothing), browser) as host:
+        await host.client.call_tool("generate_image", {"prompt": PROMPT, "wait_seconds": 30})
+        await host.call("generate_image", {"prompt": f"{PROMPT} sandbox:seconds=3600"})
+        await expect(host.find("#usual")).to_have_text(re.compile(r"^usually about [0-9]+ s$"))
+        await expect(host.find("#pace")).to_be_visible()
+        await host.tell("ui/notifications/host-context-changed", {"locale": "ko-KR"})
+        await expect(host.find("#usual")).to_have_text(re.compile("^보통 약 [0-9]+초$"))
+        await host.screenshot("waiting-usual")
+
+
 async def test_all_is_reached_with_the_keyboard_in_the_order_of_reading(browser: Browser) -> None:
     async with in_state(IMAGE, browser) as host:
         assert await tabbed(host, 5) == ["Edit this", "Make another", "Download", "Copy URL", "Open"]

@@ -81,6 +81,14 @@ async def test_a_batch_in_progress_returns_the_images_there_are_and_says_what_to
         assert not waited.is_error
 
 
+async def test_the_answer_of_an_unfinished_image_has_the_usual_time_for_the_page() -> None:
+    async with plain_sandbox(seconds=0.0) as sandbox, client_at(sandbox.url) as client:
+        finished = await made(client)
+        unfinished = await made(client, "sandbox:seconds=600", wait_seconds=0)
+        assert (finished.meta or {}).get("nano-banana/usual_seconds") is None
+        assert (unfinished.meta or {})["nano-banana/usual_seconds"] >= 0.0
+
+
 async def test_a_partial_failure_is_a_success_that_names_what_failed_and_why() -> None:
     async with plain_sandbox(seconds=0.0) as sandbox, client_at(sandbox.url) as client:
         result = await made(client, "sandbox:submit=400*1")
