@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -37,6 +38,13 @@ class SubmitRequest(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
+_END_NAMES = ("completed_at", "finished_at", "ended_at", "finish_time", "end_time", "completedAt", "finishedAt")
+"""Names of the end's time in tasks of common APIs; the guide of this one names only ``created_at``."""
+
+_MIN_MILLISECONDS = 1e11
+"""A larger number is a time in milliseconds: as seconds it would be later than the year 5000."""
+
+
 class TaskSnapshot(BaseModel):
     """The state of a task, from ``GET /api/task/query`` or a callback.
 
@@ -49,6 +57,8 @@ class TaskSnapshot(BaseModel):
         answer: What was read, to be kept if an image in it cannot be read.
         reason: ``status_reason.message``.
         consumed: Charged credits as a decimal string.
+        created_at: When it was created, by the clock of the API, Unix seconds; None if it does not say.
+        ended_at: When it ended, by the same clock.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +69,8 @@ class TaskSnapshot(BaseModel):
     texts: tuple[str, ...] = ()
     reason: str | None = None
     consumed: str | None = None
+    created_at: float | None = None
+    ended_at: float | None = None
     unreadable: tuple[str, ...] = Field((), exclude=True, repr=False)
     answer: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
@@ -105,9 +117,26 @@ def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
         texts=tuple(items.texts),
         reason=(clean(message) or None) if isinstance(message, str) else None,
         consumed=read_credits(data.get("consumed")),
+        created_at=read_time(data.get("created_at")),
+        ended_at=next((time for name in _END_NAMES if (time := read_time(data.get(name))) is not None), None),
         unreadable=tuple(items.unreadable),
         answer=data,
     )
+
+
+def read_time(value: Any) -> float | None:
+    """Return a time as Unix seconds, from a number (seconds or milliseconds) or ISO 8601; None if it is neither."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        try:
+            moment = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return seconds / 1_000 if abs(seconds) >= _MIN_MILLISECONDS else seconds
 
 
 def read_credits(value: Any) -> str | None:

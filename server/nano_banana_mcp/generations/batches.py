@@ -102,8 +102,9 @@ class Batch:
         accepted = [generation for generation in self.generations if generation.submitted_at is not None]
         if not accepted:
             return None
-        end = now if self.is_open else max(generation.finished_at or now for generation in accepted)
-        return max(0.0, end - min(generation.submitted_at or now for generation in accepted))
+        first = min(generation.submitted_at or now for generation in accepted)
+        ends = [generation.ended_at or generation.finished_at or now for generation in accepted]
+        return max(0.0, (now if self.is_open else max(ends)) - first)
 
 
 GenerationOrBatch = Generation | Batch

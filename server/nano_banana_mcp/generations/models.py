@@ -61,6 +61,7 @@ class Generation:
         submitted_at: When the API accepted it; None for a task that another program submitted.
         open_at: When a query last found it unfinished.
         finished_at: When its end was first noticed.
+        ended_at: When it ended as the API says; None if it does not say.
         expects_callback: Whether the API was given a callback URL of this server.
         credits_consumed: Decimal string as reported by the API.
         message: Why it failed, or what the model said; text from outside is cleaned.
@@ -88,6 +89,7 @@ class Generation:
     finished_at: float | None = None
     batch_id: str | None = None
     save_as: str | None = None
+    ended_at: float | None = None
 
     @property
     def public_id(self) -> str:
@@ -113,7 +115,7 @@ class Generation:
         """Seconds from the submit to the end, or to ``now``; None for a task of another program."""
         if self.submitted_at is None:
             return None
-        return max(0.0, (self.finished_at or now) - self.submitted_at)
+        return max(0.0, (self.ended_at or self.finished_at or now) - self.submitted_at)
 
     def with_message(self) -> Self:
         """Return the generation with an explanation, if the outcome of its submit was never recorded."""

@@ -70,8 +70,19 @@ def read(generation: Generation, snapshot: TaskSnapshot, now: float, *, api_url:
         credits_consumed=snapshot.consumed,
         message=message,
         finished_at=generation.finished_at or now,
+        ended_at=generation.ended_at or _ended_at(generation, snapshot, now),
     )
     return Reading(ended, encoded_images, bool(problems))
+
+
+def _ended_at(generation: Generation, snapshot: TaskSnapshot, now: float) -> float | None:
+    """When it ended by the clock here; None if the API does not say, or says what cannot be."""
+    submitted_at, ended_at = generation.submitted_at, snapshot.ended_at
+    if submitted_at is None or ended_at is None:
+        return None
+    if not submitted_at <= ended_at <= now and snapshot.created_at is not None:  # the clocks differ
+        ended_at += submitted_at - snapshot.created_at
+    return ended_at if submitted_at <= ended_at <= now else None
 
 
 def _status(word: str) -> Status:

@@ -84,7 +84,7 @@ MIGRATIONS = [
     ALTER TABLE generations ADD COLUMN batch_id text;
     CREATE INDEX ON generations (batch_id) WHERE batch_id IS NOT NULL;
     """,
-    "ALTER TABLE generations ADD COLUMN save_as text",
+    "ALTER TABLE generations ADD COLUMN save_as text, ADD COLUMN ended_at float8",
 ]
 
 

@@ -66,7 +66,10 @@ MIGRATIONS = [
     ALTER TABLE generations ADD COLUMN batch_id TEXT;
     CREATE INDEX generations_by_batch ON generations (batch_id) WHERE batch_id IS NOT NULL;
     """,
-    "ALTER TABLE generations ADD COLUMN save_as TEXT",
+    """
+    ALTER TABLE generations ADD COLUMN save_as TEXT;
+    ALTER TABLE generations ADD COLUMN ended_at REAL;
+    """,
 ]
 """One script for each version; a file's version is the number of scripts run on it. Append only."""
 

@@ -33,6 +33,8 @@ async def test_a_finished_task_is_read_in_whole() -> None:
         "texts": (),
         "reason": None,
         "consumed": "0.500000",
+        "created_at": None,
+        "ended_at": None,
     }
 
 
@@ -220,3 +222,34 @@ async def test_a_success_without_an_image_is_a_failure_that_may_have_cost(data: 
     assert generation.credits_consumed == "0.5"
     assert words in (generation.message or "")
     assert "charged" in (generation.message or "")
+
+
+SUBMITTED_AT = 1_795_000_000.0  # 2026-11-18T11:06:40Z
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        pytest.param({"completed_at": "2026-11-18T11:07:10Z"}, 30.0, id="ISO 8601"),
+        pytest.param({"finished_at": "2026-11-18T20:07:10+09:00"}, 30.0, id="another zone"),
+        pytest.param({"ended_at": "2026-11-18T11:07:10.500"}, 30.5, id="no zone"),
+        pytest.param({"finish_time": SUBMITTED_AT + 30}, 30.0, id="Unix seconds"),
+        pytest.param({"end_time": str(round((SUBMITTED_AT + 30) * 1000))}, 30.0, id="milliseconds in a string"),
+        pytest.param({"created_at": SUBMITTED_AT + 900, "completed_at": SUBMITTED_AT + 930}, 30.0, id="a fast clock"),
+        pytest.param({"created_at": SUBMITTED_AT - 900, "completed_at": SUBMITTED_AT - 870}, 30.0, id="a slow clock"),
+        pytest.param({"completed_at": SUBMITTED_AT + 900}, 40.0, id="after it was noticed"),
+        pytest.param({"completed_at": SUBMITTED_AT - 900}, 40.0, id="before the submit"),
+        pytest.param({"completed_at": "soon"}, 40.0, id="words"),
+        pytest.param({"completed_at": "1e999"}, 40.0, id="infinite"),
+        pytest.param({"completed_at": "nan"}, 40.0, id="no number"),
+        pytest.param({"completed_at": True}, 40.0, id="a boolean"),
+        pytest.param({}, 40.0, id="nothing"),
+    ],
+)
+async def test_the_elapsed_time_ends_when_the_api_says_that_the_task_ended(
+    times: dict[str, Any], seconds: float
+) -> None:
+    snapshot = (await query_to(reply(200, body(result=[{"image": URL}], **times)))).snapshot
+    submitted = Generation("in-1", TASK, Status.IN_PROGRESS, submitted_at=SUBMITTED_AT)
+    ended = read(submitted, snapshot, SUBMITTED_AT + 40).generation
+    assert ended.elapsed_seconds(SUBMITTED_AT + 999) == seconds
