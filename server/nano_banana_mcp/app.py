@@ -33,6 +33,7 @@ from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.generation_service import MAX_EXPORT_SECONDS, GenerationService
 from nano_banana_mcp.service.references import ReferenceResolver
 from nano_banana_mcp.service.submission import Submitter
+from nano_banana_mcp.service.uploads import BaseUrl, UploadService, no_base_url
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import images_folder, open_ledger
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
@@ -40,6 +41,7 @@ from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_mcp.tracking.sweeper import MissingImageSweeper, OpenTaskSweeper, ReplicaFollower
 from nano_banana_mcp.tracking.waiter import TaskWaiter
+from nano_banana_mcp.upload_page.loopback import LoopbackPage
 from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 
@@ -87,6 +89,7 @@ def build_server(
     *,
     care: bool = False,
     local: bool = False,
+    uploads_at: BaseUrl | None = None,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
     timing: Timing = DEFAULT_TIMING,
@@ -98,12 +101,21 @@ def build_server(
         callers: Keys and limits of the callers, if they are authenticated.
         care: Whether to query tasks that no call waits for.
         local: Whether all callers are on this machine, as over stdio: only then may they name files.
+        uploads_at: Where the upload page is served. None: over stdio on the loopback interface, else nowhere.
         telemetry: Receives what metrics count.
         schedule: When the API is queried.
         timing: Pauses and limits.
     """
     service = open_service(
-        settings, callback_for, callers, care=care, local=local, telemetry=telemetry, schedule=schedule, timing=timing
+        settings,
+        callback_for,
+        callers,
+        care=care,
+        local=local,
+        uploads_at=uploads_at,
+        telemetry=telemetry,
+        schedule=schedule,
+        timing=timing,
     )
     return ImageServer(
         service,
@@ -152,6 +164,7 @@ async def open_service(
     *,
     care: bool = False,
     local: bool = False,
+    uploads_at: BaseUrl | None = None,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
     timing: Timing = DEFAULT_TIMING,
@@ -164,6 +177,7 @@ async def open_service(
         callers: Keys and limits of the callers, if they are authenticated.
         care: Whether to query tasks that no call waits for.
         local: Whether all callers are on this machine.
+        uploads_at: Where the upload page is served. None: for local callers on the loopback interface, else nowhere.
         telemetry: Receives what metrics count.
         schedule: When the API is queried.
         timing: Pauses and limits.
@@ -188,6 +202,7 @@ async def open_service(
             api=api.name,
             care=care,
             local=local,
+            uploads_at=uploads_at,
             telemetry=telemetry,
             schedule=schedule,
             timing=timing,
@@ -207,6 +222,7 @@ async def compose_service(
     api: str,
     care: bool = False,
     local: bool = False,
+    uploads_at: BaseUrl | None = None,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
     timing: Timing = DEFAULT_TIMING,
@@ -240,9 +256,19 @@ async def compose_service(
         callbacks = CallbackTracker(callback_for)
         refresher = TaskRefresher(client, ledger, images, callers_or_default, callbacks, bus, telemetry, tasks, now)
         waiter = TaskWaiter(refresher, callbacks, tasks, now, schedule)
+        loopback_page = LoopbackPage(lambda: uploads, tasks)
+        uploads = UploadService(
+            ledger,
+            images,
+            per_day=settings.uploads_per_day or None,
+            max_side=settings.reference_max_side,
+            base_url=uploads_at or (loopback_page.base_url if local else no_base_url),
+            now=now,
+        )
         references = ReferenceResolver(
             refresher,
             images,
+            uploads,
             folder,
             api_url=client.base_url,
             input_folders=settings.input_folders if local else None,
@@ -257,6 +283,7 @@ async def compose_service(
             images=images,
             exporter=exporter,
             references=references,
+            uploads=uploads,
             submitter=submitter,
             callbacks=callbacks,
             refresher=refresher,
@@ -270,7 +297,7 @@ async def compose_service(
             allows_save_as=local,
             max_export_seconds=timing.max_export,
         )
-        follower = ReplicaFollower(ledger, refresher, waiter)
+        follower = ReplicaFollower(ledger, refresher, waiter, uploads.reload)
         tasks.start_soon(partial(supervise, "Following other replicas", follower.run, restarts=True))
         missing_images = MissingImageSweeper(ledger, images, api=api, now=now)
         tasks.start_soon(partial(supervise, "The sweeper of missing images", missing_images.run, restarts=True))

@@ -317,6 +317,11 @@ class Settings(BaseSettings):
         False,
         description="Download images also from names that resolve to 198.18.0.0/15 (fake-IP DNS of proxy programs).",
     )
+    uploads_per_day: int = Field(
+        200,
+        ge=0,
+        description="Maximum images that one caller may upload per day (UTC); 0: no limit.",
+    )
     upstream_concurrency: int = Field(
         64,
         ge=1,

@@ -30,7 +30,7 @@ def tools_table() -> str:
     for tool in tools():
         required = tool.parameters.get("required", [])
         names = [f"**`{name}`**" if name in required else f"`{name}`" for name in tool.parameters["properties"]]
-        cost = "free" if tool.annotations and tool.annotations.read_only_hint else "spends credits"
+        cost = "spends credits" if tool.annotations and tool.annotations.open_world_hint else "free"
         if (tool.meta or {}).get("ui", {}).get("visibility") == ["app"]:
             cost += "; for the view, hidden from the model"
         rows.append(f"| `{tool.name}` | {' '.join(names)} | {cost} |")

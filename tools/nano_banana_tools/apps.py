@@ -14,6 +14,11 @@ SCHEME = "ui://"
 IMAGE_URI = "ui://nano-banana/picture.html"
 GALLERY_URI = "ui://nano-banana/gallery.html"
 
+REFERENCE_URI = "ui://nano-banana/reference.html"
+
+REFERENCE_VIEW: dict[str, Any] = {"ui": {"resourceUri": REFERENCE_URI}}
+"""Metadata of a tool: its result is shown in the view in which images are added."""
+
 PICTURE_VIEW: dict[str, Any] = {"ui": {"resourceUri": IMAGE_URI}}
 """Metadata of a tool: its result is shown in the picture view."""
 
@@ -30,7 +35,11 @@ def apps() -> Apps:
     The pages declare no domains, so the strictest content policy applies; images reach them as bytes.
     """
     extension = Apps()
-    for uri, name, title in ((IMAGE_URI, "picture", "Picture"), (GALLERY_URI, "gallery", "Pictures")):
+    for uri, name, title in (
+        (IMAGE_URI, "picture", "Picture"),
+        (GALLERY_URI, "gallery", "Pictures"),
+        (REFERENCE_URI, "reference", "Add a picture"),
+    ):
         extension.add_resource(
             FunctionResource(
                 uri=uri,

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from nano_banana_mcp.common.urls import IMAGE_URI, http_url
+from nano_banana_mcp.common.text import clean
+from nano_banana_mcp.common.urls import IMAGE_URI, UPLOAD_URI, http_url
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.batches import MAX_COUNT
 from nano_banana_mcp.images.saving.filenames import chosen_name
@@ -46,7 +47,7 @@ def _prompt(value: str) -> str:
 
 def _reference(value: str) -> str:
     text = value.strip()
-    if IMAGE_URI.fullmatch(text):
+    if IMAGE_URI.fullmatch(text) or UPLOAD_URI.fullmatch(text):
         return text
     if is_local(text):  # the service decides whether the file may be read
         if len(text) > MAX_PATH_CHARACTERS:
@@ -113,6 +114,13 @@ def _request_id(value: str | None) -> str | None:
     text = (value or "").strip()
     if text and not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
         raise ValueError("a request_id has 1 to 64 letters, digits, dots, colons, dashes or underscores")
+    return text or None
+
+
+def _upload_id(value: str | None) -> str | None:
+    text = (value or "").strip()
+    if text and not re.fullmatch(r"up-[0-9a-f]{24}", text):
+        raise ValueError("this cannot be an upload_id; pass the one that add_reference returned")
     return text or None
 
 
@@ -284,4 +292,27 @@ Limit = Annotated[
     _integer(8),
     Field(ge=1, le=20),
     _described({"type": "integer", "minimum": 1, "maximum": 20, "default": 8}, "Most to list."),
+]
+Purpose = Annotated[
+    str | None,
+    Field(max_length=300),
+    AfterValidator(lambda text: clean(text or "").strip() or None),
+    _described({"type": "string"}, "Shown to the person."),
+]
+UploadCount = Annotated[
+    int,
+    _integer(1),
+    Field(ge=1, le=MAX_REFERENCES),
+    _described({"type": "integer", "minimum": 1, "maximum": MAX_REFERENCES, "default": 1}, "How many pictures."),
+]
+UploadId = Annotated[
+    str | None,
+    AfterValidator(_upload_id),
+    _described({"type": "string"}, "Of an earlier answer."),
+]
+UploadWaitSeconds = Annotated[
+    float,
+    _seconds(0),
+    Field(ge=0, le=240, allow_inf_nan=False),
+    _described({"type": "number", "minimum": 0, "maximum": 240, "default": 0}, "Wait for the person."),
 ]

@@ -6,7 +6,16 @@ from typing import Any
 
 from mcp.server.mcpserver.tools import Tool
 
-from nano_banana_tools.catalog import browse_images, generate_image, get_task, read_picture, view_image, wait_for_image
+from nano_banana_tools.catalog import (
+    add_reference,
+    browse_images,
+    generate_image,
+    get_task,
+    read_picture,
+    upload_image,
+    view_image,
+    wait_for_image,
+)
 from nano_banana_tools.definition import ToolDefinition
 from nano_banana_tools.sdk_fixes.text_arguments import keep_text_arguments
 
@@ -16,7 +25,9 @@ CATALOG = (
     wait_for_image.TOOL,
     view_image.TOOL,
     browse_images.TOOL,
+    add_reference.TOOL,
     read_picture.TOOL,
+    upload_image.TOOL,
 )
 
 

@@ -9,13 +9,15 @@ from typing import Any
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import Resource, ResourceTemplate
 
-from nano_banana_mcp.common.urls import IMAGE_URI
+from nano_banana_mcp.common.urls import IMAGE_URI, UPLOAD_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.generations.batches import GenerationOrBatch
+from nano_banana_mcp.generations.uploads import REQUEST_PREFIX
 from nano_banana_mcp.ledger.listing import MAX_LISTED_GENERATIONS, MAX_LISTED_IMAGES, image_resources
 from nano_banana_mcp.ledger.rows import to_row
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import GenerationService
+from nano_banana_mcp.service.uploads import UploadClosed, upload_reference
 from nano_banana_tools.results import as_json
 
 TASKS_URI = "nanobanana://tasks"
@@ -36,6 +38,12 @@ TEMPLATES = [
         title="Picture",
         description="The bytes of the n-th picture of a generation, counted from 0.",
     ),
+    ResourceTemplate(
+        uri_template="nanobanana://uploads/{id}",
+        name="upload",
+        title="Upload",
+        description="The bytes of an uploaded picture, or, with an upload_id, what has arrived.",
+    ),
 ]
 
 
@@ -44,9 +52,14 @@ def task_uri(public_id: str) -> str:
     return f"{TASKS_URI}/{public_id}"
 
 
+def upload_uri(identifier: str) -> str:
+    """The URI of an upload, or of a request for uploads."""
+    return f"nanobanana://uploads/{identifier}"
+
+
 def is_mutable(uri: str) -> bool:
-    """Whether the content of ``uri`` can change: a task's can, an image's cannot."""
-    return uri == TASKS_URI or _TASK.fullmatch(uri) is not None
+    """Whether the content of ``uri`` can change: a task's can, an image's cannot. An upload may be still to come."""
+    return uri == TASKS_URI or _TASK.fullmatch(uri) is not None or UPLOAD_URI.fullmatch(uri) is not None
 
 
 async def listed(service: GenerationService, principal: str) -> list[Resource]:
@@ -81,9 +94,25 @@ async def read(service: GenerationService, uri: str, principal: str) -> ReadReso
         return _as_json(as_json(await _find(service, match[1], principal), service.now()))
     if match := IMAGE_URI.fullmatch(uri):
         encoded = await service.images.open(await _find(service, match[1], principal), int(match[2]))
+    elif (match := UPLOAD_URI.fullmatch(uri)) and match[1].startswith(REQUEST_PREFIX):
+        return _as_json(await _upload_state(service, match[1], principal))
+    elif match:
+        encoded = await service.uploads.open(match[1], principal)
     else:
         encoded = await service.images.by_url(uri, principal)
     return ReadResourceContents(content=encoded.data, mime_type=encoded.mime_type)
+
+
+async def _upload_state(service: GenerationService, upload_id: str, principal: str) -> dict[str, Any]:
+    try:
+        request = await service.uploads.find(upload_id, principal)
+    except UploadClosed:
+        raise NoSuchImage from None
+    return {
+        "upload_id": upload_id,
+        "finished": not service.uploads.is_open(request),
+        "references": [upload_reference(upload) for upload in await service.uploads.arrived(request)],
+    }
 
 
 async def _find(service: GenerationService, task_id: str, principal: str) -> GenerationOrBatch:

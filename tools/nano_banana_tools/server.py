@@ -92,6 +92,7 @@ class ImageServer(MCPServer[GenerationService]):
         async def lifespan(_: MCPServer[GenerationService]) -> Any:
             async with service as self._service, anyio.create_task_group() as self._sessions.tasks:
                 self._service.bus.subscribe(updates.on_change)
+                self._service.uploads.subscribe(updates.on_upload)
                 yield self._service
                 self._sessions.tasks.cancel_scope.cancel()
 
@@ -182,7 +183,8 @@ class ImageServer(MCPServer[GenerationService]):
         """Call a tool, with domain errors as text instead of the SDK's "Error executing tool"."""
         tool = self._tools.get(name)
         try:
-            self._count_call()
+            if not (name == "upload_image" and arguments.get("upload_id")):  # pieces have a rate limit of their own
+                self._count_call()
             if tool is None:
                 raise unknown_tool(name, (name for name, tool in self._tools.items() if tool.meta != apps.APP_ONLY))
             schema = tool.parameters

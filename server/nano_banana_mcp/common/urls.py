@@ -11,6 +11,9 @@ MAX_URL = 8_192
 IMAGE_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})/images/(\d{1,3})")
 """Resource URI of an image, by task id and number. It stays readable when the image's URL has died."""
 
+UPLOAD_URI = re.compile(r"nanobanana://uploads/([A-Za-z0-9_-]{1,128})")
+"""Resource URI of an image that a person uploaded."""
+
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # Characters that RFC 3986 allows in a URL, with the percent sign of existing escapes.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from urllib.parse import quote
@@ -22,7 +20,7 @@ from nano_banana_mcp.images.saving.filenames import file_name
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.ledger.queries import Filters
 from nano_banana_mcp.media.image_store import NoSuchImage
-from nano_banana_mcp.views import page
+from nano_banana_mcp.views import content_policy, page
 
 _CACHE_CONTROL = "private, max-age=3600, immutable"
 
@@ -30,7 +28,7 @@ _CACHE_CONTROL = "private, max-age=3600, immutable"
 def create_app(service: GalleryService) -> Starlette:
     """The application, without access control: :class:`~nano_banana_mcp.gallery.access.GalleryAccess` wraps it."""
     html = page("gallery")
-    policy = policy_for(html)
+    policy = content_policy(html)
 
     async def show(request: Request) -> Response:
         return Response(html, media_type="text/html", headers={"Content-Security-Policy": policy})
@@ -74,21 +72,6 @@ def create_app(service: GalleryService) -> Starlette:
                 503, f"The folder of saved pictures cannot be read: {error.strerror or error}."
             ),
         },
-    )
-
-
-def policy_for(page: str) -> str:
-    """A content-security policy that allows only the script and style of the page itself."""
-    sources = {
-        kind: " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-            for content in re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
-        )
-        for kind in ("script", "style")
-    }
-    return (
-        f"default-src 'none'; script-src {sources['script']}; style-src {sources['style']}; img-src 'self' data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
+from urllib.parse import urlsplit
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
@@ -11,7 +13,9 @@ from starlette.types import ASGIApp
 
 from nano_banana_mcp.app import build_server, quotas
 from nano_banana_mcp.common.logging import configure_host_logging
+from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
 from nano_banana_mcp.generations.quotas import Callers, Limits
+from nano_banana_mcp.generations.uploads import UploadRequest
 from nano_banana_mcp.http import metrics
 from nano_banana_mcp.http.auth.authentication import Authentication, open_authentication
 from nano_banana_mcp.http.auth.bind_policy import is_authenticated, listen_addresses
@@ -29,6 +33,7 @@ from nano_banana_mcp.http.webhook import Webhook
 from nano_banana_mcp.settings import Settings, load_settings, misspelt_variables
 from nano_banana_mcp.storage import check_ledger
 from nano_banana_mcp.tracking.schedule import Schedule
+from nano_banana_mcp.upload_page.endpoint import PATH, UploadPage
 from nano_banana_tools.registry import tools
 from nano_banana_tools.server import ImageServer
 
@@ -85,17 +90,23 @@ def build_application(
     callers = None if authentication is None else callers_of(settings, authentication)
     counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
     routes = []
+    uploads_at = partial(_uploads_at, settings.public_url)
     if settings.public_url is None:
-        server = build_server(settings, callers=callers, care=True, telemetry=counts, schedule=schedule)
+        server = build_server(
+            settings, callers=callers, care=True, uploads_at=uploads_at, telemetry=counts, schedule=schedule
+        )
     else:
         key_ring = open_key_ring(settings)
         urls = CallbackUrls(settings.public_url, key_ring)
-        server = build_server(settings, urls.url_for, callers, care=True, telemetry=counts, schedule=schedule)
+        server = build_server(
+            settings, urls.url_for, callers, care=True, uploads_at=uploads_at, telemetry=counts, schedule=schedule
+        )
         routes.append(Webhook(server, key_ring, counts).route)
     has_keys = settings.sandbox or (authentication is not None and authentication.has_api_keys)
     readiness = Readiness(server, None if has_keys else settings.key_problem)
     routes += [
         Route("/healthz", healthz),
+        Route(PATH, UploadPage(lambda: server.service.uploads, host_names.allows_host, _public_origins(settings))),
         *(
             Route(path, CheckHostNames(Route(path, endpoint).app, host_names, internal=True), methods=["GET"])
             for path, endpoint in (("/readyz", readiness.readyz), (metrics.PATH, counts.endpoint))
@@ -128,6 +139,21 @@ def build_application(
     app.add_middleware(RequestIds)
     app.add_middleware(IgnoreClientDisconnects)
     return app, server
+
+
+async def _uploads_at(public_url: str | None, request: UploadRequest, host: str | None) -> str | None:
+    """Where the upload page is served: at the public URL; without one, only callers on this machine reach it."""
+    if public_url is not None:
+        return public_url
+    name = urlsplit(f"//{host}").hostname if host else None
+    return f"http://{host}" if name in LOOPBACK_HOSTS else None
+
+
+def _public_origins(settings: Settings) -> list[str]:
+    if settings.public_url is None:
+        return []
+    parts = urlsplit(settings.public_url)
+    return [f"{parts.scheme}://{parts.netloc}"]
 
 
 def callers_of(settings: Settings, authentication: Authentication) -> Callers:

@@ -16,6 +16,7 @@ import anyio.to_thread
 from nano_banana_mcp.generations.batches import callers_request_id
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check, Usage
+from nano_banana_mcp.generations.uploads import Upload, UploadRequest
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import Changed, ModelMedians, ModelUsage
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
@@ -182,6 +183,48 @@ class DurableLedger:
     async def load_image(self, generation_id: str, number: int) -> EncodedImage | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return await self._read(lambda database: database.load_image(generation_id, number))
+
+    async def save_upload_request(self, request: UploadRequest) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        await self._write(lambda database: database.save_upload_request(request))
+
+    async def find_upload_request(self, upload_id: str, principal: str) -> UploadRequest | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.find_upload_request(upload_id, principal))
+
+    async def find_grant(self, grant: str) -> UploadRequest | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.find_grant(grant))
+
+    async def add_upload(
+        self, upload: Upload, data: bytes, now: float, check: Callable[[int], None], today: float
+    ) -> bool:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._write(lambda database: database.add_upload(upload, data, now, check, today))
+
+    async def count_uploads(self, principal: str, since: float) -> int:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.count_uploads(principal, since))
+
+    async def uploads_for(self, upload_id: str) -> list[Upload]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.uploads_for(upload_id))
+
+    async def find_upload(self, reference_id: str) -> Upload | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.find_upload(reference_id))
+
+    async def load_upload(self, reference_id: str) -> bytes | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._read(lambda database: database.load_upload(reference_id))
+
+    async def save_piece(self, upload_id: str, image: int, piece: int, data: bytes) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        await self._write(lambda database: database.save_piece(upload_id, image, piece, data))
+
+    async def take_pieces(self, upload_id: str, image: int) -> dict[int, bytes]:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._write(lambda database: database.take_pieces(upload_id, image))
 
     async def follow(self, changed: Changed) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Retries pending writes meanwhile."""

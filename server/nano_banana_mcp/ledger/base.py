@@ -9,6 +9,7 @@ from typing import Protocol
 
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check, Usage
+from nano_banana_mcp.generations.uploads import Upload, UploadRequest
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 
@@ -166,6 +167,48 @@ class Ledger(Protocol):
 
     async def load_image(self, generation_id: str, number: int) -> EncodedImage | None:
         """Return the bytes that :meth:`save_image` stored."""
+
+    async def save_upload_request(self, request: UploadRequest) -> None:
+        """Record that a person was asked for images."""
+
+    async def find_upload_request(self, upload_id: str, principal: str) -> UploadRequest | None:
+        """Return the principal's request with this id."""
+
+    async def find_grant(self, grant: str) -> UploadRequest | None:
+        """Return the request with this grant, open or not."""
+
+    async def add_upload(
+        self, upload: Upload, data: bytes, now: float, check: Callable[[int], None], today: float
+    ) -> bool:
+        """Record an upload and use up a part of its grant.
+
+        Args:
+            data: The bytes, which are stored where :attr:`stores_images`.
+            now: Unix time, seconds.
+            check: Called with the number of the principal's uploads since ``today``, in the same transaction.
+            today: Unix time of the day's start, seconds.
+
+        Returns:
+            False if the request is used up or has expired: nothing was recorded.
+        """
+
+    async def count_uploads(self, principal: str, since: float) -> int:
+        """Return the number of the principal's uploads since ``since`` (Unix time)."""
+
+    async def uploads_for(self, upload_id: str) -> list[Upload]:
+        """Return the uploads that answer a request, oldest first."""
+
+    async def find_upload(self, reference_id: str) -> Upload | None:
+        """Return the upload with this id."""
+
+    async def load_upload(self, reference_id: str) -> bytes | None:
+        """Return the bytes of an upload, where :attr:`stores_images`."""
+
+    async def save_piece(self, upload_id: str, image: int, piece: int, data: bytes) -> None:
+        """Store a piece of an image until :meth:`take_pieces`, or until its request has expired."""
+
+    async def take_pieces(self, upload_id: str, image: int) -> dict[int, bytes]:
+        """Return the pieces of an image by their numbers, and delete them."""
 
     async def follow(self, changed: Changed) -> None:
         """Call ``changed`` for every change by another process until cancelled."""

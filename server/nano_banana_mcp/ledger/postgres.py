@@ -17,9 +17,10 @@ from psycopg.pq import TransactionStatus
 from nano_banana_mcp.generations.batches import callers_request_id
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
+from nano_banana_mcp.generations.uploads import Upload
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.errors import LedgerError
-from nano_banana_mcp.ledger.postgres_connection import PRUNE_LOCK, SUBMIT_LOCK, Connection, Database
+from nano_banana_mcp.ledger.postgres_connection import PRUNE_LOCK, SUBMIT_LOCK, UPLOAD_LOCK, Connection, Database
 from nano_banana_mcp.ledger.queries import SqlLedger, Values
 from nano_banana_mcp.ledger.rows import UPSERT, to_row
 
@@ -89,6 +90,13 @@ class PostgresLedger(SqlLedger):
         )
         return EncodedImage(bytes(rows[0]["data"]), rows[0]["mime_type"]) if rows else None
 
+    def load_upload(self, reference_id: str) -> bytes | None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        rows = self._fetch(
+            "SELECT data FROM uploads WHERE reference_id = :reference_id", {"reference_id": reference_id}
+        )
+        return bytes(rows[0]["data"]) if rows and rows[0]["data"] is not None else None
+
     def secret(self, name: str, fresh: str) -> str:
         """Return the secret of this name that all replicas share; ``fresh`` becomes it if there is none."""
         values = {"name": name, "value": fresh}
@@ -114,6 +122,16 @@ class PostgresLedger(SqlLedger):
     def _write(self, generation: Generation) -> None:
         payload = f"{self._sender} {generation.generation_id}"
         self._fetch(_UPSERT, {**to_row(generation), "channel": CHANNEL, "payload": payload})
+
+    def _write_upload(self, upload: Upload, data: bytes) -> None:
+        super()._write_upload(upload, data)
+        values = {"reference_id": upload.reference_id, "data": data}
+        self._fetch("UPDATE uploads SET data = :data WHERE reference_id = :reference_id", values)
+        payload = f"{self._sender} {upload.reference_id}"
+        self._fetch("SELECT pg_notify(:channel, :payload)", {"channel": CHANNEL, "payload": payload})
+
+    def _lock_uploads(self) -> None:
+        self._fetch("SELECT pg_advisory_xact_lock(:number)", {"number": UPLOAD_LOCK})
 
     def _lock_prune(self) -> bool:
         lock = self._fetch("SELECT pg_try_advisory_xact_lock(:number) AS acquired", {"number": PRUNE_LOCK})

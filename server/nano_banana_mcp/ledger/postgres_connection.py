@@ -45,6 +45,7 @@ MIGRATION_LOCK = 0x6E62_0001
 SUBMIT_LOCK = 0x6E62_0002
 PRUNE_LOCK = 0x6E62_0003
 SWEEP_LOCK = 0x6E62_0004
+UPLOAD_LOCK = 0x6E62_0005
 
 # The pool logs every failed attempt with the database's words, which name hosts and users; this module reports them.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
@@ -85,6 +86,25 @@ MIGRATIONS = [
     CREATE INDEX ON generations (batch_id) WHERE batch_id IS NOT NULL;
     """,
     "ALTER TABLE generations ADD COLUMN save_as text, ADD COLUMN ended_at float8",
+    # Images that people upload. Their bytes exist nowhere else, so they are here, too.
+    """
+    CREATE TABLE upload_requests (
+        upload_id text PRIMARY KEY, access_grant text NOT NULL UNIQUE, principal text NOT NULL, purpose text,
+        max_uploads int NOT NULL, used int NOT NULL DEFAULT 0, created_at float8 NOT NULL, expires_at float8 NOT NULL
+    );
+    CREATE INDEX ON upload_requests (expires_at);
+    CREATE TABLE uploads (
+        reference_id text PRIMARY KEY, upload_id text NOT NULL, principal text NOT NULL, mime_type text NOT NULL,
+        width int NOT NULL, height int NOT NULL, created_at float8 NOT NULL, data bytea
+    );
+    CREATE INDEX ON uploads (upload_id);
+    CREATE INDEX ON uploads (principal, created_at);
+    ALTER TABLE uploads ALTER data SET STORAGE EXTERNAL;
+    CREATE TABLE upload_pieces (
+        upload_id text NOT NULL REFERENCES upload_requests ON DELETE CASCADE, image int NOT NULL, piece int NOT NULL,
+        data bytea NOT NULL, PRIMARY KEY (upload_id, image, piece)
+    );
+    """,
 ]
 
 

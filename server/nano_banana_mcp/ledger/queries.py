@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -31,6 +31,7 @@ from nano_banana_mcp.ledger.base import ModelMedians, ModelUsage
 from nano_banana_mcp.ledger.errors import LedgerError
 from nano_banana_mcp.ledger.listing import IS_LISTED, PRUNED_IMAGES
 from nano_banana_mcp.ledger.rows import SELECT, UPSERT, from_row, to_row
+from nano_banana_mcp.ledger.upload_queries import UploadQueries
 
 Values = Mapping[str, Any]
 
@@ -85,7 +86,7 @@ class Cursor(Protocol):
         """Return the rows, which are read by the names of their columns."""
 
 
-class SqlLedger(ABC):
+class SqlLedger(UploadQueries):
     """A ledger in a database. Values are ``:name`` in the SQL.
 
     Raises:
@@ -381,6 +382,7 @@ class SqlLedger(ABC):
                 "DELETE FROM generations WHERE finished_at < :delete_before AND created_at < :month",
                 values,
             )
+            self._prune_uploads(older_than)
         return len(doomed)
 
     _DETAIL_TABLES: ClassVar[tuple[str, ...]] = ("images",)

@@ -70,6 +70,38 @@ MIGRATIONS = [
     ALTER TABLE generations ADD COLUMN save_as TEXT;
     ALTER TABLE generations ADD COLUMN ended_at REAL;
     """,
+    # Images that people upload; their bytes are in the image store.
+    """
+    CREATE TABLE upload_requests (
+        upload_id TEXT PRIMARY KEY,
+        access_grant TEXT NOT NULL UNIQUE,
+        principal TEXT NOT NULL,
+        purpose TEXT,
+        max_uploads INTEGER NOT NULL,
+        used INTEGER NOT NULL DEFAULT 0,
+        created_at REAL NOT NULL,
+        expires_at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX upload_requests_by_expiry ON upload_requests (expires_at);
+    CREATE TABLE uploads (
+        reference_id TEXT PRIMARY KEY,
+        upload_id TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        mime_type TEXT NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        created_at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX uploads_by_request ON uploads (upload_id);
+    CREATE INDEX uploads_by_time ON uploads (principal, created_at);
+    CREATE TABLE upload_pieces (
+        upload_id TEXT NOT NULL REFERENCES upload_requests ON DELETE CASCADE,
+        image INTEGER NOT NULL,
+        piece INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (upload_id, image, piece)
+    );
+    """,
 ]
 """One script for each version; a file's version is the number of scripts run on it. Append only."""
 

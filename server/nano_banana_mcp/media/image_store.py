@@ -19,6 +19,7 @@ from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.generations.batches import GenerationOrBatch, located_images
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.uploads import Upload
 from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable
 from nano_banana_mcp.images.formats import Size, dimensions
@@ -181,6 +182,48 @@ class ImageStore:
         if stored is None and self._ledger.stores_images:
             stored = await self._ledger.load_image(generation_id, ANSWER_NUMBER)
         return None if stored is None else stored.data
+
+    async def put_upload(self, upload: Upload, image: EncodedImage) -> None:
+        """Store the bytes of an upload, durably; where the ledger stores them, only a copy.
+
+        Raises:
+            OSError: The disk cannot store it.
+        """
+        if self._ledger.stores_images:
+            await self._store_copy(upload.reference_id, 0, image)
+        elif self._folder is None:
+            self._keep_in_memory(upload.reference_id, 0, image)
+        else:
+            store = partial(self._folder.store, upload.reference_id, 0, image, is_only_copy=True, stored_at=self._now())
+            await to_thread.run_sync(store)
+
+    async def open_upload(self, upload: Upload) -> EncodedImage:
+        """Return the bytes of an upload.
+
+        Raises:
+            NoSuchImage: They are gone.
+            LedgerError: The database that stores the bytes cannot be used.
+        """
+        key = (upload.reference_id, 0)
+        image = self._in_memory.get(key)
+        if image is None and self._folder is not None:
+            image = await to_thread.run_sync(self._folder.find, *key)
+        if image is None and (data := await self._ledger.load_upload(upload.reference_id)) is not None:
+            image = EncodedImage(data, upload.mime_type)
+            await self._store_copy(*key, image)
+        if image is None:
+            raise NoSuchImage
+        return image
+
+    async def delete_upload(self, upload: Upload) -> None:
+        """Delete the stored bytes of an upload.
+
+        Raises:
+            OSError: They cannot be deleted.
+        """
+        self._in_memory.pop((upload.reference_id, 0), None)
+        if self._folder is not None:
+            await to_thread.run_sync(self._folder.delete, upload.reference_id)
 
     def on_end(self, generation: Generation) -> None:
         """Start to store the images of a finished generation in the background. Subscriber of the change bus."""

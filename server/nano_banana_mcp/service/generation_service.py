@@ -30,6 +30,7 @@ from nano_banana_mcp.media.export import combined
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.references import ReferenceResolver
 from nano_banana_mcp.service.submission import Submitter, asked_format, options_text, request_hash
+from nano_banana_mcp.service.uploads import UploadService
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.waiter import Report, TaskWaiter, WaitResult
@@ -83,6 +84,7 @@ class GenerationService:
         images: ImageStore,
         exporter: Exporter | None,
         references: ReferenceResolver,
+        uploads: UploadService,
         submitter: Submitter,
         callbacks: CallbackTracker,
         refresher: TaskRefresher,
@@ -100,6 +102,7 @@ class GenerationService:
         self.images = images
         self.exporter = exporter
         self.references = references
+        self.uploads = uploads
         self.refresher = refresher
         self.waiter = waiter
         self.bus = bus
@@ -261,6 +264,7 @@ class GenerationService:
         """End every wait with the present state, and every pause of a submit: the server is about to end."""
         self._submitter.drain()
         self.waiter.drain()
+        self.uploads.drain()
         self.images.drain()
         if self.exporter is not None:
             self.exporter.drain()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from nano_banana_mcp.common.urls import IMAGE_URI
+from nano_banana_mcp.common.urls import IMAGE_URI, UPLOAD_URI
 from nano_banana_mcp.defapi.errors import TaskNotFound
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.batches import located_images
@@ -20,6 +20,7 @@ from nano_banana_mcp.images.errors import ImageError, ImageUnavailable
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.public_urls import is_inside_network, origin_of
 from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
+from nano_banana_mcp.service.uploads import UploadService
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class ReferenceResolver:
         self,
         refresher: TaskRefresher,
         images: ImageStore,
+        uploads: UploadService,
         folder: OutputFolder | None,
         *,
         api_url: str,
@@ -68,6 +70,7 @@ class ReferenceResolver:
     ) -> None:
         self._refresher = refresher
         self._images = images
+        self._uploads = uploads
         self._folder = folder
         self._own_origin = origin_of(api_url)
         self._input_folders = input_folders
@@ -96,6 +99,8 @@ class ReferenceResolver:
             raise CallbackRefused(_UNREACHABLE.format("The callback_url", urlsplit(url).hostname))
 
     async def _resolve_one(self, reference: str, principal: str) -> str:
+        if match := UPLOAD_URI.fullmatch(reference):
+            return await self._as_data_uri(await self._open_upload(match[1], principal))
         if match := IMAGE_URI.fullmatch(reference):
             return await self._resolve_resource(match[1], int(match[2]), principal)
         if reference[:5].lower() == "data:":
@@ -127,6 +132,14 @@ class ReferenceResolver:
         if self._folder is not None and path.parent == self._folder.path and self._folder.has_saved(path.name):
             folders = (*folders, self._folder.path)
         return LocalFiles(folders).read(reference)
+
+    async def _open_upload(self, reference_id: str, principal: str) -> EncodedImage:
+        try:
+            return await self._uploads.open(reference_id, principal)
+        except NoSuchImage:
+            raise ReferenceRefused(
+                "You have no uploaded image with this resource URI on this server.", hint="Call add_reference."
+            ) from None
 
     async def _resolve_resource(self, task_id: str, number: int, principal: str) -> str:
         try:

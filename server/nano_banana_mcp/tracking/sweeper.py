@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 
 from nano_banana_mcp.common.supervise import log_exceptions
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.uploads import UPLOAD_PREFIX
 from nano_banana_mcp.ledger.base import Ledger, LedgerError
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
@@ -141,9 +142,20 @@ class MissingImageSweeper:
 
 
 class ReplicaFollower:
-    """Publishes what other processes on the same ledger change."""
+    """Publishes what other processes on the same ledger change.
 
-    def __init__(self, ledger: Ledger, refresher: TaskRefresher, waiter: TaskWaiter) -> None:
+    Args:
+        reload_upload: Announces an upload by its id.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        refresher: TaskRefresher,
+        waiter: TaskWaiter,
+        reload_upload: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._reload_upload = reload_upload
         self._ledger = ledger
         self._refresher = refresher
         self._waiter = waiter
@@ -156,6 +168,9 @@ class ReplicaFollower:
         """Reload one generation; with None, after notifications may have been lost, all that calls wait for."""
         for changed_id in self._waiter.waited_ids() if generation_id is None else [generation_id]:
             try:
-                await self._refresher.reload(changed_id)
+                if changed_id.startswith(UPLOAD_PREFIX):
+                    await self._reload_upload(changed_id)
+                else:
+                    await self._refresher.reload(changed_id)
             except LedgerError as error:
                 logger.info("A change of another process could not be read: %s", error)

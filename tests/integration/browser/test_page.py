@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextResourceContents
 
 from nano_banana_mcp.views import page as page_of
-from nano_banana_tools.apps import GALLERY_URI, IMAGE_URI
+from nano_banana_tools.apps import GALLERY_URI, IMAGE_URI, REFERENCE_URI
 from tests.support.clients import client_at
 from tests.support.http_server import at, served
 from tests.support.team import client_with, grant
@@ -18,14 +18,16 @@ from tests.support.team import client_with, grant
 NOWHERE = "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize("name", ["picture", "gallery"])
+@pytest.mark.parametrize("name", ["picture", "gallery", "reference"])
 def test_the_page_is_one_file_that_loads_nothing_else(name: Any) -> None:
     page = page_of(name).encode()
     for outside in (b"http://", b"https://", b"@import", b"url(", b"eval(", b"innerHTML", b"<!-- shared"):
         assert outside not in page
 
 
-@pytest.mark.parametrize(("uri", "name"), [(IMAGE_URI, "picture"), (GALLERY_URI, "gallery")])
+@pytest.mark.parametrize(
+    ("uri", "name"), [(IMAGE_URI, "picture"), (GALLERY_URI, "gallery"), (REFERENCE_URI, "reference")]
+)
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, name: Any) -> None:
     async with client_at(NOWHERE, mode=mode) as client:
@@ -71,6 +73,8 @@ async def test_the_tools_that_bring_a_image_show_it_and_the_page_has_a_tool_of_i
         "get_task": None,
         "view_image": None,
         "browse_images": {"resourceUri": GALLERY_URI},
+        "add_reference": {"resourceUri": REFERENCE_URI},
         "read_picture": {"visibility": ["app"]},
+        "upload_image": {"visibility": ["app"]},
     }
     assert "io.modelcontextprotocol/ui" in extensions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import anyio
 from mcp.server.subscriptions import ResourceUpdated, ServerEvent
@@ -11,8 +11,9 @@ from mcp.types import INTERNAL_ERROR
 
 from nano_banana_mcp.common.supervise import log_exceptions
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.uploads import Upload
 from nano_banana_tools.context import principal
-from nano_banana_tools.resources import TASKS_URI, task_uri
+from nano_banana_tools.resources import TASKS_URI, task_uri, upload_uri
 
 MAX_LISTENERS = 5_000
 """Streams and sessions that may listen at a time."""
@@ -100,8 +101,15 @@ class ResourceUpdateBus:
             return
         ids = (generation.public_id, generation.generation_id, generation.batch_id)
         uris = {TASKS_URI, *(task_uri(public_id) for public_id in ids if public_id is not None)}
+        self._notify(generation.principal, uris)
+
+    def on_upload(self, upload: Upload) -> None:
+        """Notify the owner's listeners of a new upload."""
+        self._notify(upload.principal, {upload_uri(upload.upload_id), upload_uri(upload.reference_id)})
+
+    def _notify(self, principal: str, uris: Iterable[str]) -> None:
         for owner, listener in list(self._listeners.values()):
-            if owner == generation.principal:
+            if owner == principal:
                 with log_exceptions("notifying a subscriber"):
                     for uri in uris:
                         listener(ResourceUpdated(uri=uri))

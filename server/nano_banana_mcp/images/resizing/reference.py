@@ -20,6 +20,21 @@ _MAX_SECONDS = 60.0
 _CMYK_FRAME = b"\x04"
 
 
+async def normalize_upload(image: EncodedImage, *, max_side: int) -> EncodedImage:
+    """Return a new file with the image in it: upright, without metadata, of a type that models accept.
+
+    Args:
+        max_side: Longest side in pixels.
+
+    Raises:
+        ImageError: It cannot be decoded.
+    """
+    require_decodable(image, "The upload")
+    return await shrink_in_worker(
+        image, max_side=max_side, max_bytes=MAX_BYTES, purpose="upload", max_seconds=_MAX_SECONDS
+    )
+
+
 async def fit_reference(image: EncodedImage, *, max_side: int, max_bytes: int = MAX_BYTES) -> EncodedImage:
     """Return the image ready for the API: upright, without EXIF, XMP, texts and trailers, in RGB.
 

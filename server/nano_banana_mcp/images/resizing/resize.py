@@ -89,6 +89,8 @@ PURPOSES = {
     "reference": Purpose(
         "The reference picture", frozenset({"image/png", "image/jpeg", "image/webp"}), 90, 80_000_000, 80_000_000
     ),
+    # Always encoded again, so that nothing but the pixels remains.
+    "upload": Purpose("The upload", frozenset(), 92, 80_000_000, 80_000_000),
 }
 
 

@@ -1,0 +1,175 @@
+"""``/references/{grant}``: the page for a person, and the upload. The grant in the path is the only access control."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Collection
+
+import anyio
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nano_banana_mcp.generations.quotas import LimitReached
+from nano_banana_mcp.generations.uploads import UploadRequest
+from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, ImageUnavailable
+from nano_banana_mcp.images.image import MAX_BYTES, too_many_bytes
+from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.service.uploads import UploadClosed, UploadService, upload_reference
+from nano_banana_mcp.views import content_policy, page
+
+PATH = "/references/{grant}"
+
+FIELD = "image"
+"""Name of the form field with the image."""
+
+MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
+"""An image and what a form adds to it."""
+
+MAX_READ_SECONDS = 120.0
+
+MAX_CONCURRENT_UPLOADS = 4
+"""Each has its image in memory."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+
+_GONE = "This address does not exist, or it was used or has expired. Ask the assistant for a new one."
+
+
+class UploadPage:
+    """The ASGI endpoint for :data:`PATH`.
+
+    Args:
+        uploads: Returns the service, while serving.
+        is_own_host: Whether a Host header names this server. Others may be rebound names of a web page.
+        origins: Origins of the page besides that of the Host header, such as the public one behind a proxy.
+    """
+
+    def __init__(
+        self,
+        uploads: Callable[[], UploadService],
+        is_own_host: Callable[[str], bool],
+        origins: Collection[str] = (),
+    ) -> None:
+        self._uploads = uploads
+        self._is_own_host = is_own_host
+        self._origins = frozenset(origins)
+        self._limiter = anyio.CapacityLimiter(MAX_CONCURRENT_UPLOADS)
+        self._html = page("reference")
+        self._policy = content_policy(self._html)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope, receive)
+        response: ASGIApp = await self._answer(request)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        if (problem := self._foreign(request)) is not None:
+            return _refuse(403, problem)
+        if request.method not in ("GET", "HEAD", "POST"):
+            return _refuse(405, "Use GET or POST.", {"Allow": "GET, HEAD, POST"})
+        uploads = self._uploads()
+        try:
+            asked = await uploads.open_grant(request.path_params["grant"])
+            if asked is None:
+                return _refuse(404, _GONE)
+            return await self._take(uploads, asked, request) if request.method == "POST" else self._show(uploads, asked)
+        except LedgerError as error:
+            return _refuse(503, str(error))
+
+    def _foreign(self, request: Request) -> str | None:
+        """Why a request comes from another site; None if it does not."""
+        hosts, origins = request.headers.getlist("host"), request.headers.getlist("origin")
+        if len(hosts) != 1 or not self._is_own_host(hosts[0]):
+            return "This server does not answer to this host name."
+        own = {*self._origins, f"http://{hosts[0]}", f"https://{hosts[0]}"}
+        if any(origin not in own for origin in origins):
+            return "Uploads are accepted from this server's own page only."
+        site = request.headers.get("sec-fetch-site", "none")
+        if request.method == "POST" and site not in ("same-origin", "none"):
+            return "Uploads are accepted from this server's own page only."
+        return None
+
+    def _show(self, uploads: UploadService, asked: UploadRequest) -> Response:
+        facts = {"purpose": asked.purpose, "left": asked.count - asked.used, "max_side": uploads.max_side}
+        meta = f'<meta name="upload" content="{html.escape(json.dumps(facts))}">'
+        return HTMLResponse(
+            self._html.replace("<!-- upload -->", meta), headers={**_HEADERS, "Content-Security-Policy": self._policy}
+        )
+
+    async def _take(self, uploads: UploadService, asked: UploadRequest, request: Request) -> Response:
+        try:
+            async with self._limiter:
+                data = await _read_image(request)
+                return (
+                    data
+                    if isinstance(data, Response)
+                    else _json(200, upload_reference(await uploads.receive(asked, data)))
+                )
+        except UploadClosed:
+            return _refuse(404, _GONE)
+        except LimitReached as error:
+            return _refuse(429, f"{error.message} {error.hint}")
+        except ImageError as error:
+            return _refuse(_status_of(error), str(error))
+
+
+def _status_of(error: ImageError) -> int:
+    if isinstance(error, ImageTooLarge):
+        return 413
+    return 503 if isinstance(error, ImageUnavailable) else 415
+
+
+async def _read_image(request: Request) -> bytes | Response:
+    """The bytes of the form field; a refusal if there are none.
+
+    Raises:
+        ImageTooLarge: The body exceeds :data:`MAX_BODY_BYTES`.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return _refuse(415, f"Send a form (multipart/form-data) with the image in the field “{FIELD}”.")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):
+        raise too_many_bytes("The upload", MAX_BYTES)
+    received = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise too_many_bytes("The upload", MAX_BYTES)
+        return message
+
+    try:
+        with anyio.fail_after(MAX_READ_SECONDS):
+            async with Request(request.scope, receive_bounded).form(max_files=1, max_fields=8) as form:
+                field = form.get(FIELD)
+                if isinstance(field, UploadFile):
+                    return await field.read()
+    except MultiPartException:
+        return _refuse(400, "The form cannot be read.")
+    except (ClientDisconnect, TimeoutError):
+        return _refuse(408, "The upload was not complete in time.")
+    return _refuse(400, f"The form has no file in the field “{FIELD}”.")
+
+
+def _json(status: int, value: object, headers: dict[str, str] | None = None) -> Response:
+    all_headers = {**_HEADERS, "Content-Security-Policy": _NO_CONTENT_POLICY, **(headers or {})}
+    return Response(json.dumps(value), status, media_type="application/json", headers=all_headers)
+
+
+def _refuse(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return _json(status, {"message": message}, headers)

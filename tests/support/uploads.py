@@ -1,0 +1,55 @@
+"""Uploads as a person's browser sends them, and photos to upload."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import httpx
+from PIL import Image
+
+
+def photo(size: tuple[int, int] = (1200, 900), orientation: int = 6) -> bytes:
+    """A JPEG as a phone writes it: red above, blue below once it is upright, with a place and a camera in it."""
+    upright = Image.new("RGB", size[::-1] if orientation in (6, 8) else size, "blue")
+    upright.paste("red", (0, 0, upright.width, upright.height // 2))
+    stored = upright.rotate(90, expand=True) if orientation == 6 else upright
+    exif = stored.getexif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "Phone of the tests"
+    exif.get_ifd(0x8825)[1] = "N"
+    exif.get_ifd(0x8825)[2] = (37.0, 33.0, 58.0)
+    file = io.BytesIO()
+    stored.save(file, "JPEG", exif=exif, quality=92)
+    return file.getvalue()
+
+
+def check_upright(data: bytes) -> tuple[int, int]:
+    """Check that a photo of :func:`photo` is upright and without metadata. Returns its size."""
+    with Image.open(io.BytesIO(data)) as image:
+        assert not image.getexif()
+        assert b"Exif" not in data
+        assert b"Phone of the tests" not in data
+        pixels = image.convert("RGB")
+        red, _, blue = pixels.getpixel((image.width // 2, image.height // 4))  # type: ignore[misc]  # of RGB
+        assert (red > 200, blue < 60) == (True, True)
+        red, _, blue = pixels.getpixel((image.width // 2, image.height * 3 // 4))  # type: ignore[misc]  # of RGB
+        assert (red < 60, blue > 200) == (True, True)
+        return image.size
+
+
+async def post(url: str, data: bytes, *, field: str = "image", **headers: str) -> httpx.Response:
+    """Upload as a form. Headers replace those of httpx."""
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        return await client.post(url, files={field: ("a.jpg", data, "image/jpeg")}, headers=headers)
+
+
+async def get(url: str, **headers: str) -> httpx.Response:
+    """Open the page."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.get(url, headers=headers)
+
+
+def refusal(response: httpx.Response) -> tuple[int, Any]:
+    """The status and the reason of a refused request."""
+    return response.status_code, response.json()["message"]
