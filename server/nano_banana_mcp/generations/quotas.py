@@ -133,6 +133,11 @@ class Quotas:
         """Return the limits of one caller."""
         return (self._special and self._special(principal)) or self._per_caller
 
+    @property
+    def overall(self) -> Limits:
+        """The limits of all callers together."""
+        return self._overall
+
     def count_call(self, principal: str) -> None:
         """Count a call.
 

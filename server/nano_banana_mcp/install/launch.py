@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 PROGRAM = "nano-banana-mcp"
 _LAUNCHERS = {"uvx", "uv", "pipx"}
 """Programs that run a Python package by its name."""
+_REFERENCE = re.compile(r"\$\{(?:env:)?(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|\$(?P<plain>[A-Za-z_]\w*)")
+"""``${NAME}``, ``${NAME:-default}``, ``${env:NAME}`` or ``$NAME``, as the hosts write them."""
 
 
 def command() -> list[str]:
@@ -29,24 +34,66 @@ def command() -> list[str]:
     return [sys.executable, "-P", "-m", "nano_banana_mcp"]
 
 
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a host starts for an entry."""
+
+    program: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    """The variables that the entry sets, besides those that the host passes on anyway."""
+
+
 def is_ours(entry: object) -> bool:
     """Whether an entry of a host's configuration starts this program.
 
     The name alone is not enough: npm has another project of the same name.
     """
-    if not isinstance(entry, dict):
+    launch = launch_of(entry)
+    if launch is None:
         return False
-    launch = entry["command"] if isinstance(entry.get("command"), dict) else entry  # an older form in Zed
-    program = launch.get("command") or launch.get("cmd") or launch.get("path")
-    if not isinstance(program, str):
-        return False
-    name = _base_name(program)
-    arguments = [word for word in _listed(launch.get("args")) if isinstance(word, str)]
+    name = _base_name(launch.program)
     if name in _LAUNCHERS:
-        return any(_base_name(word).split("@")[0] == PROGRAM for word in arguments)
+        return any(_base_name(word).split("@")[0] == PROGRAM for word in launch.arguments)
     if name.startswith("python") or name == "py":
-        return "nano_banana_mcp" in arguments
+        return "nano_banana_mcp" in launch.arguments
     return name == PROGRAM
+
+
+def launch_of(entry: object, variables: Mapping[str, str] | None = None) -> Launch | None:
+    """What a host starts for an entry; None if it starts nothing.
+
+    Args:
+        entry: The entry, in the form of any host.
+        variables: What the host fills in where the entry refers to a variable; None if it fills in nothing.
+    """
+    if not isinstance(entry, dict):
+        return None
+    source = entry["command"] if isinstance(entry.get("command"), dict) else entry  # an older form in Zed
+    program = source.get("command") or source.get("cmd") or source.get("path")
+    if not isinstance(program, str):
+        return None
+    arguments = tuple(word for word in _listed(source.get("args")) if isinstance(word, str))
+    environment = {}
+    for key in ("env", "envs"):
+        values = source.get(key)
+        for name, value in values.items() if isinstance(values, dict) else ():
+            environment[str(name)] = str(value) if variables is None else _filled_in(str(value), variables)
+    for key in ("env_vars", "env_keys"):
+        for name in _listed(entry.get(key)):
+            if isinstance(name, str) and variables and name in variables:
+                environment[name] = variables[name]
+    return Launch(program, arguments, environment)
+
+
+def _filled_in(value: str, variables: Mapping[str, str]) -> str:
+    """The value with its variables; an unknown one stays as it is, or becomes its default."""
+
+    def replacement(match: re.Match[str]) -> str:
+        name, default = match["braced"] or match["plain"], match["default"]
+        return variables.get(name, match[0] if default is None else default)
+
+    return _REFERENCE.sub(replacement, value)
 
 
 def _base_name(path: str) -> str:

@@ -125,41 +125,6 @@ def test_the_demo_imports_no_module_of_the_working_folder_and_survives_an_ascii_
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-async def test_the_doctor_finds_everything_well_and_prints_configurations() -> None:
-    async with plain_sandbox() as sandbox:
-        settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
-        ended = await in_thread(lambda: run_here("doctor", settings=settings))
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "1000.000000 left" in ended.stdout
-    assert KEY not in ended.stdout
-    for host in ("Claude Desktop", "Claude Code", "Cursor", "VS Code", "Codex", "Gemini CLI"):
-        assert host in ended.stdout
-
-
-@pytest.mark.parametrize(
-    ("key", "base_url", "expected"),
-    [
-        ("", "http://127.0.0.1:9", "No API key is set"),
-        (KEY, "http://127.0.0.1:9", "could not be reached"),
-        ("dk-expired", None, "401"),
-    ],
-)
-async def test_the_doctor_names_what_is_wrong(key: str, base_url: str | None, expected: str) -> None:
-    async with plain_sandbox() as sandbox:
-        settings = {"DEFAPI_API_KEY": key, "DEFAPI_BASE_URL": base_url or sandbox.url}
-        ended = await in_thread(lambda: run_here("doctor", settings=settings))
-    assert ended.returncode == 1
-    assert expected in ended.stdout
-    assert "FAIL" in ended.stdout
-
-
-def test_the_doctor_notices_a_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    ended = run_here("doctor", "--sandbox", NANO_BANANA_STATE_DIR=str(tmp_path / "file" / "state"))
-    assert ended.returncode == 1
-    assert "FAIL  state folder" in ended.stdout
-
-
 @pytest.mark.parametrize("start", [["/opt/a b/nano-banana-mcp"], ["C:\\Python\\python.exe", "-m", "nano_banana_mcp"]])
 def test_the_printed_configurations_can_be_read_by_their_hosts(start: list[str]) -> None:
     by_host = {host.split(" (")[0]: text for host, text in configurations(start, EXAMPLE_KEY).items()}
@@ -284,10 +249,3 @@ def run_without_home(monkeypatch: pytest.MonkeyPatch, *words: str) -> Ended:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
     return run_here(*words)
-
-
-def test_the_doctor_names_a_misspelt_setting() -> None:
-    ended = run_here("doctor", "--sandbox", NANO_BANANA_CREDITS_PER_DAYS="5")
-    assert ended.returncode == 1
-    assert "NANO_BANANA_CREDITS_PER_DAYS is not a setting" in ended.stdout
-    assert "Did you mean NANO_BANANA_CREDITS_PER_DAY?" in ended.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nano_banana_mcp.commands.doctor import examine
+from nano_banana_mcp.commands.checks import examine
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.settings import load_settings

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.commands.doctor import IMAGE_HOST, Finding, examine
+from nano_banana_mcp.commands.checks import IMAGE_HOST, examine
+from nano_banana_mcp.commands.findings import Finding
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.settings import load_settings
 from tests.support.certificates import Authority

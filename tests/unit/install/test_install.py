@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from nano_banana_mcp.install.hosts import HOSTS
-from nano_banana_mcp.install.launch import command, is_ours
+from nano_banana_mcp.install.launch import command, is_ours, launch_of
 from tests.support.clients import KEY, clean_environment
 from tests.support.install_files import Run, listing, parsed
 from tests.support.posix import posix_only
@@ -408,3 +408,27 @@ def _until(leader: int, words: str) -> str:
         assert ready, said
         said += os.read(leader, 4096)
     return said.decode()
+
+
+@pytest.mark.parametrize(
+    ("entry", "environment"),
+    [
+        ({"command": "p", "env": {"A": "$B", "C": "${B}${env:B}${X:-d}$X"}}, {"A": "b", "C": "bbd$X"}),
+        ({"cmd": "p", "envs": {"A": "1"}, "env_keys": ["B", "X"]}, {"A": "1", "B": "b"}),
+        ({"command": "p", "env_vars": ["B"]}, {"B": "b"}),
+        ({"command": {"path": "p", "env": {"A": "x"}}}, {"A": "x"}),
+    ],
+)
+def test_an_entry_is_started_with_the_variables_that_it_refers_to(
+    entry: dict[str, object], environment: dict[str, str]
+) -> None:
+    launch = launch_of(entry, {"B": "b"})
+    assert launch is not None
+    assert launch.program == "p"
+    assert launch.environment == environment
+
+
+def test_a_host_that_fills_in_nothing_passes_the_value_as_it_is() -> None:
+    launch = launch_of({"command": "p", "env": {"A": "${B}"}})
+    assert launch is not None
+    assert launch.environment == {"A": "${B}"}

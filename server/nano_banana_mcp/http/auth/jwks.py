@@ -100,6 +100,14 @@ class IssuerKeys(PyJWKClient):
         keys = self.jwk_set_cache.get()
         return None if keys is None else next((key for key in keys.keys if _is_signing_key(key, key_id)), None)
 
+    def problem(self) -> str | None:
+        """Fetch the keys. Returns why they cannot be fetched; None if they can."""
+        try:
+            self._fetch_keys()
+        except PyJWKClientError as error:
+            return str(error)
+        return None
+
     def fetch_data(self) -> Any:
         """Fetch the keys, within the rate limit; PyJWKClient caches them.
 
