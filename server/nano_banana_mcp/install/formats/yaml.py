@@ -12,9 +12,11 @@ from io import StringIO
 from typing import Any, TypeVar
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scanner import Scanner
 
 from nano_banana_mcp.install.errors import Refused, Unreadable
 from nano_banana_mcp.install.formats.text import (
@@ -29,6 +31,10 @@ from nano_banana_mcp.install.formats.text import (
 )
 
 T = TypeVar("T")
+
+MAX_DEPTH = 200
+"""Levels of nesting, as in JSON. The time that the reader takes grows with the square of the depth."""
+
 _NULLS = ("", "~", "null", "Null", "NULL")
 _MAX_WIDTH = 1_000_000
 """Line width in characters for the writer, so that it does not fold long values."""
@@ -205,8 +211,20 @@ def _unit(root: MappingNode) -> int:
     return 2
 
 
+class _BoundedScanner(Scanner):
+    """Refuses deep brackets where they open; the composer sees them only when the scanner has read on."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any, to_push: str) -> None:  # noqa: N803 - its name
+        super().fetch_flow_collection_start(TokenClass, to_push)
+        if self.flow_level > MAX_DEPTH:
+            raise MaxDepthExceededError(problem_mark=self.reader.get_mark())
+
+
 def _composed(text: str) -> Any:
-    return _guarded(text, lambda: YAML(typ="safe", pure=True).compose(text))
+    reader = YAML(typ="safe", pure=True)
+    reader.Scanner = _BoundedScanner
+    reader.max_depth = MAX_DEPTH
+    return _guarded(text, lambda: reader.compose(text))
 
 
 def _plain(text: str, node: Node) -> Any:
@@ -275,11 +293,11 @@ def _is_null(node: Node) -> bool:
 def _guarded(text: str, do: Callable[[], T]) -> T:
     try:
         return do()
+    except MaxDepthExceededError as error:
+        raise unreadable(text, error.problem_mark.index, f"it is nested deeper than {MAX_DEPTH} levels") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = error.problem or str(error)
         raise Unreadable(reason, mark.line + 1, mark.column + 1) if mark else Refused(reason) from None
     except ReaderError as error:
         raise unreadable(text, error.position, f"a character that YAML does not allow: {error.reason}") from None
-    except RecursionError:
-        raise unreadable(text, 0, "it is nested too deeply") from None
