@@ -149,12 +149,14 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def reachable(config: SandboxConfig, **settings: str) -> AsyncIterator[tuple[Sandbox, Served, Client]]:
+async def reachable(
+    config: SandboxConfig, schedule: Schedule | None = None, **settings: str
+) -> AsyncIterator[tuple[Sandbox, Served, Client]]:
     """A server that the sandbox can call back, and a client of it."""
     port = free_port()
     async with serve_sandbox(config) as sandbox:
         values = at(sandbox.url, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}", **settings)
-        async with served("--port", str(port), schedule=None, **values) as server, Client(server.url) as client:
+        async with served("--port", str(port), schedule=schedule, **values) as server, Client(server.url) as client:
             yield sandbox, server, client
 
 

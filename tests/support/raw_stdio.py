@@ -45,7 +45,7 @@ class Raw:
 
     def finish(self) -> tuple[int, bytes]:
         """Close stdin and return the exit code and stderr."""
-        out, err = self.process.communicate(timeout=10)
+        out, err = self.process.communicate(timeout=60)
         self.lines += out.splitlines()
         return self.process.returncode, err
 

@@ -66,7 +66,7 @@ def all_ended(postgres: Cluster, database: str) -> list[tuple[Any, ...]]:
             rows = db.execute("SELECT task_id, finished_at FROM generations").fetchall()
             if all(finished_at for _, finished_at in rows):
                 return rows
-            for _ in db.notifies(timeout=20, stop_after=1):
+            for _ in db.notifies(timeout=60, stop_after=1):
                 pass
 
 

@@ -153,7 +153,7 @@ def test_the_sandbox_runs_alone_and_ends_by_a_signal() -> None:
         ]
         assert answers == [503, 200]
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_sandbox_with_a_misspelt_directive_or_a_taken_port_says_so() -> None:

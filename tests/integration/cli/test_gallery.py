@@ -341,7 +341,7 @@ def test_a_signal_ends_it_without_an_error(number: signal.Signals, on_disk: dict
     with gallery_process(on_disk) as opened, browser(opened):
         assert opened.process is not None
         opened.process.send_signal(number)
-        _, stderr = opened.process.communicate(timeout=20)
+        _, stderr = opened.process.communicate(timeout=60)
         assert opened.process.returncode == 0
         assert stderr == ""
 

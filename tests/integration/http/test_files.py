@@ -34,7 +34,7 @@ async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_
             "file:///etc/passwd",
             "~/cat.png",
         ):
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 result = await client.call_tool("generate_image", {"prompt": "x", "images": [reference]})
             assert result.is_error
             words.add(text(result))

@@ -98,7 +98,7 @@ async def test_nobody_is_told_of_anothers_task(tmp_path: Path) -> None:
         for uri in uris:
             await subscribe(bob, uri)
         heard: list[str] = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with listening.listen(resource_subscriptions=uris) as events:
                 await alice.call_tool("wait_for_image", {"task_id": hers})
                 await bob.call_tool("wait_for_image", {"task_id": his})

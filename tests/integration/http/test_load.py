@@ -109,7 +109,7 @@ async def test_a_signal_in_the_middle_lets_a_crowd_of_waits_answer_with_their_ne
                             group.start_soon(wait, task_id)
                         await all_wait.wait()
                         server.process.send_signal(signal.SIGTERM)
-            assert await in_thread(lambda: server.process.wait(20)) is not None
+            assert await in_thread(lambda: server.process.wait(60)) is not None
     assert len(answers) == CROWD
     assert all(answer["task_id"] in answer["next_step"] for answer in answers)
 

@@ -47,7 +47,7 @@ async def test_a_callback_reaches_a_listening_host_without_a_poll() -> None:
         async with task_client(server.url) as client:
             task_id = (await call(client, "generate_image", prompt="a cat"))["taskId"]
         states = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with listening(server.url, [task_id]) as messages:
                 acknowledged = await anext(messages)
                 async for message in messages:

@@ -41,12 +41,12 @@ class Guest:
         ]
         for reader in self._readers:
             reader.start()
-        assert self._up.wait(20), self.said
+        assert self._up.wait(60), self.said
 
     def end(self) -> int:
         """Tell it to end, and wait for that. Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(15)
+        code = self.process.wait(60)
         self.join()
         return code
 

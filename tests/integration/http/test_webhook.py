@@ -12,22 +12,22 @@ import pytest
 
 from nano_banana_mcp.http.signing import KEY_FILE, KeyRing
 from nano_banana_mcp.settings import SettingsError, load_settings
+from nano_banana_mcp.tracking.schedule import Schedule
 from tests.support.clients import facts
 from tests.support.http_server import make, reachable
 from tests.support.sandbox import plain_config
 
+NEVER = 3_600.0
+ONLY_CALLBACKS = Schedule(first=NEVER, min_interval=NEVER, max_interval=NEVER, safety_interval=NEVER)
+ONLY_POLLS = Schedule(first=0.1, min_interval=0.1, safety_interval=NEVER)
 
-async def test_once_callbacks_have_come_a_image_costs_one_query() -> None:
-    async with reachable(plain_config(seconds=2.5)) as (sandbox, _, client):
-        first = await make(client)
-        await client.call_tool("wait_for_image", {"task_id": first})
-        with anyio.fail_after(10):
-            await sandbox.until(lambda stats: stats.callbacks_sent >= 1)
-        for _ in range(3):
+
+async def test_a_callback_ends_a_wait_and_leads_to_the_only_query() -> None:
+    async with reachable(plain_config(seconds=0.5), ONLY_CALLBACKS) as (sandbox, _, client):
+        for _ in range(2):
             task_id = await make(client)
-            done = await client.call_tool("wait_for_image", {"task_id": task_id})
+            done = await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 240})
             assert facts(done)["status"] == "success"
-            assert facts(done)["elapsed_seconds"] < 2.5 + 1.5
             assert sandbox.stats.queries_by_task[task_id] == 1
 
 
@@ -97,7 +97,7 @@ async def test_a_callback_settles_an_outcome_that_nobody_knew() -> None:
         assert result.is_error
         public_id = facts(result)["task_id"]
         assert facts(result)["status"] == "unknown"
-        done = facts(await client.call_tool("wait_for_image", {"task_id": public_id, "timeout_seconds": 20}))
+        done = facts(await client.call_tool("wait_for_image", {"task_id": public_id, "timeout_seconds": 240}))
         assert done["status"] == "success"
         assert done["task_id"] == sandbox.tasks[0].id
         assert done["images"]
@@ -105,18 +105,17 @@ async def test_a_callback_settles_an_outcome_that_nobody_knew() -> None:
 
 
 async def test_lost_callbacks_only_cost_time_and_polling_takes_over() -> None:
-    async with reachable(plain_config(seconds=1.0)) as (_, _, client):
+    async with reachable(plain_config(seconds=0.3), ONLY_POLLS) as (_, _, client):
         for _ in range(2):
             task_id = await make(client, "a cat sandbox:callback=lost")
-            done = facts(await client.call_tool("wait_for_image", {"task_id": task_id}))
+            done = facts(await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 240}))
             assert done["status"] == "success"
-            assert done["elapsed_seconds"] < 8
 
 
 async def test_a_callback_that_comes_too_early_does_not_end_the_image() -> None:
     async with reachable(plain_config(seconds=4.0)) as (sandbox, _, client):
         task_id = await make(client, "a cat sandbox:callback=early")
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await sandbox.until(lambda stats: stats.callbacks_sent >= 1)
         done = facts(await client.call_tool("wait_for_image", {"task_id": task_id}))
         assert done["status"] == "success"
@@ -125,27 +124,23 @@ async def test_a_callback_that_comes_too_early_does_not_end_the_image() -> None:
 
 async def test_a_true_callback_right_after_a_false_one_is_not_lost() -> None:
     """It comes while no query may go yet, and leads to one as soon as one may."""
-    async with reachable(plain_config(seconds=1.5)) as (sandbox, _, client):
-        for number in range(3):  # so that callbacks are trusted, and polling is late
-            await client.call_tool("wait_for_image", {"task_id": await make(client, f"cat {number}")})
-        task_id = await make(client, "a cat sandbox:seconds=15")
+    async with reachable(plain_config(seconds=NEVER), ONLY_CALLBACKS) as (sandbox, _, client):
+        task_id = await make(client)
         address = sandbox.tasks[-1].order.callback_url
         assert address is not None
         body = {"task_id": task_id, "status": "success"}
         async with httpx.AsyncClient() as http:
             for _ in range(3):
                 assert (await http.post(address, json=body)).status_code == 204
-            with anyio.fail_after(1.5):
-                await sandbox.until(lambda stats: stats.queries_by_task[task_id] == 1)
-            with anyio.fail_after(2.5):
+            with anyio.fail_after(60):
                 await sandbox.until(lambda stats: stats.queries_by_task[task_id] == 2)
 
 
 async def test_a_callback_for_an_end_that_is_known_costs_no_query() -> None:
-    async with reachable(plain_config(seconds=1.0)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=0.5), ONLY_CALLBACKS) as (sandbox, _, client):
         task_id = await make(client, "a cat sandbox:callback=double")
         await client.call_tool("wait_for_image", {"task_id": task_id})
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await sandbox.until(lambda stats: stats.callbacks_sent >= 2)
         address = sandbox.tasks[0].order.callback_url
         assert address is not None

@@ -103,7 +103,7 @@ async def test_a_cancelled_wait_stops_asking_and_leaves_the_server_well() -> Non
         task_id = facts(made)["task_id"]
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "wait_for_image", {"task_id": task_id})
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await sandbox.until(lambda stats: stats.queries >= 1)
             group.cancel_scope.cancel()
         asked = sandbox.stats.queries
@@ -120,10 +120,10 @@ async def test_a_submit_whose_caller_has_gone_is_still_recorded() -> None:
     async with plain_sandbox(drip_interval=0.01) as sandbox, Client(child_at(sandbox.url)) as client:
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "generate_image", {"prompt": "a cat sandbox:submit=drip"})
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await sandbox.until(lambda stats: stats.charged == 1)
             group.cancel_scope.cancel()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while True:  # each read is a round trip; the recording follows the answer within one or two
                 contents = (await client.read_resource("nanobanana://tasks")).contents[0]
                 assert isinstance(contents, TextResourceContents)

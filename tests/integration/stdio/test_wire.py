@@ -91,7 +91,7 @@ async def test_a_signal_in_the_middle_of_a_submit_ends_the_server_after_the_subm
         settings = {"DEFAPI_BASE_URL": sandbox.url, "DEFAPI_API_KEY": KEY, "NANO_BANANA_LOG_LEVEL": "INFO"}
         with raw(**settings) as server:
             server.send({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": generate})
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await sandbox.until(lambda stats: stats.charged == 1)
             server.process.send_signal(signal.SIGTERM)
             code, err = await anyio.to_thread.run_sync(server.finish)

@@ -22,7 +22,7 @@ KEY = "dk-canary-0f1e2d3c4b5a"
 TASK = "ta823dfb-eb73-4bb0-a4c6-7cf2f14e2e4e"
 REQUEST = SubmitRequest(model="google/gempix2", prompt="a hill")
 TAKEN = {"code": 0, "message": "ok", "data": {"task_id": TASK}}
-MAX_TEST_SECONDS = 5.0
+MAX_TEST_SECONDS = 60.0
 
 
 @dataclass
@@ -93,11 +93,11 @@ def shown(error: BaseException) -> str:
 
 
 def virtually(run: Callable[[], Awaitable[None]]) -> None:
-    """Run on a clock that jumps to the next deadline as soon as nothing moves.
+    """Run on a clock that jumps to the next deadline once nothing has moved for a while.
 
-    The threshold leaves the loopback, which is no task, a moment of real time.
+    The threshold, in seconds, leaves the loopback, which is no task, ample real time on a busy machine.
     """
-    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.2))
 
 
 async def _record(tried: Tried, call: Callable[[], Awaitable[Any]]) -> None:

@@ -173,7 +173,7 @@ async def test_without_a_key_nothing_is_asked() -> None:
 
 @pytest.mark.parametrize(
     ("step", "seconds"),
-    [pytest.param(never_answer(), 6.0, id="silence"), pytest.param(drip(b"x", 4.0), 30.0, id="drip")],
+    [pytest.param(never_answer(), 6.0, id="silence"), pytest.param(drip(b"x", 5.0), 30.0, id="drip")],
 )
 def test_a_query_that_hangs_is_given_up_sooner_than_a_submit(step: Step, seconds: float) -> None:
     async def run() -> None:

@@ -129,7 +129,7 @@ async def test_one_process_holds_the_sweep_lock_until_it_closes(database: str) -
     assert await first.acquire_sweep_lock()
     assert not await second.acquire_sweep_lock()
     await first.aclose()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not await second.acquire_sweep_lock():  # the server releases it when it notices the closed connection
             await anyio.sleep(0.01)
     await second.aclose()
@@ -185,7 +185,7 @@ async def test_an_old_and_a_new_replica_share_one_database(postgres: Cluster, da
                 OLD_REPLICA_UPSERT.encode(), {**values, "payload": f"0123456789abcdef {generation.generation_id}"}
             )
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ledger.follow, note)
             await heard.wait()
@@ -197,7 +197,7 @@ async def test_an_old_and_a_new_replica_share_one_database(postgres: Cluster, da
     with postgres.connect(database) as db:
         db.execute(f"LISTEN {CHANNEL}".encode())
         await ledger.save(succeeded(seen))
-        [notice] = await in_thread(lambda: list(db.notifies(timeout=20, stop_after=1)))
+        [notice] = await in_thread(lambda: list(db.notifies(timeout=60, stop_after=1)))
         sender, _, generation_id = notice.payload.partition(" ")  # as version 0.1 reads it
         assert (len(sender), generation_id) == (16, generation.generation_id)
         assert db.execute("SELECT lease_holder, lease_fence FROM generations").fetchall() == [("old", 1)]
@@ -287,7 +287,7 @@ async def test_a_database_that_does_not_answer_delays_a_call_only_briefly(
     assert isinstance(ledger._database, PostgresLedger)
     with ledger._database._connection() as connection:
         backend = connection.info.backend_pid
-    with anyio.fail_after(10), Frozen(backend):
+    with anyio.fail_after(60), Frozen(backend):
         assert await ledger.find(generation.generation_id) == generation
     await ledger.aclose()
 

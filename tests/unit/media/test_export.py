@@ -40,7 +40,7 @@ async def test_an_image_reported_by_a_callback_alone_is_exported(tmp_path: Path)
     async with opened(output_dir=tmp_path) as (sandbox, service):
         made = only((await service.generate(asking("a cat"))).generation)
         assert await service.refresher.called_back(made.generation_id, made.task_id or "")
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await sandbox.until(lambda stats: stats.files == 1)
             await service.settled()
         assert len(list(tmp_path.glob("*_a-cat_*.png"))) == 1

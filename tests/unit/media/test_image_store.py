@@ -32,7 +32,7 @@ def generation(*urls: str | None, generation_id: str = "in-1", **fields: object)
 
 async def stored(store: ImageStore, finished: Generation) -> None:
     store.on_end(finished)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await store.settled()
 
 
@@ -51,7 +51,7 @@ async def test_an_image_that_an_earlier_process_did_not_store_is_stored_later(st
     for _ in range(2):
         store = stores.open()
         await store.store_missing([finished])
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await store.settled()
     assert stores.host.paths() == ["/a.png"]
 
@@ -125,7 +125,7 @@ async def test_a_host_that_fails_is_tried_again_and_one_that_lost_the_image_is_n
     stores.host.answers["/busy.png"] = answer(status="503 Service Unavailable")
     busy = generation(stores.url("/busy.png"), generation_id="in-2")
     store.on_end(busy)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while stores.host.paths().count("/busy.png") < 3:
             await anyio.lowlevel.checkpoint()
     assert stores.host.paths().count("/gone.png") == 1

@@ -101,7 +101,7 @@ def test_alone_it_serves_until_a_signal_and_ends_cleanly(number: signal.Signals)
         url = process.stdout.readline().strip()
         assert httpx.get(f"{url}/_sandbox/stats", trust_env=False).json()["submits"] == 0
         process.send_signal(number)
-        output, errors = process.communicate(timeout=5)
+        output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors) == (0, "stopped\n", "")
 
 

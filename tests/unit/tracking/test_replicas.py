@@ -67,7 +67,7 @@ class Wait:
 
 async def listening(postgres: Cluster, database: str, number: int) -> list[int]:
     """The listeners' processes, once there are so many that were not there before."""
-    with postgres.connect(database) as db, anyio.fail_after(20):
+    with postgres.connect(database) as db, anyio.fail_after(60):
         while True:
             rows = db.execute("SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'").fetchall()
             if len(rows) == number:

@@ -59,7 +59,7 @@ async def test_a_key_that_the_issuer_withdrew_is_refused_once_the_keys_are_old()
         first = str(issuer.keys[0].kid)
         assert await has_key(keys, issuer, first)
         issuer.rotate()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while await has_key(keys, issuer, first):
                 await anyio.sleep(SHORT_LIFETIME_SECONDS)
 
@@ -106,7 +106,7 @@ async def test_while_the_issuer_fails_its_last_keys_stay_valid_and_new_ones_are_
     async with issuer_with_keys(lifetime_seconds=SHORT_LIFETIME_SECONDS) as (issuer, keys, clock):
         assert await has_key(keys, issuer)
         issuer.down = True
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while "its last keys stay valid" not in caplog.text:
                 await anyio.sleep(SHORT_LIFETIME_SECONDS)
                 assert await has_key(keys, issuer)
@@ -165,7 +165,7 @@ async def test_an_answer_is_bounded_and_must_have_keys(kind: str) -> None:
     with listening() as (listener, url):
         async with serving(Starlette(routes=[Route("/{kind}", an_answer)]), listener):
             keys = IssuerKeys("https://login.example.org", f"{url}/{kind}", timeout_seconds=0.5)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 if kind == "good":
                     assert await keys.signing_key("a", "EdDSA") is not None
                 else:
