@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
 
 from tests.support import postgres as own_postgres
@@ -12,6 +13,9 @@ __all__ = ["database", "frail_postgres", "postgres"]
 
 settings.register_profile("any machine", deadline=None)  # how long an example takes is the machine's
 settings.load_profile("any machine")
+
+for limit in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, limit, 60.0)  # 5 s, the default, is less than a busy machine may take
 
 
 @pytest.fixture(autouse=True)

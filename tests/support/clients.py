@@ -22,6 +22,19 @@ KEY = "dk-canary-0123456789"
 WITHOUT_PAUSES = Schedule(first=0.0, min_interval=0.05, max_backoff=0.05)
 """The pauses have tests of their own, on a virtual clock."""
 
+NEVER_SECONDS = 36_000.0
+"""Longer than any test."""
+
+WITHOUT_QUERIES = Schedule(
+    first=NEVER_SECONDS,
+    min_interval=NEVER_SECONDS,
+    max_interval=NEVER_SECONDS,
+    safety_interval=NEVER_SECONDS,
+    sweep_first=NEVER_SECONDS,
+    sweep_first_with_callback=NEVER_SECONDS,
+)
+"""Only callbacks, notifications and ``get_task`` lead to queries."""
+
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without any setting of the server, proxies or keyring."""

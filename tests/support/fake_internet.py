@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import anyio
+
 from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from tests.support.connections import serving_connections
 
@@ -96,6 +98,10 @@ class Trap:
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
 
+    async def reached(self) -> None:
+        """Wait until a connection arrives."""
+        await anyio.wait_readable(self._socket)
+
     def was_reached(self) -> bool:
         try:
             connection, _ = self._socket.accept()
@@ -105,10 +111,10 @@ class Trap:
         return True
 
     def was_left(self) -> bool:
-        """Whether the peer of the first connection has closed it, within a second."""
+        """Whether the peer of the first connection has closed it, within a minute."""
         connection, _ = self._socket.accept()
         with connection:
-            connection.settimeout(1)
+            connection.settimeout(60)
             try:
                 while connection.recv(65536):
                     pass

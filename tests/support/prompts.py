@@ -35,7 +35,7 @@ async def offered(client: Client, ref: str, name: str, value: str = "", **filled
 
 
 async def made(client: Client, prompt: str = "a cat", **more: Any) -> str:
-    answer = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20, **more})
+    answer = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240, **more})
     return str(facts(answer)["task_id"])
 
 

@@ -1,4 +1,4 @@
-"""Three real servers on one PostgreSQL, and one that is killed under load."""
+"""Three servers on one PostgreSQL, and one that is killed under load."""
 
 from __future__ import annotations
 
@@ -14,40 +14,50 @@ from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 
 from nano_banana_mcp.ledger.postgres import CHANNEL
+from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_sandbox.tasks import Task
 from tests.support.clients import facts
-from tests.support.http_server import ServedProcess, at, free_port, make, served_process
+from tests.support.http_server import Served, ServedProcess, at, free_port, make, served, served_process
 from tests.support.postgres import Cluster
 from tests.support.sandbox import plain_config
-
-TAKEN_OVER_SECONDS = 30.0
 
 
 @dataclass
 class Replica:
-    """A server process, and a client of it."""
+    """A server, and a client of it."""
 
-    server: ServedProcess
+    server: Served
     client: Client
 
-    async def wait(self, task_id: str, seconds: int = 90) -> dict[str, Any]:
+    async def wait(self, task_id: str, seconds: int = 240) -> dict[str, Any]:
         arguments = {"task_id": task_id, "timeout_seconds": seconds}
         return facts(await self.client.call_tool("wait_for_image", arguments))
 
 
 @asynccontextmanager
-async def three(database: str, config: SandboxConfig) -> AsyncIterator[tuple[Sandbox, list[Replica]]]:
-    """Three replicas. All callbacks reach the second one: the load balancer's choice."""
+async def three(
+    database: str, config: SandboxConfig, schedule: Schedule | None = None
+) -> AsyncIterator[tuple[Sandbox, list[Replica]]]:
+    """Three replicas. All callbacks reach the second one: the load balancer's choice.
+
+    Args:
+        database: URL of the ledger.
+        config: Of the sandbox.
+        schedule: When the API is queried, by servers in this process; None: three processes.
+    """
     port = free_port()
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(serve_sandbox(config))
         settings = at(sandbox.url, NANO_BANANA_LEDGER_URL=database, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}")
         replicas = []
         for own in ("0", str(port), "0"):
-            server = stack.enter_context(served_process("--port", own, **settings))
+            if schedule is None:
+                server: Served = stack.enter_context(served_process("--port", own, **settings))
+            else:
+                server = await stack.enter_async_context(served("--port", own, schedule=schedule, **settings))
             client = await stack.enter_async_context(Client(server.url))
             replicas.append(Replica(server, client))
         yield sandbox, replicas
@@ -103,16 +113,16 @@ async def killed_under_load(postgres: Cluster, database: str) -> Killed:
         async def doomed(client: Client, number: int) -> None:
             task_id = await make(client, f"doomed {number} sandbox:callback=lost")
             group.start_soon(wait, c, task_id)
-            await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 90})
+            await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 240})
 
-        async def use(server: ServedProcess) -> None:
+        async def use(server: Served) -> None:
             async with Client(server.url) as client, anyio.create_task_group() as calls:
                 for number in range(8):
                     calls.start_soon(doomed, client, number)
                 for number in range(4):  # it is killed in the middle of these submits
                     calls.start_soon(make, client, f"cut {number} sandbox:submit=drip")
 
-        async def use_until_it_is_killed(server: ServedProcess) -> None:
+        async def use_until_it_is_killed(server: Served) -> None:
             with pytest.raises(BaseExceptionGroup):  # the client goes down with its server
                 await use(server)
 
@@ -120,16 +130,17 @@ async def killed_under_load(postgres: Cluster, database: str) -> Killed:
             for number in range(count):
                 group.start_soon(wait, replica, await make(replica.client, f"{name} {number}"))
 
+        assert isinstance(a.server, ServedProcess)
         async with anyio.create_task_group() as group:
             group.start_soon(use_until_it_is_killed, a.server)
             group.start_soon(load, b, "b", 8)
             group.start_soon(load, c, "c", 8)
-            with anyio.fail_after(30):
+            with anyio.fail_after(240):
                 await sandbox.until(lambda stats: stats.charged >= 28 and stats.queries >= 8)
             a.server.process.kill()
             await in_thread(a.server.process.wait)
         # The cut ones have no id in the ledger; their callbacks settle them.
-        with anyio.fail_after(30):
+        with anyio.fail_after(240):
             rows = await in_thread(all_ended, postgres, database)
         return Killed(
             seen,

@@ -186,7 +186,7 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
 
 
 async def draw(client: Client, prompt: str, *images: str) -> CallToolResult:
-    arguments = {"prompt": prompt, "images": list(images), "wait_seconds": 60}
+    arguments = {"prompt": prompt, "images": list(images), "wait_seconds": 240}
     return await client.call_tool("generate_image", arguments)
 
 

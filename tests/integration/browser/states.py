@@ -110,7 +110,7 @@ STATES = [
         "one-missing",
         ("cannot be shown here", "of 4"),
         "sandbox:result=many sandbox:file=404",
-        wait_seconds=30,
+        wait_seconds=240,
         then=one_missing,
         shown={"capabilities": WITHOUT_TOOLS},
     ),

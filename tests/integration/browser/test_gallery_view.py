@@ -37,7 +37,7 @@ async def browsing(
         Host.open(browser, client) as host,
     ):
         for prompt in prompts:
-            await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20})
+            await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240})
         await host.show(GALLERY_URI, asked, **shown)
         await host.call("browse_images", asked)
         yield host
@@ -141,7 +141,7 @@ async def test_a_host_that_passes_the_text_alone_gets_the_grid_all_the_same(brow
         quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
-        await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         found = await client.call_tool("browse_images", {})
         assert len(facts(found)["generations"]) == 1
         await host.show(GALLERY_URI, {})

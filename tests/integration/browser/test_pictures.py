@@ -82,7 +82,7 @@ async def test_a_waiting_call_over_http_shows_its_image_with_the_prompt_that_onl
 
 async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser) -> None:
     """And the model's part of the result stays under a kilobyte."""
-    arguments = {"prompt": f"{PROMPT} sandbox:result=big-data-uri", "wait_seconds": 30}
+    arguments = {"prompt": f"{PROMPT} sandbox:result=big-data-uri", "wait_seconds": 240}
     async with (
         plain_sandbox(seconds=0) as sandbox,
         Client(stdio_client(child_at(sandbox.url))) as client,
@@ -159,7 +159,7 @@ async def test_a_host_that_refuses_to_read_a_resource_gets_it_by_the_tool_too(br
 
 
 async def test_a_host_that_passes_nothing_on_gets_the_facts_and_a_way_to_open_it(browser: Browser) -> None:
-    async with in_conversation(browser, capabilities=WITHOUT_EITHER, wait_seconds=30) as host:
+    async with in_conversation(browser, capabilities=WITHOUT_EITHER, wait_seconds=240) as host:
         assert "This host passes no pictures on." in await host.find("main").inner_text()
         assert await host.button("Open").is_visible()
         assert await host.complaints() == []

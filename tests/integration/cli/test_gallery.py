@@ -282,7 +282,7 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
         plain_sandbox(seconds=0) as sandbox,
         client_at(sandbox.url, state_dir=state) as client,
     ):
-        made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))
+        made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240}))
         ledger = open_database(settings_from(where))
         known = ledger.find(made["task_id"])
         ledger.close()

@@ -52,7 +52,7 @@ async def test_an_image_is_saved_under_its_words_and_the_answer_has_the_path(tmp
     (tmp_path / "등대").mkdir()
     folders = {"NANO_BANANA_STATE_DIR": tmp_path / "상태", "NANO_BANANA_OUTPUT_DIR": tmp_path / "등대"}
     async with Client(stdio_client(child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0", **folders, **ASCII))) as client:
-        result = await client.call_tool("generate_image", {"prompt": "새벽 바다", "wait_seconds": 30})
+        result = await client.call_tool("generate_image", {"prompt": "새벽 바다", "wait_seconds": 240})
     [saved] = (tmp_path / "등대").glob("*새벽-바다*.png")
     assert f"Saved as {saved}." in text(result)
     assert saved.name in (tmp_path / "등대" / "pictures.jsonl").read_text(encoding="utf-8")

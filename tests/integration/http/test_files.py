@@ -47,7 +47,7 @@ async def test_a_image_made_before_is_a_reference_over_http_and_is_kept(tmp_path
     async with plain_sandbox(seconds=0.0) as sandbox:
         settings = at(sandbox.url, NANO_BANANA_OUTPUT_DIR=str(tmp_path), NANO_BANANA_ALLOWED_HOSTS="a.example")
         async with served(**settings) as server, Client(server.url) as client:
-            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
             assert facts(made)["message"] == "Saved by the server."
             uri = facts(made)["images"][0]["resource_uri"]
             result = await client.call_tool("generate_image", {"prompt": "at night", "images": [uri]})

@@ -33,7 +33,7 @@ async def test_anothers_task_is_a_missing_one(
         server.caller("bob", era) as bob,
     ):
         prompt = f"a cat sandbox:result={result}"
-        made = facts(await alice.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
+        made = facts(await alice.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
         task_id = made["task_id"]
         url = made["images"][0]["url"] or made["images"][0]["resource_uri"]
         queries = server.sandbox.stats.queries
@@ -133,7 +133,7 @@ async def test_a_budget_is_kept_across_calls_and_told_in_words_that_help(tmp_pat
     async with shared(tmp_path, plain_config(seconds=0.2), **limits) as server:
         async with server.caller("alice") as alice, server.caller("bob") as bob:
             for _ in range(2):
-                made = await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+                made = await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
                 assert not made.is_error
             refused = await alice.call_tool("generate_image", {"prompt": "a cat"})
             assert refused.is_error
@@ -202,7 +202,7 @@ async def test_a_link_that_was_handed_out_is_readable_by_its_caller_only(tmp_pat
         server.caller("alice") as alice,
         server.caller("bob") as bob,
     ):
-        made = await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        made = await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         [link] = [item for item in made.content if isinstance(item, ResourceLink)]
         assert "blob" in await read(alice, str(link.uri))
         assert "blob" not in await read(bob, str(link.uri))
@@ -218,7 +218,7 @@ async def test_each_browses_their_own(era: Any, tmp_path: Path) -> None:
         server.caller("alice", era) as alice,
         server.caller("bob", era) as bob,
     ):
-        made = facts(await alice.call_tool("generate_image", {"prompt": "a secret cat", "wait_seconds": 20}))
+        made = facts(await alice.call_tool("generate_image", {"prompt": "a secret cat", "wait_seconds": 240}))
         for arguments in ({}, {"limit": 20}, {"search": "cat"}, {"search": made["task_id"]}):
             theirs = await bob.call_tool("browse_images", arguments)
             assert facts(theirs) == {"generations": []}

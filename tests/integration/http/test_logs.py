@@ -209,6 +209,6 @@ async def test_a_sane_request_id_of_the_caller_is_kept_and_any_other_is_replaced
 async def test_by_default_a_server_says_where_it_is_and_nothing_more() -> None:
     with logged("--sandbox", NANO_BANANA_SANDBOX_SECONDS=0) as server:
         async with Client(server.url) as client:
-            await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+            await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
     assert len(server.lines) == 1
     assert server.stdout == ""

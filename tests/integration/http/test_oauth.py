@@ -117,7 +117,7 @@ async def test_the_sdks_client_finds_its_way_from_the_refusal_to_a_image(mode: A
         metadata = OAuthClientMetadata(redirect_uris=[AnyUrl(REDIRECT_URI)], token_endpoint_auth_method="none")
         auth = OAuthClientProvider(group.url, metadata, storage, go, come_back)
         async with client_with(group.url, mode, auth=auth) as client:
-            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert facts(made)["status"] == "success"
         assert len(landed) == 1
         assert storage.tokens is not None

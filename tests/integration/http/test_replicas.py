@@ -1,35 +1,33 @@
-"""Three real servers on one PostgreSQL: a callback at one wakes waits at another; one that is killed is replaced."""
+"""Three servers on one PostgreSQL: a callback at one wakes waits at another; one that is killed is replaced."""
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 import anyio
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 
+from nano_banana_mcp.tracking.schedule import Schedule
+from tests.support.clients import WITHOUT_QUERIES
 from tests.support.http_server import at, make, served_process
 from tests.support.postgres import PASSWORD, Cluster
-from tests.support.replicas import TAKEN_OVER_SECONDS, Replica, killed_under_load, lag, three
+from tests.support.replicas import Replica, killed_under_load, three
 from tests.support.sandbox import plain_config, plain_sandbox
 
 
 async def test_a_callback_at_one_replica_wakes_a_wait_at_another(database: str) -> None:
-    lags = []
-    async with three(database, plain_config(seconds=1.5)) as (sandbox, [a, _, c]):
-        for waiting in (a, c, a, c, a):
+    async with three(database, plain_config(seconds=0.5), WITHOUT_QUERIES) as (sandbox, [a, _, c]):
+        for waiting in (a, c):
             done = await waiting.wait(await make(a.client))
             assert done["status"] == "success"
-            lags.append(lag(sandbox.tasks[-1]))
-        assert sandbox.stats.callbacks_sent >= 4
         assert sandbox.stats.callbacks_failed == 0
-    assert statistics.median(lags) < 1.0  # polling alone first queries after 2 s
+        assert sandbox.stats.queries == 2
 
 
 async def test_waits_at_all_replicas_end_without_callbacks_and_each_polls_for_itself(database: str) -> None:
     config = plain_config(seconds=5.0, directives="callback=lost")
-    async with three(database, config) as (sandbox, replicas):
+    async with three(database, config, Schedule()) as (sandbox, replicas):
         tasks = [await make(replicas[number % 3].client, f"cat {number}") for number in range(9)]
         answers: list[dict[str, Any]] = []
 
@@ -46,12 +44,11 @@ async def test_waits_at_all_replicas_end_without_callbacks_and_each_polls_for_it
 
 
 async def test_a_replica_that_is_killed_under_load_loses_and_repeats_nothing(postgres: Cluster, database: str) -> None:
-    found = await killed_under_load(postgres, database)
-    assert len(found.lags) == 24
-    assert max(found.lags) <= TAKEN_OVER_SECONDS
-    assert set(found.submits_by_prompt.values()) == {1}
-    assert found.kept == found.made
-    assert len(found.submits_by_prompt) == found.rows == 28
+    outcome = await killed_under_load(postgres, database)
+    assert len(outcome.lags) == 24
+    assert set(outcome.submits_by_prompt.values()) == {1}
+    assert outcome.kept == outcome.made
+    assert len(outcome.submits_by_prompt) == outcome.rows == 28
 
 
 async def test_replicas_start_while_the_database_is_away_and_work_when_it_is_back(frail_postgres: Cluster) -> None:

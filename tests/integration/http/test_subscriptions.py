@@ -17,7 +17,7 @@ from nano_banana_mcp.http.server import GRACE_SECONDS
 from nano_banana_mcp.settings import load_settings
 from nano_banana_tools.server import ImageServer
 from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
-from tests.support.clients import client_at
+from tests.support.clients import WITHOUT_QUERIES, client_at
 from tests.support.http_server import at, make, reachable, served, served_process
 from tests.support.sandbox import plain_config, plain_sandbox
 from tests.support.subscribers import Told, subscribe
@@ -30,7 +30,7 @@ async def status_of(client: Client, uri: str) -> str:
 
 
 async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_image_is_ready() -> None:
-    async with reachable(plain_config(seconds=2.0)) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=2.0), WITHOUT_QUERIES) as (sandbox, _, client):
         task_id = await make(client)
         uri = f"nanobanana://tasks/{task_id}"
         with anyio.fail_after(60):
@@ -39,7 +39,7 @@ async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_image_is
                     assert event == ResourceUpdated(uri=uri)
                     if await status_of(client, uri) == "success":
                         break
-        assert sandbox.stats.queries_by_task[task_id] <= 2
+        assert sandbox.stats.queries_by_task[task_id] == 1
 
 
 async def test_the_list_of_tasks_is_told_of_too() -> None:
@@ -57,7 +57,7 @@ async def test_the_list_of_tasks_is_told_of_too() -> None:
 async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
     told = Told()
     async with (
-        reachable(plain_config(seconds=2.0)) as (_, server, _client),
+        reachable(plain_config(seconds=2.0), WITHOUT_QUERIES) as (_, server, _client),
         Client(server.url, mode="legacy", message_handler=told) as client,
     ):
         capabilities = client.server_capabilities.resources

@@ -12,6 +12,7 @@ import anyio
 import httpx
 
 from nano_banana_sandbox.config import SandboxConfig
+from tests.support.clients import WITHOUT_QUERIES
 from tests.support.http_server import reachable
 from tests.support.task_clients import TasksDeclared, ask, call, declared_params, task_client
 from tests.support.team import ACCEPT, bearer, client_with
@@ -30,7 +31,7 @@ async def listening(url: str, task_ids: list[str], token: str | None = None) -> 
     headers = {**ACCEPT, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"}
     headers |= {} if token is None else bearer(token)
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=30) as http,
+        httpx.AsyncClient(trust_env=False, timeout=60) as http,
         http.stream("POST", url, json=body, headers=headers) as response,
     ):
 
@@ -43,7 +44,7 @@ async def listening(url: str, task_ids: list[str], token: str | None = None) -> 
 
 
 async def test_a_callback_reaches_a_listening_host_without_a_poll() -> None:
-    async with reachable(SandboxConfig(seconds=2.0, art="plain")) as (sandbox, server, _):
+    async with reachable(SandboxConfig(seconds=2.0, art="plain"), WITHOUT_QUERIES) as (sandbox, server, _):
         async with task_client(server.url) as client:
             task_id = (await call(client, "generate_image", prompt="a cat"))["taskId"]
         states = []

@@ -35,7 +35,7 @@ async def test_with_a_token_an_image_arrives_and_nothing_of_the_token_leaves(tmp
     async with watched_sandbox() as (sandbox, egress):
         with served_process(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server:
             async with client_with(server.url, mode, token=token) as client:
-                made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+                made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
                 assert facts(made)["status"] == "success"
                 assert facts(await client.call_tool("get_task", {"task_id": facts(made)["task_id"]}))["finished"]
                 contents = (await client.read_resource(facts(made)["images"][0]["url"])).contents[0]

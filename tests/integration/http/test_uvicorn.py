@@ -93,7 +93,7 @@ async def test_uvicorns_log_and_the_sandboxs_do_not_tell_the_addresses_of_callba
     }
     with guest(port=port, **settings) as server:
         async with Client(f"{server.root}/mcp") as client:
-            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
             assert facts(made)["finished"] is True
         async with httpx.AsyncClient(trust_env=False) as http:
             await http.post(f"{server.root}/webhooks/in-canary/secretcanary?x=querycanary")

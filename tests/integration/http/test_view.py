@@ -24,7 +24,7 @@ async def test_an_image_is_seen_over_http(era: Any, result: str) -> None:
         Client(server.url, mode=era) as client,
     ):
         prompt = f"a cat sandbox:result={result}"
-        made = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 30})
+        made = await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240})
         seen = await client.call_tool("view_image", {"task_id": facts(made)["task_id"], "max_side": 64})
         assert [item.type for item in seen.content] == ["text", "image"]
         assert isinstance(seen.content[1], ImageContent)
@@ -37,7 +37,7 @@ async def test_an_image_in_the_cache_is_still_its_callers_own(tmp_path: Path) ->
         server.caller("alice") as alice,
         server.caller("bob") as bob,
     ):
-        made = facts(await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))
+        made = facts(await alice.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240}))
         task_id, url = made["task_id"], made["images"][0]["url"]
         for _ in range(2):
             seen = await alice.call_tool("view_image", {"task_id": task_id})

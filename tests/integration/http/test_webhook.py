@@ -13,17 +13,15 @@ import pytest
 from nano_banana_mcp.http.signing import KEY_FILE, KeyRing
 from nano_banana_mcp.settings import SettingsError, load_settings
 from nano_banana_mcp.tracking.schedule import Schedule
-from tests.support.clients import facts
+from tests.support.clients import NEVER_SECONDS, WITHOUT_QUERIES, facts
 from tests.support.http_server import make, reachable
 from tests.support.sandbox import plain_config
 
-NEVER = 3_600.0
-ONLY_CALLBACKS = Schedule(first=NEVER, min_interval=NEVER, max_interval=NEVER, safety_interval=NEVER)
-ONLY_POLLS = Schedule(first=0.1, min_interval=0.1, safety_interval=NEVER)
+ONLY_POLLS = Schedule(first=0.1, min_interval=0.1, safety_interval=NEVER_SECONDS)
 
 
 async def test_a_callback_ends_a_wait_and_leads_to_the_only_query() -> None:
-    async with reachable(plain_config(seconds=0.5), ONLY_CALLBACKS) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=0.5), WITHOUT_QUERIES) as (sandbox, _, client):
         for _ in range(2):
             task_id = await make(client)
             done = await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 240})
@@ -124,7 +122,7 @@ async def test_a_callback_that_comes_too_early_does_not_end_the_image() -> None:
 
 async def test_a_true_callback_right_after_a_false_one_is_not_lost() -> None:
     """It comes while no query may go yet, and leads to one as soon as one may."""
-    async with reachable(plain_config(seconds=NEVER), ONLY_CALLBACKS) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=NEVER_SECONDS), WITHOUT_QUERIES) as (sandbox, _, client):
         task_id = await make(client)
         address = sandbox.tasks[-1].order.callback_url
         assert address is not None
@@ -137,7 +135,7 @@ async def test_a_true_callback_right_after_a_false_one_is_not_lost() -> None:
 
 
 async def test_a_callback_for_an_end_that_is_known_costs_no_query() -> None:
-    async with reachable(plain_config(seconds=0.5), ONLY_CALLBACKS) as (sandbox, _, client):
+    async with reachable(plain_config(seconds=0.5), WITHOUT_QUERIES) as (sandbox, _, client):
         task_id = await make(client, "a cat sandbox:callback=double")
         await client.call_tool("wait_for_image", {"task_id": task_id})
         with anyio.fail_after(60):

@@ -43,7 +43,7 @@ async def test_the_fastmcp_client_gets_its_image() -> None:
     async with FastMCPClient(StdioTransport(parameters.command, parameters.args, env=parameters.env)) as client:
         names = {tool.name for tool in await client.list_tools()}
         assert names >= {"generate_image", "get_task", "wait_for_image", "view_image"}
-        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert result.structured_content is not None
         assert result.structured_content["status"] == "success"
         contents = await client.read_resource(result.structured_content["images"][0]["url"])
@@ -135,7 +135,7 @@ async def test_a_submit_whose_caller_has_gone_is_still_recorded() -> None:
 async def test_resources_list_the_recent_images_and_templates() -> None:
     async with Client(child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0")) as client:
         assert [str(resource.uri) for resource in (await client.list_resources()).resources] == ["nanobanana://tasks"]
-        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         listed = (await client.list_resources()).resources
         assert [str(resource.uri) for resource in listed[1:]] == [facts(result)["images"][0]["url"]]
         assert listed[1].title == "a cat"

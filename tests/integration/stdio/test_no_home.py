@@ -30,7 +30,7 @@ async def test_over_stdio_images_are_made_and_each_answer_names_the_setting() ->
     async with plain_sandbox(seconds=0) as sandbox:
         server = build_server(load_settings(base_url=sandbox.url, api_key=KEY), local=True)
         async with Client(server) as client:
-            result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+            result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
     assert facts(result)["status"] == "success"
     assert "no home folder" in text(result)
     assert "NANO_BANANA_STATE_DIR" in text(result)

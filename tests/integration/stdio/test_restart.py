@@ -59,7 +59,7 @@ async def test_two_servers_of_one_user_know_each_others_images(tmp_path: Path) -
         Client(child_at(sandbox.url, **state)) as one,
         Client(child_at(sandbox.url, **state)) as other,
     ):
-        result = await one.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+        result = await one.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert [each["task_id"] for each in await tasks(other)] == [facts(result)["task_id"]]
         contents = (await other.read_resource(facts(result)["images"][0]["url"])).contents[0]
         assert isinstance(contents, BlobResourceContents)
@@ -69,7 +69,7 @@ async def test_images_of_a_sandbox_that_has_ended_are_remembered_but_not_offered
     settings = {"NANO_BANANA_STATE_DIR": tmp_path, "NANO_BANANA_SANDBOX_SECONDS": 0}
     for made_before in (0, 1):
         async with Client(child("--sandbox", **settings)) as client:
-            await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+            await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
             assert len((await client.list_resources()).resources) == 2
             assert len(await tasks(client)) == made_before + 1
 
@@ -106,7 +106,7 @@ async def test_the_same_request_id_pays_once_whatever_happened_to_the_answer(tmp
             second = facts(await client.call_tool("generate_image", arguments))
             assert second["task_id"] == first["task_id"]
         async with Client(child_at(sandbox.url, **state)) as client:
-            third = facts(await client.call_tool("generate_image", {**arguments, "wait_seconds": 30}))
+            third = facts(await client.call_tool("generate_image", {**arguments, "wait_seconds": 240}))
             assert (third["task_id"], third["status"]) == (first["task_id"], "success")
             other = await client.call_tool("generate_image", {**arguments, "prompt": "a dog"})
             assert other.is_error

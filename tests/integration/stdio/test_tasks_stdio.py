@@ -89,7 +89,7 @@ async def test_a_host_that_found_the_extension_in_the_front_gets_tasks_from_the_
 async def test_the_first_message_of_a_session_may_ask_for_a_task_of_an_earlier_one(tmp_path: Path) -> None:
     async with serve_sandbox(SandboxConfig(seconds=0, art="plain")) as sandbox:
         async with Client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as plain:
-            made = await plain.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+            made = await plain.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert made.structured_content is not None
         task_id = made.structured_content["task_id"]
         with program(sandbox.url, tmp_path) as process:

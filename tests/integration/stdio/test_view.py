@@ -29,7 +29,7 @@ async def test_an_image_of_4096_by_4096_is_small_on_the_wire_and_leaves_no_memor
             "NANO_BANANA_STATE_DIR": str(tmp_path),
         }
         with raw(**settings) as server:
-            made = server.call(2, "generate_image", {"prompt": f"a cat sandbox:result={where}", "wait_seconds": 60})
+            made = server.call(2, "generate_image", {"prompt": f"a cat sandbox:result={where}", "wait_seconds": 240})
             arguments = {"task_id": made["result"]["structuredContent"]["task_id"]}
             used, resident = server.processor_seconds(), []
             for number in range(ROUNDS):

@@ -25,9 +25,9 @@ def test_stdout_carries_nothing_but_protocol_when_everything_goes_wrong() -> Non
         server.call(10, "no_such_tool", {})
         server.call(11, "generate_image", {"prompt": "x sandbox:submit=html"})
         server.call(12, "generate_image", {"prompt": "x sandbox:submit=503"})
-        server.call(13, "generate_image", {"prompt": "x sandbox:result=text", "wait_seconds": 10})
+        server.call(13, "generate_image", {"prompt": "x sandbox:result=text", "wait_seconds": 240})
         server.call(14, "get_task", {"task_id": "nobody"})
-        done = server.call(15, "generate_image", {"prompt": "x sandbox:file=html", "wait_seconds": 10})
+        done = server.call(15, "generate_image", {"prompt": "x sandbox:file=html", "wait_seconds": 240})
         uri = done["result"]["structuredContent"]["images"][0]["url"]
         server.send({"jsonrpc": "2.0", "id": 16, "method": "resources/read", "params": {"uri": uri}})
         assert "error" in server.answer(16)
@@ -40,7 +40,7 @@ def test_stdout_carries_nothing_but_protocol_when_everything_goes_wrong() -> Non
 def test_key_and_prompts_are_in_no_log_at_any_level() -> None:
     prompt = "a very private prompt"
     with raw("--sandbox", NANO_BANANA_LOG_LEVEL="DEBUG", NANO_BANANA_SANDBOX_SECONDS="0", DEFAPI_API_KEY=KEY) as server:
-        server.call(10, "generate_image", {"prompt": prompt, "wait_seconds": 10})
+        server.call(10, "generate_image", {"prompt": prompt, "wait_seconds": 240})
         server.call(11, "generate_image", {"prompt": f"{prompt} sandbox:submit=503"})
         server.call(12, "generate_image", {"prompt": f"{prompt} sandbox:nonsense=1"})
         server.call(13, "generate_image", {"prompt": [prompt]})

@@ -127,7 +127,7 @@ def _answers(process: subprocess.Popen[str], address: str) -> int:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
+            with urllib.request.urlopen(address, timeout=60) as answer:
                 return int(answer.status)
         except ConnectionRefusedError:
             pass

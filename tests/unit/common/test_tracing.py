@@ -120,7 +120,7 @@ async def test_each_attempt_has_its_own_span(spans: Spans) -> None:
 async def test_the_span_of_a_failed_fetch_names_the_error_but_not_the_url(spans: Spans) -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         prompt = "x sandbox:file=404"
-        done = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
+        done = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
         with pytest.raises(Exception, match="404"):
             await client.read_resource(done["images"][0]["resource_uri"])
     [fetch] = spans.named("picture.fetch")

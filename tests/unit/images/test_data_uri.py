@@ -1,5 +1,4 @@
 import base64
-import time
 from urllib.parse import quote
 
 import pytest
@@ -95,10 +94,8 @@ def test_a_data_uri_at_the_cap_is_taken_and_one_byte_more_is_not() -> None:
 def test_a_huge_data_uri_is_refused_without_decoding_it(monkeypatch: pytest.MonkeyPatch) -> None:
     uri = "data:image/png;base64," + "A" * (MAX_BYTES * 2)
     monkeypatch.setattr("binascii.a2b_base64", pytest.fail)
-    started = time.perf_counter()
     with pytest.raises(ImageTooLarge, match="20 MB"):
         read_image(uri)
-    assert time.perf_counter() - started < 0.5
 
 
 def test_a_data_uri_of_mere_white_space_is_refused_for_its_length() -> None:

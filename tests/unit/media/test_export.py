@@ -68,7 +68,7 @@ async def test_an_image_that_is_older_than_a_day_is_not_exported(tmp_path: Path)
 
 async def test_anothers_image_is_refused_as_a_reference_in_the_words_of_a_missing_one(tmp_path: Path) -> None:
     async with opened(Callers(authenticated=True), output_dir=tmp_path) as (sandbox, service):
-        hers = only((await service.generate(asking("a cat"), principal="alice", wait_seconds=20)).generation)
+        hers = only((await service.generate(asking("a cat"), principal="alice", wait_seconds=240)).generation)
         words = set()
         for task_id in (hers.public_id, "ta-none", hers.generation_id):
             request = asking("now at night", f"nanobanana://tasks/{task_id}/images/0")

@@ -63,7 +63,7 @@ async def test_every_reader_shows_an_image_whose_url_is_dead_and_whose_download_
     async with serve_sandbox(QUICK) as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, "NANO_BANANA_STATE_DIR": str(state)}
         async with client_at(sandbox.url, state_dir=state) as client:
-            made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30}))
+            made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240}))
         [task] = sandbox.tasks
         original = await sandbox.images.get(task, 0)
         let_url_expire(task)
@@ -76,7 +76,7 @@ async def test_every_reader_shows_an_image_whose_url_is_dead_and_whose_download_
             assert image_bytes(await client.call_tool("read_picture", {"task_id": task_id})) == original
             assert await resource_bytes(client, image["resource_uri"]) == original
             assert await resource_bytes(client, image["url"]) == original
-            edit = {"prompt": "at night", "images": [image["resource_uri"]], "wait_seconds": 30}
+            edit = {"prompt": "at night", "images": [image["resource_uri"]], "wait_seconds": 240}
             assert facts(await client.call_tool("generate_image", edit))["status"] == "success"
             [reference] = sandbox.tasks[-1].order.request["images"]
             sent = f"data:image/png;base64,{base64.b64encode(original).decode()}"
@@ -106,7 +106,7 @@ async def test_a_size_limit_drops_bytes_only_so_a_request_id_is_paid_for_once_an
 
         async def generate(prompt: str, request_id: str | None = None) -> Generation:
             request = SubmitRequest(model="google/gempix2", prompt=f"{prompt} sandbox:result=data-uri")
-            result = await service.generate(request, request_id=request_id, wait_seconds=30)
+            result = await service.generate(request, request_id=request_id, wait_seconds=240)
             assert result.generation.status is Status.SUCCESS
             return only(result.generation)
 

@@ -50,7 +50,7 @@ def batch_of(item: GenerationOrBatch) -> Batch:
 
 async def test_four_images_are_four_submits_under_one_id_with_the_sum_of_their_credits(tmp_path: Path) -> None:
     async with opened(tmp_path) as (sandbox, service):
-        batch = batch_of((await service.generate(asking(), count=4, wait_seconds=30)).generation)
+        batch = batch_of((await service.generate(asking(), count=4, wait_seconds=240)).generation)
         assert sandbox.stats.submits == 4
         assert batch.public_id.startswith("ba-")
         assert (batch.status, batch.credits_consumed) == (Status.SUCCESS, "2.000000")
@@ -74,7 +74,7 @@ async def test_a_batch_is_in_progress_until_all_its_images_have_ended(tmp_path: 
 async def test_a_partial_failure_returns_the_images_and_says_which_failed_and_why(tmp_path: Path) -> None:
     async with opened(tmp_path) as (sandbox, service):
         request = asking("sandbox:submit=400*1")
-        batch = batch_of((await service.generate(request, count=3, request_id="r", wait_seconds=30)).generation)
+        batch = batch_of((await service.generate(request, count=3, request_id="r", wait_seconds=240)).generation)
         assert (batch.status, len(located_images(batch)), batch.credits_consumed) == (Status.SUCCESS, 2, "1.000000")
         [failed] = [generation for generation in batch.generations if generation.status is Status.FAILED]
         number = batch.generations.index(failed) + 1
@@ -87,7 +87,7 @@ async def test_a_partial_failure_returns_the_images_and_says_which_failed_and_wh
 async def test_an_unknown_outcome_in_a_batch_is_reported_and_never_sent_again(tmp_path: Path) -> None:
     async with opened(tmp_path) as (sandbox, service):
         request = asking("sandbox:submit=reset-after*1")
-        batch = batch_of((await service.generate(request, count=2, request_id="r", wait_seconds=30)).generation)
+        batch = batch_of((await service.generate(request, count=2, request_id="r", wait_seconds=240)).generation)
         assert batch.status is Status.SUCCESS
         assert "is unknown and may have been charged" in (batch.message or "")
         await service.generate(request, count=2, request_id="r")
@@ -128,7 +128,7 @@ async def test_a_budget_for_three_refuses_four_before_anything_is_sent(tmp_path:
         assert "they cost about 2 credits" in caught.value.message
         assert sandbox.stats.submits == 0
         assert await service.ledger.recent(10) == []
-        assert (await service.generate(asking(), count=3, wait_seconds=30)).generation.finished
+        assert (await service.generate(asking(), count=3, wait_seconds=240)).generation.finished
         assert sandbox.stats.submits == 3
 
 
@@ -170,7 +170,7 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
 ) -> None:
     monkeypatch.setattr(submission, "FOREIGN_SUBMIT_SECONDS", 0.0)
     async with opened(tmp_path) as (sandbox, service):
-        batch = batch_of((await service.generate(asking(), count=4, request_id="r", wait_seconds=30)).generation)
+        batch = batch_of((await service.generate(asking(), count=4, request_id="r", wait_seconds=240)).generation)
         known, unknown, *unsent = batch.generations
         database = SqliteLedger(tmp_path)
         for generation in batch.generations[1:]:
@@ -186,7 +186,7 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
         assert f"Number 2 ({unknown.generation_id}) is unknown and may have been charged." in message
         assert "Number 3 was not sent, so it was not charged." in message
         assert "Number 4 was not sent, so it was not charged." in message
-        again = batch_of((await service.generate(asking(), count=4, request_id="r", wait_seconds=30)).generation)
+        again = batch_of((await service.generate(asking(), count=4, request_id="r", wait_seconds=240)).generation)
         assert sandbox.stats.submits == 4 + len(unsent)
         assert again.generations[0] == known
         assert again.generations[1].task_id is None
@@ -200,7 +200,7 @@ async def test_two_processes_with_one_request_id_submit_each_image_once(tmp_path
         async with open_service(settings) as one, open_service(settings) as other:
 
             async def generate(service: GenerationService) -> None:
-                batches.append((await service.generate(asking(), count=4, request_id="r", wait_seconds=30)).generation)
+                batches.append((await service.generate(asking(), count=4, request_id="r", wait_seconds=240)).generation)
 
             async with anyio.create_task_group() as tasks:
                 for service in (one, other, one):

@@ -19,7 +19,7 @@ from tests.support.task_clients import call, ended, task_client_at
 
 async def made(client: Client, words: str = "", **arguments: Any) -> CallToolResult:
     return await client.call_tool(
-        "generate_image", {"prompt": f"a cat {words}".strip(), "count": 3, "wait_seconds": 30, **arguments}
+        "generate_image", {"prompt": f"a cat {words}".strip(), "count": 3, "wait_seconds": 240, **arguments}
     )
 
 

@@ -56,7 +56,7 @@ async def test_the_newest_are_told_with_what_is_needed_to_go_on() -> None:
 async def test_each_row_shows_date_model_price_and_format() -> None:
     arguments = {"prompt": "a cat", "model": "google/nano-banana-2", "aspect_ratio": "16:9", "image_size": "2k"}
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
-        await client.call_tool("generate_image", {**arguments, "wait_seconds": 20})
+        await client.call_tool("generate_image", {**arguments, "wait_seconds": 240})
         words, [row] = await browse(client)
     assert (row["model"], row["format"]) == ("google/nano-banana-2", "16:9, 2k")
     date = row["created_at"][:10]

@@ -48,7 +48,7 @@ async def test_the_resource_templates_are_as_in_their_snapshot(mode: Any) -> Non
 async def test_listed_images_are_of_the_shape_of_their_snapshot(mode: Any, result: str) -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, mode=mode) as client:
         prompt = f"a cat sandbox:result={result}"
-        made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
+        made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
         shown = json.dumps([told(resource) for resource in (await client.list_resources()).resources])
     shown = shown.replace(made["task_id"], "TASK_ID").replace(sandbox.url, "https://pictures.example")
     compare_json(f"resources-{result}.json", json.loads(shown))

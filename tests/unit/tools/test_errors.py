@@ -162,7 +162,7 @@ async def test_proxies_and_certificates_of_the_environment_do_not_stand_before_t
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
-        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert facts(result)["status"] == "success"
 
 
@@ -195,7 +195,7 @@ async def test_a_proxy_or_certificate_file_that_cannot_be_used_is_named(
 @pytest.mark.parametrize("key", ["k", "ta", "task_id", "data"])
 async def test_a_key_that_is_part_of_every_answer_spoils_none(key: str) -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, api_key=key) as client:
-        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert facts(result)["status"] == "success"
 
 
@@ -212,7 +212,7 @@ async def test_a_wait_that_is_given_up_keeps_the_task_id_and_the_next_step() -> 
 async def test_a_wait_survives_what_gateways_say_now_and_then(fault: str) -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool(
-            "generate_image", {"prompt": f"a cat sandbox:query={fault}*2", "wait_seconds": 20}
+            "generate_image", {"prompt": f"a cat sandbox:query={fault}*2", "wait_seconds": 240}
         )
         assert facts(made)["status"] == "success"
 

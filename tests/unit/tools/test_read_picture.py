@@ -20,7 +20,7 @@ def image(result: CallToolResult) -> ImageContent:
 async def test_it_hands_over_the_bytes_of_the_image_that_is_asked_for_with_its_prompt() -> None:
     prompt = "a cat sandbox:result=many"
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
-        made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
+        made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
         for number, named in enumerate(made["images"]):
             result = await client.call_tool("read_picture", {"task_id": made["task_id"], "number": number})
             [kept] = (await client.read_resource(named["resource_uri"])).contents
@@ -33,7 +33,7 @@ async def test_it_hands_over_the_bytes_of_the_image_that_is_asked_for_with_its_p
 
 async def test_it_is_meant_for_the_person_and_has_no_structure_that_repeats_the_bytes() -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
-        made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))
+        made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         annotations = image(result).annotations
         assert annotations is not None
@@ -46,7 +46,7 @@ async def test_it_is_meant_for_the_person_and_has_no_structure_that_repeats_the_
 async def test_a_image_that_would_be_too_much_for_a_result_is_shrunk() -> None:
     prompt = "a cat sandbox:result=big-data-uri"
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
-        made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 20}))
+        made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
         [image] = [item for item in result.content if isinstance(item, ImageContent)]
         assert len(base64.b64decode(image.data)) <= MAX_BYTES
@@ -62,7 +62,7 @@ async def test_a_image_that_is_not_there_is_said_to_be_so() -> None:
 
 
 async def test_a_image_that_cannot_be_fetched_says_why() -> None:
-    arguments = {"prompt": "a cat sandbox:file=404", "wait_seconds": 20}
+    arguments = {"prompt": "a cat sandbox:file=404", "wait_seconds": 240}
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", arguments))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})

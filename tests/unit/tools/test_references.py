@@ -139,7 +139,7 @@ async def test_a_server_that_is_not_local_refuses_paths_without_touching_the_dis
 @pytest.mark.parametrize("words", ["", "sandbox:result=data-uri", "sandbox:result=many"])
 async def test_a_image_made_before_is_a_reference_by_its_resource_uri(local: bool, words: str) -> None:
     async with desk(local=local) as (sandbox, client):
-        made = await client.call_tool("generate_image", {"prompt": f"a cat {words}", "wait_seconds": 20})
+        made = await client.call_tool("generate_image", {"prompt": f"a cat {words}", "wait_seconds": 240})
         uri = facts(made)["images"][-1]["resource_uri"]
         result = await client.call_tool("generate_image", {"prompt": "now make it night", "images": [uri]})
         assert not result.is_error, text(result)
@@ -151,7 +151,7 @@ async def test_a_image_made_before_is_a_reference_by_its_resource_uri(local: boo
 async def test_a_image_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Path) -> None:
     """The host hands it out once, to be saved, and never again."""
     async with desk(output_dir=tmp_path / "kept") as (sandbox, client):
-        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         asked = sandbox.stats.files
         uri = facts(made)["images"][0]["resource_uri"]
         result = await client.call_tool("generate_image", {"prompt": "now make it night", "images": [uri]})
@@ -169,7 +169,7 @@ async def test_a_file_that_this_server_saved_is_a_reference_by_its_path_and_its_
 ) -> None:
     folder = tmp_path / "kept"
     async with desk(output_dir=folder) as (_, client):
-        made = await client.call_tool("generate_image", {"prompt": "고양이", "wait_seconds": 20})
+        made = await client.call_tool("generate_image", {"prompt": "고양이", "wait_seconds": 240})
         [saved] = folder.glob("*.png")
         assert str(saved) in facts(made)["message"]
         again = await client.call_tool("generate_image", {"prompt": "at night", "images": [str(saved)]})
@@ -194,7 +194,7 @@ async def test_several_references_in_one_text_and_in_objects_are_split() -> None
 
 async def test_an_image_of_the_sandbox_itself_is_a_reference_by_its_url() -> None:
     async with desk() as (sandbox, client):
-        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         url = facts(made)["images"][0]["url"]
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [url]})
         assert not result.is_error, text(result)
@@ -204,7 +204,7 @@ async def test_an_image_of_the_sandbox_itself_is_a_reference_by_its_url() -> Non
 @pytest.mark.parametrize(("fault", "expected"), [("404", "images: "), ("html", "web page")])
 async def test_a_image_whose_bytes_cannot_be_had_is_not_paid_for(fault: str, expected: str) -> None:
     async with desk() as (sandbox, client):
-        made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:file={fault}", "wait_seconds": 20})
+        made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:file={fault}", "wait_seconds": 240})
         uri = facts(made)["images"][0]["resource_uri"]
         result = await client.call_tool("generate_image", {"prompt": "now make it night", "images": [uri]})
         assert result.is_error
@@ -214,7 +214,7 @@ async def test_a_image_whose_bytes_cannot_be_had_is_not_paid_for(fault: str, exp
 
 async def test_a_host_that_refuses_this_server_may_not_refuse_the_api() -> None:
     async with desk() as (sandbox, client):
-        made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:file=403", "wait_seconds": 20})
+        made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:file=403", "wait_seconds": 240})
         image = facts(made)["images"][0]
         await client.call_tool("generate_image", {"prompt": "night", "images": [image["resource_uri"]]})
         assert sandbox.tasks[-1].order.request["images"] == [image["url"]]
@@ -237,7 +237,7 @@ async def test_a_image_that_is_not_there_is_refused_in_words() -> None:
 @pytest.mark.parametrize("number", [1, 7, 999])
 async def test_a_number_that_a_task_has_no_image_of_is_refused_in_words(number: int) -> None:
     async with desk() as (_, client):
-        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         uri = f"nanobanana://tasks/{facts(made)['task_id']}/images/{number}"
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [uri]})
         assert result.is_error
@@ -270,7 +270,7 @@ async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_
 )  # fmt: skip
 async def test_what_was_asked_and_what_came_is_in_every_result(arguments: dict[str, Any], words: str) -> None:
     async with desk() as (_, client):
-        made = await client.call_tool("generate_image", {"prompt": "a hill", "wait_seconds": 20, **arguments})
+        made = await client.call_tool("generate_image", {"prompt": "a hill", "wait_seconds": 240, **arguments})
         again = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
         waited = await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
         for result in (made, again, waited):

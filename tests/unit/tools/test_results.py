@@ -210,9 +210,9 @@ async def test_a_timeout_is_no_error_and_says_what_to_do_next() -> None:
 
 async def test_a_generation_can_wait_for_its_image() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
-        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 30})
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert facts(result)["status"] == "success"
-        failed = await client.call_tool("generate_image", {"prompt": "x sandbox:result=failed", "wait_seconds": 30})
+        failed = await client.call_tool("generate_image", {"prompt": "x sandbox:result=failed", "wait_seconds": 240})
         assert failed.is_error
         assert facts(failed)["status"] == "failed"
 

@@ -62,6 +62,6 @@ async def test_resource_links_can_be_turned_off() -> None:
         plain_sandbox(seconds=0) as sandbox,
         client_at(sandbox.url, resource_links="off") as client,
     ):
-        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
     assert [block.type for block in result.content] == ["text"]
     assert facts(result)["images"]

@@ -29,7 +29,7 @@ def noise(side: int, kind: str = "PNG") -> bytes:
 
 
 async def made(client: Client, words: str = "") -> str:
-    result = await client.call_tool("generate_image", {"prompt": f"a cat {words}", "wait_seconds": 30})
+    result = await client.call_tool("generate_image", {"prompt": f"a cat {words}", "wait_seconds": 240})
     task_id: str = facts(result)["task_id"]
     return task_id
 

@@ -12,31 +12,23 @@ from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import load_settings
-from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_sandbox.sandbox import Sandbox
-from tests.support.clients import KEY
+from tests.support.clients import KEY, NEVER_SECONDS, WITHOUT_QUERIES
 from tests.support.generations import only
 from tests.support.postgres import Cluster
 from tests.support.sandbox import plain_sandbox
 
-NEVER = 3_600.0
-
-ONLY_NOTIFICATIONS = Schedule(first=NEVER, min_interval=NEVER, max_interval=NEVER)
-
 
 @asynccontextmanager
 async def services(
-    database: str, number: int = 2, seconds: float = NEVER
+    database: str, number: int = 2, seconds: float = NEVER_SECONDS
 ) -> AsyncIterator[tuple[Sandbox, list[GenerationService]]]:
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(plain_sandbox(seconds=seconds))
         settings = load_settings(base_url=sandbox.url, api_key=KEY, ledger_url=database)
         yield (
             sandbox,
-            [
-                await stack.enter_async_context(open_service(settings, schedule=ONLY_NOTIFICATIONS))
-                for _ in range(number)
-            ],
+            [await stack.enter_async_context(open_service(settings, schedule=WITHOUT_QUERIES)) for _ in range(number)],
         )
 
 
@@ -46,7 +38,7 @@ async def make(service: GenerationService) -> Generation:
 
 def end(sandbox: Sandbox) -> None:
     for task in sandbox.tasks:
-        task.born -= 2 * NEVER
+        task.born -= 2 * NEVER_SECONDS
 
 
 class Wait:
@@ -62,7 +54,7 @@ class Wait:
         async def report(_: object, __: float) -> None:
             self.under_way.set()
 
-        self.status = (await self._service.wait(self._known.public_id, 60.0, report)).generation.status
+        self.status = (await self._service.wait(self._known.public_id, NEVER_SECONDS, report)).generation.status
 
 
 async def listening(postgres: Cluster, database: str, number: int) -> list[int]:
@@ -86,7 +78,7 @@ async def test_an_end_that_one_replica_notices_wakes_a_wait_at_another(postgres:
         await listening(postgres, database, 2)
         known = await make(a)
         wait = Wait(b, known)
-        with anyio.fail_after(30):
+        with anyio.fail_after(240):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(wait.run)
                 await wait.under_way.wait()

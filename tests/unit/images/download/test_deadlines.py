@@ -38,16 +38,14 @@ async def keep_promising(writer: asyncio.StreamWriter) -> None:
 
 
 async def keep_silent(writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(60)
+    await asyncio.sleep(3_600)
 
 
 @pytest.mark.parametrize("slow", [drip_the_body, drip_the_headers, keep_promising, keep_silent])
 async def test_a_slow_host_is_cut_off_at_the_deadline(slow: Answer, new_fetcher: NewFetcher, host: Host) -> None:
     host.answers["/a.png"] = slow
-    started = anyio.current_time()
     with pytest.raises(ImageUnavailable, match=r"did not deliver the picture within 0\.3 s"):
         await new_fetcher(deadline_seconds=0.3).fetch(URL)
-    assert anyio.current_time() - started < 2
 
 
 async def test_the_deadline_covers_a_slow_name_and_all_redirects_together(new_fetcher: NewFetcher, host: Host) -> None:
@@ -56,10 +54,8 @@ async def test_the_deadline_covers_a_slow_name_and_all_redirects_together(new_fe
         return [PUBLIC]
 
     host.answers["/a.png"] = redirect("/a.png")
-    started = anyio.current_time()
     with pytest.raises(ImageUnavailable, match="did not deliver"):
         await new_fetcher(deadline_seconds=0.3, resolve=slow).fetch(URL)
-    assert anyio.current_time() - started < 2
 
 
 async def test_the_deadline_covers_a_handshake_that_never_ends_and_leaves_no_socket_open(
@@ -67,7 +63,7 @@ async def test_the_deadline_covers_a_handshake_that_never_ends_and_leaves_no_soc
 ) -> None:
     internet.lands_at = ("127.0.0.1", trap.port)
     with pytest.raises(ImageUnavailable, match="did not deliver"):
-        await new_fetcher(deadline_seconds=0.3).fetch(URL)
+        await new_fetcher(deadline_seconds=2).fetch(URL)
     assert trap.was_left()
 
 
@@ -75,9 +71,10 @@ async def test_whoever_cancels_in_a_handshake_leaves_no_socket_open(
     fetcher: ImageFetcher, internet: Internet, trap: Trap
 ) -> None:
     internet.lands_at = ("127.0.0.1", trap.port)
-    with anyio.move_on_after(0.2) as scope:
-        await fetcher.fetch(URL)
-    assert scope.cancelled_caught
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fetcher.fetch, URL)
+        await trap.reached()
+        tasks.cancel_scope.cancel()
     assert trap.was_left()
 
 
@@ -112,7 +109,7 @@ async def test_a_host_that_breaks_the_protocol_is_unavailable(
 ) -> None:
     host.answers["/a.png"] = reply
     with pytest.raises(ImageUnavailable, match=r"pictures\.example"):
-        await new_fetcher(deadline_seconds=3).fetch(URL)
+        await new_fetcher(deadline_seconds=60).fetch(URL)
 
 
 async def test_a_tls_stream_that_breaks_is_unavailable(fetcher: ImageFetcher, host: Host) -> None:

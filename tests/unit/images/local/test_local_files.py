@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -207,10 +206,8 @@ def test_what_is_no_plain_file_inside_is_refused_at_once(
     files: LocalFiles, allowed: Path, make: Callable[[Path], str]
 ) -> None:
     reference = str(allowed / make(allowed))
-    began = time.monotonic()
     with pytest.raises(FileRefused, match=r"cannot be read"):
         files.read(reference)
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(

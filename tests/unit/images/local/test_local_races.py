@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,9 +52,9 @@ def swapping(allowed: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("swapping")
 def test_a_race_of_links_leaks_nothing(files: LocalFiles, allowed: Path) -> None:
-    read = refused = leaked = 0
-    end = time.monotonic() + 2
-    while time.monotonic() < end:
+    read = refused = leaked = tries = 0
+    while tries < 5_000 or not (read and refused):  # it was a race
+        tries += 1
         for reference in (allowed / "folder" / "secret.png", allowed / "x.png"):
             try:
                 data = files.read(str(reference)).data
@@ -65,8 +64,6 @@ def test_a_race_of_links_leaks_nothing(files: LocalFiles, allowed: Path) -> None
             read += 1
             leaked += data != INSIDE
     assert leaked == 0
-    assert read > 0  # it was a race
-    assert refused > 0
 
 
 LINK = "its path contains a link, or a component that is not a folder"

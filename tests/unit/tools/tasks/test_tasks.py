@@ -73,7 +73,7 @@ async def test_a_completed_task_has_the_result_that_the_call_would_have_had() ->
         client_at(sandbox.url) as other,
     ):
         task = await ended(client, (await call(client, "generate_image", prompt="a cat"))["taskId"])
-        plain = await other.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        plain = await other.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
     assert (task["resultType"], task["status"]) == ("complete", "completed")
     expected = plain.model_dump(mode="json", by_alias=True, exclude_none=True)
     for name in ("content", "structuredContent", "isError"):
@@ -159,7 +159,7 @@ async def test_a_client_that_does_not_declare_the_extension_gets_results_and_no_
     async with serve_sandbox(AT_ONCE) as sandbox, client_at(sandbox.url) as client:
         assert client.server_capabilities.extensions is not None
         assert TASKS in client.server_capabilities.extensions
-        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20})
+        made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert facts(made)["status"] == "success"
         for method in METHODS:
             code, _, data = await refused(client, method, facts(made)["task_id"])
@@ -169,7 +169,7 @@ async def test_a_client_that_does_not_declare_the_extension_gets_results_and_no_
 
 async def test_the_older_era_has_no_tasks() -> None:
     async with serve_sandbox(AT_ONCE) as sandbox, client_at(sandbox.url, mode="legacy") as client:
-        made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 20}))
+        made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240}))
         assert (await refused(client, "tasks/get", made["task_id"]))[0] == METHOD_NOT_FOUND
 
 
