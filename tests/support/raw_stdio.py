@@ -54,11 +54,6 @@ class Raw:
         [line] = [line for line in self._proc("status").splitlines() if line.startswith("VmRSS")]
         return int(line.split()[1]) / 1_000
 
-    def processor_seconds(self) -> float:
-        """The CPU time of the process and of its children that have ended, from /proc."""
-        fields = self._proc("stat").rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / 100
-
     def _proc(self, name: str) -> str:
         return Path(f"/proc/{self.process.pid}/{name}").read_text()
 

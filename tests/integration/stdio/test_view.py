@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -31,19 +30,15 @@ async def test_an_image_of_4096_by_4096_is_small_on_the_wire_and_leaves_no_memor
         with raw(**settings) as server:
             made = server.call(2, "generate_image", {"prompt": f"a cat sandbox:result={where}", "wait_seconds": 240})
             arguments = {"task_id": made["result"]["structuredContent"]["task_id"]}
-            used, resident = server.processor_seconds(), []
+            resident = []
             for number in range(ROUNDS):
-                began = time.perf_counter()
                 seen = server.call(10 + number, "view_image", arguments)
-                seconds = time.perf_counter() - began
                 resident.append(server.resident_megabytes())
                 sent = len(server.lines[-1])
-                print(f"{where}: {sent / 1e3:.0f} kB, {seconds:.2f} s, {resident[-1]:.1f} MB")
+                print(f"{where}: {sent / 1e3:.0f} kB, {resident[-1]:.1f} MB")
                 assert [item["type"] for item in seen["result"]["content"]] == ["text", "image"]
                 assert sent < 1_000_000
             assert resident[-1] - resident[0] < 60  # less than the file in each round: nothing accumulates
-            # By the clock it depends on what else the machine does.
-            assert (server.processor_seconds() - used) / ROUNDS < 1.5
 
     async with plain_sandbox(seconds=0) as sandbox:
         sandbox.images = FixedDrawings(photo_png())

@@ -79,7 +79,7 @@ class Machine(RuleBasedStateMachine):
 
     def serve(self, use: Callable[[GenerationService], Awaitable[Any]], point: str | None = None) -> Any:
         async def main() -> Any:
-            client = DefapiClient(self.url, SecretStr("dk-state"), timeout_seconds=5)
+            client = DefapiClient(self.url, SecretStr("dk-state"))
             settings = load_settings(state_dir=self.folder)
             ledger = DyingLedger(self.folder, point)
             async with compose_service(settings, client, ledger, api=self.url) as service:
@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
 
             async def call_back(service: GenerationService) -> Generation | None:
                 assert await service.refresher.called_back(each.generation_id, task_id)
-                with anyio.fail_after(5):
+                with anyio.fail_after(60):
                     while (generation := await service.ledger.find(task_id)) is None:
                         await anyio.sleep(0.01)
                 return generation
