@@ -150,7 +150,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def reachable(
-    config: SandboxConfig, schedule: Schedule | None = None, **settings: str
+    config: SandboxConfig, schedule: Schedule | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Sandbox, Served, Client]]:
     """A server that the sandbox can call back, and a client of it."""
     port = free_port()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -149,7 +150,7 @@ async def test_a_callback_for_an_end_that_is_known_costs_no_query() -> None:
 
 
 async def test_the_key_is_kept_private_and_outlives_the_server(tmp_path: Path) -> None:
-    state = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    state: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
     async with reachable(plain_config(seconds=3600), **state) as (sandbox, _, client):
         await make(client)
         first = sandbox.tasks[0].order.callback_url
