@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from tests.support.paths import ROOT
 
@@ -16,6 +16,9 @@ PROGRAMS = {
     "nano-banana-mcp",
     "make",
     "pip",
+    "pipx",
+    "py",
+    "python",
     "uv",
     "uvx",
     "uvicorn",
@@ -37,10 +40,9 @@ PROGRAMS = {
 }
 
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]*?) -->\n\n?)?(?P<text>(?:^ {4,}\S.*\n?(?:^\s*\n(?= {4}))?)+)", re.MULTILINE)
-_FENCE = re.compile(
-    r"(?:<!-- (?P<mark>[^>]*?) -->\n\n?)?^```(?:sh|bash|console)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL
-)
-_OTHER_FENCE = re.compile(r"^```(?!(?:sh|bash|console)\n).*?^```", re.MULTILINE | re.DOTALL)
+_SHELLS = "(?:sh|bash|console|powershell)"
+_FENCE = re.compile(rf"(?:<!-- (?P<mark>[^>]*?) -->\n\n?)?^```{_SHELLS}\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+_ANY_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s+# .*$")
 
 
@@ -64,8 +66,8 @@ def documents() -> list[Path]:
 def blocks(document: Path) -> list[Block]:
     """The blocks of ``document`` that hold commands."""
     text = document.read_text(encoding="utf-8")
-    plain = _OTHER_FENCE.sub("", text)
-    found = [*_FENCE.finditer(plain), *_BLOCK.finditer(_FENCE.sub("", plain))]
+    plain = _ANY_FENCE.sub("", _FENCE.sub("", text))
+    found = [*_FENCE.finditer(text), *_BLOCK.finditer(plain)]
     name = document.relative_to(ROOT).as_posix()
     made = [Block(name, each["mark"] or "", _commands(each["text"])) for each in found]
     return [block for block in made if block.commands]
@@ -84,4 +86,4 @@ def _commands(text: str) -> tuple[str, ...]:
 
 def _program(line: str) -> str:
     words = [word for word in line.split() if not re.match(r"[A-Z_]+=", word)]
-    return Path(words[0]).name if words else ""
+    return PureWindowsPath(words[0]).name if words else ""

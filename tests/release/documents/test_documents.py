@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.settings import variables
+from nano_banana_mcp.install.hosts import HOSTS, KEY, NAME, Secret, Server, input_of
+from nano_banana_mcp.settings import EXAMPLE_KEY, variables
+from nano_banana_tools.completions import MODELS
+from nano_banana_tools.registry import tools
 from tests.support.document_commands import documents
 from tests.support.documents import DOCUMENTS, renewed
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+READMES = ["README.md", "README.ko.md"]
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -34,8 +39,53 @@ def test_every_setting_is_in_the_documents() -> None:
 def test_the_readme_is_read_in_two_minutes() -> None:
     """At 300 words a minute, without tables, code and addresses, which are looked up rather than read."""
     looked_up = r"<!--.*?-->|^(?:\||    ).*$|\]\([^)]*\)|<img [^>]*>"
-    prose = re.sub(looked_up, "", README, flags=re.MULTILINE)
+    prose = re.sub(looked_up, "", FENCE.sub("", README), flags=re.MULTILINE)
     assert len(prose.split()) <= 600
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_first_screen_of_a_readme_has_two_pictures_of_the_sandbox_then_key_install_and_ask(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    parts = ["docs/before.jpg", "docs/after.jpg", "## 1.", "https://defapi.org", "## 2.", "## 3."]
+    assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
+    first = text[: text.index("## 1.")]
+    assert ("sandbox" if page == "README.md" else "샌드박스") in re.sub("<img.*?>", "", first)
+    assert len(first.splitlines()) <= 20
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_a_readme_names_every_model_and_every_tool_that_a_model_sees(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    seen = [tool.name for tool in tools() if (tool.meta or {}).get("ui", {}).get("visibility") != ["app"]]
+    for name in (*MODELS, *seen):
+        assert f"| `{name}`" in text, name
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_entries_to_copy_are_those_that_install_writes_and_an_output_folder(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    desktop, vs_code = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL))
+    stored, asked = Secret(KEY, "stored", EXAMPLE_KEY), Secret(KEY, "input")
+    for block, table, host, secret in (
+        (desktop, "mcpServers", HOSTS["claude-desktop"], stored),
+        (desktop, "mcpServers", HOSTS["cursor"], stored),
+        (desktop, "mcpServers", HOSTS["windsurf"], stored),
+        (vs_code, "servers", HOSTS["vscode"], asked),
+    ):
+        assert table == host.table
+        entry = host.entry(host, NAME, Server(("/path/to/nano-banana-mcp",), secret=secret))
+        entry["env"]["NANO_BANANA_OUTPUT_DIR"] = "~/Pictures/nano-banana"
+        assert block[table] == {NAME: entry}, host.id
+    assert vs_code["inputs"] == [input_of(asked)]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_every_row_of_a_table_has_the_columns_of_its_head(document: Path) -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", FENCE.sub("", document.read_text(encoding="utf-8")), re.MULTILINE):
+        head, rule, *rows = table.splitlines()
+        assert re.fullmatch(r"\|(?: ?:?-+:? ?\|)+", rule), head
+        for row in rows:
+            assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"(?<!\\)\|", head)), row
 
 
 @pytest.mark.parametrize("file", documents(), ids=lambda path: path.name)

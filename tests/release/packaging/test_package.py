@@ -38,6 +38,14 @@ def test_the_wheel_holds_every_file_of_its_three_packages_and_no_other_package(w
     }
 
 
+def test_the_description_of_the_wheel_is_the_readme(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = archive.read(name).decode("utf-8")
+    assert "\nDescription-Content-Type: text/markdown\n" in metadata
+    assert metadata.partition("\n\n")[2] == (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_wheel_works_in_an_empty_environment_among_folders_of_the_same_names(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=False)

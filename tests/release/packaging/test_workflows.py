@@ -35,6 +35,14 @@ def test_the_suite_runs_on_every_system_and_every_python_that_the_package_is_for
     assert matrix["python"] == promised == ["3.11", "3.12", "3.13", "3.14"]
 
 
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_the_windows_job_runs_the_lines_of_the_readme_for_powershell(page: str) -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    run = {line for step in steps(workflow) if step.get("shell") == "pwsh" for line in step["run"].splitlines()}
+    [lines] = re.findall(r"```powershell\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert set(lines.splitlines()) == run
+
+
 def test_the_advisories_are_asked_about_every_pin_at_each_change_and_once_a_week() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
     assert "make audit" in [step.get("run") for step in steps(workflow)]
