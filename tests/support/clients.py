@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mcp.client import Client
+from mcp.client.extension import ClientExtension
 from mcp.client.stdio import StdioServerParameters
 from mcp.types import CallToolResult, TextContent
 
@@ -34,6 +35,16 @@ WITHOUT_QUERIES = Schedule(
     sweep_first_with_callback=NEVER_SECONDS,
 )
 """Only callbacks, notifications and ``get_task`` lead to queries."""
+
+
+class AppsHost(ClientExtension):
+    """What a client declares whose host shows MCP Apps."""
+
+    identifier = "io.modelcontextprotocol/ui"
+
+    def settings(self) -> dict[str, Any]:
+        """See :class:`ClientExtension`."""
+        return {"mimeTypes": ["text/html;profile=mcp-app"]}
 
 
 def clean_environment() -> dict[str, str]:

@@ -9,10 +9,18 @@ import httpx
 from PIL import Image
 
 
-def photo(size: tuple[int, int] = (1200, 900), orientation: int = 6) -> bytes:
-    """A JPEG as a phone writes it: red above, blue below once it is upright, with a place and a camera in it."""
+def photo(size: tuple[int, int] = (1200, 900), orientation: int = 6, *, detail: bool = False) -> bytes:
+    """A JPEG as a phone writes it: red above, blue below once it is upright, with a place and a camera in it.
+
+    Args:
+        size: Of the stored image, in pixels.
+        orientation: EXIF orientation: 1 or 6.
+        detail: Whether its left third is noise, so that it is large after compression, too.
+    """
     upright = Image.new("RGB", size[::-1] if orientation in (6, 8) else size, "blue")
     upright.paste("red", (0, 0, upright.width, upright.height // 2))
+    if detail:
+        upright.paste(Image.effect_noise((upright.width // 3, upright.height), 90).convert("RGB"))
     stored = upright.rotate(90, expand=True) if orientation == 6 else upright
     exif = stored.getexif()
     exif[0x0112] = orientation

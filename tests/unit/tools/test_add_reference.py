@@ -15,7 +15,6 @@ import anyio
 import httpx
 import pytest
 from mcp.client import Client
-from mcp.client.extension import ClientExtension
 from mcp.shared.exceptions import MCPError
 from mcp.types import BlobResourceContents, CallToolResult, ElicitRequestURLParams, ElicitResult
 from PIL import Image
@@ -27,21 +26,12 @@ from nano_banana_mcp.upload_page import loopback
 from nano_banana_sandbox import tasks
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
-from tests.support.clients import KEY, facts, text
+from tests.support.clients import KEY, AppsHost, facts, text
 from tests.support.image_samples import PNG, drawn, large_png
 from tests.support.image_samples import png as claiming
 from tests.support.sandbox import plain_config
 from tests.support.subscribers import Told, subscribe
 from tests.support.uploads import check_upright, get, photo, post, refusal
-
-
-class AppsHost(ClientExtension):
-    """A host that shows MCP Apps."""
-
-    identifier = "io.modelcontextprotocol/ui"
-
-    def settings(self) -> dict[str, Any]:
-        return {"mimeTypes": ["text/html;profile=mcp-app"]}
 
 
 @pytest.fixture(autouse=True)
