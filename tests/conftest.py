@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
+import certifi
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
@@ -18,13 +21,26 @@ for limit in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, limit, 60.0)  # 5 s, the default, is less than a busy machine may take
 
 
+@pytest.fixture(scope="session")
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One certificate of certifi's bundle."""
+    end = "-----END CERTIFICATE-----\n"
+    path = tmp_path_factory.mktemp("certificates") / "one.pem"
+    path.write_text(Path(certifi.where()).read_text("utf-8").partition(end)[0] + end)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def no_settings_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, one_certificate: Path
+) -> None:
     """No test depends on, or touches, what the person who runs it has set up."""
     for name in list(os.environ):
         if name.startswith(("DEFAPI_", "NANO_BANANA_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("XDG_STATE_HOME", tempfile.mkdtemp("", "state-", tmp_path_factory.getbasetemp()))
+    # To load a whole bundle, for each HTTP client anew, takes longer than most tests.
+    monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

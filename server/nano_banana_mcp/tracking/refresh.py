@@ -121,6 +121,7 @@ class TaskRefresher:
             LedgerError: the bytes of a finished image could not be stored; the end is not recorded yet.
         """
         if generation.task_id is None:  # a callback, or another process, may have settled it
+            self._remember_query(generation.generation_id)
             return (await self._ledger.find(generation.generation_id) or generation).with_message()
         try:
             snapshot = await self._query(generation, generation.task_id)
@@ -135,7 +136,7 @@ class TaskRefresher:
 
     def seconds_since_query(self, generation: Generation) -> float | None:
         """Seconds since the last query about an unfinished task; None if there was none."""
-        queried_at = self._queried_at.get(generation.task_id or "")
+        queried_at = self._queried_at.get(generation.task_id or generation.generation_id)
         return None if queried_at is None else anyio.current_time() - queried_at
 
     async def called_back(self, generation_id: str, task_id: str) -> bool:
@@ -187,10 +188,13 @@ class TaskRefresher:
             with self._instrumentation.querying(generation):
                 return await self._client.query(task_id, key=self._callers.key_of(generation.principal))
         finally:
-            self._queried_at.pop(task_id, None)
-            self._queried_at[task_id] = anyio.current_time()
-            if len(self._queried_at) > MAX_REMEMBERED_QUERIES:
-                del self._queried_at[next(iter(self._queried_at))]
+            self._remember_query(task_id)
+
+    def _remember_query(self, task_or_generation_id: str) -> None:
+        self._queried_at.pop(task_or_generation_id, None)
+        self._queried_at[task_or_generation_id] = anyio.current_time()
+        if len(self._queried_at) > MAX_REMEMBERED_QUERIES:
+            del self._queried_at[next(iter(self._queried_at))]
 
     async def _record(self, generation: Generation, snapshot: TaskSnapshot, why: Why) -> Generation:
         reading = read(generation, snapshot, self._now(), api_url=self._client.base_url)

@@ -8,7 +8,7 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from tests.support import axe, chromium, npm
 
-expect.set_options(timeout=20_000)  # milliseconds; a busy machine draws a page in several seconds
+expect.set_options(timeout=60_000)  # milliseconds; a busy machine draws a page in several seconds
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

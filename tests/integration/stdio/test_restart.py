@@ -1,4 +1,4 @@
-"""The promise of the ledger, as a host sees it: kill the server, start another, and nothing is lost."""
+"""The promise of the ledger, as a host sees it: another server on the same state folder has lost nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
-from tests.support.clients import child, child_at, client_at, facts, text
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.settings import load_settings
+from tests.support.clients import WITHOUT_PAUSES, child_at, client_at, facts, text
 from tests.support.sandbox import plain_sandbox
 
 
@@ -23,16 +25,15 @@ async def tasks(client: Client) -> list[dict[str, Any]]:
 
 
 async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: Path) -> None:
-    state = {"NANO_BANANA_STATE_DIR": tmp_path}
     prompts = ["a cat", "a cat sandbox:result=data-uri", "a cat sandbox:seconds=3600", "x sandbox:result=text"]
     async with plain_sandbox(seconds=0) as sandbox:
-        async with Client(child_at(sandbox.url, **state)) as client:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
             made = [facts(await client.call_tool("generate_image", {"prompt": prompt})) for prompt in prompts]
             url, data, running, failed = (each["task_id"] for each in made)
             for task_id in (url, data, failed):
                 await client.call_tool("wait_for_image", {"task_id": task_id})
         asked = sandbox.stats.queries
-        async with Client(child_at(sandbox.url, **state)) as client:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
             listed = await tasks(client)
             assert [each["task_id"] for each in listed] == [failed, running, data, url]
             assert [each["prompt"] for each in listed] == prompts[::-1]
@@ -53,11 +54,10 @@ async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: P
 
 
 async def test_two_servers_of_one_user_know_each_others_images(tmp_path: Path) -> None:
-    state = {"NANO_BANANA_STATE_DIR": tmp_path}
     async with (
         plain_sandbox(seconds=0) as sandbox,
-        Client(child_at(sandbox.url, **state)) as one,
-        Client(child_at(sandbox.url, **state)) as other,
+        client_at(sandbox.url, state_dir=tmp_path) as one,
+        client_at(sandbox.url, state_dir=tmp_path) as other,
     ):
         result = await one.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert [each["task_id"] for each in await tasks(other)] == [facts(result)["task_id"]]
@@ -66,25 +66,24 @@ async def test_two_servers_of_one_user_know_each_others_images(tmp_path: Path) -
 
 
 async def test_images_of_a_sandbox_that_has_ended_are_remembered_but_not_offered(tmp_path: Path) -> None:
-    settings = {"NANO_BANANA_STATE_DIR": tmp_path, "NANO_BANANA_SANDBOX_SECONDS": 0}
     for made_before in (0, 1):
-        async with Client(child("--sandbox", **settings)) as client:
+        settings = load_settings(sandbox=True, sandbox_seconds=0.0, state_dir=tmp_path)
+        async with Client(build_server(settings, schedule=WITHOUT_PAUSES)) as client:
             await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
             assert len((await client.list_resources()).resources) == 2
             assert len(await tasks(client)) == made_before + 1
 
 
 async def test_an_unknown_outcome_is_kept_shown_and_never_sent_again(tmp_path: Path) -> None:
-    state = {"NANO_BANANA_STATE_DIR": tmp_path}
     async with plain_sandbox() as sandbox:
-        async with Client(child_at(sandbox.url, **state)) as client:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
             result = await client.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"})
             answer = facts(result)
             assert result.is_error
             assert answer["status"] == "unknown"
             assert "may have been charged" in answer["message"]
             assert "may have been charged" in text(result)
-        async with Client(child_at(sandbox.url, **state)) as client:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
             [listed] = await tasks(client)
             assert listed["status"] == "unknown"
             for tool in ("get_task", "wait_for_image"):
@@ -98,14 +97,13 @@ async def test_an_unknown_outcome_is_kept_shown_and_never_sent_again(tmp_path: P
 
 
 async def test_the_same_request_id_pays_once_whatever_happened_to_the_answer(tmp_path: Path) -> None:
-    state = {"NANO_BANANA_STATE_DIR": tmp_path}
     arguments = {"prompt": "a cat", "request_id": "0b9c:1.x_Y-2"}
     async with plain_sandbox(seconds=0) as sandbox:
-        async with Client(child_at(sandbox.url, **state)) as client:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
             first = facts(await client.call_tool("generate_image", arguments))
             second = facts(await client.call_tool("generate_image", arguments))
             assert second["task_id"] == first["task_id"]
-        async with Client(child_at(sandbox.url, **state)) as client:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
             third = facts(await client.call_tool("generate_image", {**arguments, "wait_seconds": 240}))
             assert (third["task_id"], third["status"]) == (first["task_id"], "success")
             other = await client.call_tool("generate_image", {**arguments, "prompt": "a dog"})

@@ -9,6 +9,12 @@ import artefacts
 from tests.support.in_turn import in_turn
 
 
+@pytest.fixture(autouse=True)
+def all_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a person, since packages are downloaded here."""
+    monkeypatch.delenv("SSL_CERT_FILE")
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All that a release has, built once in a run of the tests, however many processes share the run."""

@@ -1,7 +1,5 @@
 from collections.abc import Iterator
-from pathlib import Path
 
-import certifi
 import pytest
 import stamina
 
@@ -26,18 +24,3 @@ def real_pauses() -> Iterator[None]:
     """The pauses as they are, for tests on a virtual clock."""
     with stamina.set_testing(False):
         yield
-
-
-@pytest.fixture(scope="session")
-def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One certificate of certifi's bundle."""
-    end = "-----END CERTIFICATE-----\n"
-    path = tmp_path_factory.mktemp("certificates") / "one.pem"
-    path.write_text(Path(certifi.where()).read_text("utf-8").partition(end)[0] + end)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def quick_clients(monkeypatch: pytest.MonkeyPatch, one_certificate: Path) -> None:
-    """To load the whole bundle, for each client anew, takes longer than most of these tests."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))

@@ -97,6 +97,16 @@ async def test_each_of_two_owners_of_one_task_id_finds_their_own_generation(prin
         assert only(await refresher.find("ta1", principal)).principal == principal
 
 
+async def test_a_wait_for_an_unknown_outcome_reads_the_ledger_at_the_pace_of_queries() -> None:
+    ledger = DictLedger()
+    await ledger.save(Generation("in-1", None, Status.UNKNOWN))
+    async with refresher_of(ledger, Images(ledger)) as refresher:
+        generation = only(await refresher.find("in-1", ""))
+        assert refresher.seconds_since_query(generation) is None
+        await refresher.refresh(generation)
+        assert refresher.seconds_since_query(generation) is not None
+
+
 async def test_bytes_that_came_with_the_answer_are_stored_before_the_end_is_recorded() -> None:
     ledger = DictLedger()
     images = Images(ledger)
