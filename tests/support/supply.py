@@ -97,7 +97,7 @@ def licences_table() -> str:
     """Every package that runs with the server, and its licence."""
     mine = closure([*PROJECT["dependencies"]])
     rows = ["| package | licence |", "|---|---|", *(f"| {name} | {licence} |" for name, licence in mine.items())]
-    for extra in ("keyring", "postgres", "socks"):
+    for extra in ("heic", "keyring", "postgres", "socks"):
         more = closure(PROJECT["optional-dependencies"][extra])
         rows += [f"| {name} (`{extra}`) | {more[name]} |" for name in more if name not in mine]
     return "\n".join(rows)

@@ -7,8 +7,9 @@ import io
 import sys
 
 import pytest
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
+from pillow_heif import register_heif_opener
 
 from nano_banana_mcp.images.data_uri import to_data_uri
 from nano_banana_mcp.images.errors import ImageTooLarge, ImageUnavailable, NotAnImage
@@ -54,6 +55,23 @@ async def test_every_kind_of_pixels_can_be_shrunk(mode: str) -> None:
     kind = "JPEG" if mode == "CMYK" else "PNG"
     small = await fit_reference(EncodedImage(drawn(kind, (600, 300), mode), f"image/{kind.lower()}"), max_side=300)
     assert opened(small).size == (300, 150)
+
+
+async def test_an_iphone_photo_becomes_a_jpeg_that_stands_upright_and_tells_no_place() -> None:
+    register_heif_opener()
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = 6  # the top is on the right
+    tags[ExifTags.IFD.GPSInfo] = {1: "N", 2: (37.0, 33.0, 0.0)}
+    photo = Image.new("RGB", (300, 200), "red")
+    photo.paste("blue", (0, 0, 100, 100))
+    file = io.BytesIO()
+    photo.save(file, "HEIF", exif=tags.tobytes(), quality=-1)
+    sent = opened(await fit_reference(EncodedImage(file.getvalue(), "image/heic"), max_side=2048))
+    assert sent.size == (200, 300)
+    pixel = sent.getpixel((190, 10))
+    assert isinstance(pixel, tuple)
+    assert pixel[2] > 200 > 50 > pixel[0]
+    assert not sent.getexif()
 
 
 async def test_a_photo_that_was_taken_sideways_stands_upright_and_tells_no_place() -> None:
