@@ -14,6 +14,7 @@ IMAGE = "nanobanana://tasks/{task_id}/images/{n}"
 NEEDED: dict[str, dict[str, str]] = {
     "product_shot": {"product": "a blue enamel mug"},
     "edit_picture": {"images": "nanobanana://tasks/ta1/images/0", "change": "make it night"},
+    "edit_marked_image": {"images": "nanobanana://tasks/ta1/images/0, nanobanana://uploads/ref-1"},
     "consistent_character": {"character": "a fox in a red coat", "scenes": "at sea / in a library"},
     "poster": {"text": "SUMMER JAZZ", "subject": "an open-air concert"},
     "restore_photo": {"images": "https://pictures.example/grandma.jpg"},

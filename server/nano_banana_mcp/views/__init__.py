@@ -1,7 +1,7 @@
 """Pages that a host shows in the conversation (MCP Apps).
 
-Each is served as one whole file, put together when somebody asks for it: ``shared.html`` has the style and the talk
-with the host that all have in common.
+Each is served as one whole file, put together when it is requested: ``shared.html`` has the style and the messages to
+and from the host that all have in common, ``markup.html`` the canvas for marks on an image.
 """
 
 import base64
@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
+_PART = re.compile(r"<!-- (\w+\.html) -->\n")
 
 
 def content_policy(html: str) -> str:
@@ -30,5 +31,8 @@ def content_policy(html: str) -> str:
 def page(name: str) -> str:
     """``picture``: a generation, waiting, its pictures, or why there is none. ``gallery``: what was made, newest first;
     also served on this machine by ``nano-banana-mcp gallery``."""
-    own, shared = ((_FOLDER / f"{file}.html").read_text(encoding="utf-8") for file in (name, "shared"))
-    return own.replace("<!-- shared.html -->\n", shared)
+    return _PART.sub(lambda part: _read(part[1]), _read(f"{name}.html"))
+
+
+def _read(file: str) -> str:
+    return (_FOLDER / file).read_text(encoding="utf-8")

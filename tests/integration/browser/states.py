@@ -49,6 +49,12 @@ async def editing(host: Host) -> None:
     await host.button("Edit this").click()
 
 
+async def marking(host: Host) -> None:
+    await ended(host)
+    await host.button("Mark up").click()
+    await host.find("canvas[role=application]").wait_for()
+
+
 async def cancelled(host: Host) -> None:
     await host.tell("ui/notifications/tool-cancelled", {"reason": "user action"})
 
@@ -122,6 +128,7 @@ STATES = [
         count=4,
     ),
     State("edit", ("What should change?",), then=editing),
+    State("mark-up", ("Mark up", "What should change where you marked it?"), then=marking),
     State("long-prompt", ("Show less", LONG_PROMPT[-60:].strip()), prompt=LONG_PROMPT, then=unfolded),
     State("failed", ("No picture this time", "could not be generated", "Try again"), "sandbox:result=failed"),
     State("text-only", ("No picture this time", "answered in words", "may have been charged"), "sandbox:result=text"),

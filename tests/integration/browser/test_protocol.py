@@ -124,7 +124,7 @@ async def test_the_usual_time_of_the_model_is_shown_while_it_waits(browser: Brow
 
 async def test_all_is_reached_with_the_keyboard_in_the_order_of_reading(browser: Browser) -> None:
     async with in_state(IMAGE, browser) as host:
-        assert await tabbed(host, 5) == ["Edit this", "Make another", "Download", "Copy URL", "Open"]
+        assert await tabbed(host, 6) == ["Edit this", "Mark up", "Make another", "Download", "Copy URL", "Open"]
     async with in_state(IMAGES, browser) as host:
         cells = [f"{PROMPT} sandbox:result=many ({number} of 4)" for number in range(1, 5)]
         assert await tabbed(host, 5) == [*cells, "Make another"]

@@ -30,6 +30,12 @@ FILLED: dict[str, dict[str, str]] = {
         "model": PRO,
     },
     "edit_picture": {"keep": "the cat", "aspect_ratio": "16:9", "model": PRO},
+    "edit_marked_image": {
+        "images": "nanobanana://uploads/ref-1",
+        "change": "make it a red lamp",
+        "aspect_ratio": "4:5",
+        "model": PRO,
+    },
     "consistent_character": {
         "images": "https://pictures.example/fox.png",
         "task_id": "ta2",

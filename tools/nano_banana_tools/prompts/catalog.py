@@ -113,6 +113,22 @@ _ALL = (
         templates.edit_picture,
     ),
     PromptDefinition(
+        "edit_marked_image",
+        "Edit where it is marked",
+        "Change a picture where marks are drawn on a copy of it, and leave no mark in the result.",
+        (
+            images_argument(
+                "The picture, its copy with the marks, then those to take things from.",
+                required=True,
+            ),
+            Argument("change", "Change", "What should be different where it is marked."),
+            ASPECT_RATIO,
+            MODEL,
+        ),
+        "Edit a picture where I marked it, with the Nano Banana tools.",
+        templates.edit_marked_image,
+    ),
+    PromptDefinition(
         "consistent_character",
         "Consistent character",
         "The same person or creature in several scenes. Each picture is charged, the first sheet too.",

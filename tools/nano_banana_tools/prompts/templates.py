@@ -117,6 +117,41 @@ def edit_picture(values: Values) -> str:
     )
 
 
+def edit_marked_image(values: Values) -> str:
+    has_original = len(values.values["images"]) > 1
+    which = (
+        "The first picture is the original, which is edited. The second is the same picture with my marks: it only "
+        "shows where. Say both in the prompt."
+        if has_original
+        else "I have only the copy with the marks. Say in the prompt that the marks are not part of the picture, and "
+        "that what is under them is to be filled in."
+    )
+    change = (
+        "what I want changed"
+        if "change" in values
+        else "what the marks and the words beside them ask for; if that is not clear, ask me"
+    )
+    return "\n".join(
+        [
+            "Look at the pictures first if you can: lines, arrows, boxes and words in a strong colour are the marks.",
+            "Write the prompt as an instruction of 40 to 90 words. Do not describe the whole picture anew: what is "
+            "described is drawn again.",
+            f"- {which}",
+            f"- The change: {change}, one sentence for each mark, with a verb first, and what is at the place in words "
+            "(“the lamp on the left, inside the red box”).",
+            "- Then: “Apply the change only where it is marked. Keep everything else exactly the same. Leave no mark, "
+            "line, arrow, box or written note in the result.”",
+            "- The fit: same direction of light, perspective, sharpness and grain as around it.",
+            "",
+            *steps(
+                values,
+                ratio=None,
+                check="that the change is where it was marked, that no mark is left, and that nothing else has changed",
+            ),
+        ]
+    )
+
+
 def consistent_character(values: Values) -> str:
     has_reference = "images" in values or "task_id" in values
     sheet = (
