@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.integration.browser.host import NARROW, SCREENSHOTS, USUAL, violations
-from tests.integration.browser.states import PROMPT, STATES, State, first_paint, in_state
+from tests.integration.browser.states import PROMPT, STATES, State, in_state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -92,10 +92,3 @@ async def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
     async with in_state(STATES[0], browser, reduced_motion="reduce") as host:
         assert await host.frame.evaluate(moving) == 0
         await host.screenshot("waiting-without-motion")
-
-
-async def test_the_first_paint_comes_at_once(browser: Browser) -> None:
-    """The best of several: what else the machine does is not the page's fault."""
-    times = [await first_paint(browser) for _ in range(3)]
-    print(f"\nfirst contentful paint of the view: {', '.join(f'{one:.0f}' for one in sorted(times))} ms (target < 200)")
-    assert min(times) < 200
