@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 from mcp.client import Client
 from mcp.shared.exceptions import MCPDeprecationWarning
-from mcp.types import ResourceUpdatedNotification
+from mcp.types import ElicitCompleteNotification, ResourceUpdatedNotification
 
 
 async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
@@ -21,18 +21,25 @@ async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
 
 
 class Told:
-    """Collects what a session of the older era is told."""
+    """Collects what a session of the older era is told: changed resources, and finished elicitations by their ids."""
 
     def __init__(self) -> None:
         self.uris: list[str] = []
+        self.completed_ids: list[str] = []
         self._more = anyio.Event()
 
     async def __call__(self, message: Any) -> None:
         if isinstance(message, ResourceUpdatedNotification):
             self.uris.append(str(message.params.uri))
-            self._more.set()
-            self._more = anyio.Event()
+        elif isinstance(message, ElicitCompleteNotification):
+            self.completed_ids.append(message.params.elicitation_id)
+        self._more.set()
+        self._more = anyio.Event()
 
     async def until(self, uri: str) -> None:
         while uri not in self.uris:
+            await self._more.wait()
+
+    async def until_completed(self, elicitation_id: str) -> None:
+        while elicitation_id not in self.completed_ids:
             await self._more.wait()

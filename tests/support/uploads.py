@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 from PIL import Image
+
+from nano_banana_mcp.app import open_service
+from tests.support.settings import settings_from
 
 
 def photo(size: tuple[int, int] = (1200, 900), orientation: int = 6, *, detail: bool = False) -> bytes:
@@ -44,6 +48,13 @@ def check_upright(data: bytes) -> tuple[int, int]:
         red, _, blue = pixels.getpixel((image.width // 2, image.height * 3 // 4))  # type: ignore[misc]  # of RGB
         assert (red < 60, blue > 200) == (True, True)
         return image.size
+
+
+async def save_upload(settings: Mapping[str, Any], data: bytes) -> str:
+    """Upload to the ledger of these settings. Returns the id of the upload."""
+    async with open_service(settings_from(settings)) as service:
+        request = await service.uploads.ask("")
+        return (await service.uploads.receive(request, data)).reference_id
 
 
 async def post(url: str, data: bytes, *, field: str = "image", **headers: str) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""``delete``: removes requests from the ledger, with the bytes of their images."""
+"""``delete``: removes requests and uploads from the ledger, with the bytes of their images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, ref
 from nano_banana_mcp.commands.history import exported_files
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.uploads import UPLOAD_PREFIX, Upload
 from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.ledger.queries import SqlLedger
+from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.media.image_store import delete_stored
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import images_folder, open_database
@@ -18,7 +21,9 @@ from nano_banana_mcp.storage import images_folder, open_database
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
-    parser.add_argument("ids", nargs="+", metavar="ID", help="the id that `history` shows, or its beginning")
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="the id that `history` shows, or its beginning; or the id of an upload"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask at a terminal")
     parser.add_argument(
         "--force", action="store_true", help="even if its end is not known: a paid picture may then be lost"
@@ -30,23 +35,34 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Delete them all, or none if an id is wrong. Returns the exit code."""
     try:
         with closing(open_database(settings)) as ledger:
-            selected = {item.generation_id: item for item in (select(ledger, text) for text in arguments.ids)}
+            uploads = {text: _find_upload(ledger, text) for text in arguments.ids if text.startswith(UPLOAD_PREFIX)}
+            items = [select(ledger, text) for text in arguments.ids if text not in uploads]
+        selected = {item.generation_id: item for item in items}
         for generation in selected.values():
             if not (generation.finished or arguments.force):
                 reason = f"{generation.public_id} is {generation.status.value}; a paid picture could be lost"
                 return refuse("delete", f"{reason}. Update it with `nano-banana-mcp history settle`, or add --force")
-        if not (arguments.yes or _is_confirmed(list(selected.values()))):
+        if not (arguments.yes or _is_confirmed(list(selected.values()), list(uploads.values()))):
             return FAILED
-        return _delete(settings, list(selected.values()))
+        return max(_delete(settings, list(selected.values())), _delete_uploads(settings, list(uploads.values())))
     except NotSelected as error:
         return refuse("delete", error)
     except LedgerError as error:
         return refuse("delete", error.for_operator)
 
 
-def _is_confirmed(generations: list[Generation]) -> bool:
+def _find_upload(ledger: SqlLedger, reference_id: str) -> Upload:
+    upload = ledger.find_upload(reference_id)
+    if upload is None:
+        raise NotSelected(f"there is no upload {printable(reference_id)[:80]}. `nano-banana-mcp gallery` shows them")
+    return upload
+
+
+def _is_confirmed(generations: list[Generation], uploads: list[Upload]) -> bool:
     if not sys.stdin.isatty():
         return True
+    for upload in uploads:
+        sys.stdout.write(f"{upload.reference_id}  upload, {upload.width} x {upload.height}\n")
     for generation in generations:
         sys.stdout.write(f"{generation.public_id}  {printable(generation.prompt or '')[:60]}\n")
     sys.stdout.write("Delete for good, with the stored pictures? [y/N] ")
@@ -70,4 +86,22 @@ def _delete(settings: Settings, generations: list[Generation]) -> int:
         sys.stdout.write(f"{generation.public_id} is deleted.\n")
         for path in exported_files(settings, generation):
             sys.stdout.write(f"  Its file stays, delete it yourself: {path}\n")
+    return FAILED if failed else 0
+
+
+def _delete_uploads(settings: Settings, uploads: list[Upload]) -> int:
+    with closing(open_database(settings)) as ledger:
+        for upload in uploads:
+            ledger.delete_upload(upload.reference_id)
+    failed = False
+    folder = images_folder(settings)
+    for upload in uploads:
+        try:
+            if folder is not None:
+                ImageFolder(folder).delete(upload.reference_id)
+        except OSError as error:
+            failed = True
+            refuse("delete", f"the bytes of {upload.reference_id} cannot be deleted: {reason_of(error)}")
+            continue
+        sys.stdout.write(f"{upload.reference_id} is deleted.\n")
     return FAILED if failed else 0

@@ -57,12 +57,26 @@ def create_app(service: GalleryService) -> Starlette:
             headers["Content-Disposition"] = _attachment(generation, number, extension_for(encoded.mime_type))
         return Response(encoded.data, media_type=encoded.mime_type, headers=headers)
 
+    async def uploads(request: Request) -> Response:
+        return _json({"uploads": await service.uploads()})
+
+    async def upload(request: Request) -> Response:
+        reference_id = request.path_params["reference_id"]
+        if request.method == "DELETE":
+            is_deleted = await service.delete_upload(reference_id)
+            return Response(status_code=204) if is_deleted else _refuse(404, "It is already deleted.")
+        load = service.uploaded_thumbnail if "small" in request.query_params else service.uploaded_image
+        encoded = await load(reference_id)
+        return Response(encoded.data, media_type=encoded.mime_type, headers={"Cache-Control": _CACHE_CONTROL})
+
     return Starlette(
         routes=[
             Route("/", show),
             Route("/generations", generations),
             Route("/generations/{intent_id}", delete, methods=["DELETE"]),
             Route("/pictures/{intent_id}/{number:int}", image),
+            Route("/uploads", uploads),
+            Route("/uploads/{reference_id}", upload, methods=["GET", "DELETE"]),
         ],
         exception_handlers={
             LedgerError: lambda _, error: _refuse(503, str(error)),

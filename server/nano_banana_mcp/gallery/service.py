@@ -14,7 +14,8 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.queries import Filters, SqlLedger
-from nano_banana_mcp.media.image_store import ImageStore
+from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
+from nano_banana_mcp.service.uploads import upload_reference
 
 PAGE_SIZE = 48
 """Generations on one page: full rows of two, three, four or six."""
@@ -22,6 +23,8 @@ PAGE_SIZE = 48
 MAX_THUMBNAIL_SIDE = 512
 """Pixels."""
 MAX_THUMBNAIL_BYTES = 80_000
+
+MAX_LISTED_UPLOADS = 200
 
 T = TypeVar("T")
 
@@ -108,6 +111,52 @@ class GalleryService:
         if deleted is not None:
             await self._images.delete(deleted)
         return deleted is not None
+
+    async def uploads(self) -> list[dict[str, Any]]:
+        """The newest images that people uploaded, newest first.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        uploads = await self._run(partial(SqlLedger.recent_uploads, limit=MAX_LISTED_UPLOADS))
+        return [
+            {
+                "id": upload.reference_id,
+                **upload_reference(upload),
+                "principal": upload.principal,
+                "created_at": upload.created_at,
+            }
+            for upload in uploads
+        ]
+
+    async def uploaded_image(self, reference_id: str) -> EncodedImage:
+        """An image that a person uploaded.
+
+        Raises:
+            NoSuchImage: There is none, or its bytes are gone.
+            LedgerError: The ledger cannot be read.
+        """
+        upload = await self._run(partial(SqlLedger.find_upload, reference_id=reference_id))
+        if upload is None:
+            raise NoSuchImage
+        return await self._images.open_upload(upload)
+
+    async def uploaded_thumbnail(self, reference_id: str) -> EncodedImage:
+        """A small version of an uploaded image. Raises as :meth:`uploaded_image` does."""
+        encoded = await self.uploaded_image(reference_id)
+        return await shrink_in_worker(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
+
+    async def delete_upload(self, reference_id: str) -> bool:
+        """Delete an uploaded image with its bytes. Returns whether there was one.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+            OSError: The bytes cannot be deleted.
+        """
+        upload = await self._run(partial(SqlLedger.delete_upload, reference_id=reference_id))
+        if upload is not None:
+            await self._images.delete_upload(upload)
+        return upload is not None
 
     async def _run(self, query: Callable[[SqlLedger], T]) -> T:
         with anyio.CancelScope(shield=True):  # a write that has begun must end

@@ -106,7 +106,15 @@ def build_application(
     readiness = Readiness(server, None if has_keys else settings.key_problem)
     routes += [
         Route("/healthz", healthz),
-        Route(PATH, UploadPage(lambda: server.service.uploads, host_names.allows_host, _public_origins(settings))),
+        Route(
+            PATH,
+            UploadPage(
+                lambda: server.service.uploads,
+                host_names.allows_host,
+                _public_origins(settings),
+                None if authentication is None else authentication.principal_of,
+            ),
+        ),
         *(
             Route(path, CheckHostNames(Route(path, endpoint).app, host_names, internal=True), methods=["GET"])
             for path, endpoint in (("/readyz", readiness.readyz), (metrics.PATH, counts.endpoint))

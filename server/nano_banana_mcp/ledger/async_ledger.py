@@ -218,9 +218,9 @@ class DurableLedger:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return await self._read(lambda database: database.load_upload(reference_id))
 
-    async def save_piece(self, upload_id: str, image: int, piece: int, data: bytes) -> None:
+    async def save_piece(self, upload_id: str, image: int, piece: int, data: bytes, max_bytes: int) -> bool:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        await self._write(lambda database: database.save_piece(upload_id, image, piece, data))
+        return await self._write(lambda database: database.save_piece(upload_id, image, piece, data, max_bytes))
 
     async def take_pieces(self, upload_id: str, image: int) -> dict[int, bytes]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""

@@ -204,8 +204,15 @@ class Ledger(Protocol):
     async def load_upload(self, reference_id: str) -> bytes | None:
         """Return the bytes of an upload, where :attr:`stores_images`."""
 
-    async def save_piece(self, upload_id: str, image: int, piece: int, data: bytes) -> None:
-        """Store a piece of an image until :meth:`take_pieces`, or until its request has expired."""
+    async def save_piece(self, upload_id: str, image: int, piece: int, data: bytes, max_bytes: int) -> bool:
+        """Store a piece of an image until :meth:`take_pieces`, or until its request has expired.
+
+        Args:
+            max_bytes: Limit of all stored pieces of the principal.
+
+        Returns:
+            Whether it was stored; False where it exceeds the limit.
+        """
 
     async def take_pieces(self, upload_id: str, image: int) -> dict[int, bytes]:
         """Return the pieces of an image by their numbers, and delete them."""

@@ -100,13 +100,22 @@ class UploadQueries(ABC):
             self._fetch("DELETE FROM uploads WHERE reference_id = :reference_id", {"reference_id": reference_id})
         return upload
 
-    def save_piece(self, upload_id: str, image: int, piece: int, data: bytes) -> None:
+    def save_piece(self, upload_id: str, image: int, piece: int, data: bytes, max_bytes: int) -> bool:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        [stored] = self._fetch(
+            "SELECT coalesce(sum(length(data)), 0) AS size FROM upload_pieces WHERE upload_id IN "
+            "(SELECT upload_id FROM upload_requests WHERE principal = "
+            "(SELECT principal FROM upload_requests WHERE upload_id = :upload_id))",
+            {"upload_id": upload_id},
+        )
+        if stored["size"] + len(data) > max_bytes:
+            return False
         self._fetch(
             "INSERT INTO upload_pieces (upload_id, image, piece, data) VALUES (:upload_id, :image, :piece, :data) "
             "ON CONFLICT (upload_id, image, piece) DO UPDATE SET data = excluded.data",
             {"upload_id": upload_id, "image": image, "piece": piece, "data": data},
         )
+        return True
 
     def take_pieces(self, upload_id: str, image: int) -> dict[int, bytes]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""

@@ -21,6 +21,9 @@ MAX_PIECE_BYTES = 300_000
 MAX_PIECES = 128
 """Pieces of one image."""
 
+MAX_STORED_PIECES_BYTES = 4 * MAX_BYTES
+"""Pieces of incomplete images of one principal: as many as one request may ask for."""
+
 PIECES_PER_MINUTE = 600
 """Pieces of one caller, which do not count as calls."""
 
@@ -190,7 +193,10 @@ class UploadService:
             raise LimitReached(f"Rate limit exceeded: {PIECES_PER_MINUTE} pieces per minute.", f"Wait {wait:.0f} s.")
         if pieces == 1:
             return await self.receive(request, data)
-        await self._ledger.save_piece(request.upload_id, image, piece, data)
+        if not await self._ledger.save_piece(request.upload_id, image, piece, data, MAX_STORED_PIECES_BYTES):
+            raise LimitReached(
+                "Too many images are being uploaded.", "Those that are not complete are dropped after 15 minutes."
+            )
         if piece < pieces - 1:
             return None
         parts = await self._ledger.take_pieces(request.upload_id, image)
@@ -206,8 +212,13 @@ class UploadService:
         """
         return await self._ledger.uploads_for(request.upload_id)
 
-    async def wait(self, request: UploadRequest, seconds: float) -> UploadRequest:
+    async def wait(
+        self, request: UploadRequest, seconds: float, report: Callable[[float], Awaitable[None]]
+    ) -> UploadRequest:
         """Wait at most ``seconds`` until a request is used up or expired. Returns it as it is then.
+
+        Args:
+            report: Called at once and then every second, with the seconds waited.
 
         Raises:
             LedgerError: The ledger cannot be read.
@@ -215,6 +226,7 @@ class UploadService:
         deadline = anyio.current_time() + seconds
         while self.is_open(request) and not self._draining and (left := deadline - anyio.current_time()) > 0:
             arrived = self._arrived
+            await report(seconds - left)
             with anyio.move_on_after(min(left, POLL_SECONDS)):
                 await arrived.wait()
             request = await self.find(request.upload_id, request.principal)

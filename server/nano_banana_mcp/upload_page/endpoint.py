@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 from starlette.datastructures import UploadFile
@@ -54,6 +54,8 @@ class UploadPage:
         uploads: Returns the service, while serving.
         is_own_host: Whether a Host header names this server. Others may be rebound names of a web page.
         origins: Origins of the page besides that of the Host header, such as the public one behind a proxy.
+        principal_of: Returns the principal of a bearer token. A browser sends none, but a request that has one must be
+            its grant's owner.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class UploadPage:
         uploads: Callable[[], UploadService],
         is_own_host: Callable[[str], bool],
         origins: Collection[str] = (),
+        principal_of: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         self._uploads = uploads
+        self._principal_of = principal_of
         self._is_own_host = is_own_host
         self._origins = frozenset(origins)
         self._limiter = anyio.CapacityLimiter(MAX_CONCURRENT_UPLOADS)
@@ -83,7 +87,7 @@ class UploadPage:
         uploads = self._uploads()
         try:
             asked = await uploads.open_grant(request.path_params["grant"])
-            if asked is None:
+            if asked is None or await self._is_foreign_token(request, asked.principal):
                 return _refuse(404, _GONE)
             return await self._take(uploads, asked, request) if request.method == "POST" else self._show(uploads, asked)
         except LedgerError as error:
@@ -101,6 +105,12 @@ class UploadPage:
         if request.method == "POST" and site not in ("same-origin", "none"):
             return "Uploads are accepted from this server's own page only."
         return None
+
+    async def _is_foreign_token(self, request: Request, owner: str) -> bool:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if self._principal_of is None or scheme.lower() != "bearer":
+            return False
+        return await self._principal_of(token.strip()) != owner
 
     def _show(self, uploads: UploadService, asked: UploadRequest) -> Response:
         facts = {"purpose": asked.purpose, "left": asked.count - asked.used, "max_side": uploads.max_side}

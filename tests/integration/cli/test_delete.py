@@ -7,6 +7,7 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 from PIL import Image
 
@@ -15,7 +16,9 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.storage import open_database
 from tests.support.command_line import run_here
 from tests.support.gallery import drawn, save_with_image
+from tests.support.image_samples import drawn as drawn_image
 from tests.support.settings import settings_from
+from tests.support.uploads import save_upload
 
 CAT, DOG = drawn("a cat", url=None), drawn("a dog", url=None)
 WAITING = drawn("a slow one", status=Status.IN_PROGRESS, images=(), finished_at=None, credits_consumed=None)
@@ -109,3 +112,18 @@ def test_save_takes_a_beginning_and_history_then_names_the_file(settings: dict[s
     shown = run_here("history", settings=settings, NANO_BANANA_OUTPUT_DIR=str(folder)).stdout
     assert path in shown
     assert "gempix2" in shown
+
+
+def test_a_deleted_upload_is_gone_with_its_bytes(settings: dict[str, str]) -> None:
+    before = files(settings)
+    reference_id = anyio.run(save_upload, settings, drawn_image("PNG"))
+    assert files(settings) == before + 1
+    assert run_here("delete", reference_id, "ta-no-such-task", settings=settings).returncode == 1
+    ended = run_here("delete", reference_id, settings=settings)
+    assert (ended.returncode, ended.stdout) == (0, f"{reference_id} is deleted.\n"), ended.stderr
+    assert files(settings) == before
+    with closing(open_database(settings_from(settings))) as ledger:
+        assert ledger.find_upload(reference_id) is None
+    again = run_here("delete", reference_id, settings=settings)
+    assert again.returncode == 1
+    assert "there is no upload" in again.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import anyio
 import httpx
 import pytest
 from PIL import Image
@@ -26,6 +27,7 @@ from tests.support.command_line import run_here as run
 from tests.support.gallery import NOW, Opened, drawn, gallery, gallery_process, save_with_image
 from tests.support.sandbox import plain_sandbox
 from tests.support.settings import settings_from
+from tests.support.uploads import save_upload
 
 
 def png(side: int = 900) -> EncodedImage:
@@ -330,6 +332,29 @@ def test_a_task_id_deletes_nothing(settings: dict[str, str], shown: Opened) -> N
         gone = client.delete(f"/generations/{KEPT.task_id}", headers={"Origin": shown.root})
         assert gone.status_code == 404
     assert KEPT.generation_id in in_ledger(settings)
+
+
+# ---- uploads
+
+
+def test_uploads_are_listed_shown_and_deleted_with_their_bytes(settings: dict[str, str], shown: Opened) -> None:
+    older, newer = (anyio.run(save_upload, settings, png(side).data) for side in (900, 600))
+    with browser(shown) as client:
+        listed = client.get("/uploads").json()["uploads"]
+        assert [(upload["id"], upload["width"], upload["height"]) for upload in listed] == [
+            (newer, 600, 600),
+            (older, 900, 900),
+        ]
+        assert listed[0]["resource_uri"] == f"nanobanana://uploads/{newer}"
+        assert Image.open(io.BytesIO(client.get(f"/uploads/{older}").content)).size == (900, 900)
+        assert Image.open(io.BytesIO(client.get(f"/uploads/{older}?small").content)).width <= 512
+        assert client.delete(f"/uploads/{older}").status_code == 403
+        own = {"Origin": shown.root}
+        assert client.delete(f"/uploads/{older}", headers=own).status_code == 204
+        assert client.delete(f"/uploads/{older}", headers=own).status_code == 404
+        assert client.get(f"/uploads/{older}").status_code == 404
+        assert [upload["id"] for upload in client.get("/uploads").json()["uploads"]] == [newer]
+    assert list(Path(settings["NANO_BANANA_STATE_DIR"]).glob(f"images/index/*/{older}*")) == []
 
 
 # ---- the process

@@ -136,6 +136,13 @@ async def test_a_token_is_not_needed_and_not_enough(tmp_path: Path) -> None:
         client_with(server.url, token=server.tokens["alice"]) as alice,
     ):
         url = (await ask(alice))["upload_url"]
+        for stranger in (server.tokens["bob"], "no-such-token"):
+            for answer in (
+                await get(url, Authorization=f"Bearer {stranger}"),
+                await post(url, drawn("PNG"), Authorization=f"Bearer {stranger}"),
+            ):
+                assert answer.status_code == 404
+        assert (await get(url, Authorization=f"Bearer {server.tokens['alice']}")).status_code == 200
         wrong = f"{url[:-4]}AAAA"
         answer = await post(wrong, drawn("PNG"), Authorization=f"Bearer {server.tokens['alice']}")
         assert answer.status_code == 404

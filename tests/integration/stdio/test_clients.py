@@ -143,4 +143,5 @@ async def test_resources_list_the_recent_images_and_templates() -> None:
         assert [template.uri_template for template in templates] == [
             "nanobanana://tasks/{task_id}",
             "nanobanana://tasks/{task_id}/images/{n}",
+            "nanobanana://uploads/{id}",
         ]

@@ -94,17 +94,27 @@ async def test_pieces_are_taken_once_and_the_last_write_of_each_counts(ledger: L
     request = new_upload_request("", None, 1, NOW)
     await ledger.save_upload_request(request)
     for piece, data in ((1, b"b"), (0, b"?"), (0, b"a\0")):
-        await ledger.save_piece(request.upload_id, 0, piece, data)
-    await ledger.save_piece(request.upload_id, 1, 0, b"other")
+        assert await ledger.save_piece(request.upload_id, 0, piece, data, 99)
+    assert await ledger.save_piece(request.upload_id, 1, 0, b"other", 99)
     assert await ledger.take_pieces(request.upload_id, 0) == {0: b"a\0", 1: b"b"}
     assert await ledger.take_pieces(request.upload_id, 0) == {}
     assert await ledger.take_pieces(request.upload_id, 1) == {0: b"other"}
 
 
+async def test_the_pieces_of_one_owner_are_bounded_over_all_requests(ledger: Ledger) -> None:
+    first, second, other = (new_upload_request(name, None, 1, NOW) for name in ("alice", "alice", "bob"))
+    for request in (first, second, other):
+        await ledger.save_upload_request(request)
+    assert await ledger.save_piece(first.upload_id, 0, 0, b"12345", 9)
+    assert not await ledger.save_piece(second.upload_id, 0, 0, b"12345", 9)
+    assert await ledger.save_piece(other.upload_id, 0, 0, b"12345", 9)
+    assert await ledger.save_piece(second.upload_id, 0, 0, b"1234", 9)
+
+
 async def test_old_requests_go_and_their_uploads_stay(ledger: Ledger) -> None:
     request = new_upload_request("", None, 1, NOW)
     await ledger.save_upload_request(request)
-    await ledger.save_piece(request.upload_id, 0, 0, b"half")
+    assert await ledger.save_piece(request.upload_id, 0, 0, b"half", 99)
     upload = upload_for(request)
     assert await add(ledger, upload)
     await ledger.save_upload_request(new_upload_request("", None, 1, NOW + GRANT_SECONDS + 1))

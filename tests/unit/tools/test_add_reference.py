@@ -15,6 +15,7 @@ import anyio
 import httpx
 import pytest
 from mcp.client import Client
+from mcp.client.subscriptions import ResourceUpdated
 from mcp.shared.exceptions import MCPError
 from mcp.types import BlobResourceContents, CallToolResult, ElicitRequestURLParams, ElicitResult
 from PIL import Image
@@ -192,6 +193,33 @@ async def test_a_call_waits_for_the_person_and_not_longer() -> None:
         assert not unfinished["finished"]
 
 
+async def test_while_a_call_waits_the_address_of_the_page_is_in_its_progress() -> None:
+    urls: list[str] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        assert message is not None
+        urls.append(message.partition(": ")[2])
+        if len(urls) == 1:
+            assert (progress, total) == (0.0, 100.0)
+            assert (await post(urls[0], drawn("PNG"))).status_code == 200
+
+    async with desk() as (_, client):
+        called = await client.call_tool("add_reference", {"wait_seconds": 100}, progress_callback=on_progress)
+        assert facts(called)["finished"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_an_upload_is_announced_to_streams_of_the_newer_era(count: int) -> None:
+    """The last one and others."""
+    async with desk() as (_, client):
+        asked = await ask(client, count=count)
+        uri = f"nanobanana://uploads/{asked['upload_id']}"
+        async with client.listen(resource_subscriptions=[uri]) as updates:
+            assert (await post(asked["upload_url"], drawn("PNG"))).status_code == 200
+            with anyio.fail_after(60):
+                assert await anext(aiter(updates)) == ResourceUpdated(uri=uri)
+
+
 async def test_an_upload_is_announced_to_subscribers() -> None:
     told = Told()
     async with desk(client={"mode": "legacy", "message_handler": told}) as (_, client):
@@ -231,7 +259,9 @@ async def test_a_host_that_opens_urls_is_asked_to_open_the_page(mode: Any, actio
             assert (await post(params.url, drawn("PNG"))).status_code == 200
         return ElicitResult(action=action)
 
-    async with desk(client={"mode": mode, "elicitation_callback": elicit}) as (_, client):
+    told = Told()
+    hosts = {"mode": mode, "elicitation_callback": elicit, "message_handler": told}
+    async with desk(client=hosts) as (_, client):
         answer = await ask(client, purpose="a portrait", wait_seconds=20)
         assert len(opened) == 1
         assert answer["upload_url"] is None
@@ -239,6 +269,9 @@ async def test_a_host_that_opens_urls_is_asked_to_open_the_page(mode: Any, actio
         assert len(answer["references"]) == (1 if action == "accept" else 0)
         if action == "decline":
             assert "did not want" in answer["next_step"]
+        elif mode == "legacy":
+            with anyio.fail_after(60):
+                await told.until_completed(answer["upload_id"])
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mcp.server.apps import client_supports_apps
@@ -55,7 +56,7 @@ async def add_reference(
         request = await uploads.ask(principal(), purpose, count)
     else:
         request = await uploads.find(earlier_id, principal())
-    url = None if shows_page else await uploads.page_url(request, (ctx.headers or {}).get("host"))
+    url = page_url = None if shows_page else await uploads.page_url(request, (ctx.headers or {}).get("host"))
     if url is None and not shows_page and uploads.is_open(request):
         raise ToolError(_NO_PAGE)
     is_declined = False
@@ -67,7 +68,9 @@ async def add_reference(
         url = None
     # A view gets its upload_id with the result, so the call that opens it does not wait.
     if wait_seconds and not is_declined and not (shows_page and upload_id is None):
-        request = await uploads.wait(request, wait_seconds)
+        request = await uploads.wait(request, wait_seconds, _progress(ctx, page_url, wait_seconds))
+    if _opens_urls(ctx) and not _has_input_requests(ctx) and not uploads.is_open(request):
+        await ctx.session.send_elicit_complete(request.upload_id, ctx.request_context.request_id)
     return await _result(service, request, url, shows_page=shows_page, is_declined=is_declined)
 
 
@@ -77,11 +80,28 @@ def _opens_urls(ctx: ToolContext) -> bool:
     return elicitation is not None and elicitation.url is not None
 
 
+def _has_input_requests(ctx: ToolContext) -> bool:
+    return (ctx.protocol_version or "") >= _FIRST_WITH_INPUT_REQUESTS
+
+
+def _progress(ctx: ToolContext, url: str | None, seconds: float) -> Callable[[float], Awaitable[None]]:
+    """Report a wait as MCP progress, with the page's address: the person needs it before the call returns."""
+    message = "Waiting for the person's picture" + (f": {url}" if url else "")
+    last = -1.0
+
+    async def report(waited: float) -> None:
+        nonlocal last
+        last = max(round(waited, 1), last + 0.1)  # the protocol requires growing values
+        await ctx.report_progress(round(last, 1), seconds, message)
+
+    return report
+
+
 async def _elicit(ctx: ToolContext, request: UploadRequest, url: str) -> str | InputRequiredResult:
     """The person's action; or the question, for the client to ask before it calls again."""
     message = f"Add {'a picture' if request.count == 1 else f'up to {request.count} pictures'}"
     message += f": {request.purpose}" if request.purpose else "."
-    if (ctx.protocol_version or "") < _FIRST_WITH_INPUT_REQUESTS:
+    if not _has_input_requests(ctx):
         return (await ctx.elicit_url(message, url, request.upload_id)).action
     answer = (ctx.input_responses or {}).get(_ELICITATION)
     if isinstance(answer, ElicitResult):

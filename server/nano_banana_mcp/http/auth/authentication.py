@@ -62,6 +62,11 @@ class Authentication:
         # The verifiers compare the audience themselves: it need not be this resource's URL.
         return AuthenticationMiddleware(AuthContextMiddleware(required), backend=BearerAuthBackend(self.verifier))
 
+    async def principal_of(self, token: str) -> str | None:
+        """The principal of a token; None if the token is not valid."""
+        access_token = await self.verifier.verify_token(token)
+        return None if access_token is None else access_token.client_id
+
     def api_key_for(self, principal: str) -> SecretStr | None:
         """The principal's own key for the image API; None to use the server's."""
         return None if self._static is None else self._static.api_key(principal)
