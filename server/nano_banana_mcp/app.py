@@ -30,6 +30,7 @@ from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import Ledger
 from nano_banana_mcp.media.export import RETRY_SECONDS, Exporter
 from nano_banana_mcp.media.image_store import ImageStore
+from nano_banana_mcp.service.account import AccountReader
 from nano_banana_mcp.service.generation_service import MAX_EXPORT_SECONDS, GenerationService
 from nano_banana_mcp.service.references import ReferenceResolver
 from nano_banana_mcp.service.submission import Submitter
@@ -248,10 +249,10 @@ async def compose_service(
             opened_at=now(),
         )
         folder = None if settings.output_dir is None else OutputFolder(settings.output_dir)
+        is_for_operator = local or not _is_open_to_others(settings, callers)
         exporter = None
         if folder is not None:
-            shown = local or not _is_open_to_others(settings, callers)
-            exporter = Exporter(images, folder, tasks, now, shown=shown, retry_seconds=timing.export_retries)
+            exporter = Exporter(images, folder, tasks, now, shown=is_for_operator, retry_seconds=timing.export_retries)
         bus = ChangeBus()
         callbacks = CallbackTracker(callback_for)
         refresher = TaskRefresher(client, ledger, images, callers_or_default, callbacks, bus, telemetry, tasks, now)
@@ -278,8 +279,12 @@ async def compose_service(
         bus.subscribe(waiter.on_change)
         for subscriber in (callbacks.on_end, images.on_end, *([exporter.on_end] if exporter else [])):
             bus.subscribe_to_ends(subscriber)
+        account = AccountReader(
+            client, ledger, callers_or_default, api=api, now=now, shows_server_balance=is_for_operator
+        )
         service = GenerationService(
             ledger=ledger,
+            account=account,
             images=images,
             exporter=exporter,
             references=references,

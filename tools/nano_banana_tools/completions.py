@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CompleteRequestParams, Completion, CompletionArgument, PromptReference
 
+from nano_banana_mcp.defapi.schemas import RETIRED_MODELS
 from nano_banana_mcp.generations.batches import located_images
-from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_tools.arguments import ASPECT_RATIOS, IMAGE_SIZES
 from nano_banana_tools.prompts.catalog import PROMPTS
@@ -27,10 +29,8 @@ MODELS = (
     "google/nano-banana-2",
     "google/nano-banana-pro",
     "google/nano-banana",
-    "google/gemini-3.1-flash-image-preview",
-    "google/gemini-2.5-flash-image",
 )
-"""Documented models; the API may have others."""
+"""Models of the API that are not retired; it may have others."""
 
 _FROM_LEDGER = frozenset({"model", "task_id", "images"})
 _CONSTANTS: Mapping[str, tuple[str, ...]] = {"aspect_ratio": ASPECT_RATIOS, "image_size": IMAGE_SIZES}
@@ -82,13 +82,19 @@ async def _for_prompt(
         return _answer(_matching(prefix, _CONSTANTS.get(name, arguments[name].suggestions)))
     generations, has_more = await _own_generations(service, principal)
     if name == "model":
-        used = [generation.model for generation in generations if generation.model]
-        return _answer(_matching(prefix, [service.default_model, *used, *MODELS]))
+        return _answer(_matching(prefix, _models(service.default_model, generations)))
     if name == "images":
         return _answer(_images(prefix, generations), has_more=has_more)
     return _answer(
         _starting(prefix, (generation.public_id for generation in generations if generation.images)), has_more=has_more
     )
+
+
+def _models(default: str, generations: Iterable[Generation]) -> list[str]:
+    """Models to suggest: those that succeeded, the most frequent first, then the default and the others."""
+    succeeded = Counter(item.model for item in generations if item.model and item.status is Status.SUCCESS)
+    ranked = [model for model, _ in succeeded.most_common()]
+    return [model for model in (*ranked, default, *MODELS) if model not in RETIRED_MODELS]
 
 
 async def _own_generations(service: GenerationService, principal: str) -> tuple[list[Generation], bool]:

@@ -18,9 +18,11 @@ from nano_banana_mcp.ledger.rows import to_row
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.uploads import UploadClosed, upload_reference
+from nano_banana_tools.account import account_facts
 from nano_banana_tools.results import as_json
 
 TASKS_URI = "nanobanana://tasks"
+ACCOUNT_URI = "nanobanana://account"
 _JSON = "application/json"
 _TASK = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})")
 
@@ -59,11 +61,12 @@ def upload_uri(identifier: str) -> str:
 
 def is_mutable(uri: str) -> bool:
     """Whether the content of ``uri`` can change: a task's can, an image's cannot. An upload may be still to come."""
-    return uri == TASKS_URI or _TASK.fullmatch(uri) is not None or UPLOAD_URI.fullmatch(uri) is not None
+    matches = (pattern.fullmatch(uri) for pattern in (_TASK, UPLOAD_URI))
+    return uri in (TASKS_URI, ACCOUNT_URI) or any(match is not None for match in matches)
 
 
 async def listed(service: GenerationService, principal: str) -> list[Resource]:
-    """The resource of all tasks, and the newest images under the URIs that results link to."""
+    """The resources of all tasks and of the account, and the newest images under the URIs that results link to."""
     resources = [
         Resource(
             uri=TASKS_URI,
@@ -71,12 +74,19 @@ async def listed(service: GenerationService, principal: str) -> list[Resource]:
             title="Recent generations",
             description="Recent requests and their results, newest first.",
             mime_type=_JSON,
-        )
+        ),
+        Resource(
+            uri=ACCOUNT_URI,
+            name="account",
+            title="Account",
+            description="Credits left and spent, limits, and what each model usually costs and takes.",
+            mime_type=_JSON,
+        ),
     ]
     for generation in map(service.images.typed, await service.ledger.recent(MAX_LISTED_GENERATIONS, principal)):
         images = image_resources(to_row(generation), urls_work=service.images.still_serves(generation))
         resources += [Resource.model_validate(image) for image in images]
-    return resources[: 1 + MAX_LISTED_IMAGES]
+    return resources[: 2 + MAX_LISTED_IMAGES]
 
 
 async def read(service: GenerationService, uri: str, principal: str) -> ReadResourceContents:
@@ -90,6 +100,8 @@ async def read(service: GenerationService, uri: str, principal: str) -> ReadReso
         recent = await service.ledger.recent(MAX_LISTED_GENERATIONS, principal)
         tasks = [as_json(service.images.typed(generation), service.now()) for generation in recent]
         return _as_json({"tasks": tasks})
+    if uri == ACCOUNT_URI:
+        return _as_json(account_facts(await service.account.read(principal)))
     if match := _TASK.fullmatch(uri):
         return _as_json(as_json(await _find(service, match[1], principal), service.now()))
     if match := IMAGE_URI.fullmatch(uri):

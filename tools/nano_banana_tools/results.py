@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from nano_banana_mcp.common.files import display_path
 from nano_banana_mcp.generations.batches import MAX_REASON_CHARACTERS, Batch, GenerationOrBatch, located_images, members
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import in_credits
+from nano_banana_mcp.ledger.base import ModelMedians
 from nano_banana_mcp.service.submission import asked_format
 from nano_banana_mcp.tracking.waiter import WaitResult
 
@@ -34,7 +35,7 @@ USUAL_SECONDS_META = "nano-banana/usual_seconds"
 
 
 class ImageResult(BaseModel):
-    """One image of a result."""
+    """One image of a result; without a URL where only the resource has its bytes."""
 
     url: str | None
     resource_uri: str
@@ -47,12 +48,12 @@ class GenerationResult(BaseModel):
     task_id: str
     status: Literal["pending", "submitted", "in_progress", "success", "failed", "unknown"]
     finished: bool
-    images: Annotated[list[ImageResult], Field(description="url is null if only resource_uri has the picture")]
+    images: list[ImageResult]
     saved_paths: list[str]
     model: str | None
     credits_consumed: str | None
-    message: Annotated[str | None, Field(description="why it failed, or what the model said")]
-    next_step: Annotated[str | None, Field(description="what to call now")]
+    message: str | None
+    next_step: str | None
     elapsed_seconds: float | None
 
 
@@ -155,7 +156,7 @@ def format_credits(amount: str | None) -> str | None:
 def _message(outcome: WaitResult) -> str | None:
     # Saved paths come first and are never cut: half a path is useless.
     saved = _describe_export(outcome.kept)
-    parts = [_describe_format(outcome), outcome.generation.message, outcome.note]
+    parts = [_describe_usual(outcome), _describe_format(outcome), outcome.generation.message, outcome.note]
     if outcome.trouble is not None:
         advice = f" {outcome.trouble.hint}" if outcome.given_up else ""
         remains = "" if outcome.generation.finished else " The task itself is not lost."
@@ -164,6 +165,25 @@ def _message(outcome: WaitResult) -> str | None:
     if len(other) > MAX_MESSAGE_CHARACTERS:
         other = other[: MAX_MESSAGE_CHARACTERS - 1] + "…"
     return " ".join(part for part in (saved, other) if part) or None
+
+
+def _describe_usual(outcome: WaitResult) -> str | None:
+    """What the images to come usually cost and take together; None if that is not known."""
+    count = len(members(outcome.generation))
+    usual = None if outcome.usual is None else describe_medians(outcome.usual, count)
+    subject = "This model" if count == 1 else f"{count} pictures of this model"
+    return None if usual is None else f"{subject}: usually {usual}."
+
+
+def describe_medians(medians: ModelMedians, count: int = 1) -> str | None:
+    """What images of a model cost and take, as in "0.5 credits, about 34 s"; None if that is not known.
+
+    Args:
+        count: Number of images that are made together: the credits are those of all.
+    """
+    facts = [] if medians.credits is None else [in_credits(medians.credits * count)]
+    facts += [] if medians.seconds is None else [f"about {max(1, round(medians.seconds))} s"]
+    return ", ".join(facts) or None
 
 
 def _describe_format(outcome: WaitResult) -> str | None:

@@ -111,13 +111,16 @@ class DefapiClient:
         answer = _value_without_key(snapshot.answer, secret)
         return snapshot.model_copy(update={"reason": reason, "texts": texts, "answer": answer})
 
-    async def credits(self) -> str:
+    async def credits(self, *, key: SecretStr | None = None) -> str:
         """Return the remaining credits of the account as a decimal string.
+
+        Args:
+            key: The API key of the account; None for the key of the server.
 
         Raises:
             NotSent, Refused, NoAnswer: As their classes say.
         """
-        secret = await self._require_key(asking=True)
+        secret = await self._require_key(key, asking=True)
         with _asking(secret), request_span("defapi.credits", "GET", self._host):
             return answers.read_account(await self._ask("/api/user", {}, secret))
 

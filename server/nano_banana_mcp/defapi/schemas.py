@@ -20,6 +20,16 @@ from nano_banana_mcp.defapi.result_items import read_result
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """The API uses two shapes (`ta` + UUID, and a UUID that starts with `ta`), so only the alphabet is checked."""
 
+RETIRED_MODELS = frozenset(
+    {
+        "google/gemini-2.5-flash-image",
+        "google/gemini-2.5-flash-image-preview",
+        "google/gemini-3.1-flash-image",
+        "google/gemini-3.1-flash-image-preview",
+    }
+)
+"""Ids that Google retired in 2026. They are passed on, but not suggested: the API may not serve them any more."""
+
 
 class SubmitRequest(BaseModel):
     """Body of ``POST /api/image/gen``."""

@@ -11,7 +11,7 @@ import anyio
 
 from nano_banana_mcp.common.gather import gather
 from nano_banana_mcp.defapi.errors import DefapiError, ModelRefused
-from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.defapi.schemas import RETIRED_MODELS, SubmitRequest
 from nano_banana_mcp.generations.batches import (
     Batch,
     GenerationOrBatch,
@@ -28,6 +28,7 @@ from nano_banana_mcp.images.formats import Size
 from nano_banana_mcp.ledger.base import Ledger, LedgerError, ModelMedians
 from nano_banana_mcp.media.export import combined
 from nano_banana_mcp.media.image_store import ImageStore
+from nano_banana_mcp.service.account import AccountReader
 from nano_banana_mcp.service.references import ReferenceResolver
 from nano_banana_mcp.service.submission import Submitter, asked_format, options_text, request_hash
 from nano_banana_mcp.service.uploads import UploadService
@@ -81,6 +82,7 @@ class GenerationService:
         self,
         *,
         ledger: Ledger,
+        account: AccountReader,
         images: ImageStore,
         exporter: Exporter | None,
         references: ReferenceResolver,
@@ -99,6 +101,7 @@ class GenerationService:
         max_export_seconds: float = MAX_EXPORT_SECONDS,
     ) -> None:
         self.ledger = ledger
+        self.account = account
         self.images = images
         self.exporter = exporter
         self.references = references
@@ -225,10 +228,10 @@ class GenerationService:
             return None
 
     async def _other_models(self, model: str, principal: str) -> str | None:
-        """Advise models that made an image for this caller lately, newest first."""
+        """Advise models that made an image for this caller lately, newest first, without :data:`RETIRED_MODELS`."""
         recent = await self.ledger.recent(MAX_RECENT, principal)
         models = [generation.model for generation in recent if generation.status is Status.SUCCESS and generation.model]
-        others = [name for name in dict.fromkeys(models) if name != model][:3]
+        others = [name for name in dict.fromkeys(models) if name != model and name not in RETIRED_MODELS][:3]
         return f"Models that worked lately: {', '.join(others)}." if others else None
 
     async def _sizes(self, item: GenerationOrBatch) -> tuple[Size | None, ...]:

@@ -45,12 +45,12 @@ async def test_anothers_task_is_a_missing_one(
         assert theirs == nobodys
         assert all("no such task" in each or "Resource not found" in each for each in theirs)
         assert server.sandbox.stats.queries == queries
-        assert (await bob.list_resources()).resources[1:] == []
+        assert (await bob.list_resources()).resources[2:] == []
         assert task_id not in await read(bob, "nanobanana://tasks")
         own = await everything_said_of(alice, task_id, url)
         assert "success" in own[0]
         assert task_id in await read(alice, "nanobanana://tasks")
-        assert len((await alice.list_resources()).resources) == 2
+        assert len((await alice.list_resources()).resources) == 3
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -193,7 +193,7 @@ async def test_every_request_that_looks_something_up_is_a_call(era: Any, tmp_pat
         assert misspelt.is_error
         assert "4 calls per minute" in text(misspelt)
         await alice.list_tools()
-        assert len((await bob.list_resources()).resources) == 1
+        assert len((await bob.list_resources()).resources) == 2
 
 
 async def test_a_link_that_was_handed_out_is_readable_by_its_caller_only(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: P
             assert sandbox.stats.queries == asked
             again = await client.call_tool("wait_for_image", {"task_id": running, "timeout_seconds": 1})
             assert facts(again)["status"] in ("pending", "submitted")
-            assert len((await client.list_resources()).resources) == 3
+            assert len((await client.list_resources()).resources) == 4
         assert sandbox.stats.submits == 4
 
 
@@ -70,7 +70,7 @@ async def test_images_of_a_sandbox_that_has_ended_are_remembered_but_not_offered
         settings = load_settings(sandbox=True, sandbox_seconds=0.0, state_dir=tmp_path)
         async with Client(build_server(settings, schedule=WITHOUT_PAUSES)) as client:
             await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
-            assert len((await client.list_resources()).resources) == 2
+            assert len((await client.list_resources()).resources) == 3
             assert len(await tasks(client)) == made_before + 1
 
 

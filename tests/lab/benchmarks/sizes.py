@@ -59,6 +59,7 @@ async def results() -> dict[str, CallToolResult]:
             "wait_for_image, timed out": await call("wait_for_image", **is_open, timeout_seconds=1),
             "wait_for_image, finished": await call("wait_for_image", **done),
             "browse_images, two of them": await call("browse_images"),
+            "get_account": await call("get_account"),
             "view_image": await call("view_image", **done),
             "a data URI of 5 MB, finished": await call(
                 "generate_image", prompt=f"{PROMPT} sandbox:result=big-data-uri", wait_seconds=60

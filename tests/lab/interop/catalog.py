@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-ALL = frozenset({"generate_image", "get_task", "wait_for_image", "view_image", "browse_images", "read_picture"})
-OF_THE_MODEL = ALL - {"read_picture"}
+OF_THE_MODEL = frozenset(
+    {"generate_image", "get_task", "wait_for_image", "view_image", "browse_images", "get_account", "add_reference"}
+)
+ALL = OF_THE_MODEL | {"read_picture", "upload_image"}
 
 _NO_UPDATES = "it has no subscriptions"
 _NO_COMPLETION = "it asks for no completions"

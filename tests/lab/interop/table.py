@@ -92,14 +92,16 @@ def document(table: Iterable[list[str]], others: Iterable[tuple[str, str]], date
     return "\n".join(lines).rstrip() + "\n"
 
 
-def parsed(text: str) -> tuple[list[list[str]], list[tuple[str, str]], str]:
-    """The cells, the others and the date of a document; :func:`document` of them gives it back."""
+def parsed(text: str) -> tuple[list[list[str]], list[tuple[str, str]], str, int]:
+    """The arguments of :func:`document` that gave this document."""
     first, _, second = text.partition("\nBesides:\n")
     rows = [line[2:-2].split(" | ") for line in first.splitlines() if line.startswith("| ")][2:]
     besides = re.findall(r"^\| (.*) \| (.*) \|$", second, re.MULTILINE)[1:]
     date = re.search(r"on (\d{4}-\d\d-\d\d);", text)
+    tools = re.search(r"how many of the server's (\d+) it lists", text)
     assert date
-    return rows, besides, date[1]
+    assert tools
+    return rows, besides, date[1], int(tools[1])
 
 
 def _line(cells: Iterable[str]) -> str:

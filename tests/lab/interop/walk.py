@@ -97,6 +97,7 @@ async def walk(client: Client, seen: Seen) -> None:
     await _call(client, seen, "get_task", {"task_id": task}, "success")
     viewed = await _call(client, seen, "view_image", {"task_id": task}, "")
     await _call(client, seen, "browse_images", {}, task)
+    await _call(client, seen, "get_account", {}, "credits")
     await _call(client, seen, "read_picture", {"task_id": task}, "")
 
     _note(seen, "structured", any("status" in (answer.structured or {}) for answer in (made, waited)))

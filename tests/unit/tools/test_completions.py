@@ -29,7 +29,7 @@ async def test_formats_sizes_models_and_styles_are_offered_by_how_they_begin() -
             "google/nano-banana-2",
             "google/nano-banana-pro",
         ]
-        assert await offered(client, "poster", "model", "GEM") == [model for model in MODELS if "/gem" in model]
+        assert await offered(client, "poster", "model", "GEM") == ["google/gempix2"]
         assert await offered(client, "poster", "style", "swiss") == ["Swiss typographic"]
         assert await offered(client, "poster", "style", "print") == ["screen print, three colours"]
         assert await offered(client, "restore_photo", "colorize") == ["yes", "no"]
@@ -52,17 +52,18 @@ def test_what_is_offered_is_what_the_tools_take() -> None:
             assert len(set(argument.suggestions)) == len(argument.suggestions)
 
 
-async def test_the_default_model_comes_first_then_those_used_lately() -> None:
+async def test_models_that_succeeded_come_first_then_the_default() -> None:
     async with (
         plain_sandbox(seconds=0) as sandbox,
         client_at(sandbox.url, model="own/default") as client,
     ):
-        await made(client, model="other/one")
-        await made(client, model="google/nano-banana")
+        for model in ("other/one", "google/nano-banana", "other/one", "google/gemini-2.5-flash-image"):
+            await made(client, model=model)
+        await made(client, "a cat sandbox:result=text", model="fails/always")
         assert await offered(client, "poster", "model") == [
-            "own/default",
-            "google/nano-banana",
             "other/one",
+            "google/nano-banana",
+            "own/default",
             *(model for model in MODELS if model != "google/nano-banana"),
         ]
         assert await offered(client, "poster", "model", "oth") == ["other/one"]

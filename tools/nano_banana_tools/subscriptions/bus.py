@@ -13,7 +13,7 @@ from nano_banana_mcp.common.supervise import log_exceptions
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.uploads import Upload
 from nano_banana_tools.context import principal
-from nano_banana_tools.resources import TASKS_URI, task_uri, upload_uri
+from nano_banana_tools.resources import ACCOUNT_URI, TASKS_URI, task_uri, upload_uri
 
 MAX_LISTENERS = 5_000
 """Streams and sessions that may listen at a time."""
@@ -96,11 +96,11 @@ class ResourceUpdateBus:
         return lambda: self._listeners.pop(token, None) and None
 
     def on_change(self, generation: Generation) -> None:
-        """Notify the owner's listeners of a changed generation, and of the changed list of tasks."""
+        """Notify the owner's listeners of a changed generation, list of tasks and account."""
         if not self._listeners:
             return
         ids = (generation.public_id, generation.generation_id, generation.batch_id)
-        uris = {TASKS_URI, *(task_uri(public_id) for public_id in ids if public_id is not None)}
+        uris = {TASKS_URI, ACCOUNT_URI, *(task_uri(public_id) for public_id in ids if public_id is not None)}
         self._notify(generation.principal, uris)
 
     def on_upload(self, upload: Upload) -> None:

@@ -66,6 +66,7 @@ const waited = await tried("wait_for_image", { task_id, timeout_seconds: 30 }, "
 await tried("get_task", { task_id }, "success");
 const viewed = await tried("view_image", { task_id }, "");
 await tried("browse_images", {}, task_id);
+await tried("get_account", {}, "credits");
 await tried("read_picture", { task_id }, "");
 
 const link = waited.content.find((item) => item.type === "resource_link");
