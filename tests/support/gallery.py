@@ -60,7 +60,7 @@ def gallery(settings: Mapping[str, str]) -> Iterator[Opened]:
 @asynccontextmanager
 async def _served(settings: Settings, listener: socket.socket, port: int) -> AsyncIterator[str]:
     async with gallery_app(settings, port) as app, anyio.create_task_group() as tasks:
-        server = _Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1))
+        server = _Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=30))
         tasks.start_soon(server.serve, [listener])
         try:
             yield app.token

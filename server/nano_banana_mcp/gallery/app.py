@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from datetime import UTC, datetime
+from typing import cast, get_args
 from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from nano_banana_mcp.gallery.service import GalleryService
-from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.common.files import reason_of
+from nano_banana_mcp.gallery.service import MAX_PAGE_SIZE, PAGE_SIZE, GalleryService, name_of
+from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.images.errors import ImageError
-from nano_banana_mcp.images.formats import extension_for
-from nano_banana_mcp.images.saving.filenames import file_name
 from nano_banana_mcp.ledger.base import LedgerError
-from nano_banana_mcp.ledger.queries import Filters
+from nano_banana_mcp.ledger.queries import Filters, Order
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.views import content_policy, page
+
+MAX_ARCHIVED = 500
+"""Generations in one archive: their ids are in its address."""
 
 _CACHE_CONTROL = "private, max-age=3600, immutable"
 
@@ -34,7 +39,35 @@ def create_app(service: GalleryService) -> Starlette:
         return Response(html, media_type="text/html", headers={"Content-Security-Policy": policy})
 
     async def generations(request: Request) -> Response:
-        return _json(await service.page(_offset(request), _filters(request)))
+        offset, limit = _number(request, "offset", 0), _number(request, "limit", PAGE_SIZE)
+        found = await service.page(_filters(request), _order(request), offset, min(limit, MAX_PAGE_SIZE))
+        response = _json(found)
+        tag = f'"{hashlib.sha256(response.body).hexdigest()}"'
+        if request.headers.get("if-none-match") == tag:  # the page asks for changes every few seconds
+            return Response(status_code=304)
+        response.headers["ETag"] = tag
+        return response
+
+    async def generation(request: Request) -> Response:
+        if request.method == "DELETE":
+            return await delete(request)
+        found = await service.find(request.path_params["intent_id"])
+        return _refuse(404, "It is deleted.") if found is None else _json(await service.detail(found))
+
+    async def favorite(request: Request) -> Response:
+        await service.set_favorite(request.path_params["intent_id"], is_favorite=request.method == "PUT")
+        return Response(status_code=204)
+
+    async def archive(request: Request) -> Response:
+        ids = request.query_params.get("ids", "").split(",")
+        if len(ids) > MAX_ARCHIVED:
+            return _refuse(400, f"Select at most {MAX_ARCHIVED} entries.")
+        selected = [found for each in ids if (found := await service.find(each)) is not None and found.images]
+        if not selected:
+            return _refuse(404, "There is no picture in the selection.")
+        name = f"nano-banana-{datetime.now(UTC):%Y-%m-%d-%H%M%S}.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(service.archive(selected), media_type="application/zip", headers=headers)
 
     async def delete(request: Request) -> Response:
         generation_id = request.path_params["intent_id"]
@@ -54,7 +87,7 @@ def create_app(service: GalleryService) -> Starlette:
         encoded = await load(generation, number)
         headers = {"Cache-Control": _CACHE_CONTROL}
         if "save" in request.query_params:
-            headers["Content-Disposition"] = _attachment(generation, number, extension_for(encoded.mime_type))
+            headers["Content-Disposition"] = _attachment(name_of(generation, number, encoded))
         return Response(encoded.data, media_type=encoded.mime_type, headers=headers)
 
     async def uploads(request: Request) -> Response:
@@ -73,7 +106,9 @@ def create_app(service: GalleryService) -> Starlette:
         routes=[
             Route("/", show),
             Route("/generations", generations),
-            Route("/generations/{intent_id}", delete, methods=["DELETE"]),
+            Route("/generations/{intent_id}", generation, methods=["GET", "DELETE"]),
+            Route("/favorites/{intent_id}", favorite, methods=["PUT", "DELETE"]),
+            Route("/archive", archive),
             Route("/pictures/{intent_id}/{number:int}", image),
             Route("/uploads", uploads),
             Route("/uploads/{reference_id}", upload, methods=["GET", "DELETE"]),
@@ -82,25 +117,38 @@ def create_app(service: GalleryService) -> Starlette:
             LedgerError: lambda _, error: _refuse(503, str(error)),
             ImageError: lambda _, error: _refuse(502, str(error).strip()),
             NoSuchImage: lambda _, error: _refuse(404, "The picture is no longer available."),
-            OSError: lambda _, error: _refuse(
-                503, f"The folder of saved pictures cannot be read: {error.strerror or error}."
-            ),
+            OSError: lambda _, error: _refuse(503, f"The disk refused it: {reason_of(error)}."),
         },
     )
 
 
-def _offset(request: Request) -> int:
-    text = request.query_params.get("offset", "0")
-    if not re.fullmatch(r"[0-9]{1,9}", text):
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,10}", text):
         raise HTTPException(400)
     return int(text)
+
+
+def _order(request: Request) -> Order:
+    order = request.query_params.get("order") or "newest"
+    if order not in get_args(Order):
+        raise HTTPException(400)
+    return cast("Order", order)
 
 
 def _filters(request: Request) -> Filters:
     values = {name: request.query_params.get(name) or None for name in ("status", "model", "search")}
     if values["status"] not in (None, *Status):
         raise HTTPException(400)
-    return Filters(status=values["status"], model=values["model"], search=values["search"])
+    times = {name: _number(request, name, 0) or None for name in ("since", "until")}
+    return Filters(
+        status=values["status"],
+        model=values["model"],
+        search=values["search"],
+        since=times["since"],
+        until=times["until"],
+        favorite="favorite" in request.query_params or None,
+    )
 
 
 def _json(value: object, status: int = 200) -> Response:
@@ -112,13 +160,6 @@ def _refuse(status: int, message: str) -> Response:
     return _json({"message": message}, status)
 
 
-def _attachment(generation: Generation, number: int, extension: str) -> str:
-    name = file_name(
-        created_at=generation.created_at,
-        prompt=generation.prompt,
-        task_id=generation.public_id,
-        number=number,
-        extension=extension,
-    )
+def _attachment(name: str) -> str:
     ascii_name = name.encode("ascii", "replace").decode().replace("?", "-")
     return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"

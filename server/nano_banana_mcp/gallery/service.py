@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from nano_banana_mcp.common.files import display_path, reason_of
+from nano_banana_mcp.gallery.archive import ArchiveStream
 from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.images.errors import ImageError
+from nano_banana_mcp.images.formats import dimensions, extension_for
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing.worker import shrink_in_worker
+from nano_banana_mcp.images.saving.filenames import file_name
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
-from nano_banana_mcp.ledger.queries import Filters, SqlLedger
+from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.ledger.queries import Filters, Order, SqlLedger
 from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
 from nano_banana_mcp.service.uploads import upload_reference
 
+logger = logging.getLogger(__name__)
+
 PAGE_SIZE = 48
 """Generations on one page: full rows of two, three, four or six."""
+
+MAX_PAGE_SIZE = 4_800
 
 MAX_THUMBNAIL_SIDE = 512
 """Pixels."""
@@ -44,25 +56,27 @@ class GalleryService:
         self._saved = saved
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
-    async def page(self, offset: int, filters: Filters) -> dict[str, Any]:
-        """One page of the generations that match, newest first, and the sums of all that match.
+    async def page(self, filters: Filters, order: Order, offset: int, limit: int) -> dict[str, Any]:
+        """One page of the generations that match, and the sums of all that match.
 
         Args:
-            offset: Number of matches before the page.
             filters: What must match.
+            offset: Number of matches before the page.
+            limit: Maximum number on the page.
 
         Raises:
             LedgerError: The ledger cannot be read.
         """
-        matches, tally, models = await self._run(
+        matches, tally, models, favorites = await self._run(
             lambda ledger: (
-                ledger.history(limit=PAGE_SIZE, offset=offset, **filters),
+                ledger.history(limit=limit, offset=offset, order=order, **filters),
                 ledger.tally(**filters),
                 ledger.models(),
+                ledger.favorites(),
             )
         )
         return {
-            "generations": [row(generation) for generation in matches],
+            "generations": [{**row(item), "favorite": item.generation_id in favorites} for item in matches],
             "number": tally.number,
             "credits": f"{tally.credits:f}",
             "models": models,
@@ -76,23 +90,75 @@ class GalleryService:
         """
         return await self._run(lambda ledger: ledger.find(generation_id))
 
+    async def detail(self, generation: Generation) -> dict[str, Any]:
+        """A generation for the page, with the file of each image: an exported one, else that of the image store.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        favorites = await self._run(SqlLedger.favorites)
+        files = [await self._file(generation, number) for number in range(len(generation.images))]
+        return {**row(generation), "favorite": generation.generation_id in favorites, "files": files}
+
+    async def _file(self, generation: Generation, number: int) -> str | None:
+        path = None
+        if self._saved is not None:
+            try:
+                path = await anyio.to_thread.run_sync(self._saved.find, generation.public_id, number)
+            except OSError:
+                path = None
+        path = path or await self._images.path_of(generation, number)
+        return None if path is None else display_path(path)
+
+    async def set_favorite(self, generation_id: str, *, is_favorite: bool) -> None:
+        """Make a generation a favorite, or no favorite any more.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        await self._run(partial(SqlLedger.set_favorite, generation_id=generation_id, is_favorite=is_favorite))
+
     async def image(self, generation: Generation, number: int) -> EncodedImage:
         """An image of a generation, counted from 0: from the folder of exported files, or from the image store.
 
         Raises:
             NoSuchImage: The generation has no image of that number.
             ImageError: The bytes are not available.
-            OSError: The folder of exported files cannot be read.
         """
         if self._saved is not None:
-            saved = await anyio.to_thread.run_sync(self._saved.read, generation.public_id, number)
+            try:
+                saved = await anyio.to_thread.run_sync(self._saved.read, generation.public_id, number)
+            except OSError as error:
+                logger.info("The folder of exported images cannot be read: %s", reason_of(error))
+                saved = None
             if saved is not None:
                 return saved
         return await self._images.open(generation, number)
 
+    async def archive(self, generations: Sequence[Generation]) -> AsyncIterator[bytes]:
+        """Yield a ZIP archive of the images of generations. A text file in it names images that are not available."""
+        stream = ArchiveStream()
+        missing = []
+        for generation in generations:
+            for number in range(len(generation.images)):
+                try:
+                    encoded = await self.image(generation, number)
+                except NoSuchImage:
+                    missing.append(f"{generation.public_id}, picture {number}: it is no longer available")
+                except (ImageError, LedgerError) as error:
+                    missing.append(f"{generation.public_id}, picture {number}: {str(error).strip()}")
+                else:
+                    yield stream.add(name_of(generation, number, encoded), encoded.data, generation.created_at)
+        if missing:
+            yield stream.add("missing.txt", "".join(f"{line}\n" for line in missing).encode(), time.time())
+        yield stream.close()
+
     async def thumbnail(self, generation: Generation, number: int) -> EncodedImage:
         """A small version of an image. Raises as :meth:`image` does."""
         encoded = await self.image(generation, number)
+        size = dimensions(encoded.data)
+        if size is not None and max(size) <= MAX_THUMBNAIL_SIDE and len(encoded.data) <= MAX_THUMBNAIL_BYTES:
+            return encoded
         return await shrink_in_worker(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
 
     async def delete(self, generation_id: str, *, unfinished: bool) -> bool:
@@ -164,6 +230,17 @@ class GalleryService:
         return answer  # noqa: RET504 - to a type checker, a cancel scope may suppress an exception
 
 
+def name_of(generation: Generation, number: int, image: EncodedImage) -> str:
+    """Return the file name for an image."""
+    return file_name(
+        created_at=generation.created_at,
+        prompt=generation.prompt,
+        task_id=generation.public_id,
+        number=number,
+        extension=extension_for(image.mime_type),
+    )
+
+
 def row(generation: Generation) -> dict[str, Any]:
     """A generation for the page; times in Unix seconds."""
     return {
@@ -172,6 +249,7 @@ def row(generation: Generation) -> dict[str, Any]:
         "status": generation.status.value,
         "finished": generation.finished,
         "pictures": len(generation.images) if generation.status is Status.SUCCESS else 0,
+        "urls": [image.url for image in generation.images],
         "prompt": generation.prompt,
         "options": generation.options,
         "model": generation.model,

@@ -105,6 +105,7 @@ MIGRATIONS = [
         data bytea NOT NULL, PRIMARY KEY (upload_id, image, piece)
     );
     """,
+    "CREATE TABLE favorites (intent_id text PRIMARY KEY REFERENCES generations ON DELETE CASCADE)",
 ]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Protocol, TypedDict, Unpack
 
 from nano_banana_mcp.generations.batches import MAX_COUNT, callers_request_id, child_request_id
 from nano_banana_mcp.generations.models import Generation, Status
@@ -57,14 +57,25 @@ class Filters(TypedDict, total=False):
     """Which generations to return: those that match every filter given.
 
     ``search`` is text in the prompt, where the case of ASCII letters does not matter, or the id of a task or batch.
-    ``since`` is Unix time.
+    ``since`` (inclusive) and ``until`` (exclusive) are Unix times. ``favorite`` is True for favorites only.
     """
 
     status: str | None
     model: str | None
     search: str | None
     since: float | None
+    until: float | None
     principal: str | None
+    favorite: bool | None
+
+
+Order = Literal["newest", "oldest", "prompt"]
+
+_ORDERS: Mapping[Order, str] = {
+    "newest": "created_at DESC, intent_id",
+    "oldest": "created_at, intent_id",
+    "prompt": "lower(prompt), created_at DESC, intent_id",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +308,17 @@ class SqlLedger(UploadQueries):
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return None
 
-    def history(self, *, limit: int | None = None, offset: int = 0, **filters: Unpack[Filters]) -> list[Generation]:
-        """Return the generations that match, newest first.
+    def history(
+        self, *, limit: int | None = None, offset: int = 0, order: Order = "newest", **filters: Unpack[Filters]
+    ) -> list[Generation]:
+        """Return the generations that match.
 
         Args:
             limit: Maximum number, after the first ``offset``; None for all.
         """
         where, values = self._conditions(filters)
         page = "" if limit is None else " LIMIT :limit OFFSET :offset"
-        return self._all(f"{where} ORDER BY created_at DESC, intent_id{page}", **values, limit=limit, offset=offset)
+        return self._all(f"{where} ORDER BY {_ORDERS[order]}{page}", **values, limit=limit, offset=offset)
 
     def tally(self, **filters: Unpack[Filters]) -> Tally:
         """Count the generations that match, and add up their credits."""
@@ -322,6 +335,20 @@ class SqlLedger(UploadQueries):
         """Return the names of all models that were requested, in order."""
         rows = self._fetch("SELECT DISTINCT model FROM generations WHERE model IS NOT NULL ORDER BY model")
         return [row["model"] for row in rows]
+
+    def favorites(self) -> set[str]:
+        """Return the generation ids of all favorites."""
+        return {row["intent_id"] for row in self._fetch("SELECT intent_id FROM favorites")}
+
+    def set_favorite(self, generation_id: str, *, is_favorite: bool) -> None:
+        """Make a recorded generation a favorite, or no favorite any more."""
+        sql = (
+            "INSERT INTO favorites (intent_id) SELECT intent_id FROM generations WHERE intent_id = :intent_id "
+            "ON CONFLICT DO NOTHING"
+            if is_favorite
+            else "DELETE FROM favorites WHERE intent_id = :intent_id"
+        )
+        self._fetch(sql, {"intent_id": generation_id})
 
     def delete(self, generation_id: str, *, unfinished: bool = False) -> Generation | None:
         """Delete a generation. Returns it, or None where there is none that may be deleted.
@@ -503,7 +530,9 @@ class SqlLedger(UploadQueries):
             "search": f"({self._POSITION}(lower(prompt), lower(:search)) > 0 "
             "OR :search IN (task_id, intent_id, batch_id))",
             "since": "created_at >= :since",
+            "until": "created_at < :until",
             "principal": "principal = :principal",
+            "favorite": "intent_id IN (SELECT intent_id FROM favorites)",
         }
         values = {name: value for name, value in filters.items() if value is not None}
         return f"WHERE {' AND '.join([IS_LISTED, *(conditions[name] for name in values)])}", values

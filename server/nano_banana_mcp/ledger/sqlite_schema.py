@@ -102,6 +102,7 @@ MIGRATIONS = [
         PRIMARY KEY (upload_id, image, piece)
     );
     """,
+    "CREATE TABLE favorites (intent_id TEXT PRIMARY KEY REFERENCES generations ON DELETE CASCADE) WITHOUT ROWID",
 ]
 """One script for each version; a file's version is the number of scripts run on it. Append only."""
 

@@ -225,6 +225,12 @@ class ImageStore:
         if self._folder is not None:
             await to_thread.run_sync(self._folder.delete, upload.reference_id)
 
+    async def path_of(self, generation: Generation, number: int) -> Path | None:
+        """Return the file with the bytes of an image; None if they are not in the folder."""
+        if self._folder is None:
+            return None
+        return await to_thread.run_sync(self._folder.path_of, generation.generation_id, number)
+
     def on_end(self, generation: Generation) -> None:
         """Start to store the images of a finished generation in the background. Subscriber of the change bus."""
         if self._folder is None or not self.still_serves(generation):

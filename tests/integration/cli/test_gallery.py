@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from zipfile import ZipFile
 
 import anyio
 import httpx
@@ -165,7 +166,9 @@ def test_what_there_is_not_is_not_found(on_disk: dict[str, str]) -> None:
         ):
             assert client.get(path).status_code == 404
         assert client.get("/generations?offset=x").status_code == 400
-        assert client.get("/generations?status=x").status_code == 400
+        for query in ("status=x", "limit=x", "order=x", "since=x"):
+            assert client.get(f"/generations?{query}").status_code == 400
+        assert client.get("/generations/in-none").status_code == 404
         assert client.post("/generations", headers={"Origin": opened.root}).status_code == 405
 
 
@@ -294,6 +297,65 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
     assert found.startswith(b"\x89PNG")
     assert status == 204
     assert left == []
+
+
+def test_an_unreadable_folder_of_saved_images_hides_no_stored_image(on_disk: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with gallery({**on_disk, "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "file")}) as opened, browser(opened) as client:
+        assert client.get(f"/pictures/{KEPT.generation_id}/0").content == BYTES.data
+
+
+def test_the_detail_has_the_file_of_each_image(on_disk: dict[str, str]) -> None:
+    with gallery(on_disk) as opened, browser(opened) as client:
+        detail = client.get(f"/generations/{KEPT.generation_id}").json()
+    assert Path(detail["files"][0]).read_bytes() == BYTES.data
+    assert detail["urls"] == [None]
+
+
+def test_orders_dates_and_favorites_work_on_both_ledgers(shown: Opened) -> None:
+    newest = [generation.prompt for generation in ALL]
+    favorite = f"/favorites/{GONE.generation_id}"
+    with browser(shown) as client:
+        own_page = {"Origin": shown.root}
+        assert prompts(client, order="oldest") == newest[::-1]
+        assert prompts(client, order="prompt") == sorted(newest, key=str)
+        assert prompts(client, since=int(NOW - 40), until=int(NOW - 20)) == [PLAYED.prompt, FAILED.prompt]
+        assert client.put(favorite).status_code == 403, "without an origin"
+        for _ in range(2):
+            assert client.put(favorite, headers=own_page).status_code == 204
+        assert client.put("/favorites/in-none", headers=own_page).status_code == 204
+        assert prompts(client, favorite="yes") == [GONE.prompt]
+        page = client.get("/generations").json()["generations"]
+        assert [each["prompt"] for each in page if each["favorite"]] == [GONE.prompt]
+        assert client.delete(favorite, headers=own_page).status_code == 204
+        assert prompts(client, favorite="yes") == []
+
+
+def test_an_unchanged_page_is_not_sent_again(on_disk: dict[str, str]) -> None:
+    with gallery(on_disk) as opened, browser(opened) as client:
+        first = client.get("/generations")
+        known = {"If-None-Match": first.headers["etag"]}
+        assert client.get("/generations", headers=known).status_code == 304
+        client.put(f"/favorites/{KEPT.generation_id}", headers={"Origin": opened.root})
+        assert client.get("/generations", headers=known).status_code == 200
+
+
+def test_an_archive_has_the_very_bytes_and_names_what_is_missing(shown: Opened) -> None:
+    ids = [KEPT.generation_id, GONE.generation_id, FAILED.generation_id, "in-none"]
+    with browser(shown) as client:
+        answer = client.get("/archive", params={"ids": ",".join(ids)})
+        assert answer.headers["content-type"] == "application/zip"
+        assert answer.headers["content-disposition"].startswith("attachment; ")
+        with ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.testzip() is None
+            image, missing = archive.namelist()
+            assert f"a-cat-on-a-roof-등대_{KEPT.task_id}_0.png" in image
+            assert archive.read(image) == BYTES.data
+            lines = archive.read(missing).decode().splitlines()
+        assert [line.split(",")[0] for line in lines] == [GONE.task_id] * 3
+        assert client.get("/archive", params={"ids": FAILED.generation_id}).status_code == 404
+        assert client.get("/archive").status_code == 404
+        assert client.get("/archive", params={"ids": "x," * 500}).status_code == 400
 
 
 # ---- deleting
