@@ -62,23 +62,29 @@ async def check_entry(host: Host, name: str, entry: Any, *, timeout_seconds: flo
         entry: The entry, which starts this program.
         timeout_seconds: Maximum time until the server has answered.
     """
-    launch = launch_of(entry, None if host.reference is None else os.environ)
-    assert launch is not None, "the entry starts this program"
+    launch = launch_in(host, entry)
     started_at = time.monotonic()
-    problem = await _start_problem(launch, timeout_seconds)
+    problem = await start_problem(launch, timeout_seconds)
     if problem is not None:
         advice = f"Install it again: nano-banana-mcp install {host.id}"
         return Finding(False, host.title, f"“{name}” does not start: {problem}", advice)
     text = f"“{name}” starts in {time.monotonic() - started_at:.1f} s"
     if warnings := misspelt_variables(launch.environment):
         return Finding(False, host.title, f"{text}, but a setting is wrong: {' '.join(warnings)}")
-    if no_key := await anyio.to_thread.run_sync(_key_problem, host, launch):
+    if no_key := await anyio.to_thread.run_sync(key_problem, host, launch):
         advice = f"{KEY_ADVICE} Or store it in the entry: nano-banana-mcp install {host.id} --store-key"
         return Finding(False, host.title, f"{text}, but it has no key: {no_key}", advice)
     return Finding(True, host.title, text)
 
 
-async def _start_problem(launch: Launch, timeout_seconds: float) -> str | None:
+def launch_in(host: Host, entry: Any) -> Launch:
+    """What the host starts for an entry of this program, with the variables of this process."""
+    launch = launch_of(entry, None if host.reference is None else os.environ)
+    assert launch is not None, "the entry starts this program"
+    return launch
+
+
+async def start_problem(launch: Launch, timeout_seconds: float = START_SECONDS) -> str | None:
     """Start the server, and do the handshake. Returns why that fails; None if it works."""
     logging.getLogger("mcp.client").setLevel(logging.CRITICAL)  # it would log wrong output of the server with a trace
     problem = None
@@ -106,7 +112,7 @@ def _last_line(log: Any) -> str:
     return printable(lines[-1]) if lines else ""
 
 
-def _key_problem(host: Host, launch: Launch) -> str | None:
+def key_problem(host: Host, launch: Launch) -> str | None:
     """Why the server of an entry has no key; None if it has one, gets one from the host, or needs none."""
     value = launch.environment.get(KEY)
     if value is None:

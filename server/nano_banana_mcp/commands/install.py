@@ -7,13 +7,17 @@ import os
 import re
 import stat
 import sys
-from contextlib import suppress
-from getpass import getpass
 from pathlib import Path
+from typing import Any
 
+import platformdirs
+from anyio.from_thread import start_blocking_portal
 from pydantic import SecretStr
 
-from nano_banana_mcp.commands.console import USAGE_ERROR, refuse
+from nano_banana_mcp.commands.console import KEY_ADVICE, USAGE_ERROR, refuse
+from nano_banana_mcp.commands.entry_key import EntryKey, choose_key
+from nano_banana_mcp.commands.host_checks import key_problem, launch_in, start_problem
+from nano_banana_mcp.common.key_store import NoKeyring, store_key
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.install.config_file import ConfigFile, check_writable, read_config, replace
 from nano_banana_mcp.install.diff import difference
@@ -29,11 +33,23 @@ from nano_banana_mcp.install.entry import (
     uninstalled,
 )
 from nano_banana_mcp.install.errors import Refused, Unreadable
-from nano_banana_mcp.install.hosts import ALIASES, HOSTS, KEY, TOKEN, Host, Secret, Server
-from nano_banana_mcp.install.launch import command, exists, is_ours
+from nano_banana_mcp.install.hosts import ALIASES, HOSTS, KEY, Host, Server
+from nano_banana_mcp.install.launch import command, exists, is_ours, launch_of
 from nano_banana_mcp.install.paths import Machine
-from nano_banana_mcp.settings import EXAMPLE_KEY, Settings
+from nano_banana_mcp.settings import Settings, variable_of, variables
 
+_NOT_CARRIED = frozenset(
+    map(
+        variable_of,
+        (
+            *("api_key", "ledger_url", "webhook_keys"),  # secrets
+            "sandbox",  # becomes an argument
+            *("host", "port", "allowed_hosts", "tokens_file", "allow_unauthenticated", "public_url"),
+            *("oauth_issuer", "oauth_audience", "oauth_jwks_url", "oauth_scopes"),
+        ),
+    )
+)
+"""Settings of a shell that an entry does not get: secrets, and those of `serve --http`."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -47,6 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         key.add_argument("--key-from-env", action="store_true", help="name DEFAPI_API_KEY in the entry, not its value")
         key.add_argument("--store-key", action="store_true", help="store the key in the file, not a reference to it")
         key.add_argument("--no-key", action="store_true", help="an entry without a key")
+        parser.add_argument("--output-dir", type=_folder, metavar="DIR", help="save finished pictures there")
+        parser.add_argument(
+            "--input-dir",
+            type=_folder,
+            action="append",
+            metavar="DIR",
+            help="let it use the pictures in there",
+        )
+        parser.add_argument("--model", help="the model to use where a request names none")
+        parser.add_argument("--no-test", action="store_true", help="do not start the entry after writing it")
     parser.add_argument("--url", metavar="URL", help="the /mcp address of a server that runs on another machine")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the host's configuration file")
     parser.add_argument("--name", default="nano-banana", help="name of the entry (default: nano-banana)")
@@ -57,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(run=run, uninstall=uninstalls)
     if uninstalls:
-        parser.set_defaults(list=False)
+        parser.set_defaults(list=False, output_dir=None, input_dir=None)
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -72,6 +98,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         return refuse(name, problem, USAGE_ERROR)
     try:
         machine = Machine.here()
+        _check_folders(arguments)
     except Refused as error:
         return refuse(name, error)
     return _list(machine) if arguments.list else _change(name, machine, settings, arguments)
@@ -128,21 +155,52 @@ def _install(host: Host, config: ConfigFile, settings: Settings, arguments: argp
     check_ours(current, arguments.name, arguments.url, force=arguments.force)
     check_writable(config)
     has_key = has_secret(current) and is_remote(current) == bool(arguments.url)
-    secret = _secret(host, settings, arguments, has_key=has_key)
-    server = Server((), arguments.url, secret) if arguments.url else Server(_command(settings, arguments), None, secret)
+    key = choose_key(host, settings, arguments, has_key=has_key)
+    server = (
+        Server((), arguments.url, key.secret)
+        if arguments.url
+        else Server(_command(settings, arguments), None, key.secret, _entry_settings(arguments, current))
+    )
     old = host.fresh if config.data is None else config.text
-    new = installed(host, old, arguments.name, server, keep_secret=not arguments.no_key)
+    keeps_secret = not (arguments.no_key or key.is_in_keyring)
+    new = installed(host, old, arguments.name, server, keep_secret=keeps_secret)
     if config.data is not None and new == config.text:
         sys.stdout.write(f"{host.title} is already set up, nothing changes: {config.path}\n")
         return 0
-    secrets = [*secrets_in(current), *([secret.value] if secret and secret.value else [])]
+    secrets = [*secrets_in(current), *([key.secret.value] if key.secret and key.secret.value else [])]
     _show(config, new, secrets)
-    _advise(host, config, secret)
+    _advise(host, config, key)
+    if not arguments.url:
+        _show_settings(server.settings)
     if not _is_confirmed(arguments):
         return 0 if arguments.dry_run else 1
+    if key.to_store is not None:
+        _store(key.to_store)
     _report_backup(replace(config, config.encoded(new)))
     sys.stdout.write(f"{host.title} is set up: “{arguments.name}” in {config.path}. {host.after}\n")
+    if arguments.url or arguments.no_test:
+        return 0
+    return _test(host, entry(host, new, arguments.name))
+
+
+def _test(host: Host, written: Any) -> int:
+    """Start the new entry as the host would. Returns the exit code: 1 if it does not start."""
+    launch = launch_in(host, written)
+    with start_blocking_portal() as portal:
+        problem = portal.call(start_problem, launch)
+    if problem:
+        return refuse("install", f"the entry was written, but its server does not start: {problem}")
+    sys.stdout.write("Tested: the entry starts the server.\n")
+    if no_key := key_problem(host, launch):
+        sys.stdout.write(f"It has no key yet: {no_key}. {KEY_ADVICE}\n")
     return 0
+
+
+def _store(key: SecretStr) -> None:
+    try:
+        store_key(key)
+    except NoKeyring as error:
+        raise Refused(f"{error}. Nothing was written. Add --store-key to store the key in the entry") from None
 
 
 def _uninstall(host: Host, config: ConfigFile, arguments: argparse.Namespace) -> int:
@@ -201,60 +259,85 @@ def _command(settings: Settings, arguments: argparse.Namespace) -> tuple[str, ..
     return tuple(words)
 
 
-def _secret(host: Host, settings: Settings, arguments: argparse.Namespace, *, has_key: bool) -> Secret | None:
-    """How the entry gets the key: the host asks for it, reads a variable, or has it in the file."""
-    variable = TOKEN if arguments.url else KEY
-    if arguments.no_key or (not arguments.url and (settings.sandbox or arguments.env_file)):
+def _folder(text: str) -> Path:
+    """A folder of the command line as an absolute path: hosts start the server in a folder of their choice."""
+    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 - the path as it was given
+
+
+def _check_folders(arguments: argparse.Namespace) -> None:
+    """Check the folders before anything is shown or asked.
+
+    Raises:
+        Refused: One cannot be used.
+    """
+    for folder in arguments.input_dir or ():
+        if not folder.is_dir():
+            raise Refused(f"--input-dir: there is no folder {folder}")
+    if folder := arguments.output_dir:
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+            raise Refused(f"pictures cannot be saved in {folder}: {nearest} is no folder that you can write to")
+
+
+def _entry_settings(arguments: argparse.Namespace, current: Any) -> dict[str, str]:
+    """The settings of the entry: those of this shell and of the options, and a folder that a person is asked for."""
+    settings = {name: value for name, value in _in_shell().items() if name not in _NOT_CARRIED}
+    if arguments.model:
+        settings[variable_of("model")] = arguments.model
+    if arguments.input_dir:
+        settings[variable_of("input_dirs")] = os.pathsep.join(map(str, arguments.input_dir))
+    output = variable_of("output_dir")
+    present = launch_of(current)
+    if arguments.output_dir:
+        settings[output] = str(arguments.output_dir)
+    elif output not in settings and (present is None or output not in present.environment):
+        arguments.output_dir = _asked_folder(arguments)
+        _check_folders(arguments)
+        settings |= {output: str(arguments.output_dir)} if arguments.output_dir else {}
+    return settings
+
+
+def _in_shell() -> dict[str, str]:
+    """The settings in the environment."""
+    return {name.upper(): value for name, value in os.environ.items() if value and name.upper() in variables()}
+
+
+def _asked_folder(arguments: argparse.Namespace) -> Path | None:
+    """Where a person wants finished pictures to be saved; None for nowhere, or if no person can be asked."""
+    if arguments.yes or arguments.dry_run or not sys.stdin.isatty():
         return None
-    if arguments.key_from_env:
-        if host.reference is None:
-            raise Refused(f"{host.title} does not read variables; leave out --key-from-env")
-        return Secret(variable, "reference")
-    if arguments.store_key or host.prefers == "stored":
-        return _stored(settings, arguments, variable, has_key=has_key)
-    if host.prefers == "input" or host.fills_in_itself:
-        return Secret(variable, "input" if host.prefers == "input" else "reference")
-    value = _in_environment(settings, variable)
-    if value:
-        _check_key(settings, value, variable)
-        return Secret(variable, "reference")
-    return _stored(settings, arguments, variable, has_key=has_key)
+    default = Path(platformdirs.user_pictures_path()) / "nano-banana"
+    sys.stdout.write(f"Save finished pictures in {default}? [Y/n, or another folder] ")
+    sys.stdout.flush()
+    answer = sys.stdin.readline()
+    if not answer or answer.strip().lower() in ("n", "no"):
+        return None
+    return default if answer.strip().lower() in ("", "y", "yes") else _folder(answer.strip())
 
 
-def _stored(settings: Settings, arguments: argparse.Namespace, variable: str, *, has_key: bool) -> Secret | None:
-    value = _in_environment(settings, variable)
-    if not value and has_key and not arguments.store_key:
-        return None  # the present key stays
-    if not value and arguments.dry_run:
-        return Secret(variable, "stored", EXAMPLE_KEY)
-    if not value and sys.stdin.isatty():
-        with suppress(EOFError):  # Ctrl-D: no key
-            value = getpass("Token for the server (not shown): " if arguments.url else "API key (not shown): ").strip()
-    if not value:
-        raise Refused(f"there is no key. Set {variable} for this command, or add --no-key or --sandbox")
-    _check_key(settings, value, variable)
-    return Secret(variable, "stored", value)
-
-
-def _check_key(settings: Settings, value: str, variable: str) -> None:
-    problem = settings.model_copy(update={"api_key": SecretStr(value)}).key_problem
-    if problem:
-        raise Refused(problem.replace(KEY, variable))
-
-
-def _in_environment(settings: Settings, variable: str) -> str:
-    if variable == TOKEN:
-        return os.environ.get(TOKEN, "").strip()
-    return settings.api_key.get_secret_value().strip() if settings.api_key else ""
+def _show_settings(settings: dict[str, str]) -> None:
+    in_shell = _in_shell()
+    carried = [name for name in settings if name in in_shell]
+    left = [name for name in in_shell if name in _NOT_CARRIED - {KEY, variable_of("sandbox")}]
+    if carried:
+        sys.stdout.write(f"Settings of this shell that the entry gets: {', '.join(carried)}\n")
+    if left:
+        sys.stdout.write(f"Settings of this shell that it does not get: {', '.join(left)}\n")
 
 
 def _show(config: ConfigFile, new: str, secrets: list[str]) -> None:
     sys.stdout.write(difference(config.text, new, str(config.path), secrets))
 
 
-def _advise(host: Host, config: ConfigFile, secret: Secret | None) -> None:
+def _advise(host: Host, config: ConfigFile, key: EntryKey) -> None:
     if host.fresh and config.data is None:
         sys.stdout.write(f"{host.title} reads this file in its own folder: run this there, or name it with --config\n")
+    if key.is_in_keyring:
+        verb = "is" if key.to_store is None else "will be stored"
+        sys.stdout.write(
+            f"The key {verb} in the keyring of this system, not in the entry (`nano-banana-mcp key set`).\n"
+        )
+    secret = key.secret
     if secret is None:
         return
     if secret.how == "stored" and config.mode is not None and os.name == "posix":

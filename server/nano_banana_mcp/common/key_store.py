@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -33,6 +36,7 @@ def stored_key() -> SecretStr | None:
     """The stored key; None if there is none, or no keyring that can be read. It may block: call it in a thread."""
     if find_spec("keyring") is None:
         return None
+    _find_session_bus()
     import keyring
     from keyring.errors import KeyringError
 
@@ -41,6 +45,14 @@ def stored_key() -> SecretStr | None:
     except (KeyringError, OSError):
         return None
     return SecretStr(key) if key else None
+
+
+def _find_session_bus() -> None:
+    """Name the session bus, where the Secret Service is: many hosts do not pass its variable on."""
+    if sys.platform == "linux":
+        bus = Path(f"/run/user/{os.getuid()}/bus")
+        if bus.exists():
+            os.environ.setdefault("DBUS_SESSION_BUS_ADDRESS", f"unix:path={bus}")
 
 
 def store_key(key: SecretStr) -> None:

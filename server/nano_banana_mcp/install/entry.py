@@ -22,6 +22,8 @@ INPUTS = "inputs"
 _LAUNCH_KEYS = {"command", "cmd", "args", "type", "name", "url", "uri", "httpUrl", "serverUrl"}
 _URL_KEYS = ("url", "uri", "httpUrl", "serverUrl")
 _SECRET_NAMES = {KEY, TOKEN}
+_PUBLIC_PREFIXES = ("NANO_BANANA_", "DEFAPI_")
+_SECRET_SETTINGS = {*_SECRET_NAMES, "NANO_BANANA_LEDGER_URL", "NANO_BANANA_WEBHOOK_KEYS"}
 _ENVIRONMENT_KEYS = ("env", "envs")
 _VARIABLE_LIST_KEYS = ("env_vars", "env_keys")
 _HEADER_KEYS = ("headers", "http_headers", "bearer_token_env_var")
@@ -102,7 +104,12 @@ def secrets_in(current: Any) -> list[str]:
         return []
     keys = (*_ENVIRONMENT_KEYS, "headers", "http_headers")
     groups = [current[key] for key in keys if isinstance(current.get(key), dict)]
-    values = [str(value).removeprefix("Bearer ") for group in groups for value in group.values()]
+    values = [
+        str(value).removeprefix("Bearer ")
+        for group in groups
+        for name, value in group.items()
+        if name in _SECRET_SETTINGS or not str(name).startswith(_PUBLIC_PREFIXES)
+    ]
     return [value for value in values if len(value) > 3 and "$" not in value]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class Server:
     command: tuple[str, ...] = ()
     url: str | None = None
     secret: Secret | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    """Further environment variables of the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def input_of(secret: Secret) -> dict[str, Any]:
 
 def _local(host: Host, server: Server) -> dict[str, Any]:
     program, *arguments = server.command
-    env = {server.secret.variable: host.value_for(server.secret)} if server.secret else {}
+    secret = {server.secret.variable: host.value_for(server.secret)} if server.secret else {}
+    env = {**server.settings, **secret}
     return {"command": program, "args": arguments, **({"env": env} if env else {})}
 
 
@@ -112,6 +115,12 @@ def _in_milliseconds(host: Host, name: str, server: Server) -> dict[str, Any]:
     return {**_plain(host, name, server), "timeout": TOOL_SECONDS * 1000}
 
 
+def _environment(server: Server) -> dict[str, str]:
+    """The variables with their values, where references are listed apart from them."""
+    secret = server.secret
+    return {**server.settings, **({secret.variable: secret.value} if secret and secret.how == "stored" else {})}
+
+
 def _codex(_host: Host, _name: str, server: Server) -> dict[str, Any]:
     entry: dict[str, Any]
     secret = server.secret
@@ -125,8 +134,8 @@ def _codex(_host: Host, _name: str, server: Server) -> dict[str, Any]:
         entry = {"command": server.command[0], "args": list(server.command[1:])}
         if secret and secret.how == "reference":
             entry["env_vars"] = [secret.variable]
-        elif secret:
-            entry["env"] = {secret.variable: secret.value}
+        if env := _environment(server):
+            entry["env"] = env
     return {**entry, "startup_timeout_sec": START_SECONDS, "tool_timeout_sec": TOOL_SECONDS}
 
 
@@ -139,8 +148,8 @@ def _goose(host: Host, name: str, server: Server) -> dict[str, Any]:
             entry["headers"] = {"Authorization": f"Bearer {host.value_for(secret)}"}
     else:
         entry |= {"cmd": server.command[0], "args": list(server.command[1:])}
-        if secret and secret.how == "stored":
-            entry["envs"] = {secret.variable: secret.value}
+        if env := _environment(server):
+            entry["envs"] = env
     if secret and secret.how == "reference":
         entry["env_keys"] = [secret.variable]
     return {**entry, "timeout": TOOL_SECONDS}

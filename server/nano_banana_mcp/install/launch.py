@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 PROGRAM = "nano-banana-mcp"
@@ -22,7 +23,7 @@ _REFERENCE = re.compile(r"\$\{(?:env:)?(?P<braced>\w+)(?::-(?P<default>[^}]*))?\
 def command() -> list[str]:
     """The absolute command of the running installation, or ``uvx`` where it runs from uv's cache."""
     if _runs_from_uv_cache(Path(sys.prefix)):
-        return [_uvx(), *_source(), PROGRAM]
+        return [_uvx(), *_source(), *(["--with", "keyring"] if find_spec("keyring") else []), PROGRAM]
     script = Path(sys.argv[0]).absolute() if sys.argv and sys.argv[0] else None
     if script is not None and script.name.startswith(PROGRAM):
         for candidate in (script, script.with_name(f"{script.name}.exe")):  # launchers on Windows leave the suffix out

@@ -14,43 +14,12 @@ from mcp.client.stdio import stdio_client
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import child, clean_environment, facts, text
 from tests.support.command_line import Ended, run_process
-
-KEYRING = """
-import json, os
-from keyring.backend import KeyringBackend
-
-class FileKeyring(KeyringBackend):
-    priority = 1
-    path = os.environ["KEYRING_FILE"]
-
-    def _read(self):
-        return json.load(open(self.path)) if os.path.exists(self.path) else {}
-
-    def _write(self, values):
-        json.dump(values, open(self.path, "w"))
-
-    def get_password(self, service, name):
-        return self._read().get(f"{service}/{name}")
-
-    def set_password(self, service, name, password):
-        self._write({**self._read(), f"{service}/{name}": password})
-
-    def delete_password(self, service, name):
-        values = self._read()
-        del values[f"{service}/{name}"]
-        self._write(values)
-"""
+from tests.support.keyring import file_keyring
 
 
 @pytest.fixture
 def keyring(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "file_keyring.py").write_text(KEYRING)
-    return {
-        "PYTHON_KEYRING_BACKEND": "file_keyring.FileKeyring",
-        "PYTHONPATH": str(tmp_path),
-        "KEYRING_FILE": str(tmp_path / "keyring.json"),
-        "NANO_BANANA_STATE_DIR": str(tmp_path / "state"),
-    }
+    return file_keyring(tmp_path)
 
 
 def key(keyring: dict[str, str], *words: str, stdin: str = "", **more: str) -> Ended:

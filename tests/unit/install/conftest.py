@@ -28,6 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv("APPDATA", str(folder / "AppData" / "Roaming"))
         monkeypatch.setenv("LOCALAPPDATA", str(folder / "AppData" / "Local"))
     monkeypatch.setenv("DEFAPI_API_KEY", KEY)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     monkeypatch.chdir(folder)
     return folder
@@ -35,13 +36,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line in this process. Returns its exit code and its output."""
+    """Runs a command line in this process, without a start of the entry. Returns its exit code and its output."""
     monkeypatch.setattr(os, "fsync", lambda _: None)  # hundreds of files: the disk is not what is tested
 
     def do(*words: object) -> tuple[int, str]:
         capsys.readouterr()
         try:
-            code = cli.main([str(word) for word in words])
+            code = cli.main([*map(str, words), *(["--no-test"] if words[0] == "install" else [])])
         except SystemExit as ended:
             code = int(ended.code or 0)
         output = capsys.readouterr()

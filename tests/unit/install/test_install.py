@@ -381,16 +381,20 @@ def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> Non
     with _asking(home) as (process, leader):
         said = _until(leader, "API key (not shown): ")
         os.write(leader, f"{KEY}\n".encode())
+        said += _until(leader, "[Y/n, or another folder] ")
+        os.write(leader, f"{home / 'art'}\n".encode())
         said += _until(leader, "[y/N] ")
         os.write(leader, b"y\n")
-        said += _until(leader, "is set up")
-        assert process.wait(30) == 0
+        said += _until(leader, "the entry starts the server")
+        assert process.wait(60) == 0
     assert KEY not in said
-    assert KEY in (home / ".cursor" / "mcp.json").read_text()
+    assert "https://defapi.org" in said
+    env = _servers(home / ".cursor" / "mcp.json")["nano-banana"]["env"]
+    assert env == {"NANO_BANANA_OUTPUT_DIR": str(home / "art"), "DEFAPI_API_KEY": KEY}
 
 
 @posix_only
-@pytest.mark.parametrize("typed", [b"\x04", b"two words\n"])
+@pytest.mark.parametrize("typed", [b"\x04", b"two words\n", b"sk-0123456789\n"])
 def test_no_key_or_none_that_can_be_one_ends_with_a_sentence(typed: bytes, home: Path) -> None:
     with _asking(home) as (process, leader):
         said = _until(leader, "API key (not shown): ")
