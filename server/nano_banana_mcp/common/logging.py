@@ -46,7 +46,7 @@ _SERVER_LOGGERS = (
     "hypercorn.error",
 )
 
-_SECRETS = re.compile(r"(/webhooks/)[^\s\"']+|\b(Bearer )[^\s\"']+|\b(dk-)[\w-]{4,}", re.IGNORECASE)
+_SECRETS = re.compile(r"(/(?:webhooks|references)/)[^\s\"']+|\b(Bearer )[^\s\"']+|\b(dk-)[\w-]{4,}", re.IGNORECASE)
 
 _context: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("log_context", default=None)
 
@@ -68,7 +68,7 @@ def context_field(field: str) -> Any:
 
 
 def without_secrets(text: str) -> str:
-    """Return ``text`` with keys, tokens and the secret part of callback addresses replaced by ``***``."""
+    """Return ``text`` with keys, tokens and the secret part of callback and upload addresses replaced by ``***``."""
     return _SECRETS.sub(lambda match: f"{match[1] or match[2] or match[3]}***", text)
 
 

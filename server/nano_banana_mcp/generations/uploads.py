@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ REQUEST_PREFIX = "up-"
 
 UPLOAD_PREFIX = "ref-"
 """Of the id of an upload; no generation has it."""
+
+GRANT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 GRANT_SECONDS = 900.0
 """Time for which images can be uploaded after they were asked for."""

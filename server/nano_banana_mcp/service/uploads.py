@@ -8,7 +8,7 @@ import anyio
 
 from nano_banana_mcp.common.rate_limit import RateLimiter
 from nano_banana_mcp.generations.quotas import LimitReached, day_start
-from nano_banana_mcp.generations.uploads import Upload, UploadRequest, new_reference_id, new_upload_request
+from nano_banana_mcp.generations.uploads import GRANT, Upload, UploadRequest, new_reference_id, new_upload_request
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable, NotAnImage
 from nano_banana_mcp.images.formats import dimensions
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage, image_from_bytes, too_many_bytes
@@ -137,7 +137,7 @@ class UploadService:
         Raises:
             LedgerError: The ledger cannot be read.
         """
-        request = await self._ledger.find_grant(grant)
+        request = await self._ledger.find_grant(grant) if GRANT.fullmatch(grant) else None
         return request if request is not None and self.is_open(request) else None
 
     def is_open(self, request: UploadRequest) -> bool:

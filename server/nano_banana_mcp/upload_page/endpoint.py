@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
@@ -32,7 +33,7 @@ MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
 MAX_READ_SECONDS = 120.0
 
 MAX_CONCURRENT_UPLOADS = 4
-"""Each has its image in memory."""
+"""Uploads whose image is in memory at a time."""
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -120,20 +121,21 @@ class UploadPage:
         )
 
     async def _take(self, uploads: UploadService, asked: UploadRequest, request: Request) -> Response:
+        bounded = _bounded(request)
         try:
+            file = await _read_file(bounded)
+            if isinstance(file, Response):
+                return file
             async with self._limiter:
-                data = await _read_image(request)
-                return (
-                    data
-                    if isinstance(data, Response)
-                    else _json(200, upload_reference(await uploads.receive(asked, data)))
-                )
+                return _json(200, upload_reference(await uploads.receive(asked, await file.read())))
         except UploadClosed:
             return _refuse(404, _GONE)
         except LimitReached as error:
             return _refuse(429, f"{error.message} {error.hint}")
         except ImageError as error:
             return _refuse(_status_of(error), str(error))
+        finally:
+            await bounded.close()
 
 
 def _status_of(error: ImageError) -> int:
@@ -142,8 +144,23 @@ def _status_of(error: ImageError) -> int:
     return 503 if isinstance(error, ImageUnavailable) else 415
 
 
-async def _read_image(request: Request) -> bytes | Response:
-    """The bytes of the form field; a refusal if there are none.
+def _bounded(request: Request) -> Request:
+    """The request, which raises :class:`ImageTooLarge` where its body exceeds :data:`MAX_BODY_BYTES`."""
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise too_many_bytes("The upload", MAX_BYTES)
+        return message
+
+    return Request(request.scope, receive)
+
+
+async def _read_file(request: Request) -> UploadFile | Response:
+    """The file of the form, on the disk if it is large; a refusal if there is none.
 
     Raises:
         ImageTooLarge: The body exceeds :data:`MAX_BODY_BYTES`.
@@ -153,27 +170,15 @@ async def _read_image(request: Request) -> bytes | Response:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):
         raise too_many_bytes("The upload", MAX_BYTES)
-    received = 0
-
-    async def receive_bounded() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise too_many_bytes("The upload", MAX_BYTES)
-        return message
-
     try:
         with anyio.fail_after(MAX_READ_SECONDS):
-            async with Request(request.scope, receive_bounded).form(max_files=1, max_fields=8) as form:
-                field = form.get(FIELD)
-                if isinstance(field, UploadFile):
-                    return await field.read()
-    except MultiPartException:
+            form = await request.form(max_files=1, max_fields=8)
+    except (MultiPartException, HTTPException):  # the latter from Starlette inside an application
         return _refuse(400, "The form cannot be read.")
     except (ClientDisconnect, TimeoutError):
         return _refuse(408, "The upload was not complete in time.")
-    return _refuse(400, f"The form has no file in the field “{FIELD}”.")
+    file = form.get(FIELD)
+    return file if isinstance(file, UploadFile) else _refuse(400, f"The form has no file in the field “{FIELD}”.")
 
 
 def _json(status: int, value: object, headers: dict[str, str] | None = None) -> Response:

@@ -133,7 +133,7 @@ def test_only_what_is_for_others_is_reached_through_the_proxy(caddy: str, tmp_pa
         for path in ("/", "/healthz", "/readyz", "/metrics", "/mcp/../healthz", "/webhooks", "/.well-known/x"):
             answer = httpx.get(f"{url}{path}")
             assert (answer.status_code, answer.headers["server"]) == (404, "Caddy"), path
-        for path in ("/mcp", "/webhooks/in-1/00", "/.well-known/oauth-protected-resource/mcp"):
+        for path in ("/mcp", "/webhooks/in-1/00", "/references/x", "/.well-known/oauth-protected-resource/mcp"):
             assert "uvicorn" in httpx.post(f"{url}{path}").headers.get_list("server"), path
 
 
@@ -151,5 +151,5 @@ def test_the_sample_in_the_documents_is_one_that_caddy_takes(caddy: str, tmp_pat
     assert adapted.returncode == 0, adapted.stderr
     # What both say must stay the same but for the replicas.
     [served] = re.findall(r"@served path .*", CADDYFILE)
-    shared = ("max_size 64MiB", "log_skip /webhooks/*", served)
+    shared = ("max_size 64MiB", "log_skip /webhooks/*", "log_skip /references/*", served)
     assert all(line in sample and line in CADDYFILE for line in shared)

@@ -140,6 +140,7 @@ def test_under_an_external_server_configured_logging_stays_and_secrets_are_remov
         assert root.handlers == set_up
         server.error("%(h)s %(U)s", {"h": "10.0.0.7", "U": "/webhooks/in-1/0123abcd?x=1"})
         server.error("%s took %d s", "/webhooks/in-2/0123abcd", 3)
+        server.error("GET %s", "/references/0123abcd")
         try:
             raise ValueError("Bearer abc.def.ghi")
         except ValueError:
@@ -152,6 +153,7 @@ def test_under_an_external_server_configured_logging_stays_and_secrets_are_remov
     lines = stream.getvalue().splitlines()
     assert lines[0] == "10.0.0.7 /webhooks/***"
     assert "/webhooks/*** took 3 s" in lines
+    assert "GET /references/***" in lines
     assert "ValueError: Bearer ***" in lines
     assert not [line for line in lines if "0123abcd" in line or "abc.def" in line]
 
