@@ -295,7 +295,7 @@ def bundle(wheel: Path, folder: Path) -> Path:
         "main.py": MAIN.encode(),
         "pyproject.toml": bundle_project(wheel.name).encode(),
         wheel.name: wheel.read_bytes(),
-        "icon.png": (ROOT / "packaging" / "icon.png").read_bytes(),
+        "icon.png": (ROOT / "server/nano_banana_mcp/views/icon.png").read_bytes(),
         "LICENSE": (ROOT / "LICENSE").read_bytes(),
     }
     made = folder / bundle_name()

@@ -91,6 +91,7 @@ def build_server(
     care: bool = False,
     local: bool = False,
     uploads_at: BaseUrl | None = None,
+    icon_url: str | None = None,
     telemetry: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
     timing: Timing = DEFAULT_TIMING,
@@ -103,6 +104,7 @@ def build_server(
         care: Whether to query tasks that no call waits for.
         local: Whether all callers are on this machine, as over stdio: only then may they name files.
         uploads_at: Where the upload page is served. None: over stdio on the loopback interface, else nowhere.
+        icon_url: Where the server's icon is served; None if at no public address.
         telemetry: Receives what metrics count.
         schedule: When the API is queried.
         timing: Pauses and limits.
@@ -124,6 +126,7 @@ def build_server(
         telemetry,
         resource_links=settings.resource_links == "on",
         keep_days=settings.keep_days,
+        icon_url=icon_url,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from pydantic import BaseModel
 
+FIRST_WITH_ICONS = "2025-11-25"
+
 FIRST_WITH_STRUCTURED_CONTENT = "2025-06-18"
 """Adds ``structuredContent``, ``outputSchema``, ``resource_link``, ``title`` and a tool's ``_meta``."""
 
@@ -49,9 +51,12 @@ class RevisionFilter(ServerMiddleware[Any]):
 
 def _filter_initialize(answer: Mapping[str, Any]) -> dict[str, Any]:
     version = str(answer.get("protocolVersion", ""))
-    if version >= FIRST_WITH_STRUCTURED_CONTENT:
+    if version >= FIRST_WITH_ICONS:
         return dict(answer)
-    filtered = {**answer, "serverInfo": _without(answer.get("serverInfo", {}), "title")}
+    filtered = {**answer, "serverInfo": _without(answer.get("serverInfo", {}), "icons")}
+    if version >= FIRST_WITH_STRUCTURED_CONTENT:
+        return filtered
+    filtered["serverInfo"] = _without(filtered["serverInfo"], "title")
     if version < FIRST_WITH_TOOL_ANNOTATIONS:
         filtered["capabilities"] = _without(answer.get("capabilities", {}), "completions")
     return filtered

@@ -19,6 +19,7 @@ from mcp.types import (
     CompleteRequestParams,
     CompleteResult,
     GetPromptResult,
+    Icon,
     InputRequiredResult,
     Prompt,
     Resource,
@@ -72,6 +73,7 @@ class ImageServer(MCPServer[GenerationService]):
         instrumentation: Receives the outcome of each call.
         resource_links: Whether results link to their images (``NANO_BANANA_RESOURCE_LINKS``).
         keep_days: How long generations are kept after their end; None for ever.
+        icon_url: Where the server's icon is served; None if at no public address.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class ImageServer(MCPServer[GenerationService]):
         *,
         resource_links: bool = True,
         keep_days: float | None = None,
+        icon_url: str | None = None,
     ) -> None:
         self._service: GenerationService | None = None
         self._sessions = SessionSubscriptions(updates)
@@ -101,6 +104,7 @@ class ImageServer(MCPServer[GenerationService]):
             "nano-banana-mcp",
             title="Nano Banana",
             instructions=INSTRUCTIONS,
+            icons=None if icon_url is None else [Icon(src=icon_url, mime_type="image/png", sizes=["512x512"])],
             version=__version__,
             extensions=[apps.apps(), Tasks(tasks, TASK_TOOLS)],
             tools=list(self._tools.values()),

@@ -13,6 +13,8 @@ from nano_banana_mcp.settings import Settings, SettingsError, misspelt_variables
 logger = logging.getLogger(__name__)
 
 FAILED = 1
+WRONG_SETTING = 2
+"""A start that no repetition can mend; the systemd unit does not restart after it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,10 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
     except LedgerError as error:
         sys.stderr.write(f"nano-banana-mcp: {error.for_operator}\n")
         return FAILED
-    except (BindRefused, BadPrincipals, SettingsError, OSError) as error:
+    except (BindRefused, BadPrincipals, SettingsError) as error:
+        sys.stderr.write(f"nano-banana-mcp: {error}\n")
+        return WRONG_SETTING
+    except OSError as error:  # such as a port in use: another process may free it
         sys.stderr.write(f"nano-banana-mcp: {error}\n")
         return FAILED
     return 0

@@ -89,7 +89,7 @@ class Connection:
             reason = f"no answer within {seconds:g} s"
         # A TLS stream that breaks may raise a bare SSLError, which is an OSError.
         except (httpx.RequestError, httpx.InvalidURL, OSError) as error:
-            reason = _reason(error, self._proxy)
+            reason = failure_reason(error, self._proxy)
         # Raised outside the handlers: an httpx error as its context would hold the request and the key.
         raise Broken(reason, sent=bool(sent), received=bytes(received))
 
@@ -152,7 +152,13 @@ class _Sent:
             self._started = self._started or info["request"].method != b"CONNECT"
 
 
-def _reason(error: Exception, proxy: Proxy | None) -> str:
+def failure_reason(error: Exception, proxy: Proxy | None) -> str:
+    """Why a request got no complete answer, in words that name no address and no key.
+
+    Args:
+        error: What httpx or the TLS layer raised.
+        proxy: The proxy that the request went through; None if it was direct.
+    """
     import ssl
 
     import httpx

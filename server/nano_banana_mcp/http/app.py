@@ -8,9 +8,12 @@ from urllib.parse import urlsplit
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from nano_banana_mcp import views
 from nano_banana_mcp.app import build_server, quotas
 from nano_banana_mcp.common.logging import configure_host_logging
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
@@ -40,6 +43,7 @@ from nano_banana_tools.server import ImageServer
 logger = logging.getLogger(__name__)
 
 MCP_PATH = "/mcp"
+ICON_PATH = "/icon.png"
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -99,9 +103,16 @@ def build_application(
         key_ring = open_key_ring(settings)
         urls = CallbackUrls(settings.public_url, key_ring)
         server = build_server(
-            settings, urls.url_for, callers, care=True, uploads_at=uploads_at, telemetry=counts, schedule=schedule
+            settings,
+            urls.url_for,
+            callers,
+            care=True,
+            uploads_at=uploads_at,
+            icon_url=f"{settings.public_url}{ICON_PATH}",
+            telemetry=counts,
+            schedule=schedule,
         )
-        routes.append(Webhook(server, key_ring, counts).route)
+        routes += [Webhook(server, key_ring, counts).route, Route(ICON_PATH, icon)]
     has_keys = settings.sandbox or (authentication is not None and authentication.has_api_keys)
     readiness = Readiness(server, None if has_keys else settings.key_problem)
     routes += [
@@ -147,6 +158,11 @@ def build_application(
     app.add_middleware(RequestIds)
     app.add_middleware(IgnoreClientDisconnects)
     return app, server
+
+
+async def icon(_: Request) -> Response:
+    """The server's icon, which clients show beside its name."""
+    return FileResponse(views.ICON, media_type="image/png", headers={"Cache-Control": "public, max-age=86400"})
 
 
 async def _uploads_at(public_url: str | None, request: UploadRequest, host: str | None) -> str | None:

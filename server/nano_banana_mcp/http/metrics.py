@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -17,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused
 from nano_banana_mcp.generations.instrumentation import Instrumentation, Verdict, Why
 from nano_banana_mcp.generations.models import Generation
@@ -110,6 +111,7 @@ class Metrics(Instrumentation):
         )
         ledger_ok = gauge("ledger_ok", "1 if the ledger can be written, else 0.")
         ledger_ok.set_function(lambda: float(ledger_problem() is None))
+        Info("nano_banana_build", "The version of this server.", registry=registry).info({"version": __version__})
 
     async def endpoint(self, request: Request) -> Response:
         """Answer Prometheus."""

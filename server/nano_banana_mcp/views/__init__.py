@@ -11,6 +11,8 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 _PART = re.compile(r"<!-- (\w+\.html) -->\n")
+ICON = _FOLDER / "icon.png"
+"""The server's icon, 512 x 512 pixels."""
 
 
 def content_policy(html: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from mcp.client import Client
 from prometheus_client.parser import text_string_to_metric_families
 
+from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import Busy, OutcomeUnknown, TaskNotFound
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.http.app import create_app
@@ -50,6 +51,12 @@ async def read(server: Served) -> Counts:
         answer = await http.get(f"{server.root}/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return Counts(answer.text)
+
+
+async def test_the_version_is_a_metric() -> None:
+    async with served("--sandbox") as server:
+        counts = await read(server)
+    assert counts("build_info", version=__version__) == 1
 
 
 async def test_images_that_were_polled_for_are_counted() -> None:

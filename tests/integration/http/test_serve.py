@@ -150,10 +150,21 @@ async def test_a_connection_that_drops_in_the_middle_of_a_submit_does_not_lose_t
 
 
 def test_a_bind_that_others_can_reach_is_refused_with_the_reason() -> None:
+    """With the exit code of a wrong setting, after which the systemd unit does not start it again."""
     ended = run_here("serve", "--http", "--host", "0.0.0.0", "--sandbox")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert "0.0.0.0" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "setting", [{"NANO_BANANA_TOKENS_FILE": "/nonexistent/tokens.json"}, {"NANO_BANANA_OAUTH_SCOPES": "pictures"}]
+)
+def test_a_wrong_setting_that_only_http_has_ends_with_the_same_code(setting: dict[str, str]) -> None:
+    ended = run_here("serve", "--http", "--port", "0", "--sandbox", **setting)
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("nano-banana-mcp: ")
 
 
 def test_a_taken_port_is_reported() -> None:

@@ -133,7 +133,13 @@ def test_only_what_is_for_others_is_reached_through_the_proxy(caddy: str, tmp_pa
         for path in ("/", "/healthz", "/readyz", "/metrics", "/mcp/../healthz", "/webhooks", "/.well-known/x"):
             answer = httpx.get(f"{url}{path}")
             assert (answer.status_code, answer.headers["server"]) == (404, "Caddy"), path
-        for path in ("/mcp", "/webhooks/in-1/00", "/references/x", "/.well-known/oauth-protected-resource/mcp"):
+        for path in (
+            "/mcp",
+            "/webhooks/in-1/00",
+            "/references/none",
+            "/icon.png",
+            "/.well-known/oauth-protected-resource/mcp",
+        ):
             assert "uvicorn" in httpx.post(f"{url}{path}").headers.get_list("server"), path
 
 

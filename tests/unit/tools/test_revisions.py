@@ -21,7 +21,7 @@ TOOLS = {
         {"name": "t", "title": "T", "inputSchema": {}, "outputSchema": {}, "annotations": {"title": "T"}, "_meta": {}}
     ]
 }
-INITIALIZE = {"serverInfo": {"name": "s", "title": "S"}, "capabilities": {"completions": {}, "tools": {}}}
+INITIALIZE = {"serverInfo": {"name": "s", "title": "S", "icons": []}, "capabilities": {"completions": {}, "tools": {}}}
 
 
 async def filtered(version: str, method: str, answer: dict[str, Any], **options: bool) -> Any:
@@ -55,6 +55,14 @@ async def test_an_old_client_is_not_greeted_with_titles_or_completions() -> None
     answer = await filtered("2025-11-25", "initialize", {**INITIALIZE, "protocolVersion": "2024-11-05"})
     assert answer["serverInfo"] == {"name": "s"}
     assert answer["capabilities"] == {"tools": {}}
+
+
+@pytest.mark.parametrize(
+    ("version", "fields"), [("2025-06-18", {"name", "title"}), ("2025-11-25", {"name", "title", "icons"})]
+)
+async def test_icons_are_for_clients_whose_revision_has_them(version: str, fields: set[str]) -> None:
+    answer = await filtered("2025-11-25", "initialize", {**INITIALIZE, "protocolVersion": version})
+    assert set(answer["serverInfo"]) == fields
 
 
 async def test_resource_links_can_be_turned_off() -> None:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
+import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from jwt import PyJWK, PyJWKClient, PyJWKClientError
 
-from nano_banana_mcp import __version__
+from nano_banana_mcp.common.certificates import UnusableCertificates, tls_context
+from nano_banana_mcp.common.proxies import Proxy, UnusableProxy, proxy_for
 from nano_banana_mcp.common.rate_limit import RateLimiter
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, http_url
+from nano_banana_mcp.defapi.transport import USER_AGENT, failure_reason
 
 FETCH_SECONDS = 5.0
 """Maximum time of one request to the issuer: callers wait for it."""
@@ -157,35 +157,39 @@ class IssuerKeys(PyJWKClient):
         Raises:
             PyJWKClientError: there is no answer, or it is not a JSON object. The message may be logged.
         """
-        headers = {"User-Agent": f"nano-banana-mcp/{__version__}", "Accept": "application/json"}
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
-        if urlsplit(url).hostname in LOOPBACK_HOSTS:
-            handlers.append(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's loopback
         deadline = time.monotonic() + self.timeout
         received = bytearray()
+        proxy: Proxy | None = None
         try:
-            opener = urllib.request.build_opener(*handlers)
-            with opener.open(urllib.request.Request(url, headers=headers), timeout=self.timeout) as response:  # noqa: S310 - http(s) only, by _is_safe and the settings
-                while chunk := response.read1(65_536):
+            proxy = proxy_for(url)
+            with (
+                httpx.Client(
+                    proxy=None if proxy is None else proxy.for_httpx(),
+                    trust_env=False,  # httpx fails on any variable that it cannot parse
+                    verify=tls_context() if urlsplit(url).scheme == "https" else False,
+                    timeout=self.timeout,
+                    headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+                ) as client,
+                client.stream("GET", url) as response,
+            ):
+                if not response.is_success:
+                    raise PyJWKClientError(f"its answer was {response.status_code}")
+                for chunk in response.iter_bytes():
                     received += chunk
                     if len(received) > MAX_ANSWER_BYTES:
                         raise PyJWKClientError("its answer is too large")
                     if time.monotonic() > deadline:
                         raise PyJWKClientError(f"no complete answer within {self.timeout:g} s")
             answer = json.loads(received)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise PyJWKClientError(f"its answer was {error.code}") from None
-        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
-            raise PyJWKClientError(type(error).__name__) from None
+        except (UnusableProxy, UnusableCertificates) as error:
+            raise PyJWKClientError(str(error)) from None
+        except (httpx.RequestError, httpx.InvalidURL, OSError) as error:
+            raise PyJWKClientError(failure_reason(error, proxy)) from None
+        except (ValueError, RecursionError):
+            raise PyJWKClientError("its answer is not JSON") from None
         if not isinstance(answer, dict):
             raise PyJWKClientError("its answer is not a JSON object")
         return answer
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        """Follow none: the error of the 3xx answer is raised."""
 
 
 def _metadata_urls(issuer: str) -> list[str]:

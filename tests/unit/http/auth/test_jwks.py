@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import jwt
 import pytest
 from jwt import PyJWKClientError
@@ -18,6 +21,10 @@ from starlette.routing import Route
 
 from nano_banana_mcp.http.auth.jwks import FETCH_BURST, FETCH_INTERVAL_SECONDS, MAX_ANSWER_BYTES, IssuerKeys
 from tests.support.authorization_server import AuthorizationServer, serve_authorization
+from tests.support.certificates import Authority
+from tests.support.fake_internet import Host, answer
+from tests.support.fake_internet import listening as listening_host
+from tests.support.forward_proxy import forward_proxy
 from tests.support.serving import listening, serving
 
 SHORT_LIFETIME_SECONDS = 0.02
@@ -212,3 +219,35 @@ async def test_a_successful_fetch_logs_no_warning(caplog: pytest.LogCaptureFixtu
     async with issuer_with_keys() as (issuer, keys, _):
         assert await has_key(keys, issuer)
     assert caplog.records == []
+
+
+async def test_the_keys_come_through_the_proxy_and_by_the_certificates_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority()
+    (tmp_path / "authority.pem").write_text(authority.pem)
+    issuer, keys_path = "https://issuer.example.invalid", "/keys"
+    metadata = {"issuer": issuer, "jwks_uri": f"{issuer}{keys_path}"}
+    host = Host(
+        {
+            "/.well-known/oauth-authorization-server": answer(json.dumps(metadata).encode()),
+            keys_path: answer(json.dumps({"keys": [PUBLIC_KEY]}).encode()),
+        }
+    )
+    context = authority.server_context(tmp_path, ["issuer.example.invalid"], [])
+    async with listening_host(host, context) as host, forward_proxy(("127.0.0.1", host.port)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "localhost,::1/128")  # a part that httpx cannot parse
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+        assert await IssuerKeys(issuer).signing_key("a", "EdDSA") is not None
+        assert proxy.tunnels == [("issuer.example.invalid", 443)] * 2
+        proxy.status = "403 Forbidden"
+        problem = await anyio.to_thread.run_sync(IssuerKeys(issuer).problem)
+        assert problem is not None
+        assert "the proxy that HTTPS_PROXY names refused the connection (403)" in problem
+        proxy.status = "200 Connection established"
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+        problem = await anyio.to_thread.run_sync(IssuerKeys(issuer).problem)
+        assert problem is not None
+        assert "SSL_CERT_FILE cannot be used" in problem
