@@ -1,3 +1,3 @@
 """An MCP server that makes pictures with the Nano Banana 2 API (defapi)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

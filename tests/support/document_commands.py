@@ -31,6 +31,7 @@ PROGRAMS = {
     "npx",
     "curl",
     "sqlite3",
+    "kubectl",
     "systemctl",
     "systemd-run",
     "tar",

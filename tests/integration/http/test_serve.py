@@ -160,7 +160,7 @@ def test_a_bind_that_others_can_reach_is_refused_with_the_reason() -> None:
 @pytest.mark.parametrize(
     "setting", [{"NANO_BANANA_TOKENS_FILE": "/nonexistent/tokens.json"}, {"NANO_BANANA_OAUTH_SCOPES": "pictures"}]
 )
-def test_a_wrong_setting_that_only_http_has_ends_with_the_same_code(setting: dict[str, str]) -> None:
+def test_a_wrong_setting_that_only_http_has_ends_with_the_same_code(setting: dict[str, Any]) -> None:
     ended = run_here("serve", "--http", "--port", "0", "--sandbox", **setting)
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()

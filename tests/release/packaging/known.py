@@ -6,11 +6,19 @@ import re
 from collections.abc import Iterator
 
 from nano_banana_mcp.http.server import GRACE_SECONDS
+from nano_banana_mcp.install.hosts import TOKEN
 from nano_banana_mcp.settings import Settings, variables
 
-FILES = ("Dockerfile", "compose.yaml", "packaging/Caddyfile", "packaging/nano-banana-mcp.service", "docs/deploy.md")
+FILES = (
+    "Dockerfile",
+    "compose.yaml",
+    "packaging/Caddyfile",
+    "packaging/kubernetes.yaml",
+    "packaging/nano-banana-mcp.service",
+    "docs/deploy.md",
+)
 
-SETTINGS = set(variables())
+SETTINGS = {*variables(), TOKEN}
 
 
 def longest_end_seconds() -> float:
