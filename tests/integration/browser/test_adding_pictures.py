@@ -21,12 +21,15 @@ from nano_banana_sandbox import tasks
 from nano_banana_sandbox.sandbox import Sandbox
 from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import REFERENCE_URI
+from tests.integration.browser.gallery_page import opened as gallery
+from tests.integration.browser.gallery_page import painted
 from tests.integration.browser.host import NARROW, USUAL, Host, place_for, violations
 from tests.support.clients import KEY, AppsHost, child_at, facts
+from tests.support.gallery import drawn
 from tests.support.http_server import at, served
 from tests.support.sandbox import plain_config, plain_sandbox
 from tests.support.team import client_with, grant
-from tests.support.uploads import check_upright, photo
+from tests.support.uploads import check_upright, photo, save_upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -242,6 +245,36 @@ async def test_on_a_phone_a_photo_can_be_taken(browser: Browser) -> None:
             chooser = await choosing.value
             assert await chooser.element.get_attribute("capture") == "environment"
             await page.screenshot(path=place_for("reference-page-phone"))
+
+
+async def test_the_gallery_lists_added_pictures_as_they_come_and_deletes_them_with_their_bytes(
+    browser: Browser, tmp_path: Path, audit_source: str
+) -> None:
+    permissions = ["clipboard-read", "clipboard-write"]
+    entries = [(drawn("a lighthouse", url=None), {0: painted(1)})]
+    async with gallery(browser, tmp_path, entries, permissions=permissions, bypass_csp=True) as shown:
+        page, added = shown.page, shown.page.locator("#uploads li")
+        await expect(page.locator("#added")).to_be_hidden()
+        references = [await save_upload(shown.settings, photo()) for _ in range(2)]
+        await expect(added).to_have_count(2)
+        await page.wait_for_function(
+            "() => [...document.querySelectorAll('#uploads img')].every(image => image.naturalHeight === 512)"
+        )
+        await page.evaluate(audit_source)
+        for theme, width in (("light", NARROW), ("dark", USUAL)):
+            await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # it is one of both
+            await page.set_viewport_size({"width": width, "height": 760})
+            await shown.screenshot(f"added-{theme}")
+            assert await violations(page) == []
+        await added.first.get_by_role("button", name="Copy resource_uri").click()
+        await expect(page.locator("#done")).to_have_text("Copied.")
+        assert await page.evaluate("navigator.clipboard.readText()") == f"nanobanana://uploads/{references[1]}"
+        await added.first.get_by_role("button", name="Delete…").click()
+        await page.locator("#yes").click()
+        await expect(added).to_have_count(1)
+        assert list(tmp_path.glob(f"images/index/*/{references[1]}*")) == []
+        assert len(list(tmp_path.glob(f"images/index/*/{references[0]}*"))) == 1
+        assert shown.problems == []
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
