@@ -112,8 +112,8 @@ def _save_as(value: str | None) -> str | None:
 
 def _request_id(value: str | None) -> str | None:
     text = (value or "").strip()
-    if text and not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
-        raise ValueError("a request_id has 1 to 64 letters, digits, dots, colons, dashes or underscores")
+    if text and not re.fullmatch(r"[A-Za-z0-9._:#-]{1,64}", text):
+        raise ValueError("a request_id has 1 to 64 letters, digits, dots, colons, dashes, underscores or #")
     return text or None
 
 

@@ -151,6 +151,7 @@ def child_request_id(request_id: str, number: int) -> str:
     return f"{request_id}#{number}"
 
 
-def callers_request_id(request_id: str) -> str:
-    """Return the ``request_id`` that the caller chose, from that of a generation alone or in a batch."""
-    return request_id.partition("#")[0]
+def callers_request_id(generation: Generation) -> str | None:
+    """Return the ``request_id`` that the caller chose for a generation, or for its batch. It may contain ``#``, too."""
+    request_id = generation.request_id
+    return request_id if request_id is None or generation.batch_id is None else request_id.rpartition("#")[0]

@@ -134,7 +134,7 @@ class DurableLedger:
         for generation in self._pending.values():
             if generation is None or (generation.api, generation.principal) != (api, principal):
                 continue
-            if generation.request_id is not None and callers_request_id(generation.request_id) == request_id:
+            if request_id in (generation.request_id, callers_request_id(generation)):
                 return generation
         return self._with_pending(await self._read(lambda database: database.find_request(request_id, api, principal)))
 

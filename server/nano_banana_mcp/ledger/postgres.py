@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from nano_banana_mcp.generations.batches import callers_request_id
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
 from nano_banana_mcp.generations.uploads import Upload
@@ -113,7 +112,8 @@ class PostgresLedger(SqlLedger):
     def _lock_begin(self, generation: Generation, check: Check | None) -> None:
         locks = [SUBMIT_LOCK] if check is not None else []
         if generation.request_id is not None:
-            names = repr((generation.principal, generation.api, callers_request_id(generation.request_id)))
+            # Named as in earlier versions. More requests than necessary share one, which is harmless.
+            names = repr((generation.principal, generation.api, generation.request_id.partition("#")[0]))
             digest = hashlib.sha256(names.encode("utf-8", "surrogatepass")).digest()
             locks.append(int.from_bytes(digest[:8], signed=True))
         for number in locks:

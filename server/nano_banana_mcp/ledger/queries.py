@@ -149,8 +149,7 @@ class SqlLedger(UploadQueries):
         with self._transaction():
             self._lock_begin(first, check)
             if first.request_id is not None:
-                request_id = callers_request_id(first.request_id)
-                earlier = self.find_request(request_id, first.api, first.principal)
+                earlier = self._find_earlier(generations)
                 if earlier is not None:
                     return [earlier] if earlier.batch_id is None else self.find_batch(earlier.batch_id)
             if check is not None:
@@ -222,14 +221,9 @@ class SqlLedger(UploadQueries):
 
     def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        names = {f"request_id_{number}": child_request_id(request_id, number) for number in range(1, MAX_COUNT + 1)}
-        return self._one(
-            f"WHERE request_id IN (:request_id, {', '.join(f':{name}' for name in names)}) "
-            f"AND {_is('api', api)} AND principal = :principal ORDER BY intent_id",
-            request_id=request_id,
-            api=api,
-            principal=principal,
-            **names,
+        children = [child_request_id(request_id, number) for number in range(1, MAX_COUNT + 1)]
+        return self._find_named([request_id], api, principal) or self._find_named(
+            children, api, principal, " AND batch_id IS NOT NULL"
         )
 
     def find_batch(self, batch_id: str, principal: str | None = None) -> list[Generation]:
@@ -489,6 +483,28 @@ class SqlLedger(UploadQueries):
             elif row["status"] == "success" or row["may_be_charged"]:
                 spent += number * usual_price(row["model"])
         return Usage(open_tasks, spent, reserved, usual_price(None if excluded is None else excluded.model))
+
+    def _find_earlier(self, generations: Sequence[Generation]) -> Generation | None:
+        """What the ``request_id`` of new generations led to before, or what has the name of one of them by itself."""
+        first = generations[0]
+        request_id = callers_request_id(first)
+        assert request_id is not None
+        names = [generation.request_id for generation in generations if generation.request_id is not None]
+        return self.find_request(request_id, first.api, first.principal) or self._find_named(
+            names, first.api, first.principal
+        )
+
+    def _find_named(
+        self, request_ids: Sequence[str], api: str | None, principal: str, condition: str = ""
+    ) -> Generation | None:
+        names = {f"request_id_{number}": request_id for number, request_id in enumerate(request_ids)}
+        return self._one(
+            f"WHERE request_id IN ({', '.join(f':{name}' for name in names)}) "
+            f"AND {_is('api', api)} AND principal = :principal{condition} ORDER BY intent_id",
+            api=api,
+            principal=principal,
+            **names,
+        )
 
     def _reconciled(self, generation: Generation) -> Generation:
         """``generation`` as it can be recorded beside the other rows.

@@ -119,9 +119,9 @@ class Submitter:
             RequestIdTaken: it was used for another request.
             LedgerError: the ledger cannot be read.
         """
-        if generation.request_id is None:
+        request_id, api, principal = callers_request_id(generation), generation.api, generation.principal
+        if request_id is None:
             return []
-        request_id, api, principal = callers_request_id(generation.request_id), generation.api, generation.principal
         while (earlier := await self._ledger.find_request(request_id, api, principal)) is not None:
             if earlier.request_hash != generation.request_hash:
                 raise RequestIdTaken

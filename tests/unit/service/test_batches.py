@@ -148,6 +148,28 @@ async def test_another_count_with_the_same_request_id_is_refused(tmp_path: Path,
         assert sandbox.stats.submits == first
 
 
+async def test_request_ids_with_a_number_of_their_own_are_requests_of_their_own(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (sandbox, service):
+        ids = {
+            (await service.generate(asking(), count=count, request_id=request_id)).generation.public_id
+            for request_id, count in (("job#1", 1), ("job#2", 1), ("job#3#1", 2), ("job", 1), ("job#4", 2))
+            for _ in range(2)
+        }
+        assert len(ids) == 5
+        assert sandbox.stats.submits == 7
+
+
+@pytest.mark.parametrize(("first", "second"), [(("r#2", 1), ("r", 2)), (("r", 2), ("r#2", 1))])
+async def test_a_request_id_that_another_call_gave_to_a_child_of_its_batch_is_refused(
+    tmp_path: Path, first: tuple[str, int], second: tuple[str, int]
+) -> None:
+    async with opened(tmp_path) as (sandbox, service):
+        await service.generate(asking(), request_id=first[0], count=first[1])
+        with pytest.raises(RequestIdTaken):
+            await service.generate(asking(), request_id=second[0], count=second[1])
+        assert sandbox.stats.submits == first[1]
+
+
 async def test_the_request_id_of_each_generation_has_its_number(tmp_path: Path) -> None:
     async with opened(tmp_path) as (_, service):
         batch = batch_of((await service.generate(asking(), count=4, request_id="r")).generation)
