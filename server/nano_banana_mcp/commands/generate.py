@@ -16,7 +16,7 @@ from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, explained, for_person, print_json, refuse
 from nano_banana_mcp.commands.demo import writable_folder
 from nano_banana_mcp.commands.history import as_dict
-from nano_banana_mcp.commands.progress import USUAL_SECONDS, WaitProgress
+from nano_banana_mcp.commands.progress import USUAL_SECONDS, Bar, WaitProgress
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import SubmitRequest
@@ -30,6 +30,7 @@ from nano_banana_mcp.media.export import save
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import Settings
+from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_tools import arguments as tool_arguments
 
 WAIT_SECONDS = 240.0
@@ -164,38 +165,43 @@ class _Job:
         return [path for number in sorted(self._files) for path in self._files[number]]
 
     async def run(self) -> None:
-        """Make and save all images."""
+        """Submit all images together, and save each as soon as it is finished."""
         usual_seconds = self._settings.sandbox_seconds if self._settings.sandbox else USUAL_SECONDS
+        names = ["picture"] if self._count == 1 else [f"picture {number + 1}" for number in range(self._count)]
         async with open_service(self._settings, local=True) as service:
             with WaitProgress("picture", usual_seconds, sys.stderr) as progress:
+                bars = [progress.add(name) for name in names]
+                try:
+                    submitted = await service.generate(self._request, count=self._count)
+                except (DefapiError, ImageError, LimitReached, LedgerError) as error:
+                    for bar in bars:
+                        bar.finish("failed")
+                    self.errors.append(_explained(error))
+                    return
+                self.generations = dict(enumerate(members(submitted.generation)))
+                if submitted.note:
+                    self.errors.append(submitted.note)
                 async with anyio.create_task_group() as tasks:
-                    for number in range(self._count):
-                        tasks.start_soon(self._make, service, progress, number)
+                    for number, bar in enumerate(bars):
+                        tasks.start_soon(self._finish, service, bar, number)
 
-    async def _make(self, service: GenerationService, progress: WaitProgress, number: int) -> None:
-        bar = progress.add("picture" if self._count == 1 else f"picture {number + 1}")
+    async def _finish(self, service: GenerationService, bar: Bar, number: int) -> None:
+        """Wait for one image, and save it."""
 
         async def report(item: GenerationOrBatch, seconds: float) -> None:
             [self.generations[number]] = members(item)
             bar.show(seconds, f"{item.status.value}, {seconds:.0f} s")
 
+        waited = WaitResult(self.generations[number])
         try:
-            waited = await service.generate(self._request)
-            [self.generations[number]] = members(waited.generation)
-            if waited.note:
-                self.errors.append(waited.note)
             while waited.generation.is_open and not waited.given_up:
                 waited = await service.wait(waited.generation.public_id, WAIT_SECONDS, report)
                 [self.generations[number]] = members(waited.generation)
-        except (DefapiError, ImageError, LimitReached) as error:
-            bar.finish("failed")
-            self.errors.append(explained(error))
-            return
         except LedgerError as error:
-            bar.finish("failed")
-            self.errors.append(f"{error.for_operator} Nothing was sent, so nothing was charged.")
+            bar.finish("not recorded")
+            self.errors.append(error.for_operator)
             return
-        [generation] = members(waited.generation)
+        generation = self.generations[number]
         bar.finish(generation.status.value)
         if waited.trouble is not None and not generation.finished:
             self.errors.append(f"{generation.public_id}: {explained(waited.trouble)}")
@@ -235,6 +241,13 @@ class _Job:
             sys.stdout.write(f"  {price}{took}, {generation.model}, id {generation.public_id}\n")
         for error in dict.fromkeys(self.errors):
             refuse("generate", error)
+
+
+def _explained(error: DefapiError | ImageError | LimitReached | LedgerError) -> str:
+    """Why nothing was submitted, for a person."""
+    if isinstance(error, LedgerError):
+        return f"{error.for_operator} Nothing was sent, so nothing was charged."
+    return explained(error)
 
 
 def _price(credits_text: str | None) -> str:

@@ -32,6 +32,7 @@ from nano_banana_mcp.commands.console import (
     table,
 )
 from nano_banana_mcp.defapi.errors import DefapiError
+from nano_banana_mcp.generations.batches import is_batch_id
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import LedgerError
@@ -45,6 +46,8 @@ NARROW_COLUMNS = 100
 NARROW_ID_LETTERS = 12
 """Letters of an id on a terminal below NARROW_COLUMNS, so that prompts have room; --json has the whole ids."""
 PRINCIPAL_LETTERS = 16
+BATCH_LETTERS = 12
+"""Letters of a batch's id, enough to see what belongs together; --json has the whole ids."""
 MODEL_LETTERS = 24
 """Letters of a model's name, without its publisher."""
 MAX_SAVING_SECONDS = 60.0
@@ -60,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="show",
         metavar="ID",
-        help="show this request alone, by its id or the beginning of it; `settle` asks the API about all open ones",
+        help="show this request alone, by its id or the beginning of it, or this batch; `settle` asks the API about "
+        "all open ones",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--status", choices=STATUSES, help="only these")
@@ -93,6 +97,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             code = anyio.run(_settle, settings)
         elif arguments.action == "show":
             _list(settings, arguments, since, is_filtered=is_filtered)
+        elif is_batch_id(arguments.action):
+            _show_batch(settings, arguments)
         else:
             _show_one(settings, arguments.action, as_json=arguments.json)
     except NotSelected as error:
@@ -116,6 +122,16 @@ def _show_one(settings: Settings, text: str, *, as_json: bool) -> None:
             if item not in (None, ""):
                 add_row(grid, name.replace("_", " "), str(item))
     show(grid)
+
+
+def _show_batch(settings: Settings, arguments: argparse.Namespace) -> None:
+    """List the requests of one batch."""
+    batch_id = arguments.action
+    with closing(open_database(settings)) as ledger:
+        if not ledger.find_batch(batch_id):
+            raise NotSelected(f"there is no batch {batch_id[:80]!r}. `nano-banana-mcp history --json` has their ids")
+    arguments.search = batch_id
+    _list(settings, arguments, None, is_filtered=True)
 
 
 def exported_files(settings: Settings, generation: Generation) -> list[Path]:
@@ -270,7 +286,9 @@ async def _settle_one(service: GenerationService, generation: Generation, api: s
 def _print_generations(settings: Settings, rows: list[Generation], *, has_principals: bool) -> None:
     """Print a row for each generation, and below it the paths of its files."""
     id_letters = None if columns() >= NARROW_COLUMNS else NARROW_ID_LETTERS
-    names = ["age", "status", "credits", "id", *(["principal"] if has_principals else []), "model", "prompt"]
+    has_batches = any(generation.batch_id for generation in rows)
+    optional = [*(["batch"] if has_batches else []), *(["principal"] if has_principals else [])]
+    names = ["age", "status", "credits", "id", *optional, "model", "prompt"]
     grid = table(*names, right=("age", "credits"), shrinks="prompt")
     for generation in rows:
         sandbox = "(sandbox) " if generation.api == "sandbox" else ""
@@ -280,6 +298,8 @@ def _print_generations(settings: Settings, rows: list[Generation], *, has_princi
             _amount(generation.credits_consumed),
             _shortened(generation.public_id, id_letters),
         ]
+        if has_batches:
+            cells.append(_shortened(generation.batch_id or "-", BATCH_LETTERS))
         if has_principals:
             cells.append(_shortened(generation.principal or "-", PRINCIPAL_LETTERS))
         cells.append(_shortened((generation.model or "-").rsplit("/", 1)[-1], MODEL_LETTERS))

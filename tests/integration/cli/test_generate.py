@@ -52,13 +52,26 @@ def test_an_image_is_saved_and_its_path_and_price_are_printed(sandboxed: dict[st
     assert re.search(r"^picture +success$", ended.stderr, re.MULTILINE)
 
 
-def test_a_count_makes_so_many_images_as_json(sandboxed: dict[str, str]) -> None:
+def test_a_count_makes_so_many_images_in_one_batch_as_json(sandboxed: dict[str, str]) -> None:
     ended = run_here("generate", "a cat", "--count", "3", "--json", settings=sandboxed)
     report = json.loads(ended.stdout)
     assert report["errors"] == []
     files = [Path(file) for generation in report["generations"] for file in generation["files"]]
     assert len(set(files)) == 3
     assert all(file.is_file() for file in files)
+    batch_ids = {generation["batch_id"] for generation in report["generations"]}
+    assert len(batch_ids) == 1
+    assert str(batch_ids.pop()).startswith("ba-")
+
+
+def test_a_count_beyond_the_budget_is_refused_before_any_image_is_submitted(sandboxed: dict[str, str]) -> None:
+    settings = {**sandboxed, "NANO_BANANA_CREDITS_PER_DAY": "1.5"}
+    ended = run_here("generate", "a cat", "--count", "4", settings=settings)
+    assert ended.returncode == 1
+    assert "These 4 images would exceed your budget of 1.5 credits per day" in ended.stderr
+    ledger = open_database(settings_from(settings))
+    assert ledger.history() == []
+    ledger.close()
 
 
 def test_files_anywhere_can_be_edited_since_the_person_names_them(sandboxed: dict[str, str], tmp_path: Path) -> None:

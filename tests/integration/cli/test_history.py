@@ -76,6 +76,21 @@ def test_the_table_shows_state_credits_age_and_prompt_newest_first(state: State)
     assert "1.25" in rows[2]
 
 
+def test_a_batch_has_a_column_and_is_shown_by_its_id(state: State) -> None:
+    assert "batch" not in history(state).splitlines()[0]
+    ledger = open_database(settings_from(state))
+    for number in (1, 2):
+        ledger.save(replace(made(f"version{number} of it", 4 * DAY), batch_id="ba-0123456789abcdef"))
+    ledger.close()
+    heading, *rows = history(state).splitlines()
+    assert "batch" in heading.split()
+    assert [row.split()[4] for row in rows if "version" in row] == ["ba-01234567…"] * 2
+    assert sorted(prompts(state, "ba-0123456789abcdef")) == ["version1 of it", "version2 of it"]
+    missing = run("history", "ba-missing", settings=state)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "there is no batch 'ba-missing'" in missing.stderr
+
+
 def test_the_filters_can_be_combined(state: State) -> None:
     assert prompts(state) == ["lost one", "sand castle", "dog 100% wet", "등대 lighthouse", "cat on a roof"]
     assert prompts(state, "--status", "unknown") == ["lost one"]
