@@ -109,17 +109,23 @@ def missing_modules(platform: str) -> frozenset[str]:
 
 def scan(source: str, file: str, system: System) -> list[Finding]:
     """What of ``source`` is reached on ``system``, and is not there."""
-    return sorted(_Scan(file, system).of(ast.parse(source)))
+    return sorted(_Scan(file, system).of(_parsed(source)))
+
+
+@functools.cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def scan_all(system: System, *folders: Path) -> list[Finding]:
     """:func:`scan` of every module in ``folders``, their names as paths in the project."""
     paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    return [
-        finding
-        for path in paths
-        for finding in scan(path.read_text("utf-8"), path.relative_to(ROOT).as_posix(), system)
-    ]
+    return [finding for path in paths for finding in _scan_file(path, system)]
+
+
+@functools.cache
+def _scan_file(path: Path, system: System) -> list[Finding]:
+    return scan(path.read_text("utf-8"), path.relative_to(ROOT).as_posix(), system)
 
 
 class _Scan:

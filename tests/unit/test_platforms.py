@@ -169,9 +169,6 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
             assert any(part.type == "image" for part in seen.content), text(seen)
             resource = await client.read_resource(facts(made)["images"][0]["resource_uri"])
             assert resource.contents
-        async with Client(elsewhere(platform, **common)) as client:
-            again = await client.call_tool("wait_for_image", {"task_id": task_id})
-            assert facts(again)["status"] == "success"
         saved = await in_thread(
             run, elsewhere(platform, "save", task_id, "--output", str(tmp_path / "other"), **common)
         )

@@ -76,24 +76,25 @@ async def test_the_demo_uses_the_real_api_where_a_key_is_set(tmp_path: Path) -> 
     async with plain_sandbox() as sandbox:
         prompt = "a cat sandbox:seconds=0"
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
-        ended = await in_thread(lambda: run("demo", prompt, "--output", str(tmp_path / "out"), settings=settings))
+        ended = await in_thread(lambda: run_here("demo", prompt, "--output", tmp_path / "out", settings=settings))
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert sandbox.stats.charged == 1
     assert "real API" in ended.stdout
     assert len(list((tmp_path / "out").glob("*.png"))) == 1
 
 
-async def test_a_demo_that_fails_says_why_and_ends_with_an_error() -> None:
+async def test_a_demo_that_fails_says_why_and_ends_with_an_error(tmp_path: Path) -> None:
     async with plain_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": "dk-invalid", "DEFAPI_BASE_URL": sandbox.url}
-        ended = await in_thread(lambda: run("demo", settings=settings))
+        ended = await in_thread(lambda: run_here("demo", "--output", tmp_path, settings=settings))
     assert ended.returncode == 1
     assert "401" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
 def test_a_demo_whose_image_cannot_be_fetched_says_so_and_still_prints_its_url(tmp_path: Path) -> None:
-    ended = run("demo", "a cat sandbox:file=404", "--sandbox", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="0")
+    words = ("demo", "a cat sandbox:file=404", "--sandbox", "--output", tmp_path)
+    ended = run_here(*words, NANO_BANANA_SANDBOX_SECONDS="0")
     assert ended.returncode == 1
     assert "could not be saved" in ended.stdout
     assert "URL   http://127.0.0.1" in ended.stdout

@@ -14,7 +14,8 @@ from mcp.client.stdio import stdio_client
 from tests.support.clients import child, clean_environment, text
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-LOCALES = [ASCII, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}, {**ASCII, "PYTHONIOENCODING": "latin-1"}]
+LATIN_1 = {**ASCII, "PYTHONIOENCODING": "latin-1"}
+LOCALES = [ASCII, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="paths are Unicode on Windows, in every locale")
 
@@ -35,7 +36,7 @@ def test_the_doctor_prints_paths_as_they_are_on_disk(locale: dict[str, str], tmp
 
 def test_an_error_has_the_path_and_a_readable_reason(tmp_path: Path) -> None:
     (tmp_path / "새벽").touch()
-    ended = run("doctor", "--sandbox", NANO_BANANA_STATE_DIR=str(tmp_path / "새벽" / "state"), **ASCII)
+    ended = run("doctor", "--sandbox", NANO_BANANA_STATE_DIR=str(tmp_path / "새벽" / "state"), **LATIN_1)
     assert f"{tmp_path}/새벽/state cannot be written to: Not a directory".encode() in ended.stdout
     assert b"Error" not in ended.stdout + ended.stderr
 
@@ -48,20 +49,15 @@ def test_folders_of_a_utf_8_file_of_settings_are_found(tmp_path: Path) -> None:
     assert (tmp_path / "새벽" / "ledger.sqlite3").exists()
 
 
-async def test_an_image_is_saved_under_its_words_and_the_answer_has_the_path(tmp_path: Path) -> None:
+async def test_an_image_is_saved_under_its_words_and_a_reference_is_looked_for_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "등대").mkdir()
-    folders = {"NANO_BANANA_STATE_DIR": tmp_path / "상태", "NANO_BANANA_OUTPUT_DIR": tmp_path / "등대"}
-    async with Client(stdio_client(child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0", **folders, **ASCII))) as client:
+    folder = tmp_path / "등대"
+    folders = {"STATE_DIR": tmp_path / "상태", "OUTPUT_DIR": folder, "INPUT_DIRS": folder}
+    settings = {**{f"NANO_BANANA_{name}": path for name, path in folders.items()}, **ASCII}
+    async with Client(stdio_client(child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0", **settings))) as client:
         result = await client.call_tool("generate_image", {"prompt": "새벽 바다", "wait_seconds": 240})
-    [saved] = (tmp_path / "등대").glob("*새벽-바다*.png")
+        refused = await client.call_tool("generate_image", {"prompt": "a sea", "images": [f"{folder}/없음.png"]})
+    [saved] = folder.glob("*새벽-바다*.png")
     assert f"Saved as {saved}." in text(result)
-    assert saved.name in (tmp_path / "등대" / "pictures.jsonl").read_text(encoding="utf-8")
-
-
-async def test_a_reference_is_found_by_its_path(tmp_path: Path) -> None:
-    (tmp_path / "원본").mkdir()
-    folders = {"NANO_BANANA_STATE_DIR": tmp_path / "state", "NANO_BANANA_INPUT_DIRS": tmp_path / "원본"}
-    async with Client(stdio_client(child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0", **folders, **ASCII))) as client:
-        arguments = {"prompt": "a sea", "images": [f"{tmp_path}/원본/없음.png"]}
-        result = await client.call_tool("generate_image", arguments)
-    assert "없음.png cannot be read" in text(result)
+    assert saved.name in (folder / "pictures.jsonl").read_text(encoding="utf-8")
+    assert "없음.png cannot be read" in text(refused)

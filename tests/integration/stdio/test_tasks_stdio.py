@@ -61,7 +61,7 @@ async def test_a_task_survives_a_kill_between_its_answer_and_its_end(tmp_path: P
         task_id = answer["result"]["taskId"]
         assert answer["result"]["resultType"] == "task"
         async with task_client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as client:
-            with anyio.fail_after(30):
+            with anyio.fail_after(240):
                 task = await ended(client, task_id)
         assert task["result"]["structuredContent"]["images"][0]["resource_uri"].startswith("nanobanana://tasks/")
         assert sandbox.stats.submits == 1
@@ -110,7 +110,7 @@ async def test_a_listener_is_notified_of_the_end_with_the_result_and_need_not_po
                     messages.append(receive(process))
                 return messages
 
-            with anyio.fail_after(30):
+            with anyio.fail_after(240):
                 acknowledged, *notifications = await in_thread(converse)
     task_id = sandbox.tasks[0].id
     assert acknowledged["params"]["notifications"] == {"taskIds": [task_id]}
@@ -138,15 +138,13 @@ async def test_wrong_settings_are_the_answer_to_tasks_get_too(tmp_path: Path) ->
     assert "The settings of this server are wrong" in answer["error"]["message"]
 
 
-async def test_the_end_of_a_task_is_noticed_within_one_poll_interval(tmp_path: Path) -> None:
+async def test_the_end_of_a_task_is_noticed_by_the_next_poll_after_the_interval(tmp_path: Path) -> None:
     async with (
-        serve_sandbox(SandboxConfig(seconds=4.0, art="plain")) as sandbox,
+        serve_sandbox(SandboxConfig(seconds=3600, art="plain")) as sandbox,
         task_client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as client,
     ):
         task = await call(client, "generate_image", prompt="a cat")
-        began = anyio.current_time()
-        while task["status"] == "working":
-            interval = task["pollIntervalMs"] / 1_000
-            await anyio.sleep(interval)
-            task = await ask(client, "tasks/get", task["taskId"])
-        assert anyio.current_time() - began <= 4.0 + interval + 1.0
+        assert task["status"] == "working"
+        sandbox.tasks[0].born -= 3_600
+        await anyio.sleep(task["pollIntervalMs"] / 1_000)
+        assert (await ask(client, "tasks/get", task["taskId"]))["status"] == "completed"

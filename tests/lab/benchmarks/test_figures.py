@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,12 +151,6 @@ def test_the_plot_holds_every_series_in_every_panel_and_is_well_formed() -> None
     assert {name for element in drawn.iter() if (name := element.get("class"))} >= {series.name for series in SERIES}
 
 
-def test_simulated_detection_yields_all_trades() -> None:
-    rows_found = [*detection.rows(True)]
-    names = {one.asked for one in rows_found if isinstance(one, Trade)}
-    assert names >= {"fixed 2 s", "fixed 5 s", "fixed 10 s", POLLING, BOUND}
-
-
 def test_no_simulated_trade_of_ours_is_better_than_the_bound() -> None:
     """Of 5,000 pictures: chance has little room."""
     for trade in COMMITTED.trades:
@@ -201,15 +193,19 @@ def test_every_test_of_a_corpus_is_there(corpus: never.Corpus) -> None:
         assert f"def {name}(" in (ROOT / "tests" / file).read_text("utf-8"), test
 
 
-def test_a_group_can_be_run_alone_and_leaves_its_figures(tmp_path: Path) -> None:
+def test_a_group_can_be_run_alone_and_leaves_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "bench.json"
-    command = [sys.executable, "-m", "tests.lab.benchmarks", "--quick", "--only", "detection", "--json", str(file)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    monkeypatch.setattr(program, "LOG", tmp_path / "bench.log")
+    assert program.main(["--quick", "--only", "detection", "--json", str(file)]) == 0
+    output = capsys.readouterr().out
     report = Report.from_json(file.read_text(encoding="utf-8"))
     assert report.conditions["quick"] is True
     assert {row.group for row in report.rows} == {"detection"}
-    assert report.summary in ended.stdout
-    assert all(row.what in ended.stdout for row in report.rows)
+    assert report.summary in output
+    assert all(row.what in output for row in report.rows)
+    assert {trade.asked for trade in report.trades} >= {"fixed 2 s", "fixed 5 s", "fixed 10 s", POLLING, BOUND}
 
 
 def _breaks(quick: bool) -> Iterator[Row]:
@@ -249,16 +245,11 @@ def test_a_run_in_which_nothing_broke_off_ends_well(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--docs", "--quick"], ["--docs", "--only", "sizes"]])
-def test_arguments_that_make_no_sense_are_refused(arguments: list[str]) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.lab.benchmarks", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert "error:" in ended.stderr
+def test_arguments_that_make_no_sense_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.main(arguments)
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
 
 
 def test_sizes_are_within_what_is_promised() -> None:

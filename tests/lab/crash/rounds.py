@@ -121,7 +121,7 @@ BATCH_POINTS: dict[str, Callable[[], None]] = {
 
 async def submit(url: str, state: Path, prompt: str, count: int) -> None:
     """One picture or one batch, as the server makes it."""
-    api = client.DefapiClient(url, SecretStr("dk-crash"), timeout_seconds=10)
+    api = client.DefapiClient(url, SecretStr("dk-crash"), timeout_seconds=60)
     settings = load_settings(state_dir=state)
     async with compose_service(settings, api, DurableLedger(state), api=url) as service:
         request = SubmitRequest(model="m", prompt=prompt)

@@ -18,7 +18,7 @@ from tests.lab.crash.rounds import BATCH_POINTS, POINTS
 from tests.support.clients import clean_environment
 from tests.support.sandbox import plain_config
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "3"))
 PAID_AFTER = list(POINTS).index("after the whole request")
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the rounds need fork")
@@ -75,4 +75,4 @@ async def test_no_way_of_leaving_in_the_middle_loses_an_id(tmp_path: Path) -> No
     for line in lines:
         assert line["known"] == line["charged"], line
         assert line["lost"] == line["unknown"] == line["posted twice"] == 0, line
-    assert sum(line["charged"] for line in lines) > 0
+    assert all(line["charged"] > 0 for line in lines)

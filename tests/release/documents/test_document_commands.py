@@ -21,12 +21,15 @@ from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.storage import open_database
 from tests.support.clients import clean_environment
+from tests.support.command_line import run_here
 from tests.support.document_commands import Block, blocks, documents, inline
 from tests.support.gallery import drawn
 from tests.support.image_samples import large_png
 
 BLOCKS = [block for document in documents() for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.mark == "run"]
+ONCE = list({block.commands: block for block in RUN}.values())
+"""Translations have the same commands."""
 TASK = "ta12345678-…"
 HOST_FOLDERS = (".config/Claude", ".cursor")
 """Folders of the hosts that the documents install into."""
@@ -79,23 +82,16 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("block", RUN, ids=str)
+@pytest.mark.parametrize("block", ONCE, ids=str)
 def test_the_commands_do_as_they_stand(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
     for command in block.commands:
         line = command.replace(TASK, environment["TASK"])
         if any(server in line for server in SERVERS):
             _serves(line, environment, tmp_path)
         else:
-            ended = subprocess.run(
-                ["bash", "-c", line],
-                env=environment,
-                cwd=tmp_path,
-                input="dk-a-key\n",
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
+            program, *words = shlex.split(line.replace("~", environment["HOME"]))
+            assert program == "nano-banana-mcp"
+            ended = run_here(*words, stdin="dk-a-key\n", settings=environment)
             assert ended.returncode == 0, f"{line}\n{ended.stdout}\n{ended.stderr}"
             assert ended.stdout + ended.stderr, line
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import runpy
+from unittest import mock
 
 import pytest
 
@@ -19,14 +20,10 @@ def test_there_are_the_examples_that_the_readme_names() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_the_example_makes_its_images(script: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / script],
-        env={**clean_environment(), "NANO_BANANA_SANDBOX_SECONDS": "0.5"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("/files/") >= (4 if script == "many_at_once.py" else 1)
+def test_the_example_makes_its_images(
+    script: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    with mock.patch.dict(os.environ, {**clean_environment(), "NANO_BANANA_SANDBOX_SECONDS": "0.5"}, clear=True):
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    assert capfd.readouterr().out.count("/files/") >= (4 if script == "many_at_once.py" else 1)
