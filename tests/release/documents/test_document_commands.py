@@ -77,6 +77,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "NANO_BANANA_STATE_DIR": str(state),
         "NANO_BANANA_SANDBOX": "1",
         "NANO_BANANA_SANDBOX_SECONDS": "0.5",
+        "NANO_BANANA_TOKEN": "nb_a-token",
         "BROWSER": "true",
         "TASK": generation.task_id or "",
     }
