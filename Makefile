@@ -14,18 +14,18 @@ help: ## list the targets
 
 comma := ,
 
-# Install $(1), editable, into .venv.
+# Install $(1), editable, into .venv. The installer shows its progress: the first time takes minutes.
 ifdef UV
-install = $(UV) venv -q --allow-existing --python $(PYTHON) .venv && $(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '$(1)'
+install = $(UV) venv -q --allow-existing --python $(PYTHON) .venv && $(UV) pip install --python $(BIN)/python -c constraints.txt -e '$(1)'
 else
-install = $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '$(1)'
+install = $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '$(1)'
 endif
 
 # An editable install has no bytecode where PYTHONDONTWRITEBYTECODE is set: each start would compile all modules again.
-compile = $(BIN)/python -m compileall -q server tools
+compile = echo "Compiling the modules" && $(BIN)/python -m compileall -q server tools
 
 .venv/.runtime: $(SOURCES)
-	@echo "Setting up .venv: the server"
+	@echo "Setting up .venv: the server (about a minute the first time)"
 	@$(call install,.)
 	@$(compile)
 	@touch $@
@@ -106,7 +106,7 @@ audit: .venv/.supply ## check every pinned package against the public advisories
 
 # BENCH: options, for example --quick or --only cold-start,load
 bench: .venv/.dev ## measure every promised figure beside its target (BENCH="--quick" for few rounds)
-	$(compile)
+	@$(compile)
 	@tests/support/install_postgres.sh
 	$(BIN)/python -m tests.lab.benchmarks $(BENCH)
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from nano_banana_mcp.app import SANDBOX_KEY, quotas, reached_api, stored_key_of
-from nano_banana_mcp.commands.console import KEY_ADVICE
+from nano_banana_mcp.commands.console import KEY_ADVICE, for_person
 from nano_banana_mcp.commands.findings import Finding
 from nano_banana_mcp.commands.key import key_form_problem
 from nano_banana_mcp.commands.probe import NotReached, probe
@@ -105,11 +105,11 @@ async def _api(settings: Settings) -> list[Finding]:
             return [reached, Finding(True, "credits", "this API does not report them (no /api/user)")]
         except DefapiError as error:
             if error.status is None:
-                return [Finding(False, "network", error.message, error.hint)]
+                return [Finding(False, "network", error.message, for_person(error.hint))]
             if key is None:
                 return [reached]
             subject = "key" if error.status in (401, 403) else "credits"
-            return [reached, Finding(False, subject, error.message, error.hint)]
+            return [reached, Finding(False, subject, error.message, for_person(error.hint))]
         is_enough = float(credits_left) > 0
         advice = None if is_enough else "Add credits to your defapi account."
         return [reached, Finding(is_enough, "credits", f"{credits_left} left", advice)]
@@ -124,7 +124,7 @@ async def _image_host(settings: Settings) -> list[Finding]:
         await fetcher.fetch(f"https://{host}/")
     except ImageError as error:
         if isinstance(error, AddressRefused) or (isinstance(error, ImageUnavailable) and error.status is None):
-            return [Finding(False, "image host", error.message, error.hint)]
+            return [Finding(False, "image host", error.message, for_person(error.hint))]
     finally:
         await fetcher.aclose()
     return [Finding(True, "image host", f"{host} answers: finished pictures can be downloaded")]

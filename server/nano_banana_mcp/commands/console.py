@@ -42,6 +42,15 @@ _ADVICE = {
     "Call wait_for_image first.": "Try again when it is finished.",
     "Wait for one of them with wait_for_image, then try again.": "Try again when one of them is finished.",
     "then call get_task.": "then run `nano-banana-mcp history settle`.",
+    "get_task reads it again after an update of this server.": (
+        "`nano-banana-mcp history settle` reads it again after an update."
+    ),
+    "Check the task_id. A task can only be queried with the API key that created it.": (
+        "Check the id. A task can only be queried with the API key that created it."
+    ),
+    "or the resource_uri of one of your images.": "or the nanobanana:// address of one of your pictures.",
+    "Call add_reference for a new one.": "Name a file with --image instead.",
+    "Call add_reference.": "Name a file with --image instead.",
 }
 """What errors advise a model, and what they advise a person instead."""
 

@@ -14,7 +14,7 @@ import platformdirs
 from anyio.from_thread import start_blocking_portal
 from pydantic import SecretStr
 
-from nano_banana_mcp.commands.console import KEY_ADVICE, USAGE_ERROR, refuse
+from nano_banana_mcp.commands.console import KEY_ADVICE, USAGE_ERROR, print_json, refuse
 from nano_banana_mcp.commands.entry_key import EntryKey, choose_key
 from nano_banana_mcp.commands.host_checks import key_problem, launch_in, start_problem
 from nano_banana_mcp.common.key_store import NoKeyring, store_key
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("host", nargs="?", choices=[*HOSTS, *ALIASES], metavar="HOST", help=", ".join(HOSTS))
     if not uninstalls:
         parser.add_argument("--list", action="store_true", help="show which hosts are here, and which are set up")
+        parser.add_argument("--json", action="store_true", help="print the list as JSON")
         key = parser.add_mutually_exclusive_group()
         key.add_argument("--key-from-env", action="store_true", help="name DEFAPI_API_KEY in the entry, not its value")
         key.add_argument("--store-key", action="store_true", help="store the key in the file, not a reference to it")
@@ -94,6 +95,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """
     name = "uninstall" if arguments.uninstall else "install"
     problem = None if arguments.list else _usage_problem(arguments)
+    if not arguments.uninstall and arguments.json and not arguments.list:
+        problem = "--json needs --list"
     if problem:
         return refuse(name, problem, USAGE_ERROR)
     try:
@@ -101,7 +104,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         _check_folders(arguments)
     except Refused as error:
         return refuse(name, error)
-    return _list(machine) if arguments.list else _change(name, machine, settings, arguments)
+    return _list(machine, as_json=arguments.json) if arguments.list else _change(name, machine, settings, arguments)
 
 
 def _change(name: str, machine: Machine, settings: Settings, arguments: argparse.Namespace) -> int:
@@ -223,31 +226,40 @@ def _uninstall(host: Host, config: ConfigFile, arguments: argparse.Namespace) ->
     return 0
 
 
-def _list(machine: Machine) -> int:
-    for host in HOSTS.values():
-        path = host.config_path(machine)
-        state, details = _state(host, path, machine)
-        sys.stdout.write(f"{host.id:<15} {state:<10} {path}\n")
-        for line in details:
-            sys.stdout.write(f"{'':<26} {line}\n")
+def _list(machine: Machine, *, as_json: bool) -> int:
+    states = [_state(host, machine) for host in HOSTS.values()]
+    if as_json:
+        print_json(states)
+        return 0
+    for state in states:
+        sys.stdout.write(f"{state['host']:<15} {state['state']:<10} {state['path']}\n")
+        details = [state["problem"]] if state["problem"] else []
+        for item in state["entries"]:
+            missing = "" if item["exists"] else "; this program no longer exists: install again"
+            details.append(f"“{item['name']}” starts {item['program']}{missing}")
+        for detail in details:
+            sys.stdout.write(f"{'':<26} {detail}\n")
     return 0
 
 
-def _state(host: Host, path: Path, machine: Machine) -> tuple[str, list[str]]:
+def _state(host: Host, machine: Machine) -> dict[str, Any]:
+    """A host as `install --list --json` shows it."""
+    path = host.config_path(machine)
+    state: dict[str, Any] = {"host": host.id, "title": host.title, "path": str(path), "problem": None, "entries": []}
     try:
         config = read_config(path, MAX_BYTES[host.form])
         servers = entries(host, config.text)
     except Refused as error:
-        return "unreadable", [str(error)]
-    details = []
-    for name, server in servers.items():
-        if is_ours(server):
-            program = str(server.get("command") or server.get("cmd"))
-            missing = "" if exists(program) else "; this program no longer exists: install again"
-            details.append(f"“{name}” starts {program}{missing}")
-    if details:
-        return "set up", details
-    return ("found" if _is_present(host, config, machine) else "not found"), []
+        return {**state, "state": "unreadable", "problem": str(error)}
+    launches = {name: launch_of(server) for name, server in servers.items() if is_ours(server)}
+    state["entries"] = [
+        {"name": name, "program": launch.program, "exists": exists(launch.program)}
+        for name, launch in launches.items()
+        if launch is not None
+    ]
+    if state["entries"]:
+        return {**state, "state": "set up"}
+    return {**state, "state": "found" if _is_present(host, config, machine) else "not found"}
 
 
 def _command(settings: Settings, arguments: argparse.Namespace) -> tuple[str, ...]:

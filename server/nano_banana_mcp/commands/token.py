@@ -7,10 +7,11 @@ import sys
 from datetime import UTC, datetime
 from getpass import getpass
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
-from nano_banana_mcp.commands.console import refuse
+from nano_banana_mcp.commands.console import print_json, refuse
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.http.auth.users_file import (
     NAME,
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     create = actions.add_parser("create", help="make a token, for a new principal or one more for an existing one")
     create.add_argument("--api-key", action="store_true", help="ask for the principal's own key for the image API")
-    actions.add_parser("list", help="list the principals and their tokens")
+    listing = actions.add_parser("list", help="list the principals and their tokens")
+    listing.add_argument("--json", action="store_true", help="print the list as JSON")
     revoke = actions.add_parser("revoke", help="remove all tokens and the key of a principal")
     revoke.add_argument("--id", metavar="ID", help="only the token that `list` shows under this id")
     key = actions.add_parser("key", help="set a principal's own key for the image API; oauth:… for one of the issuer")
@@ -57,7 +59,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     file = (arguments.file or settings.tokens_file or settings.state_path / "tokens.json").expanduser().absolute()
     try:
         if arguments.action == "list":
-            _list(file)
+            _list(file, as_json=arguments.json)
         elif arguments.action == "create":
             _create(file, arguments.name, own_key=arguments.api_key)
             _print_usage(settings, file)
@@ -90,16 +92,28 @@ def _create(file: Path, name: str, *, own_key: bool) -> None:
     _print(f"This is {name}'s token. It is never shown again; only its hash is kept.{others}")
 
 
-def _list(file: Path) -> None:
+def _list(file: Path, *, as_json: bool) -> None:
     if not file.exists():
         raise Refused(f"there is no file {file}; `nano-banana-mcp token create NAME` makes it")
-    for name, principal in sorted(read(file).principals.items()):
-        tokens = ", ".join(
-            f"{token.sha256[:ID_DIGITS]} ({token.created_at or 'no date'})" for token in principal.tokens
-        )
-        key = "  own API key" if principal.api_key else ""
-        limits = "  own limits" if principal.limits != OwnLimits() else ""
-        sys.stdout.write(f"{name}  {tokens or 'no tokens'}{key}{limits}\n")
+    principals = [_as_dict(name, principal) for name, principal in sorted(read(file).principals.items())]
+    if as_json:
+        print_json(principals)
+        return
+    for item in principals:
+        tokens = ", ".join(f"{token['id']} ({token['created_at'] or 'no date'})" for token in item["tokens"])
+        key = "  own API key" if item["own_api_key"] else ""
+        limits = "  own limits" if item["limits"] else ""
+        sys.stdout.write(f"{item['name']}  {tokens or 'no tokens'}{key}{limits}\n")
+
+
+def _as_dict(name: str, principal: Principal) -> dict[str, Any]:
+    """A principal as `token list --json` shows it: no hash, no key."""
+    return {
+        "name": name,
+        "tokens": [{"id": token.sha256[:ID_DIGITS], "created_at": token.created_at} for token in principal.tokens],
+        "own_api_key": principal.api_key is not None,
+        "limits": principal.limits.model_dump(mode="json", exclude_none=True),
+    }
 
 
 def _revoke(file: Path, name: str, token_id: str | None) -> None:

@@ -166,3 +166,23 @@ def test_edits_at_the_same_time_all_count(tmp_path: Path) -> None:
 def test_a_directory_in_place_of_the_file_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(BadPrincipals, match="cannot be read"):
         open_authentication(load_settings(tokens_file=tmp_path))
+
+
+def test_the_list_as_json_has_ids_and_limits_and_no_secret(tmp_path: Path) -> None:
+    file = file_in(tmp_path)
+    token = command(
+        "create", "alice", "--api-key", "--file", str(file), stdin="dk-of-alice-0123456789\n"
+    ).stdout.strip()
+    command("create", "bob", "--file", str(file))
+    content = json.loads(file.read_text())
+    content["principals"]["bob"]["limits"] = {"credits_per_day": "2.5"}
+    file.write_text(json.dumps(content))
+    ended = command("list", "--json", "--file", str(file))
+    alice, bob = json.loads(ended.stdout)
+    created_at = content["principals"]["alice"]["tokens"][0]["created_at"]
+    tokens = [{"id": digest(token)[:8], "created_at": created_at}]
+    assert alice == {"name": "alice", "tokens": tokens, "own_api_key": True, "limits": {}}
+    assert bob["own_api_key"] is False
+    assert bob["limits"] == {"credits_per_day": "2.5"}
+    assert "dk-of-alice" not in ended.stdout
+    assert digest(token) not in ended.stdout

@@ -317,6 +317,30 @@ def test_the_list_tells_what_is_here_set_up_gone_and_broken(run: Run, home: Path
     assert KEY not in said
 
 
+def test_the_list_as_json_has_every_host_with_its_entries(run: Run, home: Path) -> None:
+    run("install", "cursor", "--yes")
+    (home / ".codex").mkdir()
+    (home / ".codex" / "config.toml").write_text("[")
+    _, said = run("install", "--list", "--json")
+    by_host = {item["host"]: item for item in json.loads(said)}
+    assert list(by_host) == list(HOSTS)
+    assert by_host["cursor"]["state"] == "set up"
+    assert by_host["cursor"]["path"] == str(home / ".cursor" / "mcp.json")
+    assert by_host["cursor"]["entries"] == [{"name": "nano-banana", "program": command()[0], "exists": True}]
+    assert by_host["codex"]["state"] == "unreadable"
+    assert "line 1" in by_host["codex"]["problem"]
+    assert by_host["gemini"] == {
+        "host": "gemini",
+        "title": "Gemini CLI",
+        "state": "found",
+        "path": str(home / ".gemini" / "settings.json"),
+        "problem": None,
+        "entries": [],
+    }
+    assert by_host["zed"]["state"] == "not found"
+    assert run("install", "cursor", "--json")[0] == 2
+
+
 def test_a_missing_host_a_bad_name_and_an_unknown_host_are_errors_of_usage(run: Run, home: Path) -> None:
     assert run("install")[0] == 2
     assert run("install", "cursor", "--name", "a b")[0] == 2
