@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SUBJECT_WIDTH = 15
+SUBJECT_WIDTH = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Finding:
     advice: str | None = None
 
     def __str__(self) -> str:
-        line = f"{'ok  ' if self.is_good else 'FAIL'}  {self.subject:<{SUBJECT_WIDTH}}{self.text}\n"
-        return f"{line}{'':{SUBJECT_WIDTH + 6}}{self.advice}\n" if self.advice else line
+        line = f"{'ok  ' if self.is_good else 'FAIL'}  {self.subject:<{SUBJECT_WIDTH}} {self.text}\n"
+        return f"{line}{'':{SUBJECT_WIDTH + 7}}{self.advice}\n" if self.advice else line
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as JSON has it."""
