@@ -73,6 +73,7 @@ async def test_the_tools_that_bring_a_image_show_it_and_the_page_has_a_tool_of_i
         "get_task": None,
         "view_image": None,
         "browse_images": {"resourceUri": GALLERY_URI},
+        "get_account": None,
         "add_reference": {"resourceUri": REFERENCE_URI},
         "read_picture": {"visibility": ["app"]},
         "upload_image": {"visibility": ["app"]},
