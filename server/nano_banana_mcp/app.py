@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import TaskGroup
+from mcp.server.request_state import RequestStateCodec
 from pydantic import SecretStr
 
 from nano_banana_mcp.common.key_store import stored_key
@@ -95,6 +96,7 @@ def build_server(
     telemetry: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
     timing: Timing = DEFAULT_TIMING,
+    state_codec: RequestStateCodec | None = None,
 ) -> ImageServer:
     """Build a server from ``settings``. Nothing is opened or sent before it serves.
 
@@ -108,6 +110,7 @@ def build_server(
         telemetry: Receives what metrics count.
         schedule: When the API is queried.
         timing: Pauses and limits.
+        state_codec: Seals the state of confirmations, which another replica may open; None for a key of this process.
     """
     service = open_service(
         settings,
@@ -127,6 +130,7 @@ def build_server(
         resource_links=settings.resource_links == "on",
         keep_days=settings.keep_days,
         icon_url=icon_url,
+        state_codec=state_codec,
     )
 
 
@@ -238,7 +242,8 @@ async def compose_service(
         api: What the ledger calls the API.
     """
     schedule = schedule or Schedule()
-    callers_or_default = callers or Callers(quotas=quotas(settings))
+    confirms = settings.confirm_above is not None
+    callers_or_default = callers or Callers(quotas=quotas(settings), confirms=lambda: confirms)
     async with _closing(client, ledger), anyio.create_task_group() as tasks:
         images = ImageStore(
             ledger,
@@ -354,6 +359,7 @@ def quotas(
         limit(settings.calls_per_minute, 120),
         limit(settings.open_tasks, 20),
         limit(settings.credits_per_day, Decimal(50)),
+        settings.confirm_above,
     )
     overall = Limits(
         limit(settings.total_calls_per_minute, 3_000),

@@ -10,12 +10,12 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nano_banana_mcp.common.files import native_path, reason_of
@@ -27,6 +27,9 @@ PREFIX = "NANO_BANANA_"
 
 SITE = "https://defapi.org"
 """Where people get a key and see their account."""
+
+NEVER, ALWAYS = "never", "always"
+"""Values of ``confirm`` besides numbers."""
 
 EXAMPLE_KEY = "dk-your-key"
 """Placeholder for a key in documents and ready-made configuration entries."""
@@ -140,6 +143,21 @@ def _ledger_url(value: SecretStr) -> SecretStr:
     if "@" in names or not re.fullmatch(r"[0-9,]*", str(parts.get("port", ""))):
         raise invalid
     return SecretStr(url)
+
+
+def _confirm(value: str) -> str:
+    text = value.strip().lower()
+    try:
+        is_usable = text in (NEVER, ALWAYS) or 0 <= Decimal(text) < Decimal("Infinity")
+    except InvalidOperation:  # no number, or NaN
+        is_usable = False
+    if not is_usable:
+        raise ValueError(f"must be {NEVER}, {ALWAYS} or a number of credits")
+    return text
+
+
+Confirm = Annotated[str, BeforeValidator(str), AfterValidator(_confirm)]
+"""When a person is asked before credits are spent: ``never``, ``always``, or above a number of credits, as text."""
 
 
 class Settings(BaseSettings):
@@ -279,7 +297,8 @@ class Settings(BaseSettings):
     )
     webhook_keys: SecretStr | None = Field(
         None,
-        description="Keys that sign callback addresses, separated by commas; the first signs. Not set: generated.",
+        description="Keys that sign callback addresses and confirmations, with commas; the first signs. "
+        "Not set: generated.",
     )
     calls_per_minute: int | None = Field(
         None,
@@ -312,6 +331,10 @@ class Settings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
         description="The same limit for all callers together. Default: 1000 with tokens, else no limit.",
+    )
+    confirm: Confirm = Field(
+        NEVER,
+        description="Ask a person before credits are spent: `never`, `always`, or above this many credits for a call.",
     )
     trust_resolver: bool = Field(
         False,
@@ -395,6 +418,13 @@ class Settings(BaseSettings):
     def allowed_host_names(self) -> list[str]:
         """The names of ``allowed_hosts``."""
         return [name.strip() for name in self.allowed_hosts.split(",") if name.strip()]
+
+    @property
+    def confirm_above(self) -> Decimal | None:
+        """Credits above which a person confirms a call: -Infinity for every call, None for none."""
+        if self.confirm == NEVER:
+            return None
+        return Decimal("-Infinity" if self.confirm == ALWAYS else self.confirm)
 
     @property
     def input_folders(self) -> tuple[Path, ...]:

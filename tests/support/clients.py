@@ -84,7 +84,13 @@ def child_at(url: str, **settings: Any) -> StdioServerParameters:
 
 
 def client_at(
-    url: str, *, mode: Any = "auto", message_handler: Any = None, schedule: Schedule | None = None, **settings: Any
+    url: str,
+    *,
+    mode: Any = "auto",
+    message_handler: Any = None,
+    elicitation_callback: Any = None,
+    schedule: Schedule | None = None,
+    **settings: Any,
 ) -> Client:
     """A client of a server in this process that talks to the API at ``url`` over real sockets."""
     values: dict[str, Any] = {"base_url": url, "api_key": KEY, **settings}
@@ -92,6 +98,7 @@ def client_at(
         build_server(load_settings(**values), schedule=schedule or WITHOUT_PAUSES),
         mode=mode,
         message_handler=message_handler,
+        elicitation_callback=elicitation_callback,
     )
 
 

@@ -56,6 +56,7 @@ async def client_with(
     token: str = "",
     auth: Any = None,
     message_handler: Any = None,
+    elicitation_callback: Any = None,
     extensions: Any = None,
 ) -> AsyncIterator[Client]:
     """The SDK's client, with this token or what `auth` gets for itself."""
@@ -65,6 +66,7 @@ async def client_with(
             streamable_http_client(url, http_client=http),
             mode=mode,
             message_handler=message_handler,
+            elicitation_callback=elicitation_callback,
             extensions=extensions,
         ) as client,
     ):

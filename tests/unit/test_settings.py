@@ -1,6 +1,8 @@
 import os
 import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -244,3 +246,17 @@ def test_a_misspelt_variable_is_named_with_the_setting_it_resembles(
 def test_no_setting_and_no_variable_of_another_program_is_reported_as_misspelt() -> None:
     names = [*variables(), "nano_banana_port", "NANO_BANANA_TOKEN", "PATH", "NANO_BANANAS"]
     assert misspelt_variables(names) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "above"),
+    [("never", None), ("Always", "-Infinity"), ("0", "0"), (" 2.5 ", "2.5"), (2, "2"), (Decimal("0.5"), "0.5")],
+)
+def test_confirm_takes_two_words_and_numbers_of_credits(value: Any, above: str | None) -> None:
+    assert load_settings(confirm=value).confirm_above == (None if above is None else Decimal(above))
+
+
+@pytest.mark.parametrize("value", ["sometimes", "-1", "nan", "Infinity", "true", "1 credit"])
+def test_confirm_takes_nothing_else(value: str) -> None:
+    with pytest.raises(SettingsError, match="NANO_BANANA_CONFIRM: must be never, always or a number of credits"):
+        load_settings(confirm=value)

@@ -15,6 +15,7 @@ from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import SaveAsRefused
 from nano_banana_mcp.service.references import CallbackRefused
 from nano_banana_mcp.service.submission import RequestIdTaken
+from nano_banana_tools.confirmation import NotConfirmed
 
 NOTHING_CHARGED = "Nothing was sent, so nothing was charged."
 
@@ -38,7 +39,7 @@ def tool_error(cause: BaseException | None, *, submits: bool = False) -> ToolErr
         return ToolError(f"{subject}{cause.message} {NOTHING_CHARGED} {cause.hint}")
     if isinstance(cause, LedgerError):
         return ToolError(f"{cause} {_describe_ledger_error(cause)}")
-    if isinstance(cause, NoSuchImage | ImageError):
+    if isinstance(cause, NoSuchImage | ImageError | NotConfirmed):
         return ToolError(str(cause) or "This task has no picture with that number.")
     return ToolError(_describe_invalid_arguments(cause)) if isinstance(cause, ValidationError) else None
 

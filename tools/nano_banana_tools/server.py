@@ -11,6 +11,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.request_state import RequestStateCodec, RequestStateSecurity
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
@@ -38,6 +39,7 @@ from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_tools import apps, completions, resources
+from nano_banana_tools.confirmation import ANSWER_SECONDS, ConfirmationNotices
 from nano_banana_tools.context import principal
 from nano_banana_tools.errors import resource_error, tool_error, unknown_tool
 from nano_banana_tools.host_arguments import ArgumentsParser, normalize_arguments
@@ -74,6 +76,7 @@ class ImageServer(MCPServer[GenerationService]):
         resource_links: Whether results link to their images (``NANO_BANANA_RESOURCE_LINKS``).
         keep_days: How long generations are kept after their end; None for ever.
         icon_url: Where the server's icon is served; None if at no public address.
+        state_codec: Seals the state of confirmations; None for a key of this process.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class ImageServer(MCPServer[GenerationService]):
         resource_links: bool = True,
         keep_days: float | None = None,
         icon_url: str | None = None,
+        state_codec: RequestStateCodec | None = None,
     ) -> None:
         self._service: GenerationService | None = None
         self._sessions = SessionSubscriptions(updates)
@@ -114,6 +118,9 @@ class ImageServer(MCPServer[GenerationService]):
                 CallObserver(instrumentation, self._tools, self._count_call),
             ],
             lifespan=lifespan,
+            request_state_security=RequestStateSecurity.ephemeral(ttl=ANSWER_SECONDS)
+            if state_codec is None
+            else RequestStateSecurity(codec=state_codec, ttl=ANSWER_SECONDS),
             subscriptions=updates,
             cache_hints={
                 "tools/list": _CACHED_FOR_AN_HOUR,
@@ -123,6 +130,8 @@ class ImageServer(MCPServer[GenerationService]):
             },
         )
 
+        # Outside of the SDK's own, which refuses a state that is not valid.
+        self.middleware.insert(0, ConfirmationNotices(lambda: self.service.callers, "generate_image"))
         # The constructor of the SDK has no arguments for these.
         for method, params, handler in (
             ("subscriptions/listen", SubscriptionsListenRequestParams, self._listen_handler),

@@ -68,7 +68,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def _make_image(server: list[str], prompt: str, folder: OutputFolder, usual_seconds: float) -> int:
-    parameters = StdioServerParameters(command=sys.executable, args=server, env=dict(os.environ))
+    environment = {**os.environ, "NANO_BANANA_CONFIRM": "never"}  # a person typed the command
+    parameters = StdioServerParameters(command=sys.executable, args=server, env=environment)
     began = time.monotonic()
     async with Client(stdio_client(parameters)) as client:
         names = ", ".join(tool.name for tool in (await client.list_tools()).tools)

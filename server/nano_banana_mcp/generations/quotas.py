@@ -44,11 +44,16 @@ class LimitReached(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None means no limit. Credits are counted by day in UTC."""
+    """None means no limit. Credits are counted by day in UTC.
+
+    Attributes:
+        confirm_above: Credits above which a person confirms a call: -Infinity for every call, None for none.
+    """
 
     calls_per_minute: int | None = None
     open_tasks: int | None = None
     credits_per_day: Decimal | None = None
+    confirm_above: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +223,10 @@ class Callers:
             of the server's key can be looked up.
         key_of: Returns a caller's own key for the image API; None for the server's key.
         quotas: Their limits.
+        confirms: Whether a person is asked before the credits of any caller are spent.
     """
 
     authenticated: bool = False
     key_of: Callable[[str], SecretStr | None] = _server_key
     quotas: Quotas = field(default_factory=lambda: Quotas(Limits(), Limits(), clock=time.monotonic))
+    confirms: Callable[[], bool] = lambda: False

@@ -31,7 +31,7 @@ from nano_banana_mcp.http.middleware.host_names import CheckHostNames, allowed_h
 from nano_banana_mcp.http.middleware.protocol_headers import ProtocolHeaders
 from nano_banana_mcp.http.middleware.request_ids import RequestIds
 from nano_banana_mcp.http.middleware.trailing_slash import TrailingSlash
-from nano_banana_mcp.http.signing import CallbackUrls, open_key_ring
+from nano_banana_mcp.http.signing import CallbackUrls, SharedStateCodec, open_key_ring
 from nano_banana_mcp.http.webhook import Webhook
 from nano_banana_mcp.settings import Settings, load_settings, misspelt_variables
 from nano_banana_mcp.storage import check_ledger
@@ -95,9 +95,16 @@ def build_application(
     counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
     routes = []
     uploads_at = partial(_uploads_at, settings.public_url)
+    state_codec = SharedStateCodec(settings)
     if settings.public_url is None:
         server = build_server(
-            settings, callers=callers, care=True, uploads_at=uploads_at, telemetry=counts, schedule=schedule
+            settings,
+            callers=callers,
+            care=True,
+            uploads_at=uploads_at,
+            telemetry=counts,
+            schedule=schedule,
+            state_codec=state_codec,
         )
     else:
         key_ring = open_key_ring(settings)
@@ -111,6 +118,7 @@ def build_application(
             icon_url=f"{settings.public_url}{ICON_PATH}",
             telemetry=counts,
             schedule=schedule,
+            state_codec=state_codec,
         )
         routes += [Webhook(server, key_ring, counts).route, Route(ICON_PATH, icon)]
     has_keys = settings.sandbox or (authentication is not None and authentication.has_api_keys)
@@ -192,4 +200,5 @@ def callers_of(settings: Settings, authentication: Authentication) -> Callers:
         authenticated=True,
         key_of=authentication.api_key_for,
         quotas=quotas(settings, authenticated=True, special=own_limits),
+        confirms=lambda: settings.confirm_above is not None or authentication.has_confirm,
     )

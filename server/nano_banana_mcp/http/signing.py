@@ -5,12 +5,15 @@ The API signs nothing, so the address carries the proof that a callback comes fr
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+
+from mcp.server.request_state import AESGCMRequestStateCodec
 
 from nano_banana_mcp.common.files import atomic_write, private_folder
 from nano_banana_mcp.settings import Settings
@@ -32,6 +35,10 @@ class KeyRing:
     def sign(self, generation_id: str) -> str:
         """The signature of a generation id, in hexadecimal digits."""
         return _hmac(self._keys[0], generation_id)
+
+    def derived(self, purpose: str) -> list[str]:
+        """A key for another purpose from each key, without repetitions."""
+        return list(dict.fromkeys(_hmac(key, purpose) for key in self._keys))
 
     def accepts(self, generation_id: str, signature: str) -> bool:
         """Whether one of the keys made this signature, compared in constant time."""
@@ -55,6 +62,29 @@ class CallbackUrls:
     def url_for(self, generation_id: str) -> str:
         """The URL that the API should call when this generation ends."""
         return f"{self._root}/{generation_id}/{self._key_ring.sign(generation_id)}"
+
+
+class SharedStateCodec:
+    """Seals the state of confirmations, so that every replica can open it. The keys are read with the first use.
+
+    Args:
+        settings: Where the keys are, as for :func:`open_key_ring`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def seal(self, payload: bytes) -> str:
+        """See :class:`~mcp.server.request_state.RequestStateCodec`."""
+        return self._codec.seal(payload)
+
+    def unseal(self, token: str) -> bytes:
+        """See :class:`~mcp.server.request_state.RequestStateCodec`."""
+        return self._codec.unseal(token)
+
+    @functools.cached_property
+    def _codec(self) -> AESGCMRequestStateCodec:
+        return AESGCMRequestStateCodec(open_key_ring(self._settings).derived("state of confirmations"))
 
 
 def answer_to(probe: str, key_ring: KeyRing) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,14 +24,20 @@ from nano_banana_mcp.generations.batches import (
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import Generation, Status, new_generation_id
-from nano_banana_mcp.generations.quotas import Callers
+from nano_banana_mcp.generations.quotas import Callers, Usage
 from nano_banana_mcp.images.formats import Size
 from nano_banana_mcp.ledger.base import Ledger, LedgerError, ModelMedians
 from nano_banana_mcp.media.export import combined
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.account import AccountReader
 from nano_banana_mcp.service.references import ReferenceResolver
-from nano_banana_mcp.service.submission import Submitter, asked_format, options_text, request_hash
+from nano_banana_mcp.service.submission import (
+    RequestIdTaken,
+    Submitter,
+    asked_format,
+    options_text,
+    request_hash,
+)
 from nano_banana_mcp.service.uploads import UploadService
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
@@ -124,6 +131,7 @@ class GenerationService:
         request: SubmitRequest,
         *,
         count: int = 1,
+        requested_count: int | None = None,
         save_as: str | None = None,
         principal: str = "",
         request_id: str | None = None,
@@ -139,6 +147,7 @@ class GenerationService:
         Args:
             count: Number of images, at most :data:`~nano_banana_mcp.generations.batches.MAX_COUNT`; more than one are
                 a batch.
+            requested_count: Number that the call asked for, if ``count`` of them were approved.
             save_as: Name for the file in the output folder, without extension; a batch adds ``-1`` and so on.
 
         Raises:
@@ -149,15 +158,61 @@ class GenerationService:
             LimitReached: a limit of the caller or the server; nothing was sent.
             LedgerError: the generation could not be recorded; nothing was sent.
         """
+        self.require_possible(request, save_as)
+        generations = await self._submitted(
+            request, self._new(request, count, requested_count or count, save_as, principal, request_id)
+        )
+        item = generations[0] if generations[0].batch_id is None else as_batch(generations)
+        if wait_seconds <= 0 or not item.is_open:
+            return await self.result(WaitResult(item))
+        return await self._wait(item, wait_seconds, report)
+
+    def require_possible(self, request: SubmitRequest, save_as: str | None) -> None:
+        """Check what would refuse the call in any case.
+
+        Raises:
+            SaveAsRefused: callers may not name files here.
+            ImageError: the API cannot reach the callback URL.
+        """
         if request.callback_url is not None:
             self.references.require_reachable_callback(request.callback_url)
         if save_as is not None:
             self._require_save_as()
-        generations = await self._submitted(request, self._new(request, count, save_as, principal, request_id))
-        item = generations[0] if count == 1 else as_batch(generations)
-        if wait_seconds <= 0 or not item.is_open:
-            return await self.result(WaitResult(item))
-        return await self._wait(item, wait_seconds, report)
+
+    async def recorded_count(self, request: SubmitRequest, count: int, principal: str, request_id: str | None) -> int:
+        """Return how many generations are recorded for the same call under its ``request_id``; 0 for a new call.
+
+        Args:
+            count: Number of images that the call asks for.
+
+        Raises:
+            RequestIdTaken: ``request_id`` was used for another request.
+            LedgerError: the ledger cannot be read.
+        """
+        if request_id is None:
+            return 0
+        earlier = await self.ledger.find_request(request_id, self._api, principal)
+        if earlier is None:
+            return 0
+        if earlier.request_hash != request_hash(request, count):
+            raise RequestIdTaken
+        return 1 if earlier.batch_id is None else len(await self.ledger.find_batch(earlier.batch_id))
+
+    async def usual_price(self, model: str) -> Decimal | None:
+        """Return the usual credits of an image of ``model``; None if that is not known.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        return (await self.ledger.medians(model, self._api)).credits
+
+    async def usage(self, principal: str) -> Usage:
+        """Return what the caller has open and has spent today (UTC).
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        return await self.ledger.usage(principal, self._api, self.now())
 
     async def get(self, public_id: str, principal: str = "") -> GenerationOrBatch:
         """Return a task as it is now: one query, none if the end is known or the outcome of the submit is not.
@@ -282,7 +337,13 @@ class GenerationService:
             )
 
     def _new(
-        self, request: SubmitRequest, count: int, save_as: str | None, principal: str, request_id: str | None
+        self,
+        request: SubmitRequest,
+        count: int,
+        requested_count: int,
+        save_as: str | None,
+        principal: str,
+        request_id: str | None,
     ) -> list[Generation]:
         """The generations of a call, not sent yet. Their order is that of their ids."""
         generation = Generation(
@@ -293,7 +354,7 @@ class GenerationService:
             options=options_text(request),
             principal=principal,
             request_id=request_id,
-            request_hash=request_hash(request, count),
+            request_hash=request_hash(request, requested_count),
             created_at=self.now(),
             batch_id=None if count == 1 else new_batch_id(),
             status=Status.UNKNOWN if count == 1 else Status.PENDING,
@@ -319,7 +380,10 @@ class GenerationService:
             request = await self.references.resolve(request, first.principal)
         try:
             if first.batch_id is None:
-                submitted = [await self._submitter.submit_once(request, first)]
+                generation = await self._submitter.submit_once(request, first)
+                # Another call with this request_id may have been approved for several images, and been faster.
+                batch_id = generation.batch_id
+                submitted = [generation] if batch_id is None else await self.ledger.find_batch(batch_id)
             else:
                 submitted = await self._submitter.submit_batch(request, earlier or generations)
         except ModelRefused as error:

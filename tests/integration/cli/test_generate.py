@@ -52,6 +52,16 @@ def test_an_image_is_saved_and_its_path_and_price_are_printed(sandboxed: dict[st
     assert re.search(r"^picture +success$", ended.stderr, re.MULTILINE)
 
 
+@pytest.mark.parametrize("command", [("generate", "a cat"), ("demo", "a cat")])
+def test_a_person_who_types_a_command_is_not_asked_to_confirm_it(
+    command: tuple[str, ...], sandboxed: dict[str, str], tmp_path: Path
+) -> None:
+    settings = {**sandboxed, "NANO_BANANA_CONFIRM": "always"}
+    ended = run_here(*command, "--output", str(tmp_path / "pictures"), settings=settings)
+    assert ended.returncode == 0, ended.stderr
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
+
+
 def test_a_count_makes_so_many_images_in_one_batch_as_json(sandboxed: dict[str, str]) -> None:
     ended = run_here("generate", "a cat", "--count", "3", "--json", settings=sandboxed)
     report = json.loads(ended.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from nano_banana_mcp.http.auth.authentication import open_authentication
-from nano_banana_mcp.http.auth.users_file import OwnLimits, digest, new_token
+from nano_banana_mcp.http.auth.users_file import BadPrincipals, OwnLimits, digest, new_token
 from nano_banana_mcp.settings import load_settings
 from tests.support.clients import KEY, facts, text
 from tests.support.command_line import run_here
@@ -198,7 +199,7 @@ async def test_inside_a_call_the_principal_is_known_by_name_and_the_token_is_not
 
 def test_keys_and_limits_of_a_principal_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
-    limits = OwnLimits(calls_per_minute=3, credits_per_day=Decimal("2.5"))
+    limits = OwnLimits(calls_per_minute=3, credits_per_day=Decimal("2.5"), confirm="always")
     grant(file, "alice", api_key="dk-hers", limits=limits)
     authentication = open_authentication(load_settings(tokens_file=file))
     assert authentication is not None
@@ -215,6 +216,26 @@ def test_keys_and_limits_of_a_principal_are_those_of_the_file_as_it_is_now(tmp_p
     assert anns.get_secret_value() == "dk-anns"
     assert authentication.limits_for("alice") == limits
     assert "dk-" not in repr(authentication.api_key_for("alice"))
+
+
+@pytest.mark.parametrize(("value", "text"), [("always", "always"), ("Never", "never"), (2, "2"), (2.5, "2.5")])
+def test_confirm_in_the_file_is_a_word_or_a_number(value: object, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    file.write_text(json.dumps({"principals": {"alice": {"limits": {"confirm": value}}}}))
+    file.chmod(0o600)
+    authentication = open_authentication(load_settings(tokens_file=file))
+    assert authentication is not None
+    assert authentication.limits_for("alice").confirm == text
+    assert authentication.has_confirm is (text != "never")
+
+
+@pytest.mark.parametrize("value", ["sometimes", -1, True, []])
+def test_another_confirm_in_the_file_is_refused(value: object, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    file.write_text(json.dumps({"principals": {"alice": {"limits": {"confirm": value}}}}))
+    file.chmod(0o600)
+    with pytest.raises(BadPrincipals, match="must be never, always or a number of credits"):
+        open_authentication(load_settings(tokens_file=file))
 
 
 def test_without_any_setting_there_is_no_authentication() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, InputRequiredResult
 
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.models import Status
@@ -21,6 +21,7 @@ from nano_banana_tools.arguments import (
     SaveAs,
     WaitSeconds,
 )
+from nano_banana_tools.confirmation import confirm
 from nano_banana_tools.context import ToolContext, principal, progress
 from nano_banana_tools.definition import PAID, ToolDefinition
 from nano_banana_tools.results import GenerationResult, to_result
@@ -47,7 +48,7 @@ async def generate_image(
     callback_url: CallbackUrl = None,
     request_id: RequestId = None,
     wait_seconds: WaitSeconds = 0,
-) -> Annotated[CallToolResult, GenerationResult]:
+) -> Annotated[CallToolResult, GenerationResult] | InputRequiredResult:
     """Submit once. A failed or unknown outcome is an error; a wait that is given up is not: the image is paid for."""
     service = ctx.request_context.lifespan_context
     if answers_with_task(ctx):
@@ -60,12 +61,17 @@ async def generate_image(
         image_size=image_size,
         callback_url=callback_url,
     )
+    service.require_possible(request, save_as)
+    approval = await confirm(ctx, request, count, request_id)
+    if isinstance(approval, InputRequiredResult):
+        return approval
     outcome = await service.generate(
         request,
-        count=count,
+        count=approval.count,
+        requested_count=count,
         save_as=save_as,
         principal=principal(),
-        request_id=request_id,
+        request_id=approval.request_id,
         wait_seconds=wait_seconds,
         report=progress(ctx, wait_seconds) if wait_seconds else None,
     )

@@ -76,6 +76,11 @@ class Authentication:
         """Whether a principal has an API key of their own."""
         return self._static is not None and self._static.has_api_keys
 
+    @property
+    def has_confirm(self) -> bool:
+        """Whether a principal has a threshold of their own above which a person confirms."""
+        return self._static is not None and self._static.has_confirm
+
     def limits_for(self, principal: str) -> OwnLimits:
         """The principal's own limits in the tokens file."""
         return OwnLimits() if self._static is None else self._static.limits(principal)

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.http.auth import users_file
 from nano_banana_mcp.http.auth.users_file import BadPrincipals, OwnLimits, Principal, Version
+from nano_banana_mcp.settings import NEVER
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,12 @@ class StaticTokens:
         self._reload()
         principal = self._principals.get(name)
         return OwnLimits() if principal is None else principal.limits
+
+    @property
+    def has_confirm(self) -> bool:
+        """Whether a principal has a threshold of their own above which a person confirms."""
+        self._reload()
+        return any(principal.limits.confirm not in (None, NEVER) for principal in self._principals.values())
 
     def _reload(self) -> None:
         try:

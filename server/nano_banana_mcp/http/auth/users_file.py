@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from nano_banana_mcp.common.files import atomic_write, private_folder
+from nano_banana_mcp.settings import Confirm
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +52,14 @@ class HashedToken(BaseModel):
 
 
 class OwnLimits(BaseModel):
-    """A principal's own limits, which replace those of the settings; 0 means no limit."""
+    """A principal's own limits, which replace those of the settings; 0 means no limit (in ``confirm``, a price)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     calls_per_minute: int | None = Field(None, ge=0)
     open_tasks: int | None = Field(None, ge=0)
     credits_per_day: Decimal | None = Field(None, ge=0, allow_inf_nan=False)
+    confirm: Confirm | None = None
 
 
 class Principal(BaseModel):

@@ -1,0 +1,50 @@
+"""Confirmation over stdio, where the front leaves discovery to the real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.client import Client
+from mcp.client.stdio import stdio_client
+from mcp.types import ElicitResult
+
+from tests.support.clients import child_at, facts, text
+from tests.support.people import ACCEPT, CANCEL, DECLINE, Person, choose
+from tests.support.sandbox import plain_sandbox
+
+either_era = pytest.mark.parametrize("era", ["auto", "legacy"])
+
+
+@either_era
+@pytest.mark.parametrize(("answer", "submits"), [(ACCEPT, 4), (choose(2), 2), (DECLINE, 0), (CANCEL, 0)])
+async def test_a_person_is_asked_over_stdio(era: Any, answer: ElicitResult, submits: int, tmp_path: Path) -> None:
+    person = Person(answer)
+    async with plain_sandbox(seconds=0) as sandbox:
+        process = child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path, NANO_BANANA_CONFIRM="always")
+        async with Client(stdio_client(process), mode=era, elicitation_callback=person) as client:
+            result = await client.call_tool("generate_image", {"prompt": "a cat", "count": 4, "wait_seconds": 30})
+        assert sandbox.stats.submits == submits
+    assert len(person.questions) == 1
+    if submits:
+        assert len(facts(result)["images"]) == submits
+    else:
+        assert "not sent, not charged" in text(result)
+
+
+@either_era
+async def test_a_client_without_forms_is_refused_and_sees_the_mark_from_its_first_list_on(
+    era: Any, tmp_path: Path
+) -> None:
+    async with plain_sandbox(seconds=0) as sandbox:
+        process = child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path, NANO_BANANA_CONFIRM="0.1")
+        async with Client(stdio_client(process), mode=era) as client:
+            tools = {tool.name: tool.meta or {} for tool in (await client.list_tools()).tools}
+            result = await client.call_tool("generate_image", {"prompt": "a cat"})
+        assert [name for name, meta in tools.items() if "anthropic/requiresUserInteraction" in meta] == [
+            "generate_image"
+        ]
+        assert result.is_error
+        assert "Not sent, not charged." in text(result)
+        assert sandbox.stats.submits == 0
