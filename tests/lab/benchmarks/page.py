@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tests.lab.benchmarks.figures import MISSED, NOT_MEASURED, Report, Row, Trade, beside
+from tests.lab.benchmarks.figures import MET, MISSED, NOT_MEASURED, Report, Row, Trade, beside
 from tests.lab.benchmarks.groups import GROUPS
 from tests.lab.benchmarks.plot import plot
 from tests.support.paths import ROOT
@@ -34,6 +34,14 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield from _conditions(report)
     yield ""
+    reached = {row.group: row for row in reversed(report.rows) if row.verdict == MET}
+    if reached:
+        yield "## What is reached"
+        yield ""
+        yield "One figure of each part; all of them, the missed ones too, are below."
+        yield ""
+        yield from _table(reached[name] for name in GROUPS if name in reached)
+        yield ""
     yield "## Repeat it"
     yield ""
     yield "```"
