@@ -86,7 +86,7 @@ async def gallery_app(settings: Settings, port: int) -> AsyncIterator[GalleryAcc
     try:
         # Without the setting, the service exports nothing: the gallery only shows.
         async with open_service(settings.model_copy(update={"output_dir": None})) as service:
-            yield GalleryAccess(create_app(GalleryService(ledger, service.images, saved)), port)
+            yield GalleryAccess(create_app(GalleryService(ledger, service.images, service.uploads, saved)), port)
     finally:
         ledger.close()
 

@@ -18,7 +18,9 @@ from starlette.routing import Route
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.gallery.service import MAX_PAGE_SIZE, PAGE_SIZE, GalleryService, name_of
 from nano_banana_mcp.generations.models import Status
+from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.images.errors import ImageError
+from nano_banana_mcp.images.image import MAX_BYTES, too_many_bytes
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.ledger.queries import Filters, Order
 from nano_banana_mcp.media.image_store import NoSuchImage
@@ -91,7 +93,12 @@ def create_app(service: GalleryService) -> Starlette:
         return Response(encoded.data, media_type=encoded.mime_type, headers=headers)
 
     async def uploads(request: Request) -> Response:
-        return _json({"uploads": await service.uploads()})
+        if request.method != "POST":
+            return _json({"uploads": await service.uploads()})
+        principal = await service.owner_of(request.query_params.get("marks", ""))
+        if principal is None:
+            return _refuse(404, "The picture that was marked is deleted.")
+        return _json(await service.add_upload(await _image_in(request), principal), 201)
 
     async def upload(request: Request) -> Response:
         reference_id = request.path_params["reference_id"]
@@ -110,16 +117,26 @@ def create_app(service: GalleryService) -> Starlette:
             Route("/favorites/{intent_id}", favorite, methods=["PUT", "DELETE"]),
             Route("/archive", archive),
             Route("/pictures/{intent_id}/{number:int}", image),
-            Route("/uploads", uploads),
+            Route("/uploads", uploads, methods=["GET", "POST"]),
             Route("/uploads/{reference_id}", upload, methods=["GET", "DELETE"]),
         ],
         exception_handlers={
             LedgerError: lambda _, error: _refuse(503, str(error)),
-            ImageError: lambda _, error: _refuse(502, str(error).strip()),
+            ImageError: lambda request, error: _refuse(415 if request.method == "POST" else 502, str(error).strip()),
+            LimitReached: lambda _, error: _refuse(429, str(error)),
             NoSuchImage: lambda _, error: _refuse(404, "The picture is no longer available."),
             OSError: lambda _, error: _refuse(503, f"The disk refused it: {reason_of(error)}."),
         },
     )
+
+
+async def _image_in(request: Request) -> bytes:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BYTES:
+            raise too_many_bytes("The upload", MAX_BYTES)
+    return bytes(data)
 
 
 def _number(request: Request, name: str, default: int) -> int:

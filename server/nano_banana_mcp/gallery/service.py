@@ -14,6 +14,7 @@ import anyio.to_thread
 from nano_banana_mcp.common.files import display_path, reason_of
 from nano_banana_mcp.gallery.archive import ArchiveStream
 from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.uploads import Upload
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import dimensions, extension_for
 from nano_banana_mcp.images.image import EncodedImage
@@ -23,7 +24,7 @@ from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.ledger.queries import Filters, Order, SqlLedger
 from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
-from nano_banana_mcp.service.uploads import upload_reference
+from nano_banana_mcp.service.uploads import UploadService, upload_reference
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +48,16 @@ class GalleryService:
     Args:
         ledger: Used by one thread at a time and by no other object.
         images: The store of their bytes.
+        receiver: Takes marked copies of images.
         saved: The folder that finished images are exported to, if any.
     """
 
-    def __init__(self, ledger: SqlLedger, images: ImageStore, saved: OutputFolder | None) -> None:
+    def __init__(
+        self, ledger: SqlLedger, images: ImageStore, receiver: UploadService, saved: OutputFolder | None
+    ) -> None:
         self._ledger = ledger
         self._images = images
+        self._receiver = receiver
         self._saved = saved
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
@@ -80,6 +85,7 @@ class GalleryService:
             "number": tally.number,
             "credits": f"{tally.credits:f}",
             "models": models,
+            "uploads": await self.uploads(),
         }
 
     async def find(self, generation_id: str) -> Generation | None:
@@ -155,11 +161,7 @@ class GalleryService:
 
     async def thumbnail(self, generation: Generation, number: int) -> EncodedImage:
         """A small version of an image. Raises as :meth:`image` does."""
-        encoded = await self.image(generation, number)
-        size = dimensions(encoded.data)
-        if size is not None and max(size) <= MAX_THUMBNAIL_SIDE and len(encoded.data) <= MAX_THUMBNAIL_BYTES:
-            return encoded
-        return await shrink_in_worker(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
+        return await _shrink(await self.image(generation, number))
 
     async def delete(self, generation_id: str, *, unfinished: bool) -> bool:
         """Delete a generation from the ledger, and its stored images. Exported files stay.
@@ -184,16 +186,31 @@ class GalleryService:
         Raises:
             LedgerError: The ledger cannot be read.
         """
-        uploads = await self._run(partial(SqlLedger.recent_uploads, limit=MAX_LISTED_UPLOADS))
         return [
-            {
-                "id": upload.reference_id,
-                **upload_reference(upload),
-                "principal": upload.principal,
-                "created_at": upload.created_at,
-            }
-            for upload in uploads
+            upload_row(upload)
+            for upload in await self._run(partial(SqlLedger.recent_uploads, limit=MAX_LISTED_UPLOADS))
         ]
+
+    async def add_upload(self, data: bytes, principal: str) -> dict[str, Any]:
+        """Take the marked copy of an image of ``principal``.
+
+        Raises:
+            ImageError: The bytes are not an image that can be used, or cannot be stored.
+            LimitReached: The principal's uploads of today are used up.
+            LedgerError: The upload cannot be recorded.
+        """
+        return upload_row(await self._receiver.receive(await self._receiver.ask(principal), data))
+
+    async def owner_of(self, image_id: str) -> str | None:
+        """The principal of a generation or upload; None if there is none of this id.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        item: Generation | Upload | None = await self.find(image_id)
+        if item is None:
+            item = await self._run(partial(SqlLedger.find_upload, reference_id=image_id))
+        return None if item is None else item.principal
 
     async def uploaded_image(self, reference_id: str) -> EncodedImage:
         """An image that a person uploaded.
@@ -209,8 +226,7 @@ class GalleryService:
 
     async def uploaded_thumbnail(self, reference_id: str) -> EncodedImage:
         """A small version of an uploaded image. Raises as :meth:`uploaded_image` does."""
-        encoded = await self.uploaded_image(reference_id)
-        return await shrink_in_worker(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
+        return await _shrink(await self.uploaded_image(reference_id))
 
     async def delete_upload(self, reference_id: str) -> bool:
         """Delete an uploaded image with its bytes. Returns whether there was one.
@@ -228,6 +244,13 @@ class GalleryService:
         with anyio.CancelScope(shield=True):  # a write that has begun must end
             answer = await anyio.to_thread.run_sync(query, self._ledger, limiter=self._one_at_a_time)
         return answer  # noqa: RET504 - to a type checker, a cancel scope may suppress an exception
+
+
+async def _shrink(encoded: EncodedImage) -> EncodedImage:
+    size = dimensions(encoded.data)
+    if size is not None and max(size) <= MAX_THUMBNAIL_SIDE and len(encoded.data) <= MAX_THUMBNAIL_BYTES:
+        return encoded
+    return await shrink_in_worker(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
 
 
 def name_of(generation: Generation, number: int, image: EncodedImage) -> str:
@@ -249,7 +272,7 @@ def row(generation: Generation) -> dict[str, Any]:
         "status": generation.status.value,
         "finished": generation.finished,
         "pictures": len(generation.images) if generation.status is Status.SUCCESS else 0,
-        "urls": [image.url for image in generation.images],
+        "urls": [None if generation.api == "sandbox" else image.url for image in generation.images],  # it has ended
         "prompt": generation.prompt,
         "options": generation.options,
         "model": generation.model,
@@ -259,4 +282,14 @@ def row(generation: Generation) -> dict[str, Any]:
         "principal": generation.principal,
         "created_at": generation.created_at,
         "seconds": generation.elapsed_seconds(generation.finished_at) if generation.finished_at is not None else None,
+    }
+
+
+def upload_row(upload: Upload) -> dict[str, Any]:
+    """An upload for the page; times in Unix seconds."""
+    return {
+        "id": upload.reference_id,
+        **upload_reference(upload),
+        "principal": upload.principal,
+        "created_at": upload.created_at,
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 from zipfile import ZipFile
 
 import pytest
+from PIL import Image
 from playwright.async_api import Browser, expect
 
 from nano_banana_mcp.generations.models import Generation, Status
@@ -233,6 +235,57 @@ async def test_facts_and_instructions_for_the_assistant_are_copied(browser: Brow
         for words in ("A heron", "model google/gempix2", "aspect_ratio 16:9", "image_size 2K", str(item.task_id)):
             assert words in another
         assert gallery.problems == []
+
+
+async def test_a_picture_is_marked_and_the_marked_copy_is_an_upload_that_can_be_deleted(
+    browser: Browser, audit_source: str, tmp_path: Path
+) -> None:
+    [(item, images)] = entries = thirty()[:1]
+    options = {"permissions": ["clipboard-read", "clipboard-write"], "bypass_csp": True}
+    async with opened(browser, tmp_path, entries, **options) as gallery:
+        page = gallery.page
+        await page.evaluate(audit_source)
+        await gallery.cards.first.click()
+        await gallery.shows(480)
+        await page.locator("#draw").click()
+        box = await page.locator("#marking canvas").bounding_box()
+        assert box is not None
+        await page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * 0.5)
+        await page.mouse.down()
+        await page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.5)
+        await page.mouse.up()
+        await page.locator("#mark-wish").fill("a red door")
+        assert await violations(page) == []
+        await gallery.screenshot("marking")
+        await page.get_by_role("button", name="Edit with marks").click()
+        await expect(page.locator("#said")).to_contain_text("Copied.")
+        await page.locator("#back").click()
+        upload = page.locator("#uploads a")
+        await expect(upload).to_have_count(1)
+        marked = (await upload.get_attribute("href") or "").strip("#").split("/")[0]
+        request = await clipboard(gallery)
+        assert "a red door" in request
+        assert request.index(uri(item)) < request.index(f"nanobanana://uploads/{marked}")
+        with Image.open(io.BytesIO(images[0].data)) as before, Image.open(await stored(gallery, marked)) as after:
+            assert after.size == before.size
+            pixel = after.convert("RGB").getpixel((before.width // 2, before.height // 2))
+            assert pixel == pytest.approx((0xE3, 0x12, 0x2D), abs=8), "the mark is missing"
+        await gallery.loaded()
+        assert await violations(page) == []
+        await gallery.screenshot("uploads")
+        await upload.click()
+        await gallery.shows(480)
+        await page.locator("#delete").click()
+        await expect(page.locator("#ask")).to_have_text("Delete this upload?")
+        await page.locator("#yes").click()
+        await expect(page.locator("#added")).to_be_hidden()
+        assert len(list(tmp_path.glob("images/files/*/*"))) == 1
+        assert gallery.problems == []
+
+
+async def stored(gallery: LocalGallery, reference_id: str) -> io.BytesIO:
+    response = await gallery.page.request.get(f"{gallery.root}/uploads/{reference_id}")
+    return io.BytesIO(await response.body())
 
 
 async def test_a_korean_browser_gets_a_korean_page_that_is_accessible_at_every_width(

@@ -299,6 +299,17 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
     assert left == []
 
 
+def test_what_a_demo_made_is_shown_though_its_sandbox_has_ended(tmp_path: Path) -> None:
+    settings: dict[str, str] = {"NANO_BANANA_STATE_DIR": str(tmp_path / "state")}
+    made = run("demo", "--output", tmp_path / "out", "a cat", settings={**settings, "NANO_BANANA_SANDBOX_SECONDS": "0"})
+    assert made.returncode == 0
+    with gallery(settings) as opened, browser(opened) as client:
+        [item] = client.get("/generations").json()["generations"]
+        assert item["urls"] == [None], "it leads nowhere any more"
+        assert client.get(f"/pictures/{item['id']}/0").content.startswith(b"\x89PNG")
+        assert client.get(f"/pictures/{item['id']}/0?small").status_code == 200
+
+
 def test_an_unreadable_folder_of_saved_images_hides_no_stored_image(on_disk: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with gallery({**on_disk, "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "file")}) as opened, browser(opened) as client:
@@ -416,7 +427,23 @@ def test_uploads_are_listed_shown_and_deleted_with_their_bytes(settings: dict[st
         assert client.delete(f"/uploads/{older}", headers=own).status_code == 404
         assert client.get(f"/uploads/{older}").status_code == 404
         assert [upload["id"] for upload in client.get("/uploads").json()["uploads"]] == [newer]
+        assert [upload["id"] for upload in client.get("/generations").json()["uploads"]] == [newer]
     assert list(Path(settings["NANO_BANANA_STATE_DIR"]).glob(f"images/index/*/{older}*")) == []
+
+
+def test_a_marked_copy_belongs_to_the_owner_of_its_image_and_is_checked(on_disk: dict[str, str]) -> None:
+    owned = drawn("of alice", principal="alice")
+    save_with_image(settings_from(on_disk), owned, BYTES)
+    with gallery(on_disk) as opened, browser(opened) as client:
+        own, path = {"Origin": opened.root}, f"/uploads?marks={owned.generation_id}"
+        assert client.post(path, content=BYTES.data).status_code == 403, "without an origin"
+        assert client.post("/uploads?marks=in-none", content=BYTES.data, headers=own).status_code == 404
+        for data in (b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"", b"x" * (20 * 1024 * 1024 + 1)):
+            assert client.post(path, content=data, headers=own).status_code == 415
+        marked = client.post(path, content=BYTES.data, headers=own)
+        assert marked.status_code == 201
+        assert marked.json()["principal"] == "alice"
+        assert client.get(f"/uploads/{marked.json()['id']}").status_code == 200
 
 
 # ---- the process
