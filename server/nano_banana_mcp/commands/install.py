@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from nano_banana_mcp.commands.console import KEY_ADVICE, USAGE_ERROR, print_json, refuse
 from nano_banana_mcp.commands.entry_key import EntryKey, choose_key
 from nano_banana_mcp.commands.host_checks import key_problem, launch_in, start_problem
-from nano_banana_mcp.common.key_store import NoKeyring, store_key
+from nano_banana_mcp.common.key_store import NoKeyring, store_key, stored_key
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.install.config_file import ConfigFile, check_writable, read_config, replace
 from nano_banana_mcp.install.diff import difference
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=_folder,
             action="append",
             metavar="DIR",
-            help="let it use the pictures in there",
+            help="let requests name pictures in there",
         )
         parser.add_argument("--model", help="the model to use where a request names none")
         parser.add_argument("--no-test", action="store_true", help="do not start the entry after writing it")
@@ -218,11 +218,13 @@ def _uninstall(host: Host, config: ConfigFile, arguments: argparse.Namespace) ->
     secrets = secrets_in(current)
     _show(config, new, secrets)
     if data is None:
-        sys.stdout.write("The file config nothing else, and goes.\n")
+        sys.stdout.write("The file has nothing else in it and is removed.\n")
     if not _is_confirmed(arguments):
         return 0 if arguments.dry_run else 1
     _report_backup(replace(config, data), has_secret=bool(secrets))
     sys.stdout.write(f"“{arguments.name}” is removed from {config.path}. Restart {host.title}.\n")
+    if stored_key() is not None:
+        sys.stdout.write("The key stays in the keyring of this system; `nano-banana-mcp key remove` removes it.\n")
     return 0
 
 

@@ -176,3 +176,6 @@ def test_a_key_in_an_entry_moves_out_when_the_keyring_has_one(home: Path) -> Non
     assert OTHER_KEY not in file.read_text()
     assert KEY not in file.read_text()
     assert json.loads(Path(keyring["KEYRING_FILE"]).read_text()) == {"nano-banana-mcp/DEFAPI_API_KEY": KEY}
+    removed = run_process("uninstall", *words[1:-1], settings=keyring)
+    assert "The file has nothing else in it and is removed." in removed.stdout
+    assert "`nano-banana-mcp key remove`" in removed.stdout
