@@ -134,11 +134,12 @@ async def test_a_submit_whose_caller_has_gone_is_still_recorded() -> None:
 
 async def test_resources_list_the_recent_images_and_templates() -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
-        assert [str(resource.uri) for resource in (await client.list_resources()).resources] == ["nanobanana://tasks"]
+        always = ["nanobanana://tasks", "nanobanana://account"]
+        assert [str(resource.uri) for resource in (await client.list_resources()).resources] == always
         result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         listed = (await client.list_resources()).resources
-        assert [str(resource.uri) for resource in listed[1:]] == [facts(result)["images"][0]["url"]]
-        assert listed[1].title == "a cat"
+        assert [str(resource.uri) for resource in listed[2:]] == [facts(result)["images"][0]["url"]]
+        assert listed[2].title == "a cat"
         templates = (await client.list_resource_templates()).resource_templates
         assert [template.uri_template for template in templates] == [
             "nanobanana://tasks/{task_id}",
