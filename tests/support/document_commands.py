@@ -70,14 +70,14 @@ def blocks(document: Path) -> list[Block]:
     plain = _ANY_FENCE.sub("", _FENCE.sub("", text))
     found = [*_FENCE.finditer(text), *_BLOCK.finditer(plain)]
     name = document.relative_to(ROOT).as_posix()
-    made = [Block(name, each["mark"] or "", _commands(each["text"])) for each in found]
+    made = [Block(name, item["mark"] or "", _commands(item["text"])) for item in found]
     return [block for block in made if block.commands]
 
 
 def inline(document: Path) -> list[str]:
     """The calls of ``nano-banana-mcp`` within sentences."""
     text = document.read_text(encoding="utf-8")
-    return [each for each in re.findall(r"`(nano-banana-mcp [^`\n]+)`", text) if "…" not in each]
+    return [item for item in re.findall(r"`(nano-banana-mcp [^`\n]+)`", text) if "…" not in item]
 
 
 def _commands(text: str) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ def prompts_table() -> str:
     rows = ["| prompt | arguments | |", "|---|---|---|"]
     for job in PROMPTS.values():
         ordered = sorted(job.arguments, key=lambda argument: not argument.required)
-        names = [f"**`{each.name}`**" if each.required else f"`{each.name}`" for each in ordered]
+        names = [f"**`{item.name}`**" if item.required else f"`{item.name}`" for item in ordered]
         rows.append(f"| `{job.name}` | {' '.join(names)} | {job.description} |")
     return "\n".join(rows)
 

@@ -52,7 +52,7 @@ _CLASSIFIED = {
 def closure(requirements: list[str]) -> dict[str, str]:
     """Every package that these bring on this system, with its licence as an SPDX expression."""
     found: dict[str, str] = {}
-    waiting = [Requirement(each) for each in requirements]
+    waiting = [Requirement(item) for item in requirements]
     seen = set()
     while waiting:
         wanted = waiting.pop()
@@ -65,10 +65,10 @@ def closure(requirements: list[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
         found[name] = licence_of(name)
-        for each in map(Requirement, package.requires or []):
+        for item in map(Requirement, package.requires or []):
             extras = wanted.extras or {""}
-            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in {*extras, ""}):
-                waiting.append(each)
+            if item.marker is None or any(item.marker.evaluate({"extra": extra}) for extra in {*extras, ""}):
+                waiting.append(item)
     return dict(sorted(found.items()))
 
 
@@ -88,7 +88,7 @@ def licence_of(name: str) -> str:
 def compatible(expression: str) -> bool:
     """Whether every licence of an expression is; of alternatives one is enough."""
     return bool(expression) and all(
-        any(each.strip(" ()") in COMPATIBLE for each in re.split(r"\bOR\b", part))
+        any(item.strip(" ()") in COMPATIBLE for item in re.split(r"\bOR\b", part))
         for part in re.split(r"\bAND\b", expression)
     )
 
@@ -116,7 +116,7 @@ def bill() -> Path:
         about = ["--pyproject", str(ROOT / "pyproject.toml"), "--mc-type", "application"]
         told = subprocess.run([*make, *about, str(python)], check=True, capture_output=True, text=True).stdout
     made = json.loads(told)
-    made["components"] = [each for each in made["components"] if each["name"] != PROJECT["name"]]
+    made["components"] = [item for item in made["components"] if item["name"] != PROJECT["name"]]
     target.write_text(json.dumps(made, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for place in (str(ROOT), tempfile.gettempdir(), "file:", "serialNumber", "timestamp"):
         assert place not in target.read_text(encoding="utf-8"), place
@@ -143,7 +143,7 @@ def verdict(told: str) -> tuple[int, str]:
     except (ValueError, KeyError, TypeError):
         return 0, "AUDIT: NOT REACHABLE. The advisories could not be asked; nothing is known about the pins."
     found = list(_findings(packages))
-    asked = sum("skip_reason" not in each for each in packages)
+    asked = sum("skip_reason" not in item for item in packages)
     if found:
         return 1, "\n".join(["AUDIT: FOUND", *found])
     if not asked:

@@ -68,4 +68,4 @@ async def everything_said_of(client: Client, task_id: str, url: str) -> list[str
         said.append(f"{tool} {result.is_error} {result.structured_content} {text(result)}")
     uris = [f"nanobanana://tasks/{task_id}", f"nanobanana://tasks/{task_id}/images/0", url]
     said += [await read(client, uri) for uri in uris]
-    return [each.replace(url, "URL").replace(task_id, "TASK") for each in said]
+    return [item.replace(url, "URL").replace(task_id, "TASK") for item in said]

@@ -72,7 +72,7 @@ async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
 
         def answers() -> dict[str, httpx.Response]:
             given: dict[str, dict[bytes, bytes]] = {
-                name: {b"Authorization": f"Bearer {each}".encode("latin-1")} for name, each in wrong.items()
+                name: {b"Authorization": f"Bearer {item}".encode("latin-1")} for name, item in wrong.items()
             }
             accept = {name.encode(): value.encode() for name, value in ACCEPT.items()}
             given["no header"] = {}

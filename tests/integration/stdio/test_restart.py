@@ -29,15 +29,15 @@ async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: P
     async with plain_sandbox(seconds=0) as sandbox:
         async with client_at(sandbox.url, state_dir=tmp_path) as client:
             made = [facts(await client.call_tool("generate_image", {"prompt": prompt})) for prompt in prompts]
-            url, data, running, failed = (each["task_id"] for each in made)
+            url, data, running, failed = (item["task_id"] for item in made)
             for task_id in (url, data, failed):
                 await client.call_tool("wait_for_image", {"task_id": task_id})
         asked = sandbox.stats.queries
         async with client_at(sandbox.url, state_dir=tmp_path) as client:
             listed = await tasks(client)
-            assert [each["task_id"] for each in listed] == [failed, running, data, url]
-            assert [each["prompt"] for each in listed] == prompts[::-1]
-            assert [each["status"] for each in listed] == ["failed", "pending", "success", "success"]
+            assert [item["task_id"] for item in listed] == [failed, running, data, url]
+            assert [item["prompt"] for item in listed] == prompts[::-1]
+            assert [item["status"] for item in listed] == ["failed", "pending", "success", "success"]
             assert listed[3]["credits_consumed"] == "0.500000"
             for task_id in (url, data):
                 answer = facts(await client.call_tool("get_task", {"task_id": task_id}))
@@ -60,7 +60,7 @@ async def test_two_servers_of_one_user_know_each_others_images(tmp_path: Path) -
         client_at(sandbox.url, state_dir=tmp_path) as other,
     ):
         result = await one.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
-        assert [each["task_id"] for each in await tasks(other)] == [facts(result)["task_id"]]
+        assert [item["task_id"] for item in await tasks(other)] == [facts(result)["task_id"]]
         contents = (await other.read_resource(facts(result)["images"][0]["url"])).contents[0]
         assert isinstance(contents, BlobResourceContents)
 

@@ -114,10 +114,10 @@ async def test_a_listener_is_notified_of_the_end_with_the_result_and_need_not_po
                 acknowledged, *notifications = await in_thread(converse)
     task_id = sandbox.tasks[0].id
     assert acknowledged["params"]["notifications"] == {"taskIds": [task_id]}
-    assert {each["method"] for each in notifications} == {"notifications/tasks"}
-    assert {each["params"]["taskId"] for each in notifications} == {task_id}
+    assert {item["method"] for item in notifications} == {"notifications/tasks"}
+    assert {item["params"]["taskId"] for item in notifications} == {task_id}
     subscription = "io.modelcontextprotocol/subscriptionId"
-    assert {each["params"]["_meta"][subscription] for each in notifications} == {"listen"}
+    assert {item["params"]["_meta"][subscription] for item in notifications} == {"listen"}
     assert notifications[0]["params"]["status"] == "working"
     assert notifications[-1]["params"]["result"]["structuredContent"]["status"] == "success"
 

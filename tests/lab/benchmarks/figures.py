@@ -194,8 +194,8 @@ def beside(trades: Iterable[Trade]) -> list[Trade]:
     kept = []
     for trade in ordered:
         if trade.asked == BOUND:
-            curve = [each for each in ordered if each.asked == BOUND and each.median == trade.median]
-            if trade is not min(curve, key=lambda each: abs(each.queries - ours.get(each.median, 0))):
+            curve = [item for item in ordered if item.asked == BOUND and item.median == trade.median]
+            if trade is not min(curve, key=lambda item: abs(item.queries - ours.get(item.median, 0))):
                 continue
         kept.append(trade)
     return kept

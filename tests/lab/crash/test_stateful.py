@@ -132,19 +132,19 @@ class Machine(RuleBasedStateMachine):
     def look(self, data: st.DataObject) -> None:
         known = self.ledger()
         if known:
-            public_id = data.draw(st.sampled_from([each.public_id for each in known]))
+            public_id = data.draw(st.sampled_from([item.public_id for item in known]))
             self.serve(lambda service: service.get(public_id))
 
     @rule(data=st.data())
     def a_callback_comes_perhaps_again(self, data: st.DataObject) -> None:
         charged = self.charged()
-        known = [each for each in self.ledger() if each.prompt in charged]
+        known = [item for item in self.ledger() if item.prompt in charged]
         if known:
-            each = data.draw(st.sampled_from(known))
-            task_id = charged[each.prompt or ""]
+            item = data.draw(st.sampled_from(known))
+            task_id = charged[item.prompt or ""]
 
             async def call_back(service: GenerationService) -> Generation | None:
-                assert await service.refresher.called_back(each.generation_id, task_id)
+                assert await service.refresher.called_back(item.generation_id, task_id)
                 with anyio.fail_after(60):
                     while (generation := await service.ledger.find(task_id)) is None:
                         await anyio.sleep(0.01)
@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "folder"):
             return
         known = self.ledger()
-        by_prompt = {each.prompt: each for each in known}
+        by_prompt = {item.prompt: item for item in known}
         for prompt, task_id in self.charged().items():
             assert prompt in by_prompt, f"{prompt} was charged and is lost"
             assert by_prompt[prompt].task_id in (task_id, None)
@@ -176,9 +176,9 @@ class Machine(RuleBasedStateMachine):
     def an_end_never_changes(self) -> None:
         if not hasattr(self, "folder"):
             return
-        for each in self.ledger():
-            if each.finished:
-                assert self.ends.setdefault(each.generation_id, each.status) is each.status
+        for item in self.ledger():
+            if item.finished:
+                assert self.ends.setdefault(item.generation_id, item.status) is item.status
 
     def ledger(self) -> list[Generation]:
         ledger = SqliteLedger(self.folder)

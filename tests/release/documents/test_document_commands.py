@@ -46,7 +46,7 @@ def test_there_are_commands_that_are_run() -> None:
     assert {block.document for block in RUN} >= {"README.md", "README.ko.md", "docs/hosts.md", "docs/pictures.md"}
 
 
-@pytest.mark.parametrize("command", sorted({each for document in documents() for each in inline(document)}))
+@pytest.mark.parametrize("command", sorted({item for document in documents() for item in inline(document)}))
 def test_a_command_in_a_sentence_is_one_that_the_program_knows(command: str) -> None:
     words = shlex.split(command.replace("HOST", "cursor"))[1:]
     named = all(not word.startswith("-") for word in words)  # a command's name alone: what it needs is left out

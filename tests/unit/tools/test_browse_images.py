@@ -38,7 +38,7 @@ async def test_the_newest_are_told_with_what_is_needed_to_go_on() -> None:
         queries = sandbox.stats.queries
         words, rows = await browse(client)
         assert sandbox.stats.queries == queries, "looking back asks the API nothing"
-        ids = [each["task_id"] for each in reversed(made)]
+        ids = [item["task_id"] for item in reversed(made)]
         assert [row["task_id"] for row in rows] == ids
         assert [(row["status"], row["pictures"]) for row in rows] == [("pending", 0), ("failed", 0), ("success", 4)]
         assert rows[2]["resource_uri"] == made[0]["images"][0]["resource_uri"]

@@ -68,7 +68,7 @@ async def test_what_the_server_says_of_itself_is_as_in_its_snapshot(mode: Any) -
             "serverInfo": told(client.server_info) if client.server_info else None,
             "instructions": client.instructions,
             "capabilities": told(client.server_capabilities),
-            "lists": {type(each).__name__: around(told(each)) for each in lists},
+            "lists": {type(item).__name__: around(told(item)) for item in lists},
         }
     assert contract["protocolVersion"] == ERAS[mode]
     compare_json(f"server-{ERAS[mode]}.json", json.loads(json.dumps(contract).replace(f'"{VERSION}"', '"VERSION"')))

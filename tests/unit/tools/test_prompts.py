@@ -106,9 +106,9 @@ async def test_the_menu_has_everything_filled_in_here_and_says_what_it_is() -> N
         assert prompt.title
         assert 40 <= len(prompt.description or "") <= 120
         arguments = prompt.arguments or []
-        assert {each.name for each in arguments} == {*NEEDED[prompt.name], *FILLED[prompt.name]}
-        assert {each.name for each in arguments if each.required} == set(NEEDED[prompt.name])
-        assert all(each.description for each in arguments)
+        assert {item.name for item in arguments} == {*NEEDED[prompt.name], *FILLED[prompt.name]}
+        assert {item.name for item in arguments if item.required} == set(NEEDED[prompt.name])
+        assert all(item.description for item in arguments)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -211,11 +211,11 @@ async def test_what_is_too_long_is_refused_by_name_and_not_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "needed"), [(job.name, each) for job in PROMPTS.values() for each in NEEDED[job.name]]
+    ("name", "needed"), [(job.name, item) for job in PROMPTS.values() for item in NEEDED[job.name]]
 )
 async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) -> None:
-    [described] = [each.description for each in PROMPTS[name].arguments if each.name == needed]
-    rest = {each: value for each, value in NEEDED[name].items() if each != needed}
+    [described] = [item.description for item in PROMPTS[name].arguments if item.name == needed]
+    rest = {item: value for item, value in NEEDED[name].items() if item != needed}
     words = await refused(name, rest)
     assert words == f"The prompt {name} needs more arguments. {needed}: {described}"
     assert await refused(name, rest | {needed: " \u200b"}) == words

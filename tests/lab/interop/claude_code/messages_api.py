@@ -59,7 +59,7 @@ class ScriptedModel:
 
     def results(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """Each tool that was called, and the content that the model was shown for it."""
-        parts = [part for each in self.messages if isinstance(each["content"], list) for part in each["content"]]
+        parts = [part for item in self.messages if isinstance(item["content"], list) for part in item["content"]]
         tools = {part["id"]: part["name"].removeprefix(self._prefix) for part in parts if part["type"] == "tool_use"}
         results = [part for part in parts if part["type"] == "tool_result"]
         return [(tools[part["tool_use_id"]], _blocks(part.get("content"))) for part in results]

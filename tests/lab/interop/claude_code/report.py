@@ -117,7 +117,7 @@ def _task(message: Message) -> dict[str, Any] | None:
 
 def _notification(record: Record) -> str:
     """The text with which the model is woken."""
-    parts = [part for each in record.messages if isinstance(each["content"], list) for part in each["content"]]
+    parts = [part for item in record.messages if isinstance(item["content"], list) for part in item["content"]]
     return next(text for part in parts if NOTIFICATION in (text := str(part.get("text", ""))))
 
 

@@ -36,9 +36,9 @@ def swapping(allowed: Path) -> Iterator[None]:
 
     def swap(one: Path, other: Path, name: Path) -> None:
         while not stop.is_set():
-            for each in (one, other):
-                each.rename(name)
-                name.rename(each)
+            for item in (one, other):
+                item.rename(name)
+                name.rename(item)
 
     pairs = [(real, link, allowed / "folder"), (allowed / "file", allowed / "to-file", allowed / "x.png")]
     threads = [threading.Thread(target=swap, args=pair) for pair in pairs]

@@ -58,7 +58,7 @@ async def test_a_finished_image_an_error_and_a_refusal_stay_ordinary_results() -
         again = await call(client, "generate_image", prompt="a cat", request_id="one")
         waited = await call(client, "wait_for_image", task_id=made["taskId"])
         looked = await call(client, "get_task", task_id=made["taskId"])
-        assert [each["structuredContent"]["status"] for each in (again, waited, looked)] == ["success"] * 3
+        assert [item["structuredContent"]["status"] for item in (again, waited, looked)] == ["success"] * 3
         for arguments in ({"prompt": ""}, {"prompt": "x", "wait_seconds": "soon"}, {"prompt": "x sandbox:submit=400"}):
             result = await call(client, "generate_image", **arguments)
             assert (result["resultType"], result["isError"]) == ("complete", True)
