@@ -279,6 +279,7 @@ async def test_a_picture_is_marked_and_the_marked_copy_is_an_upload_that_can_be_
         await expect(page.locator("#ask")).to_have_text("Delete this upload?")
         await page.locator("#yes").click()
         await expect(page.locator("#added")).to_be_hidden()
+        await expect(page.locator("#done")).to_have_text("Deleted.")
         assert len(list(tmp_path.glob("images/files/*/*"))) == 1
         assert gallery.problems == []
 
