@@ -272,6 +272,7 @@ async def test_the_gallery_lists_added_pictures_as_they_come_and_deletes_them_wi
         await added.first.get_by_role("button", name="Delete…").click()
         await page.locator("#yes").click()
         await expect(added).to_have_count(1)
+        await expect(page.locator("#done")).to_have_text("Deleted.")
         assert list(tmp_path.glob(f"images/index/*/{references[1]}*")) == []
         assert len(list(tmp_path.glob(f"images/index/*/{references[0]}*"))) == 1
         assert shown.problems == []
