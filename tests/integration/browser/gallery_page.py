@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.storage import open_database
-from tests.integration.browser.host import place_for
+from tests.integration.browser.host import TIMEOUT_MS, place_for
 from tests.support.gallery import gallery, record
 from tests.support.settings import settings_from
 
@@ -96,6 +96,7 @@ async def opened(browser: Browser, folder: Path, entries: Entries, **options: An
     await record(settings, entries)
     with gallery(settings) as served:
         context = await browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
+        context.set_default_timeout(TIMEOUT_MS)
         page = await context.new_page()
         result = LocalGallery(page, settings, served.root)
         page.on("pageerror", lambda error: result.problems.append(str(error)))

@@ -38,6 +38,9 @@ NARROW, USUAL, WIDE = 344, 720, 1100
 
 HEIGHT = 760
 
+TIMEOUT_MS = 60_000
+"""Of a step in the browser: a busy machine draws a page in several seconds."""
+
 _COLLECT = """
 window.violations = [];
 addEventListener("securitypolicyviolation", event => violations.push(event.violatedDirective + " " + event.blockedURI));
@@ -62,6 +65,7 @@ class Host:
     async def open(cls, browser: Browser, client: Client, **options: Any) -> AsyncIterator[Self]:
         """A host in a browser window of its own; ``options`` are the browser's."""
         context = await browser.new_context(**{"viewport": {"width": USUAL, "height": HEIGHT}, **options})
+        context.set_default_timeout(TIMEOUT_MS)
         await context.add_init_script(_COLLECT)
         page = await context.new_page()
         host = cls(page, client)

@@ -23,7 +23,7 @@ from nano_banana_sandbox.server import serve_sandbox
 from nano_banana_tools.apps import REFERENCE_URI
 from tests.integration.browser.gallery_page import opened as gallery
 from tests.integration.browser.gallery_page import painted
-from tests.integration.browser.host import NARROW, USUAL, Host, place_for, violations
+from tests.integration.browser.host import NARROW, TIMEOUT_MS, USUAL, Host, place_for, violations
 from tests.support.clients import KEY, AppsHost, child_at, facts
 from tests.support.gallery import drawn
 from tests.support.http_server import at, served
@@ -107,6 +107,7 @@ async def opened(browser: Browser, url: str, **options: Any) -> AsyncIterator[tu
     """The upload page in a browser window of its own, and what the browser complained of."""
     problems: list[str] = []
     context = await browser.new_context(**{"viewport": {"width": USUAL, "height": 760}, **options})
+    context.set_default_timeout(TIMEOUT_MS)
     try:
         page = await context.new_page()
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
