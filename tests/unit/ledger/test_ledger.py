@@ -69,6 +69,19 @@ async def test_an_end_is_never_changed_by_a_later_save(ledger: Ledger) -> None:
     assert await ledger.find("ta1") == done
 
 
+async def test_images_that_are_found_later_are_added_to_a_finished_generation_only(ledger: Ledger) -> None:
+    accepted = (await ledger.begin(new_generation(save_as="cat"))).accepted("ta1", 101.0)
+    await ledger.save(accepted)
+    await ledger.amend(succeeded(accepted))
+    assert await ledger.find("ta1") == accepted
+    failed = replace(accepted, status=Status.FAILED, message="unreadable", finished_at=131.0, ended_at=130.0)
+    await ledger.save(failed)
+    found = replace(failed, status=Status.SUCCESS, images=succeeded(accepted).images, message=None)
+    await ledger.amend(found)
+    assert await ledger.find("ta1") == found
+    assert await ledger.find_image(IMAGE_URL) == found
+
+
 async def test_a_task_id_is_never_lost(ledger: Ledger) -> None:
     """A callback may settle an intent while its submit still waits for an answer that never comes."""
     generation = await ledger.begin(new_generation())
