@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from functools import partial
-from typing import Any
+from typing import Any, TextIO, cast
 
 import anyio
 from mcp.client import Client
@@ -94,7 +94,7 @@ async def start_problem(launch: Launch, timeout_seconds: float = START_SECONDS) 
         )
         try:
             with anyio.fail_after(timeout_seconds):
-                async with Client(stdio_client(server, errlog=log), mode="legacy") as client:
+                async with Client(stdio_client(server, errlog=cast("TextIO", log)), mode="legacy") as client:
                     await client.list_tools()
         except* TimeoutError:
             problem = f"no answer within {timeout_seconds:g} s"
