@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_line_at_the_start(
         file.write_text(content)
         file.chmod(mode)
     ended = run_here("serve", "--http", "--port", "0", "--sandbox", NANO_BANANA_TOKENS_FILE=str(file))
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
     assert line.startswith(f"nano-banana-mcp: {file}: ")
     assert said in line

@@ -211,7 +211,7 @@ async def test_the_tool_list_marks_the_paid_tool_for_clients_that_cannot_be_aske
     assert marked == ["generate_image"]
     assert [tool.meta for tool in listed_with_forms.tools] == [tool.meta for tool in listed_without_confirmation.tools]
     assert "requiresUserInteraction" not in str(listed_with_forms)
-    assert {tool.name: tool.meta for tool in listed.tools}["generate_image"]["ui"]  # type: ignore[index]
+    assert {tool.name: tool.meta for tool in listed.tools}["generate_image"]["ui"]  # type: ignore[index]  # the answer is a form
     if era == "auto":
         scopes = [answer.cache_scope for answer in (listed, listed_with_forms, listed_without_confirmation)]
         assert scopes == ["private", "private", "public"]
