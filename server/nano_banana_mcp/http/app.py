@@ -33,6 +33,7 @@ from nano_banana_mcp.http.middleware.request_ids import RequestIds
 from nano_banana_mcp.http.middleware.trailing_slash import TrailingSlash
 from nano_banana_mcp.http.signing import CallbackUrls, SharedStateCodec, open_key_ring
 from nano_banana_mcp.http.webhook import Webhook
+from nano_banana_mcp.images.public_urls import origin_of
 from nano_banana_mcp.settings import Settings, load_settings, misspelt_variables
 from nano_banana_mcp.storage import check_ledger
 from nano_banana_mcp.tracking.schedule import Schedule
@@ -93,34 +94,23 @@ def build_application(
     check_ledger(settings)
     callers = None if authentication is None else callers_of(settings, authentication)
     counts = metrics.Metrics([settings.model], [tool.name for tool in tools()], lambda: server.problem)
-    routes = []
-    uploads_at = partial(_uploads_at, settings.public_url)
-    state_codec = SharedStateCodec(settings)
-    if settings.public_url is None:
-        server = build_server(
-            settings,
-            callers=callers,
-            care=True,
-            uploads_at=uploads_at,
-            telemetry=counts,
-            schedule=schedule,
-            state_codec=state_codec,
-        )
-    else:
+    key_ring = callback_for = icon_url = None
+    if settings.public_url is not None:
         key_ring = open_key_ring(settings)
-        urls = CallbackUrls(settings.public_url, key_ring)
-        server = build_server(
-            settings,
-            urls.url_for,
-            callers,
-            care=True,
-            uploads_at=uploads_at,
-            icon_url=f"{settings.public_url}{ICON_PATH}",
-            telemetry=counts,
-            schedule=schedule,
-            state_codec=state_codec,
-        )
-        routes += [Webhook(server, key_ring, counts).route, Route(ICON_PATH, icon)]
+        callback_for = CallbackUrls(settings.public_url, key_ring).url_for
+        icon_url = f"{settings.public_url}{ICON_PATH}"
+    server = build_server(
+        settings,
+        callback_for,
+        callers,
+        care=True,
+        uploads_at=partial(_uploads_at, settings.public_url),
+        icon_url=icon_url,
+        telemetry=counts,
+        schedule=schedule,
+        state_codec=SharedStateCodec(settings),
+    )
+    routes = [] if key_ring is None else [Webhook(server, key_ring, counts).route, Route(ICON_PATH, icon)]
     has_keys = settings.sandbox or (authentication is not None and authentication.has_api_keys)
     readiness = Readiness(server, None if has_keys else settings.key_problem)
     routes += [
@@ -130,7 +120,7 @@ def build_application(
             UploadPage(
                 lambda: server.service.uploads,
                 host_names.allows_host,
-                _public_origins(settings),
+                [] if settings.public_url is None else [origin_of(settings.public_url)],
                 None if authentication is None else authentication.principal_of,
             ),
         ),
@@ -179,13 +169,6 @@ async def _uploads_at(public_url: str | None, request: UploadRequest, host: str 
         return public_url
     name = urlsplit(f"//{host}").hostname if host else None
     return f"http://{host}" if name in LOOPBACK_HOSTS else None
-
-
-def _public_origins(settings: Settings) -> list[str]:
-    if settings.public_url is None:
-        return []
-    parts = urlsplit(settings.public_url)
-    return [f"{parts.scheme}://{parts.netloc}"]
 
 
 def callers_of(settings: Settings, authentication: Authentication) -> Callers:
