@@ -31,13 +31,7 @@ from nano_banana_mcp.media.export import combined
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.account import AccountReader
 from nano_banana_mcp.service.references import ReferenceResolver
-from nano_banana_mcp.service.submission import (
-    RequestIdTaken,
-    Submitter,
-    asked_format,
-    options_text,
-    request_hash,
-)
+from nano_banana_mcp.service.submission import Submitter, asked_format, options_text, request_hash
 from nano_banana_mcp.service.uploads import UploadService
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
@@ -189,14 +183,8 @@ class GenerationService:
             RequestIdTaken: ``request_id`` was used for another request.
             LedgerError: the ledger cannot be read.
         """
-        if request_id is None:
-            return 0
-        earlier = await self.ledger.find_request(request_id, self._api, principal)
-        if earlier is None:
-            return 0
-        if earlier.request_hash != request_hash(request, count):
-            raise RequestIdTaken
-        return 1 if earlier.batch_id is None else len(await self.ledger.find_batch(earlier.batch_id))
+        arguments_hash = request_hash(request, count)
+        return len(await self._submitter.find_earlier(request_id, self._api, principal, arguments_hash))
 
     async def usual_price(self, model: str) -> Decimal | None:
         """Return the usual credits of an image of ``model``; None if that is not known.

@@ -120,19 +120,34 @@ class Submitter:
             LedgerError: the ledger cannot be read.
         """
         request_id, api, principal = callers_request_id(generation), generation.api, generation.principal
-        if request_id is None:
-            return []
-        while (earlier := await self._ledger.find_request(request_id, api, principal)) is not None:
-            if earlier.request_hash != generation.request_hash:
-                raise RequestIdTaken
-            generations = [earlier]
-            if earlier.batch_id is not None:
-                generations = await self._ledger.find_batch(earlier.batch_id)
-            if not any(map(self._is_being_submitted, generations)):
-                self._instrumentation.repeated(earlier)
-                return [generation.with_message() for generation in generations]
+        while earlier := await self.find_earlier(request_id, api, principal, generation.request_hash):
+            if not any(map(self._is_being_submitted, earlier)):
+                self._instrumentation.repeated(earlier[0])
+                return [generation.with_message() for generation in earlier]
             await anyio.sleep(RECHECK_SECONDS)
         return []
+
+    async def find_earlier(
+        self, request_id: str | None, api: str | None, principal: str, arguments_hash: str | None
+    ) -> list[Generation]:
+        """Return what is recorded for a call under its ``request_id``: one generation, or all of a batch.
+
+        Args:
+            arguments_hash: The call's :func:`request_hash`.
+
+        Returns:
+            Empty for a new call.
+
+        Raises:
+            RequestIdTaken: it was used for another request.
+            LedgerError: the ledger cannot be read.
+        """
+        earlier = None if request_id is None else await self._ledger.find_request(request_id, api, principal)
+        if earlier is None:
+            return []
+        if earlier.request_hash != arguments_hash:
+            raise RequestIdTaken
+        return [earlier] if earlier.batch_id is None else await self._ledger.find_batch(earlier.batch_id)
 
     async def submit_once(self, request: SubmitRequest, generation: Generation) -> Generation:
         """Record the generation, submit the request, and record the outcome.
