@@ -153,13 +153,7 @@ class ImageStore:
         self._learn(generation_id, number, image)
         if self._ledger.stores_images:
             await self._ledger.save_image(generation_id, number, image)
-            await self._store_copy(generation_id, number, image)
-        elif self._folder is None:
-            self._keep_in_memory(generation_id, number, image)
-        else:
-            await to_thread.run_sync(
-                partial(self._folder.store, generation_id, number, image, is_only_copy=True, stored_at=self._now())
-            )
+        await self._store(generation_id, number, image)
 
     async def keep_answer(self, generation_id: str, answer: bytes) -> None:
         """Keep an answer of the API with an image that cannot be read, durably.
@@ -176,9 +170,7 @@ class ImageStore:
         Raises:
             LedgerError: The database cannot be used.
         """
-        stored = self._in_memory.get((generation_id, ANSWER_NUMBER))
-        if stored is None and self._folder is not None:
-            stored = await to_thread.run_sync(self._folder.find, generation_id, ANSWER_NUMBER)
+        stored = await self._find(generation_id, ANSWER_NUMBER)
         if stored is None and self._ledger.stores_images:
             stored = await self._ledger.load_image(generation_id, ANSWER_NUMBER)
         return None if stored is None else stored.data
@@ -189,13 +181,7 @@ class ImageStore:
         Raises:
             OSError: The disk cannot store it.
         """
-        if self._ledger.stores_images:
-            await self._store_copy(upload.reference_id, 0, image)
-        elif self._folder is None:
-            self._keep_in_memory(upload.reference_id, 0, image)
-        else:
-            store = partial(self._folder.store, upload.reference_id, 0, image, is_only_copy=True, stored_at=self._now())
-            await to_thread.run_sync(store)
+        await self._store(upload.reference_id, 0, image)
 
     async def open_upload(self, upload: Upload) -> EncodedImage:
         """Return the bytes of an upload.
@@ -205,9 +191,7 @@ class ImageStore:
             LedgerError: The database that stores the bytes cannot be used.
         """
         key = (upload.reference_id, 0)
-        image = self._in_memory.get(key)
-        if image is None and self._folder is not None:
-            image = await to_thread.run_sync(self._folder.find, *key)
+        image = await self._find(*key)
         if image is None and (data := await self._ledger.load_upload(upload.reference_id)) is not None:
             image = EncodedImage(data, upload.mime_type)
             await self._store_copy(*key, image)
@@ -379,9 +363,7 @@ class ImageStore:
     async def _open(self, generation: Generation, number: int) -> EncodedImage:
         key = (generation.generation_id, number)
         url = generation.images[number].url
-        stored = self._in_memory.get(key)
-        if stored is None and self._folder is not None:
-            stored = await to_thread.run_sync(self._folder.find, *key)
+        stored = await self._find(*key)
         if stored is not None:
             return stored
         image = None
@@ -424,6 +406,27 @@ class ImageStore:
         finally:
             attempted.set()
             del self._storing[key]
+
+    async def _find(self, owner_id: str, number: int) -> EncodedImage | None:
+        """The bytes of a generation or upload that are in memory or in the folder."""
+        image = self._in_memory.get((owner_id, number))
+        if image is None and self._folder is not None:
+            image = await to_thread.run_sync(self._folder.find, owner_id, number)
+        return image
+
+    async def _store(self, owner_id: str, number: int, image: EncodedImage) -> None:
+        """Store the bytes of a generation or upload, durably; where the ledger stores them, only a copy.
+
+        Raises:
+            OSError: The disk cannot store it.
+        """
+        if self._ledger.stores_images:
+            await self._store_copy(owner_id, number, image)
+        elif self._folder is None:
+            self._keep_in_memory(owner_id, number, image)
+        else:
+            store = partial(self._folder.store, owner_id, number, image, is_only_copy=True, stored_at=self._now())
+            await to_thread.run_sync(store)
 
     async def _store_copy(self, generation_id: str, number: int, image: EncodedImage) -> None:
         """Store bytes that exist elsewhere, too, where there is room. A disk that fails does not fail the reader."""
