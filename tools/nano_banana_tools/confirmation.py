@@ -25,13 +25,10 @@ from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.quotas import Callers, Usage, in_credits
 from nano_banana_mcp.service.submission import asked_format, options_text, request_hash
 from nano_banana_tools.context import ToolContext, principal
+from nano_banana_tools.revisions import FIRST_WITH_INPUT_REQUIRED, FIRST_WITH_STRUCTURED_CONTENT
 
 ANSWER_SECONDS = 3_600.0
 """Time within which a call is repeated with the person's answer. People leave their desks."""
-
-FIRST_WITH_ELICITATION = "2025-06-18"
-FIRST_WITH_INPUT_REQUIRED = "2026-07-28"
-"""Protocol revisions."""
 
 USER_INTERACTION = "anthropic/requiresUserInteraction"
 """Metadata of a tool: Claude's hosts ask a person before every call."""
@@ -120,7 +117,7 @@ def can_ask(ctx: ServerRequestContext[Any, Any]) -> bool:
     elicitation = None if capabilities is None else capabilities.elicitation
     # Before there were modes, an empty object meant forms.
     has_form = elicitation is not None and (elicitation.form is not None or elicitation.url is None)
-    return has_form and ctx.protocol_version >= FIRST_WITH_ELICITATION
+    return has_form and ctx.protocol_version >= FIRST_WITH_STRUCTURED_CONTENT
 
 
 def _approved_count(answer: ElicitResult, count: int) -> int:
@@ -212,7 +209,7 @@ class ConfirmationNotices(ServerMiddleware[Any]):
         # The answer depends on the client and its user, so no cache may share it.
         marked = {**answer, **({"cacheScope": "private"} if "cacheScope" in answer else {})}
         is_asked = self._callers().quotas.limits_of(principal()).confirm_above is not None
-        if can_ask(ctx) or not is_asked or ctx.protocol_version < FIRST_WITH_ELICITATION:  # nor has it tools' metadata
+        if can_ask(ctx) or not is_asked or ctx.protocol_version < FIRST_WITH_STRUCTURED_CONTENT:
             return marked
         marked["tools"] = [
             {**tool, "_meta": {**tool.get("_meta", {}), USER_INTERACTION: True}} if tool["name"] == self._tool else tool

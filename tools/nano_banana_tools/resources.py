@@ -54,11 +54,6 @@ def task_uri(public_id: str) -> str:
     return f"{TASKS_URI}/{public_id}"
 
 
-def upload_uri(identifier: str) -> str:
-    """The URI of an upload, or of a request for uploads."""
-    return f"nanobanana://uploads/{identifier}"
-
-
 def is_mutable(uri: str) -> bool:
     """Whether the content of ``uri`` can change: a task's can, an image's cannot. An upload may be still to come."""
     matches = (pattern.fullmatch(uri) for pattern in (_TASK, UPLOAD_URI))

@@ -8,10 +8,13 @@ from typing import Any
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from pydantic import BaseModel
 
+FIRST_WITH_INPUT_REQUIRED = "2026-07-28"
+"""Questions to the person are the answer of a call, which the client repeats."""
+
 FIRST_WITH_ICONS = "2025-11-25"
 
 FIRST_WITH_STRUCTURED_CONTENT = "2025-06-18"
-"""Adds ``structuredContent``, ``outputSchema``, ``resource_link``, ``title`` and a tool's ``_meta``."""
+"""Adds ``structuredContent``, ``outputSchema``, ``resource_link``, ``title``, a tool's ``_meta`` and elicitation."""
 
 FIRST_WITH_TOOL_ANNOTATIONS = "2025-03-26"
 """Adds the annotations of tools, and completions."""

@@ -12,13 +12,18 @@ IMAGE_URI = re.compile(r"nanobanana://tasks/([A-Za-z0-9_-]{1,128})/images/(\d{1,
 """Resource URI of an image, by task id and number. It stays readable when the image's URL has died."""
 
 UPLOAD_URI = re.compile(r"nanobanana://uploads/([A-Za-z0-9_-]{1,128})")
-"""Resource URI of an image that a person uploaded."""
+"""Resource URI of an image that a person uploaded, or of a request for uploads."""
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # Characters that RFC 3986 allows in a URL, with the percent sign of existing escapes.
 _ALLOWED = "%/:?#[]@!$&'()*+,;=~-._"
 _HOST = re.compile(r"(?!-)[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
+
+
+def upload_uri(identifier: str) -> str:
+    """Return the resource URI of an upload, or of a request for uploads."""
+    return f"nanobanana://uploads/{identifier}"
 
 
 def http_url(text: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from nano_banana_mcp.common.rate_limit import RateLimiter
+from nano_banana_mcp.common.urls import upload_uri
 from nano_banana_mcp.generations.quotas import LimitReached, day_start
 from nano_banana_mcp.generations.uploads import GRANT, Upload, UploadRequest, new_reference_id, new_upload_request
 from nano_banana_mcp.images.errors import ImageError, ImageUnavailable, NotAnImage
@@ -39,7 +40,7 @@ BaseUrl = Callable[[UploadRequest, str | None], Awaitable[str | None]]
 def upload_reference(upload: Upload) -> dict[str, str | int]:
     """Return an upload as callers see it."""
     return {
-        "resource_uri": f"nanobanana://uploads/{upload.reference_id}",
+        "resource_uri": upload_uri(upload.reference_id),
         "mime_type": upload.mime_type,
         "width": upload.width,
         "height": upload.height,

@@ -23,6 +23,7 @@ from nano_banana_tools import apps
 from nano_banana_tools.arguments import Purpose, UploadCount, UploadId, UploadWaitSeconds
 from nano_banana_tools.context import ToolContext, principal
 from nano_banana_tools.definition import ADDING, ToolDefinition
+from nano_banana_tools.revisions import FIRST_WITH_INPUT_REQUIRED
 
 DESCRIPTION = (
     "Ask the person for a picture of their own, such as a photo that they attached: attachments do not reach this "
@@ -36,7 +37,6 @@ _NO_PAGE = (
     "Otherwise pass the https:// URL of the picture in images of generate_image."
 )
 _ELICITATION = "upload"
-_FIRST_WITH_INPUT_REQUESTS = "2026-07-28"
 
 
 # No output schema: it would cost every conversation more than the answer explains.
@@ -81,7 +81,7 @@ def _opens_urls(ctx: ToolContext) -> bool:
 
 
 def _has_input_requests(ctx: ToolContext) -> bool:
-    return (ctx.protocol_version or "") >= _FIRST_WITH_INPUT_REQUESTS
+    return (ctx.protocol_version or "") >= FIRST_WITH_INPUT_REQUIRED
 
 
 def _progress(ctx: ToolContext, url: str | None, seconds: float) -> Callable[[float], Awaitable[None]]:

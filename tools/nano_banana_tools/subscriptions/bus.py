@@ -10,10 +10,11 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR
 
 from nano_banana_mcp.common.supervise import log_exceptions
+from nano_banana_mcp.common.urls import upload_uri
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.uploads import Upload
 from nano_banana_tools.context import principal
-from nano_banana_tools.resources import ACCOUNT_URI, TASKS_URI, task_uri, upload_uri
+from nano_banana_tools.resources import ACCOUNT_URI, TASKS_URI, task_uri
 
 MAX_LISTENERS = 5_000
 """Streams and sessions that may listen at a time."""
