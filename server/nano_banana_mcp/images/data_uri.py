@@ -50,6 +50,21 @@ def read_image(text: str, *, max_bytes: int = MAX_BYTES, source: str = "The data
     return image_from_bytes(_decode(text, start, max_bytes, source), source=source)
 
 
+def read_base64(text: str, *, source: str) -> bytes:
+    """Decode base64 that a program made: exact, without white space.
+
+    Args:
+        source: What the text is, for messages: the subject of "is not base64".
+
+    Raises:
+        BadDataUri: It is not base64.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadDataUri(f"{source} is not base64.", hint="Send the picture again.") from None
+
+
 def label_of(text: str) -> str | None:
     """Return the media type that a data URI claims; None if it claims none or is no data URI."""
     match = _PREFIX.match(text, 0, 600) or _PLAIN.match(text, 0, 600)

@@ -288,6 +288,7 @@ async def test_without_an_address_the_model_reads_what_to_do() -> None:
         refused = await client.call_tool("add_reference", {})
         assert refused.is_error
         assert "NANO_BANANA_PUBLIC_URL" in text(refused)
+        assert "Error executing tool" not in text(refused)
 
 
 async def send(client: Client, data: bytes, size: int = 200_000, **arguments: Any) -> CallToolResult:
@@ -327,7 +328,8 @@ async def test_pieces_that_are_missing_too_large_or_not_asked_for_are_refused() 
             ({"data": "AAAA", "piece": 1, "pieces": 2, "upload_id": asked["upload_id"]}, "missing"),
             ({"data": "A" * 400_004, "upload_id": asked["upload_id"]}, "data"),
             ({"data": base64.b64encode(b"x" * 300_001).decode(), "upload_id": asked["upload_id"]}, "data"),
-            ({"data": "not base64!", "upload_id": asked["upload_id"]}, "base64"),
+            ({"data": "not base64!", "upload_id": asked["upload_id"]}, "data is not base64. Send the picture again."),
+            ({"data": "사진", "upload_id": asked["upload_id"]}, "data is not base64. Send the picture again."),
             ({"data": "AAAA", "image": 1, "upload_id": asked["upload_id"]}, "used up"),
             ({"data": "AAAA", "piece": 3, "pieces": 2, "upload_id": asked["upload_id"]}, "piece"),
             ({"data": "AAAA", "upload_id": "up-" + "0" * 24}, "no upload"),
@@ -337,6 +339,7 @@ async def test_pieces_that_are_missing_too_large_or_not_asked_for_are_refused() 
             result = await client.call_tool("upload_image", arguments)
             assert result.is_error, arguments
             assert reason in text(result), (arguments, text(result))
+            assert "Error executing tool" not in text(result), arguments
 
 
 async def test_an_upload_survives_a_restart_and_is_read_by_its_uri(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mcp.server.apps import client_supports_apps
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import (
     CallToolResult,
     ElicitRequest,
@@ -17,6 +16,7 @@ from mcp.types import (
 )
 
 from nano_banana_mcp.generations.uploads import UploadRequest
+from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.uploads import upload_reference
 from nano_banana_tools import apps
@@ -32,11 +32,16 @@ DESCRIPTION = (
 )
 
 _USE = "Pass each resource_uri in images of generate_image."
-_NO_PAGE = (
-    "This server has no address where a person could add a picture. Its operator can set NANO_BANANA_PUBLIC_URL. "
-    "Otherwise pass the https:// URL of the picture in images of generate_image."
-)
 _ELICITATION = "upload"
+
+
+class NoUploadPage(ImageError):
+    """The page for uploads is served nowhere."""
+
+    hint = (
+        "Its operator can set NANO_BANANA_PUBLIC_URL. Otherwise pass the https:// URL of the picture in images of "
+        "generate_image."
+    )
 
 
 # No output schema: it would cost every conversation more than the answer explains.
@@ -58,7 +63,7 @@ async def add_reference(
         request = await uploads.find(earlier_id, principal())
     url = page_url = None if shows_page else await uploads.page_url(request, (ctx.headers or {}).get("host"))
     if url is None and not shows_page and uploads.is_open(request):
-        raise ToolError(_NO_PAGE)
+        raise NoUploadPage("This server has no address where a person could add a picture.")
     is_declined = False
     if url is not None and upload_id is None and _opens_urls(ctx):
         answer = await _elicit(ctx, request, url)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Annotated
 
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
 from pydantic import Field
 
+from nano_banana_mcp.images.data_uri import read_base64
 from nano_banana_mcp.service.uploads import MAX_PIECES, upload_reference
 from nano_banana_tools import apps
 from nano_banana_tools.arguments import UploadId
@@ -29,10 +27,7 @@ async def upload_image(
 ) -> CallToolResult:
     """Take a piece; the last one must come last. Without ``upload_id``, begin an upload that no model asked for."""
     uploads = ctx.request_context.lifespan_context.uploads
-    try:
-        part = base64.b64decode(data, validate=True)
-    except binascii.Error:
-        raise ToolError("data is not base64. Send the picture again.") from None
+    part = read_base64(data, source="data")
     request = await (uploads.ask(principal()) if upload_id is None else uploads.find(upload_id, principal()))
     upload = await uploads.receive_piece(request, image, piece, pieces, part)
     reference = None if upload is None else upload_reference(upload)
