@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from nano_banana_sandbox.sandbox import Sandbox
+from nano_banana_tools.results import MEMBERS_META
 from tests.lab.torture.accounts import account, compare_answers
 from tests.lab.torture.processes import META, NEW, PATIENCE_SECONDS, Gone, Http, Server, Stdio, api, sandbox, text_of
 from tests.lab.torture.search import search
@@ -241,7 +242,8 @@ class Asker:
             return
         result = answer.get("result", {})
         if "task_id" in (facts := result.get("structuredContent") or {}):
-            self.submitted.add(facts["task_id"])
+            generations = result.get("_meta", {}).get(MEMBERS_META, [facts])  # of a batch, each is a task
+            self.submitted.update(generation["task_id"] for generation in generations)
         elif "may have been charged" in text_of(result):
             self.unclear += 1
 
