@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, refuse, select
 from nano_banana_mcp.commands.history import exported_files
@@ -44,7 +47,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                 return refuse("delete", f"{reason}. Update it with `nano-banana-mcp history settle`, or add --force")
         if not (arguments.yes or _is_confirmed(list(selected.values()), list(uploads.values()))):
             return FAILED
-        return max(_delete(settings, list(selected.values())), _delete_uploads(settings, list(uploads.values())))
+        return _delete(settings, list(selected.values()), list(uploads.values()))
     except NotSelected as error:
         return refuse("delete", error)
     except LedgerError as error:
@@ -70,38 +73,35 @@ def _is_confirmed(generations: list[Generation], uploads: list[Upload]) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _delete(settings: Settings, generations: list[Generation]) -> int:
+def _delete(settings: Settings, generations: list[Generation], uploads: list[Upload]) -> int:
     with closing(open_database(settings)) as ledger:
         deleted = [ledger.delete(generation.generation_id, unfinished=True) for generation in generations]
-    failed = False
-    folder = images_folder(settings)
-    for generation in filter(None, deleted):
-        try:
-            if folder is not None:
-                delete_stored(folder, generation)
-        except OSError as error:
-            failed = True
-            refuse("delete", f"the bytes of {generation.public_id} cannot be deleted: {reason_of(error)}")
-            continue
-        sys.stdout.write(f"{generation.public_id} is deleted.\n")
-        for path in exported_files(settings, generation):
-            sys.stdout.write(f"  Its file stays, delete it yourself: {path}\n")
-    return FAILED if failed else 0
-
-
-def _delete_uploads(settings: Settings, uploads: list[Upload]) -> int:
-    with closing(open_database(settings)) as ledger:
         for upload in uploads:
             ledger.delete_upload(upload.reference_id)
-    failed = False
     folder = images_folder(settings)
+    successes = []
+    for generation in filter(None, deleted):
+        is_deleted = _delete_bytes(generation.public_id, folder, partial(delete_stored, generation=generation))
+        successes.append(is_deleted)
+        if is_deleted:
+            for path in exported_files(settings, generation):
+                sys.stdout.write(f"  Its file stays, delete it yourself: {path}\n")
     for upload in uploads:
-        try:
-            if folder is not None:
-                ImageFolder(folder).delete(upload.reference_id)
-        except OSError as error:
-            failed = True
-            refuse("delete", f"the bytes of {upload.reference_id} cannot be deleted: {reason_of(error)}")
-            continue
-        sys.stdout.write(f"{upload.reference_id} is deleted.\n")
-    return FAILED if failed else 0
+        successes.append(_delete_bytes(upload.reference_id, folder, partial(_delete_upload, upload=upload)))
+    return 0 if all(successes) else FAILED
+
+
+def _delete_upload(folder: Path, upload: Upload) -> None:
+    ImageFolder(folder).delete(upload.reference_id)
+
+
+def _delete_bytes(public_id: str, folder: Path | None, delete: Callable[[Path], None]) -> bool:
+    """Delete what is stored in the folder for an id, and print what came of it. Returns whether it worked."""
+    try:
+        if folder is not None:
+            delete(folder)
+    except OSError as error:
+        refuse("delete", f"the bytes of {public_id} cannot be deleted: {reason_of(error)}")
+        return False
+    sys.stdout.write(f"{public_id} is deleted.\n")
+    return True
