@@ -42,8 +42,7 @@ def create_app(service: GalleryService) -> Starlette:
 
     async def generations(request: Request) -> Response:
         offset, limit = _number(request, "offset", 0), _number(request, "limit", PAGE_SIZE)
-        found = await service.page(_filters(request), _order(request), offset, min(limit, MAX_PAGE_SIZE))
-        response = _json(found)
+        response = _json(await service.page(_filters(request), _order(request), offset, min(limit, MAX_PAGE_SIZE)))
         tag = f'"{hashlib.sha256(response.body).hexdigest()}"'
         if request.headers.get("if-none-match") == tag:  # the page asks for changes every few seconds
             return Response(status_code=304)
@@ -53,8 +52,8 @@ def create_app(service: GalleryService) -> Starlette:
     async def generation(request: Request) -> Response:
         if request.method == "DELETE":
             return await delete(request)
-        found = await service.find(request.path_params["intent_id"])
-        return _refuse(404, "It is deleted.") if found is None else _json(await service.detail(found))
+        item = await service.find(request.path_params["intent_id"])
+        return _refuse(404, "It is deleted.") if item is None else _json(await service.detail(item))
 
     async def favorite(request: Request) -> Response:
         await service.set_favorite(request.path_params["intent_id"], is_favorite=request.method == "PUT")
@@ -64,7 +63,8 @@ def create_app(service: GalleryService) -> Starlette:
         ids = request.query_params.get("ids", "").split(",")
         if len(ids) > MAX_ARCHIVED:
             return _refuse(400, f"Select at most {MAX_ARCHIVED} entries.")
-        selected = [found for each in ids if (found := await service.find(each)) is not None and found.images]
+        items = [await service.find(generation_id) for generation_id in ids]
+        selected = [item for item in items if item is not None and item.images]
         if not selected:
             return _refuse(404, "There is no picture in the selection.")
         name = f"nano-banana-{datetime.now(UTC):%Y-%m-%d-%H%M%S}.zip"
