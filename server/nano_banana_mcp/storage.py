@@ -80,7 +80,7 @@ def open_database(settings: Settings) -> SqlLedger:
 
 
 def shared_secret(settings: Settings, name: str, fresh: str) -> str:
-    """Return the secret of this name that all replicas on one database share; ``fresh`` becomes it if there is none.
+    """Return the secret of this name that all replicas on one database share; ``fresh`` becomes the first one.
 
     Raises:
         LedgerError: The database cannot be used.

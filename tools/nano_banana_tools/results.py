@@ -78,7 +78,7 @@ def describe(outcome: WaitResult, now: float) -> GenerationResult:
             )
             for owner, number in located_images(generation)
         ],
-        saved_paths=[display_path(path) for path in outcome.kept.paths] if outcome.kept else [],
+        saved_paths=[display_path(path) for path in outcome.export.paths] if outcome.export else [],
         model=generation.model,
         credits_consumed=generation.credits_consumed,
         message=_message(outcome),
@@ -113,7 +113,7 @@ def to_result(
 
 
 def _view_meta(outcome: WaitResult) -> dict[str, Any] | None:
-    """What the picture view shows besides the structured content, whose fields are fixed."""
+    """What the picture view shows besides the structured content, which has fixed fields."""
     item = outcome.generation
     meta: dict[str, Any] = {}
     if isinstance(item, Batch):
@@ -155,7 +155,7 @@ def format_credits(amount: str | None) -> str | None:
 
 def _message(outcome: WaitResult) -> str | None:
     # Saved paths come first and are never cut: half a path is useless.
-    saved = _describe_export(outcome.kept)
+    saved = _describe_export(outcome.export)
     parts = [_describe_usual(outcome), _describe_format(outcome), outcome.generation.message, outcome.note]
     if outcome.trouble is not None:
         advice = f" {outcome.trouble.hint}" if outcome.given_up else ""
@@ -188,11 +188,11 @@ def describe_medians(medians: ModelMedians, count: int = 1) -> str | None:
 
 def _describe_format(outcome: WaitResult) -> str | None:
     """What was asked for, and what came: models may ignore a format or size without a word."""
-    asked = asked_format(outcome.generation.options)
-    if not asked or outcome.generation.status is Status.FAILED:
+    asked_for = asked_format(outcome.generation.options)
+    if not asked_for or outcome.generation.status is Status.FAILED:
         return None
     sizes = dict.fromkeys(f"{size[0]}×{size[1]}" for size in outcome.sizes if size is not None)
-    return f"Asked {asked}, got {' and '.join(sizes)}." if sizes else f"Asked {asked}."
+    return f"Asked {asked_for}, got {' and '.join(sizes)}." if sizes else f"Asked {asked_for}."
 
 
 def _describe_export(export: ExportResult | None) -> str:

@@ -76,7 +76,7 @@ def select(ledger: SqlLedger, text: str) -> Generation:
     """The request with this id, or the only one whose id begins with it.
 
     Raises:
-        NotSelected: There is none, or more than one.
+        NotSelected: No request, or more than one, has this id.
         LedgerError: The ledger cannot be read.
     """
     if not TASK_ID.fullmatch(text):

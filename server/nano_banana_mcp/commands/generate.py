@@ -165,7 +165,7 @@ class _Job:
         return [path for number in sorted(self._files) for path in self._files[number]]
 
     async def run(self) -> None:
-        """Submit all images together, and save each as soon as it is finished."""
+        """Submit all images together, and save each when it is finished."""
         usual_seconds = self._settings.sandbox_seconds if self._settings.sandbox else USUAL_SECONDS
         names = ["picture"] if self._count == 1 else [f"picture {number + 1}" for number in range(self._count)]
         async with open_service(self._settings, local=True) as service:

@@ -45,7 +45,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def ask_for_key(question: str) -> str:
-    """The key that a person types, or the first line of standard input; empty if there is none."""
+    """The key that a person types, or the first line of standard input; empty without one."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().strip()
     try:

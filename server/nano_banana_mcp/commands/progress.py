@@ -64,7 +64,7 @@ class Bar:
         self._of = progress
 
     def show(self, seconds: float, text: str) -> None:
-        """Show that an image has taken so many seconds."""
+        """Show the seconds that an image has taken."""
         self._of._update(self, min(MAX_UNFINISHED_SHARE, seconds / self._of._usual_seconds), printable(text))
 
     def finish(self, text: str) -> None:

@@ -33,7 +33,7 @@ def check_keyring() -> None:
 
 
 def stored_key() -> SecretStr | None:
-    """The stored key; None if there is none, or no keyring that can be read. It may block: call it in a thread."""
+    """The stored key; None if no key is stored, or no keyring can be read. It may block: call it in a thread."""
     if find_spec("keyring") is None:
         return None
     _find_session_bus()

@@ -135,7 +135,7 @@ def _concealed(value: Any) -> Any:
 def _is_relevant(record: logging.LogRecord) -> bool:
     """Filter out two faults of clients that libraries log as server errors, with a traceback.
 
-    A client that disconnects during its request, and one whose body breaks the protocol, which uvicorn has refused.
+    A client that disconnects during its request, and a body that breaks the protocol, which uvicorn has refused.
     """
     error = record.exc_info[1] if record.exc_info else None
     name = type(error).__name__  # by name: neither class is imported over stdio

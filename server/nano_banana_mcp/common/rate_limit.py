@@ -26,7 +26,7 @@ class RateLimiter:
         """Take one permit, if there is one.
 
         Args:
-            key: Whose permit it is.
+            key: Owner of the permit.
             burst: Permits in a full bucket.
             interval_seconds: Time in which one permit is added.
 

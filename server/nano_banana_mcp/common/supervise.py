@@ -47,7 +47,7 @@ async def supervise(name: str, work: Callable[[], Awaitable[object]], *, restart
 def describe_error(error: BaseException) -> str:
     """Describe an error for the log without its message, which may contain a prompt.
 
-    An error class whose ``repr`` is free of such text sets ``is_safe_to_log = True`` and is described by its ``repr``.
+    An error class with a ``repr`` free of such text sets ``is_safe_to_log = True`` and is described by its ``repr``.
     Any other error is described by its class and the line that raised it.
     """
     if isinstance(error, BaseExceptionGroup):

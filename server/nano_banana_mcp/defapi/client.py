@@ -35,7 +35,7 @@ class DefapiClient:
         base_url: Address of the API without a trailing slash.
         key: The API key, or None.
         key_problem: Why there is no key, for the error message.
-        stored_key: Returns the key to use where there is none; called in a thread for every request, so that a changed
+        stored_key: Returns the key to use without ``key``; called in a thread for every request, so that a changed
             key is used at once.
         timeout_seconds: Maximum time of one request, answer included.
         concurrency: Maximum concurrent submits, and maximum concurrent queries.

@@ -139,7 +139,7 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
     """Return the seconds of a ``Retry-After`` header in either of its forms (RFC 9110, section 10.2.3).
 
     Args:
-        value: The header; None if there is none.
+        value: The header; None if it is missing.
         now: The current time, in seconds since the epoch; None for the clock.
 
     Returns:

@@ -19,7 +19,7 @@ MAX_DEPTH = 10
 MAX_SOURCES = 64
 
 MIN_BASE64_CHARACTERS = 200
-"""Length from which an unbroken run of base64 in a text is data: no word of any language is so long."""
+"""Length from which an unbroken run of base64 in a text is data: no word of any language has this length."""
 
 _BYTES = (
     "b64json", "base64", "b64", "imagebase64", "imageb64", "imagebytes", "bytesbase64encoded", "bytes", "datauri",
@@ -32,10 +32,10 @@ _IMAGES = (
 )  # fmt: skip
 _TEXTS = ("text", "content", "markdown", "message", "caption", "description", "parts", "choices")
 _UNAMBIGUOUS = {*_BYTES, "images", "image", "pictures", "picture"}
-"""Keys whose value can be nothing but an image: one that cannot be read is not passed over."""
+"""Keys with an image as their only possible value: one that cannot be read is not passed over."""
 
 IMAGE_KEYS = (*_BYTES, *_IMAGES)
-"""Keys whose value is an image, best first, in lower case and without separators. Bytes live longer than URLs."""
+"""Keys with an image as their value, best first, in lower case and without separators. Bytes live longer than URLs."""
 
 _EXTENSION = r"\.(?:png|jpe?g|webp|gif|avif|bmp)(?:[?#][^\s<>\"')\]]*)?"
 _TARGET = r"\(\s*<?(?P<{}>data:[^)>]*|(?:[^()\s<>]|\([^()\s<>]*\))+)>?(?:\s+[\"'][^\"')]*[\"'])?\s*\)"

@@ -202,7 +202,7 @@ class GalleryService:
         return upload_row(await self._receiver.receive(await self._receiver.ask(principal), data))
 
     async def owner_of(self, image_id: str) -> str | None:
-        """The principal of a generation or upload; None if there is none of this id.
+        """The principal of a generation or upload; None if neither has this id.
 
         Raises:
             LedgerError: The ledger cannot be read.
@@ -216,7 +216,7 @@ class GalleryService:
         """An image that a person uploaded.
 
         Raises:
-            NoSuchImage: There is none, or its bytes are gone.
+            NoSuchImage: No upload has this id, or its bytes are gone.
             LedgerError: The ledger cannot be read.
         """
         upload = await self._run(partial(SqlLedger.find_upload, reference_id=reference_id))

@@ -93,7 +93,7 @@ class Generation:
 
     @property
     def public_id(self) -> str:
-        """The id for callers: the task id, or our own id while there is none."""
+        """The id for callers: the task id, or our own id before it is known."""
         return self.task_id or self.generation_id
 
     @property

@@ -25,7 +25,7 @@ MAY_BE_CHARGED = "may have been charged"
 
 MINUTE_SECONDS = 60.0
 MAX_CALLERS = 10_000
-"""Callers whose rate is remembered before idle ones are dropped."""
+"""Callers with a remembered rate before idle ones are dropped."""
 
 
 class LimitReached(Exception):

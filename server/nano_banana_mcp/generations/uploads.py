@@ -24,7 +24,7 @@ class UploadRequest:
 
     Attributes:
         upload_id: Its public id.
-        grant: The secret in the address of its page. Whoever has it may upload.
+        grant: The secret in the address of its page. Who has it may upload.
         principal: Owner of what is uploaded.
         purpose: What the images are for, shown to the person.
         count: Number of images that may be uploaded.

@@ -98,7 +98,7 @@ def raise_open_files_limit() -> int:
 
 
 def connections_within(open_files: int) -> int:
-    """The maximum of connections that leaves the reserve of so many open files."""
+    """The maximum of connections that leaves :data:`RESERVED_FILES` of the open files."""
     return max(open_files - RESERVED_FILES, open_files // 2)
 
 

@@ -220,7 +220,7 @@ class Metrics(Instrumentation):
             self._models.add(model)
 
     def _label(self, model: str | None) -> str:
-        """The label of a model; ``other`` for a task made elsewhere."""
+        """The label of a model; ``other`` for a task of another program."""
         return model if model in self._models else OTHER
 
 

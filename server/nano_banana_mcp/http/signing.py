@@ -106,7 +106,7 @@ def open_key_ring(settings: Settings) -> KeyRing:
 
 
 def known_key_ring(settings: Settings) -> KeyRing | None:
-    """As :func:`open_key_ring`, but never generates a key: None if there is none yet.
+    """As :func:`open_key_ring`, but never generates a key: None before one exists.
 
     Raises:
         OSError: the key file cannot be read.
@@ -132,7 +132,7 @@ def _hmac(key: bytes, generation_id: str) -> str:
 
 
 def _stored_key(path: Path) -> bytes:
-    """Read the key file; create it atomically and for the owner only if there is none."""
+    """Read the key file; if it is missing, create it atomically and for the owner only."""
     private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     atomic_write(temporary, secrets.token_hex(32).encode())

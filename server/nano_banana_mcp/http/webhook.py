@@ -85,7 +85,7 @@ class Webhook:
 
 
 async def _read_task_id(request: Request) -> str | None:
-    """The task id in the body; None if there is none.
+    """The task id in the body; None without one.
 
     Raises:
         BodyTooLarge: the body exceeds :data:`MAX_BODY_BYTES`.

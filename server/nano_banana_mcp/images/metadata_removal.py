@@ -32,7 +32,7 @@ _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 
 def without_metadata(image: EncodedImage, *, for_decoding: bool = False) -> EncodedImage:
-    """Return the image without metadata, with the same pixels. Of an unknown format, the image as it is.
+    """Return the image without metadata, with the same pixels. An unknown format is returned unchanged.
 
     Args:
         for_decoding: Whether EXIF data, which say which side is up, and large colour profiles stay.

@@ -88,7 +88,7 @@ def launch_of(entry: object, variables: Mapping[str, str] | None = None) -> Laun
 
 
 def _filled_in(value: str, variables: Mapping[str, str]) -> str:
-    """The value with its variables; an unknown one stays as it is, or becomes its default."""
+    """The value with its variables; an unknown one stays unchanged, or becomes its default."""
 
     def replacement(match: re.Match[str]) -> str:
         name, default = match["braced"] or match["plain"], match["default"]

@@ -31,7 +31,7 @@ def open_read_only(state_folder: Path) -> sqlite3.Connection:
     """Open the ledger in ``state_folder`` for reading; no file is made.
 
     Raises:
-        sqlite3.Error: There is none, or it cannot be read.
+        sqlite3.Error: It does not exist, or cannot be read.
     """
     uri = f"{(state_folder / FILE_NAME).absolute().as_uri()}?mode=ro"
     return sqlite3.connect(uri, uri=True, timeout=1.0)

@@ -97,7 +97,7 @@ class PostgresLedger(SqlLedger):
         return bytes(rows[0]["data"]) if rows and rows[0]["data"] is not None else None
 
     def secret(self, name: str, fresh: str) -> str:
-        """Return the secret of this name that all replicas share; ``fresh`` becomes it if there is none."""
+        """Return the secret of this name that all replicas share; ``fresh`` becomes the first one."""
         values = {"name": name, "value": fresh}
         self._fetch("INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING", values)
         secret = self.known_secret(name)

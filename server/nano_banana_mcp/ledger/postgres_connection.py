@@ -190,7 +190,7 @@ class Database:
         """Lend a connection of the pool for the block.
 
         Raises:
-            LedgerBusy: There is none.
+            LedgerBusy: No connection became free in time.
         """
         self._raise_if_away()
         try:

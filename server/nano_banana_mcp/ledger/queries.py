@@ -265,7 +265,7 @@ class SqlLedger(UploadQueries):
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`.
 
         Args:
-            principal: Whose successes count; None for those of all.
+            principal: Owner of the successes that count; None for all owners.
         """
         owner = "" if principal is None else " AND principal = :principal"
         rows = self._fetch(
@@ -345,7 +345,7 @@ class SqlLedger(UploadQueries):
         self._fetch(sql, {"intent_id": generation_id})
 
     def delete(self, generation_id: str, *, unfinished: bool = False) -> Generation | None:
-        """Delete a generation. Returns it, or None where there is none that may be deleted.
+        """Delete a generation. Returns it, or None if it does not exist or may not be deleted.
 
         Args:
             unfinished: Whether it may be unfinished: an image that was paid for may then not be found again.
@@ -407,7 +407,7 @@ class SqlLedger(UploadQueries):
         return len(doomed)
 
     _DETAIL_TABLES: ClassVar[tuple[str, ...]] = ("images",)
-    """Tables whose rows of a pruned generation are deleted."""
+    """Tables from which the rows of a pruned generation are deleted."""
 
     def _lock_prune(self) -> bool:
         """Whether no other process prunes until the end of this transaction."""

@@ -116,7 +116,7 @@ def open_in_memory() -> sqlite3.Connection:
 
 
 def open_database(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> tuple[sqlite3.Connection, bool]:
-    """Open the database at ``path``, create it if there is none, and migrate it.
+    """Open the database at ``path``, create it if it is missing, and migrate it.
 
     Args:
         busy_seconds: Longest wait for another process's transaction.
@@ -147,7 +147,7 @@ def open_database(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> tuple[sq
 
 
 def _make_private(path: Path) -> None:
-    """Create the file if there is none, and let only its owner read it: SQLite's side files get its permissions.
+    """Create the file if it is missing, and let only its owner read it: SQLite's side files get its permissions.
 
     An existing file is not opened: on POSIX, closing it would drop the locks of this process's other connections.
     """

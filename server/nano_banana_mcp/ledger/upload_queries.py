@@ -94,7 +94,7 @@ class UploadQueries(ABC):
         return self._uploads("ORDER BY created_at DESC, reference_id LIMIT :limit", limit=limit)
 
     def delete_upload(self, reference_id: str) -> Upload | None:
-        """Delete an upload. Returns it, or None where there is none."""
+        """Delete an upload. Returns it, or None if it does not exist."""
         with self._transaction():
             upload = self.find_upload(reference_id)
             self._fetch("DELETE FROM uploads WHERE reference_id = :reference_id", {"reference_id": reference_id})

@@ -44,7 +44,7 @@ MAX_MEMORY_BYTES = 256 * 1024 * 1024
 """Images kept in memory where there is no state folder."""
 
 MAX_MIME_TYPES = 5_000
-"""Images whose MIME type and size, by their bytes, are remembered."""
+"""Images with a remembered MIME type and size, by their bytes."""
 
 TIDY_INTERVAL_SECONDS = 600.0
 """Shortest time between two prunings that a new image causes."""
@@ -89,7 +89,7 @@ class ImageStore:
 
     Args:
         ledger: Stores the bytes that exist nowhere else, if it can (``ledger.stores_images``).
-        folder: ``images`` in the state folder; None where there is none: images without a URL are then in memory.
+        folder: ``images`` in the state folder; None without one: images without a URL are then in memory.
         max_bytes: Limit of the folder. None: no limit.
         keep_days: Age in days at which bytes are deleted. None: never.
         trusted_origins: Origins to download from besides public hosts: the sandbox's own.
@@ -429,7 +429,7 @@ class ImageStore:
             await to_thread.run_sync(store)
 
     async def _store_copy(self, generation_id: str, number: int, image: EncodedImage) -> None:
-        """Store bytes that exist elsewhere, too, where there is room. A disk that fails does not fail the reader."""
+        """Store bytes that also exist at another place, if there is room. A failing disk does not fail the reader."""
         if self._folder is None or not await to_thread.run_sync(self._has_room):
             return
         store = partial(self._folder.store, generation_id, number, image, is_only_copy=False, stored_at=self._now())

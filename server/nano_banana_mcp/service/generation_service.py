@@ -71,7 +71,7 @@ class GenerationService:
     """What the tools call. :func:`nano_banana_mcp.app.open_service` builds it.
 
     Args:
-        exporter: Saves finished images to a folder for people; None if there is none.
+        exporter: Saves finished images to a folder for people; None without such a folder.
         default_model: The model of requests that name none.
         api: What the ledger calls the API.
         now: Wall-clock time, Unix seconds.
@@ -203,7 +203,7 @@ class GenerationService:
         return await self.ledger.usage(principal, self._api, self.now())
 
     async def get(self, public_id: str, principal: str = "") -> GenerationOrBatch:
-        """Return a task as it is now: one query, none if the end is known or the outcome of the submit is not.
+        """Return a task in its present state: one query, none if the end is known or the outcome of the submit is not.
 
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
@@ -212,7 +212,7 @@ class GenerationService:
         return await self.refresher.get(public_id, principal)
 
     async def poll(self, public_id: str, principal: str = "") -> WaitResult:
-        """Return a task as it is now. The API is queried if that is due; a task of another program always is.
+        """Return a task in its present state. The API is queried if that is due; a task of another program always is.
 
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
@@ -251,13 +251,13 @@ class GenerationService:
         Args:
             seconds: What is left of the caller's time to wait for the export; None for no limit of its own.
         """
-        kept = await self.kept(waited.generation, seconds)
+        export = await self.export(waited.generation, seconds)
         sizes = await self._sizes(waited.generation)
         return replace(
             waited,
             generation=self.typed(waited.generation),
             note=self.ledger.problem,
-            kept=kept,
+            export=export,
             usual=await self._usual(waited.generation),
             sizes=sizes,
         )
@@ -289,8 +289,8 @@ class GenerationService:
             return replace(item, generations=tuple(map(self.images.typed, item.generations)))
         return self.images.typed(item)
 
-    async def kept(self, item: GenerationOrBatch, seconds: float | None = None) -> ExportResult | None:
-        """Wait for the export of the images, but not long; None if they are not exported."""
+    async def export(self, item: GenerationOrBatch, seconds: float | None = None) -> ExportResult | None:
+        """Return the export of the images, after a short wait; None if they are not exported."""
         if self.exporter is None:
             return None
         limit = self._max_export_seconds
@@ -396,8 +396,8 @@ class GenerationService:
         except DefapiError as error:
             if generation.submitted_at is None:
                 raise
-            latest = await self.ledger.find(generation.generation_id) or generation
-            return WaitResult(latest, error, given_up=True)
+            recorded = await self.ledger.find(generation.generation_id) or generation
+            return WaitResult(recorded, error, given_up=True)
 
     async def _wait_for_batch(self, batch: Batch, seconds: float, report: Report | None) -> WaitResult:
         states = {generation.generation_id: WaitResult(generation) for generation in batch.generations}

@@ -264,10 +264,10 @@ class Submitter:
             elif not self._is_being_submitted(generation):
                 return generation, None
             await anyio.sleep(RECHECK_SECONDS)
-            latest = await self._ledger.find(generation.generation_id)
-            if latest is None:  # the other call was refused
+            recorded = await self._ledger.find(generation.generation_id)
+            if recorded is None:  # the other call was refused
                 return generation, NotSent("Another call with this request_id was refused.", hint="Try again.")
-            generation = latest
+            generation = recorded
 
     async def _submit(
         self, request: SubmitRequest, generation: Generation, pauses: _Pauses
@@ -380,7 +380,7 @@ class Submitter:
     def _is_being_submitted(self, generation: Generation) -> bool:
         if generation.task_id is not None or generation.message is not None:
             return False
-        if generation.is_unsent:  # whoever claims it first sends it
+        if generation.is_unsent:  # the first call to claim it sends it
             return generation.generation_id in self._submitting
         # Whether another process is alive is not known: its submit is taken to be under way for a while.
         age = abs(self._now() - generation.created_at)  # the wall clock may have been put back

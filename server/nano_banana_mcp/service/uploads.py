@@ -115,7 +115,7 @@ class UploadService:
         """Return the principal's request.
 
         Raises:
-            UploadClosed: There is none, or it is another principal's.
+            UploadClosed: It does not exist, or belongs to another principal.
             LedgerError: The ledger cannot be read.
         """
         request = await self._ledger.find_upload_request(upload_id, principal)
@@ -216,7 +216,7 @@ class UploadService:
     async def wait(
         self, request: UploadRequest, seconds: float, report: Callable[[float], Awaitable[None]]
     ) -> UploadRequest:
-        """Wait at most ``seconds`` until a request is used up or expired. Returns it as it is then.
+        """Wait at most ``seconds`` until a request is used up or expired. Returns its state then.
 
         Args:
             report: Called at once and then every second, with the seconds waited.
@@ -237,7 +237,7 @@ class UploadService:
         """Return the bytes of an upload.
 
         Raises:
-            NoSuchImage: There is none, or it belongs to another principal, or its bytes are gone.
+            NoSuchImage: It does not exist, or it belongs to another principal, or its bytes are gone.
             LedgerError: The ledger cannot be read.
         """
         upload = await self._ledger.find_upload(reference_id)

@@ -77,7 +77,7 @@ class CallbackTracker:
         return self._reserve_query(generation.generation_id)
 
     def missed(self) -> None:
-        """Record an end whose callback did not arrive."""
+        """Record an end without its callback."""
         self._missed_in_a_row += 1
 
     def on_end(self, generation: Generation) -> None:

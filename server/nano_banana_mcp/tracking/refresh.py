@@ -70,7 +70,7 @@ class TaskRefresher:
         self._queried_at: dict[str, float] = {}
 
     async def find(self, public_id: str, principal: str) -> GenerationOrBatch:
-        """Return a caller's task or batch as it is recorded; a task that another program submitted is taken over.
+        """Return a caller's task or batch as recorded; a task that another program submitted is taken over.
 
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
@@ -78,13 +78,13 @@ class TaskRefresher:
         item = await self.recorded(public_id, principal)
         if item is not None:
             return item
-        # The API cannot tell whose task it is: all callers use the same key. Of batches it knows nothing.
+        # The API does not know the owner of a task, since all callers use the same key, and it knows no batches.
         if self._callers.authenticated or is_batch_id(public_id):
             raise TaskNotFound(NO_SUCH_TASK, hint=CHECK_THE_ID)
         return Generation(new_generation_id(), task_id=public_id, principal=principal, created_at=self._now())
 
     async def recorded(self, public_id: str, principal: str) -> GenerationOrBatch | None:
-        """Return a caller's task or batch as it is recorded; None if there is none of this caller."""
+        """Return a caller's task or batch as recorded; None if this caller has no such task."""
         if is_batch_id(public_id):
             generations = await self._ledger.find_batch(public_id, principal)
             return as_batch(generation.with_message() for generation in generations) if generations else None
@@ -92,15 +92,15 @@ class TaskRefresher:
         return generation.with_message() if generation is not None and generation.principal == principal else None
 
     async def get(self, public_id: str, principal: str) -> GenerationOrBatch:
-        """Return a caller's task as it is now: one query, none if the end is known. Of a batch, one for each open task.
+        """Return a caller's task in its present state: one query for each task that may be open.
 
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
             DefapiError: the API could not be queried.
         """
         item = await self.find(public_id, principal)
-        latest = await gather([partial(self._refresh_or_read_again, generation) for generation in members(item)])
-        return as_batch(latest) if isinstance(item, Batch) else latest[0]
+        refreshed = await gather([partial(self._refresh_or_read_again, generation) for generation in members(item)])
+        return as_batch(refreshed) if isinstance(item, Batch) else refreshed[0]
 
     async def _refresh_or_read_again(self, generation: Generation) -> Generation:
         return await (self._read_again(generation) if generation.finished else self.refresh(generation, "look"))
@@ -114,7 +114,7 @@ class TaskRefresher:
             called_back_at: When the callback arrived that led to this query, Unix seconds.
 
         Returns:
-            The generation as it is now. Without a task id there is nothing to query: what the ledger has.
+            The generation in its present state. Without a task id there is nothing to query: what the ledger has.
 
         Raises:
             DefapiError: the query failed, or the API does not know the task.
@@ -140,7 +140,7 @@ class TaskRefresher:
         return None if queried_at is None else anyio.current_time() - queried_at
 
     async def called_back(self, generation_id: str, task_id: str) -> bool:
-        """Handle a callback whose signature was verified: query the task soon.
+        """Handle a callback with a verified signature: query the task soon.
 
         It also settles an unknown outcome, if the API knows the task.
 
@@ -198,26 +198,26 @@ class TaskRefresher:
 
     async def _record(self, generation: Generation, snapshot: TaskSnapshot, why: Why) -> Generation:
         reading = read(generation, snapshot, self._now(), api_url=self._client.base_url)
-        latest = reading.generation
-        if latest.status is generation.status:
-            self._instrumentation.seen(latest, why)
-            return latest
+        updated = reading.generation
+        if updated.status is generation.status:
+            self._instrumentation.seen(updated, why)
+            return updated
         await self._store(reading, snapshot)
-        recorded = await self._ledger.save(latest)
-        if recorded.generation_id == latest.generation_id and recorded != latest:  # another query was faster
+        recorded = await self._ledger.save(updated)
+        if recorded.generation_id == updated.generation_id and recorded != updated:  # another query was faster
             return recorded
-        self._instrumentation.seen(latest, why)
-        if latest.finished:
-            self._queried_at.pop(latest.task_id or "", None)
+        self._instrumentation.seen(updated, why)
+        if updated.finished:
+            self._queried_at.pop(updated.task_id or "", None)
             logger.info(
                 "task %s ended: %s, %s credits",
-                latest.task_id,
-                latest.status,
-                latest.credits_consumed,
-                extra={"task_id": latest.task_id},
+                updated.task_id,
+                updated.status,
+                updated.credits_consumed,
+                extra={"task_id": updated.task_id},
             )
-        self._bus.publish(latest)
-        return latest
+        self._bus.publish(updated)
+        return updated
 
     async def _store(self, reading: Reading, snapshot: TaskSnapshot) -> None:
         """Store what came with an answer and exists nowhere else."""
@@ -242,10 +242,10 @@ class TaskRefresher:
         if snapshot is None:
             return generation
         reading = read(generation, snapshot, self._now(), api_url=self._client.base_url)
-        latest = replace(reading.generation, credits_consumed=generation.credits_consumed)
-        if len(latest.images) <= len(generation.images):
+        updated = replace(reading.generation, credits_consumed=generation.credits_consumed)
+        if len(updated.images) <= len(generation.images):
             return generation
         await self._store(reading, snapshot)
-        await self._ledger.amend(latest)
-        self._bus.publish(latest)
-        return latest
+        await self._ledger.amend(updated)
+        self._bus.publish(updated)
+        return updated

@@ -38,7 +38,7 @@ MAX_POLL_SECONDS = 2.0
 """How long a client that polls waits for a query, which then goes on without it."""
 
 MAX_POLLED_TASKS = 10_000
-"""Polled tasks whose failed queries are remembered."""
+"""Polled tasks with remembered failures of their queries."""
 
 MIN_PAUSE_SECONDS = 0.001
 """Shorter pauses are not slept: clocks differ by more."""
@@ -54,9 +54,9 @@ class WaitResult:
     Attributes:
         generation: The last known state.
         trouble: The error of the last query, if the task is unfinished.
-        note: What else the caller should be told: why the ledger is not durable.
+        note: Why the ledger is not durable, for the caller.
         given_up: Whether the wait ended early because of ``trouble``.
-        kept: What became of the export of the images.
+        export: What became of the export of the images.
         usual: What an image of its model usually costs and takes, while it is unfinished.
         sizes: Width and height of each image in pixels, where a format or size was asked for and its bytes are here.
     """
@@ -65,7 +65,7 @@ class WaitResult:
     trouble: DefapiError | None = None
     note: str | None = None
     given_up: bool = False
-    kept: ExportResult | None = None
+    export: ExportResult | None = None
     usual: ModelMedians | None = None
     sizes: tuple[tuple[int, int] | None, ...] = ()
 
@@ -114,12 +114,12 @@ class TaskWaiter:
         return WaitResult(loop.generation, None if loop.generation.finished else loop.trouble)
 
     async def poll(self, generation: Generation) -> WaitResult:
-        """Return a task as it is now, for a client that polls. The API is queried if that is due, however many poll.
+        """Return the present state of a task, for clients that poll. The API is queried if that is due.
 
         A task that cannot be queried any more is returned with the error, given up; a later poll may mend that.
 
         Args:
-            generation: As it is recorded.
+            generation: As recorded.
 
         Raises:
             LedgerError: the task has ended, and its end could not be recorded.

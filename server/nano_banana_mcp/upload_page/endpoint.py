@@ -33,7 +33,7 @@ MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
 MAX_READ_SECONDS = 120.0
 
 MAX_CONCURRENT_UPLOADS = 4
-"""Uploads whose image is in memory at a time."""
+"""Uploads with their image in memory at a time."""
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -87,10 +87,12 @@ class UploadPage:
             return _refuse(405, "Use GET or POST.", {"Allow": "GET, HEAD, POST"})
         uploads = self._uploads()
         try:
-            asked = await uploads.open_grant(request.path_params["grant"])
-            if asked is None or await self._is_foreign_token(request, asked.principal):
+            upload_request = await uploads.open_grant(request.path_params["grant"])
+            if upload_request is None or await self._is_foreign_token(request, upload_request.principal):
                 return _refuse(404, _GONE)
-            return await self._take(uploads, asked, request) if request.method == "POST" else self._show(uploads, asked)
+            if request.method == "POST":
+                return await self._take(uploads, upload_request, request)
+            return self._show(uploads, upload_request)
         except LedgerError as error:
             return _refuse(503, str(error))
 
@@ -113,21 +115,25 @@ class UploadPage:
             return False
         return await self._principal_of(token.strip()) != owner
 
-    def _show(self, uploads: UploadService, asked: UploadRequest) -> Response:
-        facts = {"purpose": asked.purpose, "left": asked.count - asked.used, "max_side": uploads.max_side}
+    def _show(self, uploads: UploadService, upload_request: UploadRequest) -> Response:
+        facts = {
+            "purpose": upload_request.purpose,
+            "left": upload_request.count - upload_request.used,
+            "max_side": uploads.max_side,
+        }
         meta = f'<meta name="upload" content="{html.escape(json.dumps(facts))}">'
         return HTMLResponse(
             self._html.replace("<!-- upload -->", meta), headers={**_HEADERS, "Content-Security-Policy": self._policy}
         )
 
-    async def _take(self, uploads: UploadService, asked: UploadRequest, request: Request) -> Response:
+    async def _take(self, uploads: UploadService, upload_request: UploadRequest, request: Request) -> Response:
         bounded = _bounded(request)
         try:
             file = await _read_file(bounded)
             if isinstance(file, Response):
                 return file
             async with self._limiter:
-                return _json(200, upload_reference(await uploads.receive(asked, await file.read())))
+                return _json(200, upload_reference(await uploads.receive(upload_request, await file.read())))
         except UploadClosed:
             return _refuse(404, _GONE)
         except LimitReached as error:
@@ -160,7 +166,7 @@ def _bounded(request: Request) -> Request:
 
 
 async def _read_file(request: Request) -> UploadFile | Response:
-    """The file of the form, on the disk if it is large; a refusal if there is none.
+    """The file of the form, on the disk if it is large; a refusal if the form has no file.
 
     Raises:
         ImageTooLarge: The body exceeds :data:`MAX_BODY_BYTES`.

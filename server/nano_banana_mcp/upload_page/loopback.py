@@ -45,7 +45,7 @@ class LoopbackPage:
         self._requests: dict[str, UploadRequest] = {}
 
     async def base_url(self, request: UploadRequest, host: str | None) -> str | None:
-        """Return where the page of a request is served; start the server if there is none.
+        """Return where the page of a request is served; start the server if none runs.
 
         Returns:
             None if this machine gives out no port.

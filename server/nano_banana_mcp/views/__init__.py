@@ -31,7 +31,7 @@ def content_policy(html: str) -> str:
 
 
 def page(name: str) -> str:
-    """``picture``: a generation, waiting, its pictures, or why there is none. ``gallery``: what was made, newest first;
+    """``picture``: a generation, waiting, its pictures, or why it failed. ``gallery``: what was made, newest first;
     also served on this machine by ``nano-banana-mcp gallery``."""
     return _PART.sub(lambda part: _read(part[1]), _read(f"{name}.html"))
 

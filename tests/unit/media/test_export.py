@@ -61,7 +61,7 @@ async def test_an_image_that_is_older_than_a_day_is_not_exported(tmp_path: Path)
                 created_at=time.time() - age,
                 finished_at=time.time() - age,
             )
-            export = await service.kept(old)
+            export = await service.export(old)
             assert (export is not None) is (files == 1)
             assert sandbox.stats.files == downloads + files
 

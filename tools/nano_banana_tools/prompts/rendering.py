@@ -72,7 +72,7 @@ def style_argument(*suggestions: str) -> Argument:
 ASPECT_RATIO = Argument("aspect_ratio", "Format", "Width to height, such as 4:5.", kind=AspectRatio)
 IMAGE_SIZE = Argument("image_size", "Size", "1k, 2k or 4k.", kind=ImageSize)
 MODEL = Argument("model", "Model", "Leave empty for the default model.", kind=Model)
-TASK_ID = Argument("task_id", "Task", "A task whose first picture shows it already.", kind=TaskId)
+TASK_ID = Argument("task_id", "Task", "A task that made a picture of it already.", kind=TaskId)
 CALL_ARGUMENTS = frozenset({"images", "task_id", "aspect_ratio", "image_size", "model"})
 """Arguments that the brief names in the call of generate_image, and not among the wishes."""
 

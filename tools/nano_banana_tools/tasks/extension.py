@@ -69,7 +69,7 @@ class TaskStore(Protocol):
         """The recorded task that this answer of a tool announces; None if the answer is final."""
 
     async def get(self, task_id: str) -> Task:
-        """The task as it is now."""
+        """The present state of the task."""
 
     async def update(self, task_id: str, responses: dict[str, Any]) -> None:
         """Take answers to its input requests."""

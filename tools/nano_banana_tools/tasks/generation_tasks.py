@@ -26,7 +26,7 @@ from nano_banana_tools.results import to_result
 from nano_banana_tools.tasks.extension import Task, declares_tasks, no_such_task
 
 TASK_TOOLS = frozenset({"generate_image", "wait_for_image"})
-"""The tools whose calls become tasks."""
+"""The tools with calls that become tasks."""
 
 
 class GenerationTasks:

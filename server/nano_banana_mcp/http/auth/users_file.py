@@ -79,7 +79,7 @@ class Principal(BaseModel):
         return key
 
     def as_dict(self) -> dict[str, Any]:
-        """The entry as it is written to the file."""
+        """The entry, as written to the file."""
         key = self.api_key.get_secret_value() if self.api_key else None
         tokens = [token.model_dump() for token in self.tokens]
         limits = self.limits.model_dump(mode="json", exclude_none=True)
@@ -149,7 +149,7 @@ def version_of(path: Path) -> Version:
     """The state of the file now.
 
     Raises:
-        OSError: there is none, or it cannot be accessed.
+        OSError: the file does not exist, or cannot be accessed.
     """
     status = path.stat()
     return Version(status.st_mtime_ns, status.st_size, status.st_ino)

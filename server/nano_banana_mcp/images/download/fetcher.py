@@ -139,7 +139,7 @@ class ImageFetcher:
         )
 
     async def _route(self, target: Target, *, trusted: bool) -> Proxy | list[str]:
-        """Return the proxy for the host, or the addresses that a direct connection may go to.
+        """Return the proxy for the host, or the addresses for a direct connection.
 
         Raises:
             AddressRefused: The host is not public.

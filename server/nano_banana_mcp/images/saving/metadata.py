@@ -1,4 +1,4 @@
-"""Writes prompt, model and task into the file of an image, beside the pixels, which stay as they are.
+"""Writes prompt, model and task into the file of an image, beside the pixels, which stay unchanged.
 
 PNG gets text chunks and XMP, JPEG gets XMP, other formats nothing. A file with an unknown structure, or one that has
 XMP or a signature over all of its bytes (C2PA) already, stays as it is.

@@ -54,7 +54,7 @@ class OutputFolder:
         self.path = path
 
     def find(self, task_id: str, number: int) -> Path | None:
-        """Return the path of an image that was saved, whatever the words in its file name are or whoever chose it."""
+        """Return the path of an image that was saved, whatever its file name is and whether a caller chose it."""
         path = None
         with os.scandir(self.path) as entries:
             for entry in entries:
@@ -75,7 +75,7 @@ class OutputFolder:
             return False
 
     def read(self, task_id: str, number: int) -> EncodedImage | None:
-        """Return an image that was saved here; None if there is none, or if the file is no image any more."""
+        """Return an image that was saved here; None if none was, or if the file is no image any more."""
         try:
             path = self.find(task_id, number)
             if path is None:
@@ -111,7 +111,7 @@ class OutputFolder:
         return path
 
     def _find_in_index(self, task_id: str, number: int) -> Path | None:
-        """The file of an image whose name a caller chose."""
+        """The file of an image with a name that a caller chose."""
         try:
             with open(self.path / LINES, "rb", opener=_open) as file:
                 lines = [_entry_in(line) for line in file if task_id.encode() in line]
