@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from nano_banana_mcp.generations.batches import GenerationOrBatch
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
 
 IMAGE_URL = "https://pictures.example/a.png?signature=1"
 
@@ -29,6 +31,20 @@ def new_batch(count: int, request_id: str | None = None, **values: Any) -> list[
         )
         for number, generation_id in enumerate(ids, 1)
     ]
+
+
+def unsent_again(folder: Path, generation: Generation, status: Status = Status.PENDING) -> None:
+    """Put a generation of a batch back to what a crash leaves of it in the ledger of this state folder.
+
+    Args:
+        status: ``pending`` if it was not sent, ``unknown`` if the crash came in the middle of its submit.
+    """
+    lost: dict[str, Any] = {"task_id": None, "images": (), "credits_consumed": None}
+    lost |= dict.fromkeys(("submitted_at", "open_at", "finished_at", "ended_at"))
+    database = SqliteLedger(folder)
+    database.delete(generation.generation_id, unfinished=True)
+    database._write(replace(generation, status=status, **lost))
+    database.close()
 
 
 def only(item: GenerationOrBatch) -> Generation:

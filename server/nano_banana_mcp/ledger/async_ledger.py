@@ -94,6 +94,10 @@ class DurableLedger:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return await self._write(lambda database: database.claim(generation))
 
+    async def withdraw(self, generation: Generation) -> bool:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return await self._write(lambda database: database.withdraw(generation))
+
     async def save(self, generation: Generation) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         newest = _newest(self._pending.get(generation.generation_id), generation)

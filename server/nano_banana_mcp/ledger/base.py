@@ -98,6 +98,13 @@ class Ledger(Protocol):
             The generation, its outcome unknown from now on; None if it is not unsent any more.
         """
 
+    async def withdraw(self, generation: Generation) -> bool:
+        """Record the end of a generation of a batch that was not sent, so that :meth:`claim` refuses it from now on.
+
+        Returns:
+            Whether it was still unsent.
+        """
+
     async def save(self, generation: Generation) -> Generation:
         """Record the present state of a generation. Where that fails, it is retried with the next write.
 

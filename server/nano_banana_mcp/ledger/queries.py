@@ -161,13 +161,20 @@ class SqlLedger(UploadQueries):
     def claim(self, generation: Generation) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         claimed = replace(generation, status=Status.UNKNOWN, message=None)
+        return claimed if self._replace_unsent(claimed) else None
+
+    def withdraw(self, generation: Generation) -> bool:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        return self._replace_unsent(generation)
+
+    def _replace_unsent(self, generation: Generation) -> bool:
         with self._transaction():
             self._lock_begin(generation, None)
             stored = self._one("WHERE intent_id = :intent_id", intent_id=generation.generation_id)
             if stored is None or not stored.is_unsent:
-                return None
-            self._write(claimed)
-        return claimed
+                return False
+            self._write(generation)
+        return True
 
     def save(self, generation: Generation) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Returns the recorded generation."""

@@ -236,6 +236,15 @@ class GenerationService:
         """
         return await self._wait(await self.refresher.find(public_id, principal), seconds, report)
 
+    async def withdraw(self, batch: Batch) -> None:
+        """Never send what was not sent of a batch yet. The API cannot stop the images of what was sent.
+
+        Raises:
+            LedgerError: the ledger cannot be written.
+        """
+        for generation in await self._submitter.withdraw(batch):
+            self.bus.publish(generation)
+
     async def poll_recorded(self, item: GenerationOrBatch) -> WaitResult:
         """As :meth:`poll`, for what is recorded, without its export; see :meth:`TaskWaiter.poll`.
 

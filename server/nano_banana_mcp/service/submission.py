@@ -21,7 +21,7 @@ from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown, Refused, SubmitFailed
 from nano_banana_mcp.defapi.responses import MAY_HAVE_BEEN_CHARGED
 from nano_banana_mcp.defapi.schemas import SubmitRequest
-from nano_banana_mcp.generations.batches import callers_request_id
+from nano_banana_mcp.generations.batches import Batch, callers_request_id
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import Callers
@@ -43,6 +43,9 @@ FOREIGN_SUBMIT_SECONDS = 15.0
 
 
 FAILED_WHILE_SUBMITTING = f"The server failed while it was submitting. {MAY_HAVE_BEEN_CHARGED}"
+
+
+WITHDRAWN = "It was cancelled before it was sent, so it was not charged."
 
 
 class RequestIdTaken(ValueError):
@@ -193,6 +196,17 @@ class Submitter:
         """
         return await self._detached(partial(self._submit_batch, request, generations))
 
+    async def withdraw(self, batch: Batch) -> list[Generation]:
+        """Send nothing more of a batch: pauses between attempts end, and what is unsent then is never sent.
+
+        Returns:
+            The withdrawn generations.
+
+        Raises:
+            LedgerError: the ledger cannot be written.
+        """
+        return await self._detached(lambda _: self._withdraw(batch))
+
     async def settled(self) -> None:
         """End the pauses between attempts, and return when every submit has its outcome recorded."""
         while self._submitting:
@@ -248,6 +262,16 @@ class Submitter:
                     await self._ledger.forget(generation.generation_id)
             raise errors[0]
         return [generation.with_message() for generation, _ in outcomes]
+
+    async def _withdraw(self, batch: Batch) -> list[Generation]:
+        generation_ids = {generation.generation_id for generation in batch.generations}
+        while submitting := generation_ids & self._submitting.keys():
+            for generation_id in submitting:
+                self._submitting[generation_id].cancel()
+            await self._submit_ended.wait()
+        latest = await self._ledger.find_batch(batch.batch_id)
+        withdrawn = [self._failed(generation, WITHDRAWN) for generation in latest if generation.is_unsent]
+        return [generation for generation in withdrawn if await self._ledger.withdraw(generation)]
 
     async def _submit_child(
         self, request: SubmitRequest, generation: Generation, pauses: _Pauses

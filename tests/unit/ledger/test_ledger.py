@@ -279,6 +279,16 @@ async def test_only_one_claim_of_an_unsent_generation_succeeds(ledger: Ledger) -
     assert await ledger.claim(first) is not None
 
 
+async def test_a_withdrawn_generation_cannot_be_claimed_and_a_claimed_one_not_withdrawn(ledger: Ledger) -> None:
+    first, second = await ledger.begin_batch(new_batch(2))
+    withdrawn = replace(first, status=Status.FAILED, message="withdrawn", finished_at=200.0)
+    assert await ledger.withdraw(withdrawn)
+    assert await ledger.claim(first) is None
+    claimed = await ledger.claim(second)
+    assert not await ledger.withdraw(replace(second, status=Status.FAILED, finished_at=200.0))
+    assert await ledger.find_batch("ba-1") == [withdrawn, claimed]
+
+
 async def test_a_search_finds_generations_by_the_id_of_their_batch(ledger: Ledger) -> None:
     batch = await ledger.begin_batch(new_batch(2))
     await ledger.begin(new_generation())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -17,16 +16,16 @@ from nano_banana_mcp.app import open_service
 from nano_banana_mcp.defapi import retry
 from nano_banana_mcp.defapi.errors import RequestRefused, TaskNotFound, Unreachable
 from nano_banana_mcp.defapi.schemas import SubmitRequest
-from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch, located_images
+from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch, as_batch, located_images
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.generations.quotas import LimitReached
-from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.service import submission
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.submission import RequestIdTaken
 from nano_banana_mcp.settings import load_settings
 from nano_banana_sandbox.sandbox import Sandbox
 from tests.support.clients import KEY
+from tests.support.generations import unsent_again
 from tests.support.sandbox import plain_sandbox
 
 
@@ -194,13 +193,9 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
     async with opened(tmp_path) as (sandbox, service):
         batch = batch_of((await service.generate(asking(), count=4, request_id="r", wait_seconds=240)).generation)
         known, unknown, *unsent = batch.generations
-        database = SqliteLedger(tmp_path)
-        for generation in batch.generations[1:]:
-            database.delete(generation.generation_id)
-            status = Status.UNKNOWN if generation is unknown else Status.PENDING
-            lost = {"task_id": None, "images": (), "credits_consumed": None, "submitted_at": None, "open_at": None}
-            database._write(replace(generation, status=status, finished_at=None, **lost))  # type: ignore[arg-type]  # of mixed types
-        database.close()
+        unsent_again(tmp_path, unknown, Status.UNKNOWN)
+        for generation in unsent:
+            unsent_again(tmp_path, generation)
         crashed = batch_of(await service.get(batch.batch_id))
         assert crashed.status is Status.SUCCESS
         message = crashed.message or ""
@@ -213,6 +208,41 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
         assert again.generations[0] == known
         assert again.generations[1].task_id is None
         assert all(generation.status is Status.SUCCESS for generation in again.generations[2:])
+
+
+async def test_what_is_withdrawn_of_a_batch_is_never_sent_and_the_rest_is_kept(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (sandbox, service):
+        batch = batch_of((await service.generate(asking(), count=3, request_id="r", wait_seconds=240)).generation)
+        for generation in batch.generations[1:]:
+            unsent_again(tmp_path, generation)
+        await service.withdraw(batch)
+        again = batch_of((await service.generate(asking(), count=3, request_id="r", wait_seconds=240)).generation)
+        assert sandbox.stats.submits == 3
+        assert again.generations[0] == batch.generations[0]
+        assert [generation.status for generation in again.generations] == [Status.SUCCESS, *[Status.FAILED] * 2]
+        assert "Number 3 failed: It was cancelled before it was sent, so it was not charged." in (again.message or "")
+        assert again.credits_consumed == "0.500000"
+
+
+async def test_a_withdrawal_ends_the_pause_of_a_batch_before_the_next_attempt(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (sandbox, service):
+        batches: list[GenerationOrBatch] = []
+
+        async def generate() -> None:
+            request = asking("sandbox:submit=429*1 sandbox:retry-after=60")
+            batches.append((await service.generate(request, count=2)).generation)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(generate)
+            with anyio.fail_after(50):
+                await sandbox.until(lambda stats: stats.submits == 2)
+            await service.withdraw(as_batch(await service.ledger.recent(10)))
+        [batch] = batches
+        assert sandbox.stats.submits == 2
+        assert sorted(generation.status for generation in batch_of(batch).generations) == [
+            Status.FAILED,
+            Status.PENDING,
+        ]
 
 
 async def test_two_processes_with_one_request_id_submit_each_image_once(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import pytest
 from mcp.client import Client
 from mcp.types import BlobResourceContents, CallToolResult, ImageContent, ResourceLink, TextResourceContents
 
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_sandbox.sandbox import Sandbox
 from tests.support.clients import client_at, facts, text
+from tests.support.generations import unsent_again
 from tests.support.sandbox import plain_sandbox
-from tests.support.task_clients import call, ended, task_client_at
+from tests.support.task_clients import ask, call, ended, task_client_at
 
 
 async def made(client: Client, words: str = "", **arguments: Any) -> CallToolResult:
@@ -138,6 +140,26 @@ async def test_a_batch_is_one_task_with_all_images_in_its_result(tmp_path: Path)
             result = (await ended(client, task["taskId"]))["result"]
         assert len(result["structuredContent"]["images"]) == 4
         assert sandbox.stats.submits == 4
+
+
+async def test_a_cancelled_batch_sends_nothing_more_and_keeps_what_was_sent(tmp_path: Path) -> None:
+    request = {"prompt": "a cat", "count": 3, "request_id": "r"}
+    async with plain_sandbox(seconds=600.0) as sandbox, task_client_at(sandbox.url, state_dir=tmp_path) as client:
+        task_id = (await call(client, "generate_image", **request))["taskId"]
+        database = SqliteLedger(tmp_path)
+        [unsent, *sent] = database.find_batch(task_id)
+        database.close()
+        unsent_again(tmp_path, unsent)
+        assert "what was not sent yet is not sent" in (await ask(client, "tasks/get", task_id))["statusMessage"]
+        assert (await ask(client, "tasks/cancel", task_id))["resultType"] == "complete"
+        assert (await ask(client, "tasks/get", task_id))["status"] == "working"
+        assert (await call(client, "generate_image", **request))["taskId"] == task_id
+        assert sandbox.stats.submits == 3
+        end(sandbox)
+        result = (await ended(client, task_id))["result"]["structuredContent"]
+        uris = {f"nanobanana://tasks/{generation.task_id}/images/0" for generation in sent}
+        assert {image["resource_uri"] for image in result["images"]} == uris
+        assert "Number 1 failed: It was cancelled before it was sent, so it was not charged." in result["message"]
 
 
 def end(sandbox: Sandbox) -> None:

@@ -16,7 +16,7 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, ResourceLi
 
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.schemas import TASK_ID
-from nano_banana_mcp.generations.batches import GenerationOrBatch, members
+from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch, members
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.service.generation_service import GenerationService
@@ -84,8 +84,17 @@ class GenerationTasks:
         await self._find(task_id)
 
     async def cancel(self, task_id: str) -> None:
-        """See :class:`TaskStore`. The API cannot stop an image; the status says so from the start."""
-        await self._find(task_id)
+        """See :class:`TaskStore`. The API cannot stop an image; the status says so from the start.
+
+        Of a batch, what was not sent yet is not sent any more.
+        """
+        item = await self._find(task_id)
+        if not isinstance(item, Batch):
+            return
+        try:
+            await self._service().withdraw(item)
+        except LedgerError as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from error
 
     @asynccontextmanager
     async def watched(self, task_ids: Sequence[str]) -> AsyncIterator[list[str]]:
@@ -127,10 +136,12 @@ class GenerationTasks:
         usual = ""
         if medians is not None and medians.seconds is not None:
             usual = f"; {generation.model} usually takes {medians.seconds:.0f} s"
+        is_partly_unsent = any(one.is_unsent for one in members(state.generation))
+        unsent = "; what was not sent yet is not sent" if is_partly_unsent else ""
         trouble = "" if state.trouble is None else f" The last query failed: {state.trouble.message}"
         message = (
             f"{_describe(state.generation, service.now())}{usual}. It cannot be stopped: after a cancel, too, the "
-            f"image is finished, charged and kept.{trouble}"
+            f"image is finished, charged and kept{unsent}.{trouble}"
         )
         return self._task(state.generation, task_id, message)
 
