@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from nano_banana_mcp.common.text import clean
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.quotas import Callers, Usage, in_credits
-from nano_banana_mcp.service.submission import asked_format, options_text, request_hash
+from nano_banana_mcp.service.submission import request_hash
 from nano_banana_tools.context import ToolContext, principal
 from nano_banana_tools.revisions import FIRST_WITH_INPUT_REQUIRED, FIRST_WITH_STRUCTURED_CONTENT
 
@@ -66,7 +66,7 @@ class Approval:
 
 
 async def confirm(
-    ctx: ToolContext, request: SubmitRequest, count: int, request_id: str | None
+    ctx: ToolContext, request: SubmitRequest, count: int, request_id: str | None, caller: str
 ) -> Approval | InputRequiredResult:
     """Return how many images may be submitted, or the question that the client must ask first.
 
@@ -74,27 +74,28 @@ async def confirm(
 
     Args:
         count: Number of images that the call asks for.
+        caller: The principal.
 
     Raises:
         NotConfirmed: a person declined, or cannot be asked.
         RequestIdTaken: ``request_id`` was used for another request.
         LedgerError: the ledger cannot be read.
     """
-    service, caller = ctx.request_context.lifespan_context, principal()
+    service = ctx.request_context.lifespan_context
+    threshold = service.callers.quotas.limits_of(caller).confirm_above
+    if threshold is None and ctx.request_state is None:
+        return Approval(count, request_id)
     arguments_hash = request_hash(request, count)
     state = json.loads(ctx.request_state or "{}")
     is_answer = state.get("request_hash") == arguments_hash  # the default model may have changed since
     request_id = request_id or (state["request_id"] if is_answer else None)
-    if recorded := await service.recorded_count(request, count, caller, request_id):
+    if recorded := await service.recorded_count(arguments_hash, caller, request_id):
         return Approval(recorded, request_id)
     answer = (ctx.input_responses or {}).get(_QUESTION)
     if is_answer and isinstance(answer, ElicitResult):
         return Approval(_approved_count(answer, count), request_id)
-    threshold = service.callers.quotas.limits_of(caller).confirm_above
-    if threshold is None:
-        return Approval(count, request_id)
     price = await service.usual_price(request.model)
-    if price is not None and price * count <= threshold:
+    if threshold is None or (price is not None and price * count <= threshold):
         return Approval(count, request_id)
     if not can_ask(ctx.request_context):
         raise NotConfirmed(NO_FORM)
@@ -149,6 +150,7 @@ def _question(request: SubmitRequest, count: int, price: Decimal | None, usage: 
     cost = "a price that is not known yet" if price is None else f"about {in_credits(price * count)}"
     usual = "not known yet" if price is None else f"{in_credits(price)} for an image of this model"
     reserved = f", and {in_credits(usage.reserved)} reserved for unfinished images" if usage.reserved else ""
+    options = [option for option in (request.aspect_ratio, request.image_size) if option]
     references = [
         "an attached image" if reference.startswith("data:") else clean(reference, MAX_REFERENCE_CHARACTERS)
         for reference in request.images or ()
@@ -157,7 +159,7 @@ def _question(request: SubmitRequest, count: int, price: Decimal | None, usage: 
         f"Make {images} for {cost}?",
         f"Prompt: {clean(request.prompt, MAX_PROMPT_CHARACTERS)}",
         f"Model: {clean(request.model)}",
-        f"Format: {asked_format(options_text(request)) or 'the default of the model'}",
+        f"Format: {' '.join(options) or 'the default of the model'}",
         f"Number of images: {count}",
         f"References: {', '.join(references) or 'none'}",
         f"Usual price: {usual}",

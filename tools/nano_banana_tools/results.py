@@ -18,7 +18,6 @@ from nano_banana_mcp.generations.batches import MAX_REASON_CHARACTERS, Batch, Ge
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import in_credits
 from nano_banana_mcp.ledger.base import ModelMedians
-from nano_banana_mcp.service.submission import asked_format
 from nano_banana_mcp.tracking.waiter import WaitResult
 
 if TYPE_CHECKING:
@@ -169,8 +168,10 @@ def _message(outcome: WaitResult) -> str | None:
 
 def _describe_usual(outcome: WaitResult) -> str | None:
     """What the images to come usually cost and take together; None if that is not known."""
+    if outcome.usual is None:
+        return None
     count = len(members(outcome.generation))
-    usual = None if outcome.usual is None else describe_medians(outcome.usual, count)
+    usual = describe_medians(outcome.usual, count)
     subject = "This model" if count == 1 else f"{count} pictures of this model"
     return None if usual is None else f"{subject}: usually {usual}."
 
@@ -188,7 +189,7 @@ def describe_medians(medians: ModelMedians, count: int = 1) -> str | None:
 
 def _describe_format(outcome: WaitResult) -> str | None:
     """What was asked for, and what came: models may ignore a format or size without a word."""
-    asked_for = asked_format(outcome.generation.options)
+    asked_for = outcome.generation.requested_format
     if not asked_for or outcome.generation.status is Status.FAILED:
         return None
     sizes = dict.fromkeys(f"{size[0]}×{size[1]}" for size in outcome.sizes if size is not None)
@@ -218,10 +219,9 @@ def _describe_export(export: ExportResult | None) -> str:
 
 
 def _next_step(item: GenerationOrBatch) -> str | None:
-    generations = members(item)
     if item.is_open:
         return f'Call wait_for_image with task_id "{item.public_id}".'
-    if any(generation.is_unsent and generation.request_id for generation in generations):
+    if any(generation.is_unsent and generation.request_id for generation in members(item)):
         return "The same call with the same request_id sends only what was not sent."
     if item.status is Status.UNKNOWN:
         return "Do not repeat the call: it could be charged twice. Ask the person to check the defapi account."

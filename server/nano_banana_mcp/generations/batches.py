@@ -69,6 +69,11 @@ class Batch:
         return self.generations[0].options
 
     @property
+    def requested_format(self) -> str:
+        """The format and size of all; empty if neither was asked for."""
+        return self.generations[0].requested_format
+
+    @property
     def created_at(self) -> float:
         """When it was requested, Unix seconds."""
         return min(generation.created_at for generation in self.generations)

@@ -111,6 +111,11 @@ class Generation:
         """Whether it is recorded as part of a batch and certainly was not sent: it may be sent once."""
         return self.status is Status.PENDING and self.task_id is None
 
+    @property
+    def requested_format(self) -> str:
+        """The format and size among its options, as in "16:9 4k"; empty if neither was asked for."""
+        return " ".join(option for option in (self.options or "").split(", ") if "reference" not in option)
+
     def elapsed_seconds(self, now: float) -> float | None:
         """Seconds from the submit to the end, or to ``now``; None for a task of another program."""
         if self.submitted_at is None:

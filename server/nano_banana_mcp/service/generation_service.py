@@ -31,7 +31,7 @@ from nano_banana_mcp.media.export import combined
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.service.account import AccountReader
 from nano_banana_mcp.service.references import ReferenceResolver
-from nano_banana_mcp.service.submission import Submitter, asked_format, options_text, request_hash
+from nano_banana_mcp.service.submission import Submitter, options_text, request_hash
 from nano_banana_mcp.service.uploads import UploadService
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
@@ -173,17 +173,16 @@ class GenerationService:
         if save_as is not None:
             self._require_save_as()
 
-    async def recorded_count(self, request: SubmitRequest, count: int, principal: str, request_id: str | None) -> int:
+    async def recorded_count(self, arguments_hash: str, principal: str, request_id: str | None) -> int:
         """Return how many generations are recorded for the same call under its ``request_id``; 0 for a new call.
 
         Args:
-            count: Number of images that the call asks for.
+            arguments_hash: The :func:`~nano_banana_mcp.service.submission.request_hash` of the call.
 
         Raises:
             RequestIdTaken: ``request_id`` was used for another request.
             LedgerError: the ledger cannot be read.
         """
-        arguments_hash = request_hash(request, count)
         return len(await self._submitter.find_earlier(request_id, self._api, principal, arguments_hash))
 
     async def usual_price(self, model: str) -> Decimal | None:
@@ -260,19 +259,18 @@ class GenerationService:
         Args:
             seconds: What is left of the caller's time to wait for the export; None for no limit of its own.
         """
-        export = await self.export(waited.generation, seconds)
-        sizes = await self._sizes(waited.generation)
+        item = waited.generation
+        usual = await self._usual(item) if item.is_open else None
+        if not any(generation.images for generation in members(item)):
+            return replace(waited, note=self.ledger.problem, usual=usual)
+        export = await self.export(item, seconds)
+        sizes = await self._sizes(item)
         return replace(
-            waited,
-            generation=self.typed(waited.generation),
-            note=self.ledger.problem,
-            export=export,
-            usual=await self._usual(waited.generation),
-            sizes=sizes,
+            waited, generation=self.typed(item), note=self.ledger.problem, usual=usual, export=export, sizes=sizes
         )
 
     async def _usual(self, item: GenerationOrBatch) -> ModelMedians | None:
-        if not item.is_open or item.model is None:
+        if item.model is None:
             return None
         try:
             return await self.ledger.medians(item.model, members(item)[0].api)
@@ -287,7 +285,7 @@ class GenerationService:
         return f"Models that worked lately: {', '.join(others)}." if others else None
 
     async def _sizes(self, item: GenerationOrBatch) -> tuple[Size | None, ...]:
-        if not asked_format(item.options):
+        if not item.requested_format:
             return ()
         sizes = await gather([partial(self.images.sizes, generation, MAX_SIZE_SECONDS) for generation in members(item)])
         return tuple(size for of_one in sizes for size in of_one)

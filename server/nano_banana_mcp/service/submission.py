@@ -430,11 +430,6 @@ def options_text(request: SubmitRequest) -> str | None:
     return ", ".join(options) or None
 
 
-def asked_format(options: str | None) -> str:
-    """Return the format and size of :func:`options_text`, as in "16:9 4k"; empty if neither was asked for."""
-    return " ".join(option for option in (options or "").split(", ") if option and "reference" not in option)
-
-
 def _is_server_error(error: DefapiError) -> bool:
     return isinstance(error, Refused) and error.status is not None and error.status >= 500
 

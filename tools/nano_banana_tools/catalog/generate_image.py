@@ -50,7 +50,7 @@ async def generate_image(
     wait_seconds: WaitSeconds = 0,
 ) -> Annotated[CallToolResult, GenerationResult] | InputRequiredResult:
     """Submit once. A failed or unknown outcome is an error; a wait that is given up is not: the image is paid for."""
-    service = ctx.request_context.lifespan_context
+    service, caller = ctx.request_context.lifespan_context, principal()
     if answers_with_task(ctx):
         wait_seconds = 0
     request = SubmitRequest(
@@ -62,7 +62,7 @@ async def generate_image(
         callback_url=callback_url,
     )
     service.require_possible(request, save_as)
-    approval = await confirm(ctx, request, count, request_id)
+    approval = await confirm(ctx, request, count, request_id, caller)
     if isinstance(approval, InputRequiredResult):
         return approval
     outcome = await service.generate(
@@ -70,7 +70,7 @@ async def generate_image(
         count=approval.count,
         requested_count=count,
         save_as=save_as,
-        principal=principal(),
+        principal=caller,
         request_id=approval.request_id,
         wait_seconds=wait_seconds,
         report=progress(ctx, wait_seconds) if wait_seconds else None,
