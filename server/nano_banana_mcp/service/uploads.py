@@ -158,6 +158,8 @@ class UploadService:
 
         if len(data) > MAX_BYTES:
             raise too_many_bytes(_SOURCE, MAX_BYTES)
+        # Checked again when it is recorded; here, since decoding takes a process for each image.
+        self._check(await self._ledger.count_uploads(request.principal, day_start(self._now())))
         image = await normalize_upload(image_from_bytes(data, source=_SOURCE), max_side=self._max_side)
         size = dimensions(image.data)
         assert size is not None, "it was encoded here"
