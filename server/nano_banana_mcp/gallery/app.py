@@ -19,6 +19,7 @@ from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.gallery.service import MAX_PAGE_SIZE, PAGE_SIZE, GalleryService, name_of
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.generations.quotas import LimitReached
+from nano_banana_mcp.generations.uploads import Upload
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.image import MAX_BYTES, too_many_bytes
 from nano_banana_mcp.ledger.base import LedgerError
@@ -27,7 +28,7 @@ from nano_banana_mcp.media.image_store import NoSuchImage
 from nano_banana_mcp.views import content_policy, page
 
 MAX_ARCHIVED = 500
-"""Generations in one archive: their ids are in its address."""
+"""Generations and uploads in one archive: their ids are in its address."""
 
 _CACHE_CONTROL = "private, max-age=3600, immutable"
 
@@ -63,8 +64,8 @@ def create_app(service: GalleryService) -> Starlette:
         ids = request.query_params.get("ids", "").split(",")
         if len(ids) > MAX_ARCHIVED:
             return _refuse(400, f"Select at most {MAX_ARCHIVED} entries.")
-        items = [await service.find(generation_id) for generation_id in ids]
-        selected = [item for item in items if item is not None and item.images]
+        items = [await service.find_item(item_id) for item_id in ids]
+        selected = [item for item in items if isinstance(item, Upload) or (item is not None and item.images)]
         if not selected:
             return _refuse(404, "There is no picture in the selection.")
         name = f"nano-banana-{datetime.now(UTC):%Y-%m-%d-%H%M%S}.zip"
@@ -95,10 +96,10 @@ def create_app(service: GalleryService) -> Starlette:
     async def uploads(request: Request) -> Response:
         if request.method != "POST":
             return _json({"uploads": await service.uploads()})
-        principal = await service.owner_of(request.query_params.get("marks", ""))
-        if principal is None:
+        marked = await service.find_item(request.query_params.get("marks", ""))
+        if marked is None:
             return _refuse(404, "The picture that was marked is deleted.")
-        return _json(await service.add_upload(await _image_in(request), principal), 201)
+        return _json(await service.add_upload(await _image_in(request), marked.principal), 201)
 
     async def upload(request: Request) -> Response:
         reference_id = request.path_params["reference_id"]

@@ -96,6 +96,14 @@ class GalleryService:
         """
         return await self._run(lambda ledger: ledger.find(generation_id))
 
+    async def find_item(self, item_id: str) -> Generation | Upload | None:
+        """The generation or upload of this id; None if neither has it.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        return await self.find(item_id) or await self._run(partial(SqlLedger.find_upload, reference_id=item_id))
+
     async def detail(self, generation: Generation) -> dict[str, Any]:
         """A generation for the page, with the file of each image: an exported one, else that of the image store.
 
@@ -141,23 +149,28 @@ class GalleryService:
                 return saved
         return await self._images.open(generation, number)
 
-    async def archive(self, generations: Sequence[Generation]) -> AsyncIterator[bytes]:
-        """Yield a ZIP archive of the images of generations. A text file in it names images that are not available."""
+    async def archive(self, items: Sequence[Generation | Upload]) -> AsyncIterator[bytes]:
+        """Yield a ZIP archive of images. A text file in it names those that are not available."""
         stream = ArchiveStream()
         missing = []
-        for generation in generations:
-            for number in range(len(generation.images)):
+        for item in items:
+            for number in range(1 if isinstance(item, Upload) else len(item.images)):
                 try:
-                    encoded = await self.image(generation, number)
+                    encoded = await self._open(item, number)
                 except NoSuchImage:
-                    missing.append(f"{generation.public_id}, picture {number}: it is no longer available")
+                    missing.append(f"{_id_of(item)}, picture {number}: it is no longer available")
                 except (ImageError, LedgerError) as error:
-                    missing.append(f"{generation.public_id}, picture {number}: {str(error).strip()}")
+                    missing.append(f"{_id_of(item)}, picture {number}: {str(error).strip()}")
                 else:
-                    yield stream.add(name_of(generation, number, encoded), encoded.data, generation.created_at)
+                    yield stream.add(name_of(item, number, encoded), encoded.data, item.created_at)
         if missing:
             yield stream.add("missing.txt", "".join(f"{line}\n" for line in missing).encode(), time.time())
         yield stream.close()
+
+    async def _open(self, item: Generation | Upload, number: int) -> EncodedImage:
+        if isinstance(item, Upload):
+            return await self._images.open_upload(item)
+        return await self.image(item, number)
 
     async def thumbnail(self, generation: Generation, number: int) -> EncodedImage:
         """A small version of an image. Raises as :meth:`image` does."""
@@ -201,17 +214,6 @@ class GalleryService:
         """
         return upload_row(await self._receiver.receive(await self._receiver.ask(principal), data))
 
-    async def owner_of(self, image_id: str) -> str | None:
-        """The principal of a generation or upload; None if neither has this id.
-
-        Raises:
-            LedgerError: The ledger cannot be read.
-        """
-        item: Generation | Upload | None = await self.find(image_id)
-        if item is None:
-            item = await self._run(partial(SqlLedger.find_upload, reference_id=image_id))
-        return None if item is None else item.principal
-
     async def uploaded_image(self, reference_id: str) -> EncodedImage:
         """An image that a person uploaded.
 
@@ -253,12 +255,16 @@ async def _shrink(encoded: EncodedImage) -> EncodedImage:
     return await shrink_in_worker(encoded, max_side=MAX_THUMBNAIL_SIDE, max_bytes=MAX_THUMBNAIL_BYTES)
 
 
-def name_of(generation: Generation, number: int, image: EncodedImage) -> str:
+def _id_of(item: Generation | Upload) -> str:
+    return item.reference_id if isinstance(item, Upload) else item.public_id
+
+
+def name_of(item: Generation | Upload, number: int, image: EncodedImage) -> str:
     """Return the file name for an image."""
     return file_name(
-        created_at=generation.created_at,
-        prompt=generation.prompt,
-        task_id=generation.public_id,
+        created_at=item.created_at,
+        prompt="added picture" if isinstance(item, Upload) else item.prompt,
+        task_id=_id_of(item),
         number=number,
         extension=extension_for(image.mime_type),
     )

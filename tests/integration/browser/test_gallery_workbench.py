@@ -16,6 +16,7 @@ from nano_banana_mcp.generations.models import Generation, Status
 from tests.integration.browser.gallery_page import Entries, LocalGallery, opened, painted
 from tests.integration.browser.host import violations
 from tests.support.gallery import NOW, drawn, record
+from tests.support.uploads import save_upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -170,6 +171,101 @@ async def test_order_dates_and_favorites_narrow_the_grid(browser: Browser, tmp_p
         await page.locator("#favorite").click()
         await page.locator("#back").click()
         await expect(page.locator("#empty")).to_have_text("Nothing fits.")
+        assert gallery.problems == []
+
+
+async def test_the_address_keeps_the_filters_for_back_and_reloading(browser: Browser, tmp_path: Path) -> None:
+    async with opened(browser, tmp_path, thirty(), timezone_id="UTC") as gallery:
+        page = gallery.page
+        assert page.url == f"{gallery.root}/"
+        await page.locator("#search").press_sequentially("Study 1")
+        await expect(gallery.cards).to_have_count(10)
+        await page.locator("#order").select_option("oldest")
+        await page.locator("#since").fill("2026-09-10")
+        await expect(gallery.cards).to_have_count(2)
+        await page.get_by_role("button", name="Favorite: Study 11").click()
+        await page.locator("#favorites").click()
+        await expect(gallery.cards).to_have_count(1)
+        narrowed = page.url
+        assert narrowed == f"{gallery.root}/?search=Study+1&order=oldest&since=2026-09-10&favorites=yes"
+
+        await gallery.cards.first.click()
+        await expect(page.locator("#place")).to_have_text("1 of 1")
+        await page.reload()
+        await expect(page.locator("#place")).to_have_text("1 of 1")
+        await page.go_back()
+        await expect(gallery.cards).to_have_count(1)
+        assert page.url == narrowed
+        await page.reload()
+        await expect(gallery.cards).to_have_count(1)
+        await expect(page.locator("#search")).to_have_value("Study 1")
+        await expect(page.locator("#order")).to_have_value("oldest")
+        await expect(page.locator("#since")).to_have_value("2026-09-10")
+        await expect(page.locator("#favorites")).to_have_attribute("aria-pressed", "true")
+        await gallery.cards.first.click()
+        await page.locator("#back").click()
+        await expect(gallery.cards).to_have_count(1)
+        assert page.url == narrowed
+
+        await page.go_back()
+        await expect(page.locator("#place")).to_have_text("1 of 1")
+        await page.go_back()
+        for count, first in ((2, "Study 11"), (10, "Study 19"), (10, "Study 10"), (30, "Study 00")):
+            await page.go_back()
+            await expect(gallery.cards).to_have_count(count)
+            await expect(gallery.cards.first).to_contain_text(first)
+        assert page.url == f"{gallery.root}/"
+        await expect(page.locator("#search")).to_have_value("")
+        assert gallery.problems == []
+
+
+async def test_an_address_with_values_that_do_not_exist_shows_what_it_can(browser: Browser, tmp_path: Path) -> None:
+    async with opened(browser, tmp_path, thirty()[:3]) as gallery:
+        page = gallery.page
+        await page.goto(f"{gallery.root}/?order=sideways&since=yesterday&status=lost&model=none&favorites=maybe&x=1")
+        await expect(page.locator("#order")).to_have_value("newest")
+        await expect(gallery.cards).to_have_count(3)
+        assert gallery.problems == []
+
+
+async def test_added_pictures_are_selected_downloaded_and_deleted_with_the_others(
+    browser: Browser, audit_source: str, tmp_path: Path
+) -> None:
+    entries = thirty()[:2]
+    async with opened(browser, tmp_path / "state", entries, bypass_csp=True) as gallery:
+        page = gallery.page
+        reference = await save_upload(gallery.settings, painted(7).data)
+        boxes = page.get_by_role("checkbox")
+        await expect(boxes).to_have_count(3)
+        await boxes.nth(2).check()
+        await boxes.nth(0).check()
+        await expect(page.locator("#count")).to_have_text("2 selected")
+        await page.evaluate(audit_source)
+        assert await violations(page) == []
+        await gallery.screenshot("selection-with-an-added-picture")
+        async with page.expect_download() as download:
+            await page.locator("#zip").click()
+        with ZipFile(await (await download.value).path()) as files:
+            assert [name.rpartition("_")[0].rpartition("_")[2] for name in files.namelist()] == [
+                entries[0][0].task_id,
+                reference,
+            ]
+            assert files.read(files.namelist()[0]) == entries[0][1][0].data
+        await page.locator("#none").click()
+        await boxes.nth(1).check()
+        await page.locator("#every").click()
+        await expect(page.locator("#count")).to_have_text("3 selected")
+        await boxes.nth(0).uncheck()
+        await page.locator("#discard").click()
+        await expect(page.locator("#ask")).to_have_text("Delete these 2 entries?")
+        await expect(page.locator("#means")).to_contain_text("conversations can no longer use it")
+        await expect(page.locator("#means")).to_contain_text("saved files stay where they are")
+        await page.locator("#yes").click()
+        await expect(page.locator("#done")).to_have_text("2 entries are deleted.")
+        await expect(page.locator("#added")).to_be_hidden()
+        await expect(gallery.cards).to_have_count(1)
+        assert gallery.in_ledger() == {entries[0][0].generation_id}
+        assert len(list(tmp_path.glob("state/images/files/*/*"))) == 1
         assert gallery.problems == []
 
 

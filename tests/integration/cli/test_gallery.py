@@ -421,6 +421,11 @@ def test_uploads_are_listed_shown_and_deleted_with_their_bytes(settings: dict[st
         assert listed[0]["resource_uri"] == f"nanobanana://uploads/{newer}"
         assert Image.open(io.BytesIO(client.get(f"/uploads/{older}").content)).size == (900, 900)
         assert Image.open(io.BytesIO(client.get(f"/uploads/{older}?small").content)).width <= 512
+        archived = client.get("/archive", params={"ids": f"{newer},{KEPT.generation_id},{older}"})
+        with ZipFile(io.BytesIO(archived.content)) as archive:
+            names = archive.namelist()
+            assert [name.rpartition("_")[0].rpartition("_")[2] for name in names] == [newer, KEPT.task_id, older]
+            assert archive.read(names[0]) == client.get(f"/uploads/{newer}").content
         assert client.delete(f"/uploads/{older}").status_code == 403
         own = {"Origin": shown.root}
         assert client.delete(f"/uploads/{older}", headers=own).status_code == 204
