@@ -17,6 +17,7 @@ from nano_banana_mcp.app import open_service
 from nano_banana_mcp.generations.quotas import LimitReached
 from nano_banana_mcp.generations.uploads import UploadRequest
 from nano_banana_mcp.images.resizing import reference
+from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 from nano_banana_mcp.service import uploads as service_uploads
 from nano_banana_mcp.service.uploads import MAX_PIECES, UploadService
 from nano_banana_mcp.upload_page.endpoint import PATH, UploadPage
@@ -60,11 +61,10 @@ async def post(client: httpx.AsyncClient, request: UploadRequest) -> tuple[int, 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes in bytes of the images for which a process was started."""
     sizes: list[int] = []
-    start = reference.shrink_in_worker
 
     async def shrink(image: Any, **options: Any) -> Any:
         sizes.append(len(image.data))
-        return await start(image, **options)
+        return await shrink_in_worker(image, **options)
 
     monkeypatch.setattr(reference, "shrink_in_worker", shrink)
     return sizes
