@@ -3,7 +3,8 @@
 Clients of 2025 are asked during the call. From 2026-07-28 on, the question is the answer of the call
 (``input_required``), and the client repeats the call with the person's answer and a sealed state, perhaps at another
 replica. The state binds the answer to the principal and the arguments, and it has the ``request_id`` under which the
-call is submitted, so that a repeated answer leads to the same images.
+call is submitted, so that a repeated answer leads to the same images. It also has the id of the generation: a failed
+one gives up its ``request_id``, but its approval is used up.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 
 from nano_banana_mcp.common.text import clean
 from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.models import new_generation_id
 from nano_banana_mcp.generations.quotas import Callers, Usage, in_credits
 from nano_banana_mcp.service.submission import request_hash
 from nano_banana_tools.context import ToolContext, principal
@@ -59,10 +61,12 @@ class Approval:
     Attributes:
         count: Number of images.
         request_id: The caller's, or the one of the question.
+        generation_id: For a single image: the approval is used up once there is a generation with this id.
     """
 
     count: int
     request_id: str | None
+    generation_id: str | None = None
 
 
 async def confirm(
@@ -93,7 +97,7 @@ async def confirm(
         return Approval(recorded, request_id)
     answer = (ctx.input_responses or {}).get(_QUESTION)
     if is_answer and isinstance(answer, ElicitResult):
-        return Approval(_approved_count(answer, count), request_id)
+        return Approval(_approved_count(answer, count), request_id, state.get("generation_id"))
     price = await service.usual_price(request.model)
     if threshold is None or (price is not None and price * count <= threshold):
         return Approval(count, request_id)
@@ -101,7 +105,11 @@ async def confirm(
         raise NotConfirmed(NO_FORM)
     question = _question(request, count, price, await service.usage(caller))
     if ctx.request_context.protocol_version >= FIRST_WITH_INPUT_REQUIRED:
-        state = {"request_hash": arguments_hash, "request_id": request_id or str(uuid.uuid4())}
+        state = {
+            "request_hash": arguments_hash,
+            "request_id": request_id or str(uuid.uuid4()),
+            "generation_id": new_generation_id(),
+        }
         return InputRequiredResult(
             input_requests={_QUESTION: ElicitRequest(params=question)}, request_state=json.dumps(state)
         )

@@ -75,7 +75,7 @@ class Ledger(Protocol):
             check: Called with the present usage, in the same transaction.
 
         Returns:
-            ``generation``, or the principal's earlier one with the same ``request_id``.
+            ``generation``, or the principal's earlier one with the same ``request_id`` or generation id.
 
         Raises:
             LimitReached: ``check`` refused it; nothing was recorded.

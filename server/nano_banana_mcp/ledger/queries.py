@@ -149,7 +149,7 @@ class SqlLedger(UploadQueries):
         with self._transaction():
             self._lock_begin(first, check)
             if first.request_id is not None:
-                earlier = self._find_earlier(generations)
+                earlier = self._find_earlier(generations) or self._find_by_id(first.generation_id)
                 if earlier is not None:
                     return [earlier] if earlier.batch_id is None else self.find_batch(earlier.batch_id)
             if check is not None:
@@ -170,7 +170,7 @@ class SqlLedger(UploadQueries):
     def _replace_unsent(self, generation: Generation) -> bool:
         with self._transaction():
             self._lock_begin(generation, None)
-            stored = self._one("WHERE intent_id = :intent_id", intent_id=generation.generation_id)
+            stored = self._find_by_id(generation.generation_id)
             if stored is None or not stored.is_unsent:
                 return False
             self._write(generation)
@@ -180,7 +180,7 @@ class SqlLedger(UploadQueries):
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`. Returns the recorded generation."""
         with self._transaction():
             generation = self._reconciled(generation)
-            stored = self._one("WHERE intent_id = :intent_id", intent_id=generation.generation_id)
+            stored = self._find_by_id(generation.generation_id)
             if stored is not None and (stored.finished or _is_same(stored, generation)):
                 return stored
             self._write(generation)
@@ -358,7 +358,7 @@ class SqlLedger(UploadQueries):
             unfinished: Whether it may be unfinished: an image that was paid for may then not be found again.
         """
         with self._transaction():
-            generation = self._one("WHERE intent_id = :intent_id", intent_id=generation_id)
+            generation = self._find_by_id(generation_id)
             if generation is None or not (generation.finished or unfinished):
                 return None
             self._fetch("DELETE FROM generations WHERE intent_id = :intent_id", {"intent_id": generation_id})
@@ -500,6 +500,9 @@ class SqlLedger(UploadQueries):
         return self.find_request(request_id, first.api, first.principal) or self._find_named(
             names, first.api, first.principal
         )
+
+    def _find_by_id(self, generation_id: str) -> Generation | None:
+        return self._one("WHERE intent_id = :intent_id", intent_id=generation_id)
 
     def _find_named(
         self, request_ids: Sequence[str], api: str | None, principal: str, condition: str = ""

@@ -129,6 +129,7 @@ class GenerationService:
         save_as: str | None = None,
         principal: str = "",
         request_id: str | None = None,
+        generation_id: str | None = None,
         wait_seconds: float = 0.0,
         report: Report | None = None,
     ) -> WaitResult:
@@ -143,6 +144,7 @@ class GenerationService:
                 a batch.
             requested_count: Number that the call asked for, if ``count`` of them were approved.
             save_as: Name for the file in the output folder, without extension; a batch adds ``-1`` and so on.
+            generation_id: Id of a new single generation; one that is recorded already is returned, and never submitted.
 
         Raises:
             SaveAsRefused: callers may not name files here; nothing was sent.
@@ -154,7 +156,7 @@ class GenerationService:
         """
         self.require_possible(request, save_as)
         generations = await self._submitted(
-            request, self._new(request, count, requested_count or count, save_as, principal, request_id)
+            request, self._new(request, count, requested_count or count, save_as, principal, request_id, generation_id)
         )
         item = generations[0] if generations[0].batch_id is None else as_batch(generations)
         if wait_seconds <= 0 or not item.is_open:
@@ -339,8 +341,10 @@ class GenerationService:
         save_as: str | None,
         principal: str,
         request_id: str | None,
+        generation_id: str | None,
     ) -> list[Generation]:
         """The generations of a call, not sent yet. Their order is that of their ids."""
+        ids = [generation_id] if generation_id and count == 1 else [new_generation_id() for _ in range(count)]
         generation = Generation(
             "",
             model=request.model,
@@ -362,7 +366,7 @@ class GenerationService:
                 request_id=child_request_id(request_id, number) if request_id and count > 1 else request_id,
                 expects_callback=request.callback_url is None and self._callbacks.is_enabled,
             )
-            for number, generation_id in enumerate(sorted(new_generation_id() for _ in range(count)), 1)
+            for number, generation_id in enumerate(sorted(ids), 1)
         ]
 
     async def _submitted(self, request: SubmitRequest, generations: list[Generation]) -> list[Generation]:

@@ -163,7 +163,7 @@ class Submitter:
 
         Returns:
             The accepted generation; one of status ``unknown`` if it may have been charged; or the earlier one, if
-            another call with the same ``request_id`` was faster.
+            another call with the same ``request_id`` or generation id was faster.
 
         Raises:
             DefapiError: no task was made.
@@ -174,8 +174,10 @@ class Submitter:
         try:
             submitted, error = await self._detached(partial(self._submit, request, generation))
         except _AlreadyRecorded:
-            repeated = await self.find_repeated(generation)
-            return repeated[0] if repeated else await self.submit_once(request, generation)
+            if repeated := await self.find_repeated(generation):
+                return repeated[0]
+            failed = await self._ledger.find(generation.generation_id)  # it has given up its request_id
+            return failed or await self.submit_once(request, generation)
         if error is not None:
             raise error
         return submitted
@@ -352,7 +354,7 @@ class Submitter:
                 raise _AlreadyRecorded
             return claimed
         recorded = await self._ledger.begin(generation, self._callers.quotas.check_for(generation.principal))
-        if recorded.generation_id != generation.generation_id:
+        if recorded != generation:
             raise _AlreadyRecorded
         return recorded
 

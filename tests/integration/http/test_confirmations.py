@@ -14,6 +14,7 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult
 
+from nano_banana_mcp.defapi import retry
 from nano_banana_mcp.http.auth.users_file import OwnLimits
 from nano_banana_mcp.http.signing import SharedStateCodec
 from nano_banana_sandbox.sandbox import Sandbox
@@ -107,6 +108,38 @@ async def test_an_answer_that_arrives_at_another_replica_is_taken_once(
             repeated = facts(await answered(client, state, answer))
             assert repeated["task_id"] == batch["task_id"]
         assert sandbox.stats.submits == 3
+
+
+@pytest.mark.parametrize("arguments", [{"count": 1}, {"count": 1, "request_id": "one"}, {"count": 4}])
+@pytest.mark.parametrize("ledger", ["sqlite", "postgresql"])
+async def test_an_approval_is_used_up_by_a_submit_that_ends_in_server_errors(
+    ledger: str,
+    arguments: dict[str, Any],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retry, "MIN_CEILING_SECONDS", 0.0)
+    call: dict[str, Any] = {"prompt": "a cat sandbox:submit=500*3", **arguments}
+    place: dict[str, Any] = {"NANO_BANANA_STATE_DIR": tmp_path}
+    if ledger == "postgresql":
+        place = {"NANO_BANANA_LEDGER_URL": request.getfixturevalue("database")}
+    async with (
+        plain_sandbox(seconds=0) as sandbox,
+        served(**at(sandbox.url, NANO_BANANA_CONFIRM="always", **place)) as server,
+        Client(server.url, elicitation_callback=Person(DECLINE)) as client,
+    ):
+        state = await asked(client, **call)
+        answer = choose(1)
+        failed = await answered(client, state, answer, **call)
+        assert failed.is_error
+        for _ in range(2):
+            repeated = await answered(client, state, answer, **call)
+            assert repeated.is_error
+            assert "The request was sent 3 times and the API did not accept it." in text(repeated)
+        assert sandbox.stats.submits == 3
+        assert not (await answered(client, await asked(client, **call), answer, **call)).is_error
+        assert sandbox.stats.submits == 4
 
 
 async def test_a_state_is_valid_for_its_own_arguments_only(tmp_path: Path) -> None:

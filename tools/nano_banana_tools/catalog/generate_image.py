@@ -72,6 +72,7 @@ async def generate_image(
         save_as=save_as,
         principal=caller,
         request_id=approval.request_id,
+        generation_id=approval.generation_id,
         wait_seconds=wait_seconds,
         report=progress(ctx, wait_seconds) if wait_seconds else None,
     )
