@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.support.platforms import System, lacking, missing_modules
+from tests.support.platforms import System, is_missing, lacking
 
 PACKAGES = ("nano_banana_mcp", "nano_banana_tools")
 STRIPPED = ("asyncio", "errno", "os", "select", "signal", "socket", "sys", "time")
@@ -47,7 +47,6 @@ class Elsewhere(ModuleType):
 def pretend(platform: str) -> None:
     """From now on, the project's modules are on ``platform``. None of them may be loaded yet."""
     assert not any(name.partition(".")[0] in PACKAGES for name in sys.modules), "some have seen this system already"
-    gone = missing_modules(platform)
     instead: dict[str, dict[str, object]] = {"sys": {"platform": platform}, "os": {"name": System(platform).os_name}}
     if platform == "win32":
         instead["os"] |= {call.__name__: _without_dir_fd(call) for call in os.supports_dir_fd}
@@ -71,7 +70,7 @@ def pretend(platform: str) -> None:
     ) -> Any:
         if level or (globals or {}).get("__name__", "").partition(".")[0] not in PACKAGES:
             return inner(name, globals, locals, fromlist, level)
-        if name in gone:
+        if is_missing(name, platform):
             raise ModuleNotFoundError(f"No module named {name!r} on {platform}", name=name)
         found = inner(name, globals, locals, fromlist, level)
         return there.get(found.__name__, found)

@@ -101,15 +101,19 @@ def lacking(module: str, platform: str) -> frozenset[str]:
 
 
 @functools.cache
-def missing_modules(platform: str) -> frozenset[str]:
-    """The modules of the standard library that are not on ``platform`` at all."""
-    known = {path.stem for path in STUBS.glob("[a-z]*.pyi")} & sys.stdlib_module_names
-    return frozenset(name for name in known if lacking(name, platform) and not names(name, System(platform)))
+def is_missing(module: str, platform: str) -> bool:
+    """Whether a module of the standard library is not on ``platform`` at all."""
+    known = module in sys.stdlib_module_names and _place(module) is not None
+    return known and bool(lacking(module, platform)) and not names(module, System(platform))
 
 
-def scan(source: str, file: str, system: System) -> list[Finding]:
-    """What of ``source`` is reached on ``system``, and is not there."""
-    return sorted(_Scan(file, system).of(_parsed(source)))
+def scan(source: str, file: str, system: System, at_import: bool = False) -> list[Finding]:
+    """What of ``source`` is reached on ``system``, and is not there.
+
+    Args:
+        at_import: Leave out the bodies of functions, which an import does not reach.
+    """
+    return sorted(_Scan(file, system, at_import).of(_parsed(source)))
 
 
 @functools.cache
@@ -117,21 +121,22 @@ def _parsed(source: str) -> ast.Module:
     return ast.parse(source)
 
 
-def scan_all(system: System, *folders: Path) -> list[Finding]:
+def scan_all(system: System, *folders: Path, at_import: bool = False) -> list[Finding]:
     """:func:`scan` of every module in ``folders``, their names as paths in the project."""
     paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    return [finding for path in paths for finding in _scan_file(path, system)]
+    return [finding for path in paths for finding in _scan_file(path, system, at_import)]
 
 
 @functools.cache
-def _scan_file(path: Path, system: System) -> list[Finding]:
-    return scan(path.read_text("utf-8"), path.relative_to(ROOT).as_posix(), system)
+def _scan_file(path: Path, system: System, at_import: bool) -> list[Finding]:
+    return scan(path.read_text("utf-8"), path.relative_to(ROOT).as_posix(), system, at_import)
 
 
 class _Scan:
-    def __init__(self, file: str, system: System) -> None:
+    def __init__(self, file: str, system: System, at_import: bool) -> None:
         self._file = file
         self._system = system
+        self._at_import = at_import
         self._modules: dict[str, str] = {}
 
     def of(self, tree: ast.Module) -> set[Finding]:
@@ -144,7 +149,13 @@ class _Scan:
                 inner = f"{function}.{statement.name}".lstrip(".")
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 yield from ((inner, what) for what in self._imports(statement))
-            for _, value in ast.iter_fields(statement):
+            for field, value in ast.iter_fields(statement):
+                if (
+                    self._at_import
+                    and field == "body"
+                    and isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
+                ):
+                    continue
                 for part in value if isinstance(value, list) else [value]:
                     if isinstance(part, ast.ExceptHandler | ast.match_case):
                         yield from self._block(part.body, inner)
@@ -157,10 +168,10 @@ class _Scan:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 self._modules[alias.asname or alias.name.partition(".")[0]] = alias.name
-                if alias.name in missing_modules(self._system.platform):
+                if is_missing(alias.name, self._system.platform):
                     yield alias.name
         elif node.level == 0 and node.module in sys.stdlib_module_names:
-            if node.module in missing_modules(self._system.platform):
+            if is_missing(node.module, self._system.platform):
                 yield node.module
             else:
                 yield from (

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import ntpath
 import nturl2path
 import os
-import subprocess
-import sys
 import urllib.request
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from anyio.to_thread import run_sync as in_thread
-from mcp.client import Client
-from mcp.client.stdio import StdioServerParameters
-from mcp.types import CallToolResult
 
 from nano_banana_mcp.images.local import local_files
 from nano_banana_mcp.images.local.windows_paths import is_pointer, is_special
-from tests.support.clients import KEY, child, facts, text
-from tests.support.handshake import INITIALIZE
 from tests.support.paths import ROOT
-from tests.support.platforms import SOURCES, Finding, System, lacking, missing_modules, scan, scan_all
-from tests.support.sandbox import plain_sandbox
+from tests.support.platforms import SOURCES, Finding, System, is_missing, lacking, scan, scan_all
 
 SYSTEMS = [System(platform, version) for platform in ("win32", "darwin") for version in ((3, 11), (3, 14))]
 
@@ -73,14 +62,15 @@ def test_no_exception_outlives_its_reason() -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=str)
 def test_the_tests_can_be_collected_there(system: System) -> None:
-    at_import = [finding for finding in scan_all(system, ROOT / "tests") if not finding.function]
+    at_import = scan_all(system, ROOT / "tests", at_import=True)
     no_tests = "tests/lab/benchmarks/"  # and some say that they need Linux
     missing = [finding for finding in at_import if finding.what[0] != "/" and "encoding" not in finding.what]
     assert [finding for finding in missing if not finding.file.startswith(no_tests)] == []
 
 
 def test_what_a_system_lacks_is_known_from_the_standard_librarys_stubs() -> None:
-    assert {"fcntl", "grp", "pwd", "resource", "termios", "tty", "pty"} <= missing_modules("win32")
+    assert all(is_missing(name, "win32") for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty"))
+    assert not is_missing("fcntl", "darwin")
     assert {"fork", "geteuid", "getuid", "mkfifo", "chown", "O_NOFOLLOW", "O_DIRECTORY"} <= lacking("os", "win32")
     assert {"SIGKILL", "SIGHUP", "SIGUSR1"} <= lacking("signal", "win32")
     assert {"AF_UNIX", "SO_REUSEPORT"} <= lacking("socket", "win32")
@@ -139,75 +129,6 @@ def test_the_scan_knows_a_guard(code: str) -> None:
     assert scan(code, "x.py", System("win32")) == []
 
 
-def elsewhere(platform: str, *arguments: str, **settings: Any) -> StdioServerParameters:
-    """The program as a process on another system."""
-    here = child(*arguments, **settings)
-    return here.model_copy(update={"args": ["-m", "tests.support.elsewhere", platform, *arguments], "cwd": ROOT})
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
-@pytest.mark.parametrize("platform", ["win32", "darwin"])
-async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: str, tmp_path: Path) -> None:
-    kept, report = tmp_path / "kept", tmp_path / "report.json"
-    common = {"DEFAPI_API_KEY": KEY, "NANO_BANANA_STATE_DIR": tmp_path / "state"}
-    folders = {"NANO_BANANA_OUTPUT_DIR": kept, "NANO_BANANA_INPUT_DIRS": kept, "ELSEWHERE_REPORT": report}
-    async with plain_sandbox(seconds=0.0) as sandbox:
-        common["DEFAPI_BASE_URL"] = sandbox.url
-        async with Client(elsewhere(platform, **common, **folders)) as client:
-            assert {tool.name for tool in (await client.list_tools()).tools} >= {"generate_image", "view_image"}
-            made = await draw(client, "a lighthouse at dawn")
-            task_id = facts(made)["task_id"]
-            [path] = kept.glob("*.png")
-            assert facts(made)["message"] == f"Saved as {path}."
-            night = await draw(client, "now make it night", str(path))
-            assert facts(night)["status"] == "success", text(night)
-            (kept / "link.png").symlink_to(path)
-            refused = await draw(client, "no", str(kept / "link.png"))
-            assert refused.is_error
-            assert "link" in text(refused)
-            seen = await client.call_tool("view_image", {"task_id": task_id})
-            assert any(part.type == "image" for part in seen.content), text(seen)
-            resource = await client.read_resource(facts(made)["images"][0]["resource_uri"])
-            assert resource.contents
-        saved = await in_thread(
-            run, elsewhere(platform, "save", task_id, "--output", str(tmp_path / "other"), **common)
-        )
-        assert [Path(line).parent for line in saved.splitlines()] == [tmp_path / "other"]
-    assert len((kept / "pictures.jsonl").read_text("utf-8").splitlines()) == 2
-    loaded = json.loads(report.read_text("utf-8"))
-    assert {
-        "nano_banana_mcp.app",
-        "nano_banana_mcp.images.saving.output_folder",
-        "nano_banana_mcp.images.local.local_files",
-    } <= set(loaded)
-
-
-async def draw(client: Client, prompt: str, *images: str) -> CallToolResult:
-    arguments = {"prompt": prompt, "images": list(images), "wait_seconds": 240}
-    return await client.call_tool("generate_image", arguments)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
-def test_the_sandbox_inside_the_server_ends_there_too(tmp_path: Path) -> None:
-    started = elsewhere("win32", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path)
-    assert run(started) == ""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
-def test_each_message_ends_with_lf_there_too(tmp_path: Path) -> None:
-    there = elsewhere("win32", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path)
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([there.command, *there.args], env=there.env, cwd=there.cwd, **pipes) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-        process.stdin.close()
-    assert json.loads(line)["id"] == INITIALIZE["id"]
-    assert line.endswith(b"}\n")
-
-
 @pytest.mark.parametrize("drive", ["C:", "c%3A", "c%3a"])
 def test_a_uri_names_a_drive_in_either_way(drive: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "url2pathname", nturl2path.url2pathname)  # type: ignore[deprecated]  # what Windows has under the other name
@@ -216,32 +137,6 @@ def test_a_uri_names_a_drive_in_either_way(drive: str, monkeypatch: pytest.Monke
     with pytest.raises(local_files.FileRefused) as refused:
         local_files.path_of("cat.png")
     assert "C:/folder/cat.png or file:///C:/folder/cat.png" in refused.value.hint
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
-def test_the_pretence_holds() -> None:
-    script = (
-        "from tests.support.elsewhere import pretend\n"
-        "pretend('win32')\n"
-        "from nano_banana_mcp.images.local import local_files\n"
-        "from nano_banana_mcp.images.saving import output_folder as folder\n"
-        "assert not local_files._WALKS and not hasattr(folder.os, 'O_DIRECTORY') and folder.os.name == 'nt'\n"
-        "import os\n"
-        "assert os.name == 'posix' and os.O_DIRECTORY\n"
-        "exec('import fcntl', {'__name__': 'nano_banana_mcp.x'})\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.stderr.endswith("ModuleNotFoundError: No module named 'fcntl' on win32\n")
-
-
-def run(parameters: StdioServerParameters) -> str:
-    """What the process says, its input ended."""
-    command = [parameters.command, *parameters.args]
-    ended = subprocess.run(
-        command, env=parameters.env, cwd=parameters.cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr.decode()
-    return ended.stdout.decode()
 
 
 @pytest.mark.parametrize(
