@@ -26,11 +26,18 @@ _BYTES = (
     "inlinedata", "imagedata", "blob",
 )  # fmt: skip
 _IMAGES = (
-    "images", "image", "imageurls", "imageurl", "bigimageurl", "originalimageurl", "urls", "url", "uri", "fileuri",
-    "fileurl", "downloadurl", "src", "href", "link", "picture", "pictures", "file", "files", "path", "output",
-    "outputs", "result", "results", "artifacts", "data", "source", "thumbnail", "thumbnailurl", "preview", "previewurl",
+    "images", "image", "imageurls", "imageurl", "bigimageurl", "originalimageurl", "url", "uri", "fileuri", "fileurl",
+    "downloadurl", "src", "href", "link", "picture", "pictures", "file", "files", "path", "output", "outputs", "urls",
+    "result", "results", "artifacts", "data", "source", "thumbnail", "thumbnailurl", "preview", "previewurl",
 )  # fmt: skip
 _TEXTS = ("text", "content", "markdown", "message", "caption", "description", "parts", "choices")
+_NEVER_RESULTS = {
+    "get", "cancel", "stream", "web", "self", "statusurl", "responseurl", "cancelurl", "callbackurl", "webhook",
+    "input", "inputs", "request", "prompt", "parameters", "params", "references", "referenceimages", "initimage",
+    "mask",
+}  # fmt: skip
+"""Keys of the API's own addresses, and of what was sent to it."""
+
 _UNAMBIGUOUS = {*_BYTES, "images", "image", "pictures", "picture"}
 """Keys with an image as their only possible value: one that cannot be read is not passed over."""
 
@@ -38,19 +45,26 @@ IMAGE_KEYS = (*_BYTES, *_IMAGES)
 """Keys with an image as their value, best first, in lower case and without separators. Bytes live longer than URLs."""
 
 _EXTENSION = r"\.(?:png|jpe?g|webp|gif|avif|bmp)(?:[?#][^\s<>\"')\]]*)?"
-_TARGET = r"\(\s*<?(?P<{}>data:[^)>]*|(?:[^()\s<>]|\([^()\s<>]*\))+)>?(?:\s+[\"'][^\"')]*[\"'])?\s*\)"
+_TARGET = (
+    r"\(\s*<?(?P<{}>data:[^)>\"']*|(?<=<)[^<>]*|(?:[^()\s<>]|\([^()\s<>]*\))+)>?"
+    r"(?:\s+(?:[\"'][^\"')]*[\"']|\([^()]*\)))?\s*\)"
+)
+_BASE64_LINES = r"(?:\s+[A-Za-z0-9+/_-]{40,})*(?:\r?\n[A-Za-z0-9+/_-]+)?={0,2}"
 _IN_TEXT = re.compile(
-    rf"!\[[^\]]{{0,1000}}\]{_TARGET.format('image')}"
-    rf"|\[[^\]]{{0,1000}}\]{_TARGET.format('link')}"
+    rf"!\[(?:[^\[\]]|\[[^\[\]]{{0,200}}\]){{0,1000}}\]{_TARGET.format('image')}"
+    rf"|\[[^\[\]]{{0,1000}}\]{_TARGET.format('link')}"
+    r"|^\s*\[[^\[\]]{1,200}\]:\s*<?(?P<definition>https?://[^\s<>]+)>?"
     r"|<img\b[^>]*?\bsrc\s*=\s*(?P<quote>[\"']?)(?P<html>.*?)(?P=quote)(?=[\s/>])[^>]*>?"
-    r"|(?P<data>data:[\w.+/-]{0,100}(?:;[\w=.-]{1,64}){0,4}\s*,\s*[A-Za-z0-9+/=_%-]{16,})"
+    rf"|(?P<data>data:[\w.+/-]{{0,100}}(?:;[\w=.-]{{1,64}}){{0,4}}\s*,\s*[A-Za-z0-9+/=_%-]{{16,}}{_BASE64_LINES})"
     rf"|(?P<url>https?://[^\s<>\"')\]]+?{_EXTENSION})"
-    rf"|(?P<base64>[A-Za-z0-9+/_-]{{{MIN_BASE64_CHARACTERS},}}={{0,2}})",
-    re.IGNORECASE | re.DOTALL,
+    rf"|(?P<base64>(?=[A-Za-z0-9+/_-]{{{MIN_BASE64_CHARACTERS}}}|(?:[A-Za-z0-9+/_-]{{40,}}\s+){{3}})"
+    rf"[A-Za-z0-9+/_-]+{_BASE64_LINES})",
+    re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _BASE64 = re.compile(r"(?=\S{40})(?:[A-Za-z0-9+/_-]{40,}\s+)*[A-Za-z0-9+/_-]+={0,2}")
 """Base64 without a label, in lines of at least 40 characters if it has several."""
 
+_NEXT_ADDRESS = re.compile(r"[\s,;|]+(?=https?://)|\s+(?=data:)", re.IGNORECASE)
 _HOST_WITHOUT_SCHEME = re.compile(rf"[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{{2,}}/\S*?{_EXTENSION}", re.IGNORECASE)
 
 
@@ -62,11 +76,13 @@ class ResultItems:
         sources: URLs, data URIs and base64.
         texts: What the model said, cleaned.
         unreadable: What stands where an image should be, and has no form of an image.
+        is_unexplained: Whether there is neither an image nor mere words, but something.
     """
 
     sources: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    is_unexplained: bool = False
 
     def add(self, other: ResultItems) -> None:
         """Append what another result holds. A source is listed once."""
@@ -82,7 +98,15 @@ def read_result(data: dict[str, Any]) -> ResultItems:
     if not items.sources:
         others = {key: value for key, value in data.items() if key != "result" and _plain(key) in IMAGE_KEYS}
         items.add(_read_object(others, 0))
+    said = " ".join(items.texts)
+    items.is_unexplained = not items.sources and _has_content(data.get("result")) and (not said or "://" in said)
     return items
+
+
+def _has_content(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return any(map(_has_content, value)) if isinstance(value, list) else value not in (None, False, "")
 
 
 def _read(value: Any, role: str, depth: int) -> ResultItems:
@@ -116,7 +140,7 @@ def _read_object(value: dict[str, Any], depth: int) -> ResultItems:
     for key in _TEXTS:
         items.add(_read(by_key.get(key), "text", depth + 1))
     if not items.sources:
-        others = (item for key, item in by_key.items() if key not in (*IMAGE_KEYS, *_TEXTS))
+        others = (item for key, item in by_key.items() if key not in (*IMAGE_KEYS, *_TEXTS, *_NEVER_RESULTS))
         items.add(ResultItems(_read(list(others), "", depth).sources))
         items.unreadable += unreadable[:1]
     return items
@@ -131,10 +155,12 @@ def _read_text(value: str, role: str, depth: int) -> ResultItems:
             nested = ResultItems()
         if nested.sources or (nested.texts and role != "text"):
             return nested
-    if address := _address(text):
-        return ResultItems([address])
-    if text[:5].lower() == "data:" or _BASE64.fullmatch(text):
-        return ResultItems([text])
+    several = role != "text" and ("://" in text or text.find("data:", 1) > 0)
+    if several and len(parts := _NEXT_ADDRESS.split(text)) > 1:
+        return _read(parts, role, depth + 1)
+    source = text if text[:5].lower() == "data:" or _BASE64.fullmatch(text) else _address(text)
+    if source:
+        return ResultItems([source])
     if role == "image" and re.match(r"https?:", text, re.IGNORECASE):
         return ResultItems(unreadable=[text])
     sources = [source for match in _IN_TEXT.finditer(text) if (source := _source_in(match))]
@@ -148,14 +174,17 @@ def _source_in(match: re.Match[str]) -> str | None:
     """Return the image that a match in a text leads to; None for a link to something else."""
     target = next((value for name in ("image", "html", "data", "url", "base64") if (value := match[name])), None)
     link: str | None = match["link"]
+    if match["definition"] and "![" in match.string:
+        target = match["definition"]
     if link and (link[:5].lower() == "data:" or re.search(_EXTENSION, link, re.IGNORECASE)):
         target = link
     if target is None or target[:5].lower() == "data:" or match["base64"]:
         return target
-    return _address(target)
+    return _address(target.replace("&amp;", "&") if match["html"] else target)
 
 
 def _address(text: str) -> str | None:
+    text = text.replace("\\/", "/")
     if text.startswith("//") or _HOST_WITHOUT_SCHEME.fullmatch(text):
         text = f"https://{text.removeprefix('//')}"
     return http_url(text)

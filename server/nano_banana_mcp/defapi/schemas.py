@@ -64,6 +64,7 @@ class TaskSnapshot(BaseModel):
         image_sources: URLs, data URIs and base64 of the images, in the order of the API.
         texts: Text of the model instead of, or beside, an image.
         unreadable: What stands where an image should be, and has no form of an image.
+        is_unexplained: Whether the result holds neither an image nor mere words, but something.
         answer: What was read, to be kept if an image in it cannot be read.
         reason: ``status_reason.message``.
         consumed: Charged credits as a decimal string.
@@ -82,6 +83,7 @@ class TaskSnapshot(BaseModel):
     created_at: float | None = None
     ended_at: float | None = None
     unreadable: tuple[str, ...] = Field((), exclude=True, repr=False)
+    is_unexplained: bool = Field(default=False, exclude=True)
     answer: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
 
@@ -130,6 +132,7 @@ def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
         created_at=read_time(data.get("created_at")),
         ended_at=next((time for name in _END_NAMES if (time := read_time(data.get(name))) is not None), None),
         unreadable=tuple(items.unreadable),
+        is_unexplained=items.is_unexplained,
         answer=data,
     )
 

@@ -60,6 +60,8 @@ def read(generation: Generation, snapshot: TaskSnapshot, now: float, *, api_url:
         )
     if status is Status.SUCCESS and not images:
         status, message = Status.FAILED, _why_no_image(snapshot, problems)
+        if snapshot.is_unexplained and not problems:
+            problems, message = ["its shape is not known"], f"{message} {KEPT_ANSWER}"
     elif status is Status.FAILED:
         message = snapshot.reason or clean(" ".join(snapshot.texts)) or "The generation failed; the API gave no reason."
         images, encoded_images, problems = (), {}, []

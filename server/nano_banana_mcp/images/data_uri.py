@@ -7,11 +7,14 @@ import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
+from nano_banana_mcp.images.download.content_encoding import MAX_LAYERS, decode_body
 from nano_banana_mcp.images.errors import BadDataUri
 from nano_banana_mcp.images.formats import sniff
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage, image_from_bytes, too_many_bytes
 
-_PREFIX = re.compile(r"""[\s"']*(?:data:\s*)?(?P<label>[^,"']{0,256}?)(?:;\s*)?base64\s*[,:]""", re.IGNORECASE)
+_PREFIX = re.compile(
+    r"""[\s"']*(?:data:\s*)?(?P<label>(?:[^,"']|"[^"]{0,256}"){0,256}?)(?:;\s*)?base64\s*[,:]""", re.IGNORECASE
+)
 """``data:image/png;base64,`` and what programs make of it: without ``data:``, or twice."""
 
 _PLAIN = re.compile(r"\s*data:(?P<label>[^,]{0,256}),", re.IGNORECASE)
@@ -19,6 +22,8 @@ _PLAIN = re.compile(r"\s*data:(?P<label>[^,]{0,256}),", re.IGNORECASE)
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n\f\v\"'"
+_HEX = re.compile(rb"(?:[0-9A-Fa-f]{2}){16,}")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 
@@ -47,7 +52,12 @@ def read_image(text: str, *, max_bytes: int = MAX_BYTES, source: str = "The data
     while prefix is not None:
         start = prefix.end()
         prefix = _PREFIX.match(text, start, start + 600)
-    return image_from_bytes(_decode(text, start, max_bytes, source), source=source)
+    data = _decode(text, start, max_bytes, source)
+    for _ in range(MAX_LAYERS):
+        if sniff(data) is not None:
+            break
+        data = _unpacked(data, max_bytes, source)
+    return image_from_bytes(data, source=source)
 
 
 def read_base64(text: str, *, source: str) -> bytes:
@@ -83,7 +93,12 @@ def _decode(text: str, start: int, max_bytes: int, source: str) -> bytes:
     encoded = text[start:].encode("ascii", "replace")
     if b"%" in encoded:
         encoded = unquote_to_bytes(encoded)
+    parts = encoded.strip().split(b" ")
+    if b"\n" not in encoded and any(len(part) % 4 or len(part) != len(parts[0]) for part in parts[:-1]):
+        encoded = b"+".join(parts)  # not lines of one length, but plus signs that a form has decoded
     encoded = encoded.translate(_URL_SAFE, _WHITESPACE).rstrip(b"=")
+    if _HEX.fullmatch(encoded) and sniff(data := bytes.fromhex(encoded.decode())) is not None:
+        return data
     if not encoded:
         raise BadDataUri(f"{source} is empty.")
     if len(encoded) > max_characters:
@@ -97,9 +112,19 @@ def _decode(text: str, start: int, max_bytes: int, source: str) -> bytes:
         return data
 
 
+def _unpacked(data: bytes, max_bytes: int, source: str) -> bytes:
+    """Undo one layer of packing: gzip, zlib, base64 or a data URI; other data stay as they are."""
+    inflated = decode_body(data, "", max_bytes=max_bytes, source=source)
+    if inflated != data or not (text := data.lstrip()).isascii():
+        return inflated
+    if text.startswith(b"data:") or _BASE64.fullmatch(text):
+        return _decode_leniently(text.partition(b",")[2] or text)
+    return data
+
+
 def _decode_leniently(encoded: bytes) -> bytes:
     """Decode what is there, without characters that are not base64 and without a last one that is too many."""
-    characters = _NOT_BASE64.sub(b"", encoded)
+    characters = _NOT_BASE64.sub(b"", encoded.translate(_URL_SAFE))
     characters = characters[: len(characters) - (len(characters) % 4 == 1)]
     return binascii.a2b_base64(characters + b"=" * (-len(characters) % 4))
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.generations.parsing import read
+from nano_banana_mcp.generations.parsing import KEPT_ANSWER, read
 from tests.support.faults import reply
 from tests.unit.defapi.driver import TASK, query_to
 
@@ -17,6 +17,7 @@ DATA_URI = (
 
 BASE64 = DATA_URI.partition(",")[2]
 PIXEL = base64.b64decode(BASE64)
+LINES = base64.encodebytes(bytes(range(256))).decode().rstrip()
 
 
 def body(**data: Any) -> dict[str, Any]:
@@ -86,6 +87,19 @@ async def test_both_shapes_of_ids_are_read_back(task_id: str) -> None:
         pytest.param([{"text": f"![a]({DATA_URI}) ok"}], (DATA_URI,), ("ok",), id="Markdown with a data URI"),
         pytest.param([{"text": f"![a](<{URL}> 'title')"}], (URL,), (), id="Markdown with a title"),
         pytest.param([{"text": f"[Download]({URL})"}], (URL,), (), id="a Markdown link"),
+        pytest.param([{"text": f"![a]({URL} (title))"}], (URL,), (), id="a title in parentheses"),
+        pytest.param([{"text": "![a](<https://x.example/a b>)"}], ("https://x.example/a%20b",), (), id="with a blank"),
+        pytest.param(
+            [{"text": f"[![a [b]]({URL})](https://x.example)"}], (URL,), ("[](https://x.example)",), id="link"
+        ),
+        pytest.param([{"text": f"![a][1]\n\n[1]: {URL}?x"}], (f"{URL}?x",), ("[a][1]",), id="a Markdown reference"),
+        pytest.param([{"text": f"Here:\n```\n{LINES}\n```"}], (LINES,), ("Here: ``` ```",), id="lines of base64"),
+        pytest.param([{"text": f"Here: data:;base64,{LINES}"}], (f"data:;base64,{LINES}",), ("Here:",), id="data"),
+        pytest.param([{"text": '<img src="//x.example/?a=1&amp;b=2">'}], ("https://x.example/?a=1&b=2",), (), id="&"),
+        pytest.param([{"image": f"{URL}, {URL}?2\n{URL}?3"}], (URL, f"{URL}?2", f"{URL}?3"), (), id="in one text"),
+        pytest.param([{"image": "https:\\/\\/x.example\\/a"}], ("https://x.example/a",), (), id="escaped twice"),
+        pytest.param({"urls": {"get": "https://x.example/p"}, "output": [URL]}, (URL,), (), id="as Replicate"),
+        pytest.param([{"text": "No.", "input": {"image": URL}}], (), ("No.",), id="an echo of the request"),
         pytest.param([{"text": f'<img alt="x" src="{URL}">'}], (URL,), (), id="HTML"),
         pytest.param([{"text": f"It is at {URL} now"}], (URL,), ("It is at now",), id="a URL amid words"),
         pytest.param(
@@ -128,6 +142,25 @@ async def test_what_is_no_usable_address_is_never_passed_on_but_not_forgotten(so
     assert reading.is_unreadable
     assert "1 more could not be used" in (reading.generation.message or "")
     assert source not in (reading.generation.message or "")
+
+
+@pytest.mark.parametrize(
+    ("result", "is_kept"),
+    [
+        ([{"asset": "s3://bucket/a.png"}], True),
+        ([{"text": "Here: https://x.example/download/1"}], True),
+        ([{"text": "<svg viewBox='0 0 9 9'></svg>"}], True),
+        ([{"image": 7}], True),
+        ([[[[[[[[[[[[{"image": URL}]]]]]]]]]]]], True),
+        ([{"text": "I cannot draw this."}], False),
+        ([{"image": ""}, {}], False),
+    ],
+)
+async def test_an_answer_is_kept_unless_it_is_empty_or_mere_words(result: Any, is_kept: bool) -> None:
+    snapshot = (await query_to(reply(200, body(result=result)))).snapshot
+    reading = read(Generation("in-1", TASK), snapshot, now=1.0)
+    assert reading.generation.status is Status.FAILED
+    assert reading.is_unreadable is is_kept is (KEPT_ANSWER in (reading.generation.message or ""))
 
 
 @pytest.mark.parametrize("name", ["images", "output", "data", "image_url"])

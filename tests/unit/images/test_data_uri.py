@@ -1,4 +1,6 @@
 import base64
+import gzip
+import zlib
 from urllib.parse import quote
 
 import pytest
@@ -32,6 +34,12 @@ URL_SAFE = base64.urlsafe_b64encode(drawn("png", (64, 64), mode="RGBA") + b"\xfb
         f"base64:{BASE64}",
         f'"data:image/png;base64,{BASE64}"',
         f"data:image/png;base64,{BASE64}*",
+        f'data:image/png;name="a,b.png";base64,{BASE64}',
+        f"data:image/png;base64,{base64.b64encode(gzip.compress(PNG)).decode()}",
+        base64.b64encode(zlib.compress(PNG)).decode(),
+        base64.b64encode(BASE64.encode()).decode(),
+        base64.b64encode(f"data:image/png;base64,{BASE64}".encode()).decode(),
+        PNG.hex(),
         BASE64,
         "\r\n".join(BASE64[at : at + 76] for at in range(0, len(BASE64), 76)),
     ],
@@ -43,6 +51,17 @@ def test_a_data_uri_is_decoded_even_if_it_is_written_carelessly(uri: str) -> Non
 def test_the_url_safe_alphabet_is_understood() -> None:
     assert "-" in URL_SAFE or "_" in URL_SAFE
     assert read_image(f"data:image/png;base64,{URL_SAFE}").mime_type == "image/png"
+
+
+def test_plus_signs_that_a_form_made_blanks_are_plus_signs_again() -> None:
+    noise = drawn("png", (64, 64), mode="RGBA") + b"\xfb\xef\xbe" * 3 + b"end"
+    assert read_image(data_uri(noise).replace("+", " ")).data == noise
+
+
+def test_a_packed_image_is_unpacked_within_the_bounds() -> None:
+    bomb = base64.b64encode(gzip.compress(bytes(MAX_BYTES + 1))).decode()
+    with pytest.raises(ImageTooLarge):
+        read_image(bomb)
 
 
 def test_the_bytes_decide_the_type_not_the_label() -> None:
