@@ -110,20 +110,20 @@ class _Codes(AuthorizationCodeGrant):  # type: ignore[misc]  # authlib has no ty
     TOKEN_ENDPOINT_AUTH_METHODS = ("none",)
 
     def save_authorization_code(self, code: str, request: Any) -> None:
-        asked = request.payload
+        authorization = request.payload
         self.server.codes[code] = Code(
             code,
             request.client.client_id,
-            asked.redirect_uri,
-            request.client.get_allowed_scope(asked.scope),
-            asked.data["code_challenge"],
-            asked.data["code_challenge_method"],
+            authorization.redirect_uri,
+            request.client.get_allowed_scope(authorization.scope),
+            authorization.data["code_challenge"],
+            authorization.data["code_challenge_method"],
             request.user,
         )
 
     def query_authorization_code(self, code: str, client: Client) -> Code | None:
-        found: Code | None = self.server.codes.get(code)
-        return found if found and found.client_id == client.client_id else None
+        grant: Code | None = self.server.codes.get(code)
+        return grant if grant and grant.client_id == client.client_id else None
 
     def delete_authorization_code(self, authorization_code: Code) -> None:
         del self.server.codes[authorization_code.code]
@@ -201,8 +201,8 @@ class AuthorizationServer:
         """These claims, signed; a header's value of None takes it away."""
         key = key or self.keys[-1]
         fields = {"alg": alg, "typ": "at+jwt", "kid": key.kid, **header}
-        kept = {name: value for name, value in fields.items() if value is not None}
-        return jwt.encode(kept, claims, key, algorithms=[alg])
+        present = {name: value for name, value in fields.items() if value is not None}
+        return jwt.encode(present, claims, key, algorithms=[alg])
 
     async def on_metadata(self, request: Request) -> Response:
         self.requests["metadata"] += 1
@@ -242,10 +242,10 @@ async def serve_authorization(path: str = "") -> AsyncIterator[AuthorizationServ
 
         async def on_authorize(request: Request) -> Response:
             issuer.requests["authorize"] += 1
-            asked = (request, dict(request.query_params))
-            consent = grants.get_consent_grant(asked, issuer.user)
+            authorization = (request, dict(request.query_params))
+            consent = grants.get_consent_grant(authorization, issuer.user)
             response: Response = grants.create_authorization_response(
-                grants.create_oauth2_request(asked), issuer.user, consent
+                grants.create_oauth2_request(authorization), issuer.user, consent
             )
             return response
 

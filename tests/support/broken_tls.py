@@ -22,8 +22,8 @@ MODES = (
     "no TLS at all",
     "unknown authority",
     "certificate of another name",
-    "rubbish amid the answer",
-    "closed amid the answer",
+    "rubbish within the answer",
+    "closed within the answer",
     "closed after the request",
 )
 
@@ -140,12 +140,12 @@ class TlsApi:
             answer = self._right(head)
             if mode == "closed after the request":
                 return
-            if mode == "rubbish amid the answer":
+            if mode == "rubbish within the answer":
                 secure.sendall(answer[:-2])
                 os.write(secure.fileno(), b"this was never encrypted" * 5)
                 time.sleep(0.2)  # or the end would overtake it
                 return
-            if mode == "closed amid the answer":
+            if mode == "closed within the answer":
                 secure.sendall(answer[:-2])
                 return
             secure.sendall(answer)

@@ -37,12 +37,12 @@ def obtain() -> str:
         NoChromiumError: it cannot be had here.
     """
     with in_turn("chromium"):
-        if (found := _found()) is None:
+        if (path := _found()) is None:
             _install()
-            found = _found()
-    if found is None:
+            path = _found()
+    if path is None:
         raise NoChromiumError("it was installed and still cannot be found")
-    return found
+    return path
 
 
 def _found() -> str | None:

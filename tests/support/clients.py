@@ -53,8 +53,8 @@ def clean_environment() -> dict[str, str]:
     def foreign(name: str) -> bool:
         return not name.startswith(("DEFAPI_", "NANO_BANANA_")) and "_proxy" not in name.lower()
 
-    kept = {name: value for name, value in os.environ.items() if foreign(name)}
-    return {**kept, "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}  # not the developer's own
+    variables = {name: value for name, value in os.environ.items() if foreign(name)}
+    return {**variables, "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}  # not the developer's own
 
 
 def child(*arguments: str, **settings: Any) -> StdioServerParameters:

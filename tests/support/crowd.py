@@ -34,8 +34,8 @@ class Shared:
 async def _work(folder: Path, number: int, tasks: int) -> None:
     ledger = DurableLedger(folder)
     for task in range(tasks):
-        known = await ledger.begin(Generation(new_generation_id(), prompt="p", model="m", created_at=float(task)))
-        accepted = known.accepted(f"ta-{number}-{task}", 1.0)
+        generation = await ledger.begin(Generation(new_generation_id(), prompt="p", model="m", created_at=float(task)))
+        accepted = generation.accepted(f"ta-{number}-{task}", 1.0)
         await ledger.save(accepted)
         await ledger.save(replace(accepted, status=Status.SUCCESS, finished_at=2.0))
     assert ledger.problem is None, ledger.problem
@@ -59,7 +59,7 @@ def share_one_ledger(folder: Path, tasks: int = TASKS) -> Shared:
     command = [sys.executable, "-m", "tests.support.crowd", str(folder), str(tasks)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     ledger = SqliteLedger(folder)
-    finished = {known.task_id for known in ledger.recent(10_000) if known.status is Status.SUCCESS}
+    finished = {generation.task_id for generation in ledger.recent(10_000) if generation.status is Status.SUCCESS}
     ledger.close()
     return Shared(int(ended.stdout), len(finished))
 

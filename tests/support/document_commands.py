@@ -68,9 +68,9 @@ def blocks(document: Path) -> list[Block]:
     """The blocks of ``document`` that hold commands."""
     text = document.read_text(encoding="utf-8")
     plain = _ANY_FENCE.sub("", _FENCE.sub("", text))
-    found = [*_FENCE.finditer(text), *_BLOCK.finditer(plain)]
+    matches = [*_FENCE.finditer(text), *_BLOCK.finditer(plain)]
     name = document.relative_to(ROOT).as_posix()
-    made = [Block(name, item["mark"] or "", _commands(item["text"])) for item in found]
+    made = [Block(name, item["mark"] or "", _commands(item["text"])) for item in matches]
     return [block for block in made if block.commands]
 
 

@@ -72,8 +72,8 @@ def pretend(platform: str) -> None:
             return inner(name, globals, locals, fromlist, level)
         if is_missing(name, platform):
             raise ModuleNotFoundError(f"No module named {name!r} on {platform}", name=name)
-        found = inner(name, globals, locals, fromlist, level)
-        return there.get(found.__name__, found)
+        module = inner(name, globals, locals, fromlist, level)
+        return there.get(module.__name__, module)
 
     builtins.__import__ = load
 

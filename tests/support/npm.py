@@ -70,8 +70,8 @@ def _major(program: str) -> int:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
     except OSError:
         return 0
-    found = re.match(r"v(\d+)\.", said)
-    return int(found[1]) if found else 0
+    match = re.match(r"v(\d+)\.", said)
+    return int(match[1]) if match else 0
 
 
 def _node_package() -> str:

@@ -145,9 +145,9 @@ def database(postgres: Cluster) -> str:
 def _binaries() -> Path | None:
     if os.name == "nt":
         return None
-    found = shutil.which("initdb")
+    path = shutil.which("initdb")
     # A link in the path may lead away from the programs beside it.
-    places = [Path(found).resolve().parent] if found else []
+    places = [Path(path).resolve().parent] if path else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if (place / "initdb").exists() and (place / "pg_ctl").exists()), None)
 

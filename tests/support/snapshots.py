@@ -33,8 +33,8 @@ def compare(name: str, now: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(now + "\n", encoding="utf-8")
         return
-    kept = file.read_text(encoding="utf-8") if file.exists() else ""
-    if kept != now + "\n":
-        lines = difflib.unified_diff(kept.splitlines(), now.splitlines(), f"snapshots/{name}", "now", lineterm="")
+    snapshot = file.read_text(encoding="utf-8") if file.exists() else ""
+    if snapshot != now + "\n":
+        lines = difflib.unified_diff(snapshot.splitlines(), now.splitlines(), f"snapshots/{name}", "now", lineterm="")
         told_how = "What hosts and models read has changed. If it was meant to: make snapshots, and commit the diff."
         pytest.fail("\n".join([told_how, "", *lines]), pytrace=False)

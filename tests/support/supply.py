@@ -51,7 +51,7 @@ _CLASSIFIED = {
 
 def closure(requirements: list[str]) -> dict[str, str]:
     """Every package that these bring on this system, with its licence as an SPDX expression."""
-    found: dict[str, str] = {}
+    findings: dict[str, str] = {}
     waiting = [Requirement(item) for item in requirements]
     seen = set()
     while waiting:
@@ -64,12 +64,12 @@ def closure(requirements: list[str]) -> dict[str, str]:
             package = distribution(name)
         except PackageNotFoundError:
             continue
-        found[name] = licence_of(name)
+        findings[name] = licence_of(name)
         for item in map(Requirement, package.requires or []):
             extras = wanted.extras or {""}
             if item.marker is None or any(item.marker.evaluate({"extra": extra}) for extra in {*extras, ""}):
                 waiting.append(item)
-    return dict(sorted(found.items()))
+    return dict(sorted(findings.items()))
 
 
 def licence_of(name: str) -> str:
@@ -114,8 +114,8 @@ def bill() -> Path:
         subprocess.run([*install, "-c", ROOT / "constraints.txt", ROOT], check=True)
         make = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--of", "JSON"]
         about = ["--pyproject", str(ROOT / "pyproject.toml"), "--mc-type", "application"]
-        told = subprocess.run([*make, *about, str(python)], check=True, capture_output=True, text=True).stdout
-    made = json.loads(told)
+        output = subprocess.run([*make, *about, str(python)], check=True, capture_output=True, text=True).stdout
+    made = json.loads(output)
     made["components"] = [item for item in made["components"] if item["name"] != PROJECT["name"]]
     target.write_text(json.dumps(made, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for place in (str(ROOT), tempfile.gettempdir(), "file:", "serialNumber", "timestamp"):
@@ -126,34 +126,34 @@ def bill() -> Path:
 def audit() -> int:
     """Look the pins up in the advisories. A finding fails; advisories that cannot be reached are said to be so."""
     command = [sys.executable, "-m", "pip_audit", "-r", str(ROOT / "constraints.txt"), "--no-deps", "--disable-pip"]
-    told = subprocess.run(
+    output = subprocess.run(
         [*command, "-f", "json", "--progress-spinner", "off"], check=False, capture_output=True, text=True
     )
-    status, words = verdict(told.stdout)
+    status, words = verdict(output.stdout)
     print(words)
-    if not told.stdout:
-        print(told.stderr.strip().rpartition("\n")[2])
+    if not output.stdout:
+        print(output.stderr.strip().rpartition("\n")[2])
     return status
 
 
-def verdict(told: str) -> tuple[int, str]:
+def verdict(output: str) -> tuple[int, str]:
     """An exit code, and words, by what the tool has told as JSON; itself it calls clean what it could not look up."""
     try:
-        packages = json.loads(told)["dependencies"]
+        packages = json.loads(output)["dependencies"]
     except (ValueError, KeyError, TypeError):
         return 0, "AUDIT: NOT REACHABLE. The advisories could not be asked; nothing is known about the pins."
-    found = list(_findings(packages))
-    asked = sum("skip_reason" not in item for item in packages)
-    if found:
-        return 1, "\n".join(["AUDIT: FOUND", *found])
-    if not asked:
+    findings = list(_findings(packages))
+    audited = sum("skip_reason" not in item for item in packages)
+    if findings:
+        return 1, "\n".join(["AUDIT: FOUND", *findings])
+    if not audited:
         return 0, f"AUDIT: NOT REACHABLE. None of {len(packages)} pins could be looked up; nothing is known about them."
-    if asked < len(packages):
+    if audited < len(packages):
         return (
             0,
-            f"AUDIT: INCOMPLETE. Nothing known against {asked} pins; {len(packages) - asked} could not be looked up.",
+            f"AUDIT: INCOMPLETE. No advisory for {audited} pins; {len(packages) - audited} could not be looked up.",
         )
-    return 0, f"AUDIT: CLEAN. Nothing known against any of {asked} pins."
+    return 0, f"AUDIT: CLEAN. Nothing known against any of {audited} pins."
 
 
 def _findings(packages: list[dict[str, Any]]) -> Iterator[str]:

@@ -32,8 +32,8 @@ CALL = {
 def grant(file: Path, name: str, **more: Any) -> str:
     """A new token of this principal."""
     token = new_token()
-    with edited(file) as held:
-        principal = held.principals.setdefault(name, Principal(**more))
+    with edited(file) as document:
+        principal = document.principals.setdefault(name, Principal(**more))
         principal.tokens.append(HashedToken(sha256=digest(token)))
     return token
 
@@ -44,8 +44,8 @@ def bearer(token: str) -> dict[str, str]:
 
 def post(url: str, token: str | None, body: Any = CALL, **headers: str) -> httpx.Response:
     """One raw request, as from a client that checks nothing."""
-    known = {**ACCEPT, **({} if token is None else bearer(token)), **headers}
-    return httpx.post(url, json=body, headers=known, trust_env=False, timeout=30)
+    all_headers = {**ACCEPT, **({} if token is None else bearer(token)), **headers}
+    return httpx.post(url, json=body, headers=all_headers, trust_env=False, timeout=30)
 
 
 @asynccontextmanager

@@ -52,7 +52,7 @@ def wrong_tokens(issuer: AuthorizationServer, audience: str, other: Authorizatio
     good = issuer.claims(audience)
     token = issuer.sign(good)
     head, body, signature = token.split(".")
-    known = {"typ": "at+jwt", "kid": key.kid}
+    header = {"typ": "at+jwt", "kid": key.kid}
     sign, claims = issuer.sign, issuer.claims
     own = new_key().as_dict(private=False)
     return {
@@ -87,10 +87,10 @@ def wrong_tokens(issuer: AuthorizationServer, audience: str, other: Authorizatio
         ),
         "HS256 with the public key as PEM": by_secret(good, public_pem(key), key.kid),
         "HS256 with the public key as JWK": by_secret(good, json.dumps(key.as_dict(private=False)).encode(), key.kid),
-        "none": f"{part({'alg': 'none', **known})}.{body}.",
-        "None": f"{part({'alg': 'None', **known})}.{body}.{signature}",
-        "no algorithm": f"{part(known)}.{body}.{signature}",
-        "an algorithm of another type": f"{part({'alg': ['RS256'], **known})}.{body}.{signature}",
+        "none": f"{part({'alg': 'none', **header})}.{body}.",
+        "None": f"{part({'alg': 'None', **header})}.{body}.{signature}",
+        "no algorithm": f"{part(header)}.{body}.{signature}",
+        "an algorithm of another type": f"{part({'alg': ['RS256'], **header})}.{body}.{signature}",
         "unsigned": f"{head}.{body}.",
         "without its last part": f"{head}.{body}",
         "truncated": token[:-10],
@@ -98,8 +98,8 @@ def wrong_tokens(issuer: AuthorizationServer, audience: str, other: Authorizatio
         "an ID token": sign(good, typ="id+jwt"),
         "a logout token": sign(good, typ="logout+jwt"),
         "a proof": sign(good, typ="dpop+jwt"),
-        "a key of its own": f"{part({'alg': 'RS256', 'jwk': own, **known})}.{body}.{signature}",
-        "a critical extension": f"{part({'alg': 'RS256', 'crit': ['x'], 'x': 1, **known})}.{body}.{signature}",
+        "a key of its own": f"{part({'alg': 'RS256', 'jwk': own, **header})}.{body}.{signature}",
+        "a critical extension": f"{part({'alg': 'RS256', 'crit': ['x'], 'x': 1, **header})}.{body}.{signature}",
         "a deep header": f"{part(b'[' * 5000)}.{body}.{signature}",
         "a header that is none": f"{part([1])}.{body}.{signature}",
         "a body that is none": f"{head}.{part([1])}.{signature}",

@@ -21,7 +21,7 @@ REASON = re.compile(r"(- |# )\S.*")
 
 def unexplained(source: str) -> list[str]:
     """The comments that tell a tool to look away, without a reason behind them or in a comment on the line above."""
-    found, above = [], -1
+    comments, above = [], -1
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT:
             continue
@@ -29,8 +29,8 @@ def unexplained(source: str) -> list[str]:
         if match is None:
             above = line
         elif not REASON.match(match["why"]) and above != line - 1:
-            found.append(f"{line}: {token.string}")
-    return found
+            comments.append(f"{line}: {token.string}")
+    return comments
 
 
 def sources() -> list[Path]:

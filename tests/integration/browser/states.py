@@ -161,10 +161,10 @@ async def in_state(state: State, browser: Browser, theme: str = "light", **optio
 async def first_paint(browser: Browser) -> float:
     """Milliseconds to the first contentful paint of a view that waits for its picture."""
     async with in_state(STATES[0], browser) as host:
-        found: float = await host.frame.evaluate(
+        ratio: float = await host.frame.evaluate(
             """new Promise(done => new PerformanceObserver(list => {
                  const [paint] = list.getEntriesByName("first-contentful-paint");
                  if (paint) done(paint.startTime);
                }).observe({ type: "paint", buffered: true }))"""
         )
-        return found
+        return ratio

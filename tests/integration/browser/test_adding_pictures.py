@@ -127,8 +127,8 @@ async def test_a_photo_dropped_into_the_conversation_becomes_a_reference(browser
         Host.open(browser, client) as host,
     ):
         await host.show(REFERENCE_URI, {"purpose": PURPOSE})
-        asked = facts(await host.call("add_reference", {"purpose": PURPOSE}))
-        assert asked["upload_url"] is None
+        first_answer = facts(await host.call("add_reference", {"purpose": PURPOSE}))
+        assert first_answer["upload_url"] is None
         await expect(host.find("#purpose")).to_have_text(PURPOSE)
         await host.screenshot("reference-asked")
         await host.frame.evaluate(DROP, given(photo(TWELVE_MEGAPIXELS, detail=True)))
@@ -136,7 +136,7 @@ async def test_a_photo_dropped_into_the_conversation_becomes_a_reference(browser
         pieces = [call["arguments"] for call in await host.heard("tools/call")]
         assert len(pieces) > 1
         assert max(len(base64.b64decode(piece["data"])) for piece in pieces) <= 300_000
-        answer = facts(await client.call_tool("add_reference", {"upload_id": asked["upload_id"]}))
+        answer = facts(await client.call_tool("add_reference", {"upload_id": first_answer["upload_id"]}))
         [reference] = answer["references"]
         assert (answer["finished"], reference["width"], reference["height"]) == (True, *UPRIGHT)
         assert reference["resource_uri"] in message["content"][0]["text"]
@@ -156,9 +156,9 @@ async def test_a_photo_chosen_on_the_page_on_this_machine_becomes_a_reference(br
         serve_sandbox(plain_config(seconds=0.0)) as sandbox,
         Client(stdio_client(child_at(sandbox.url))) as client,
     ):
-        asked = facts(await client.call_tool("add_reference", {"purpose": PURPOSE}))
-        assert asked["upload_url"].startswith("http://127.0.0.1:")
-        async with opened(browser, asked["upload_url"]) as (page, problems):
+        first_answer = facts(await client.call_tool("add_reference", {"purpose": PURPOSE}))
+        assert first_answer["upload_url"].startswith("http://127.0.0.1:")
+        async with opened(browser, first_answer["upload_url"]) as (page, problems):
             await expect(page.locator("#purpose")).to_have_text(PURPOSE)
             async with page.expect_file_chooser() as choosing:
                 await page.get_by_role("button", name="Choose a file").click()
@@ -168,7 +168,7 @@ async def test_a_photo_chosen_on_the_page_on_this_machine_becomes_a_reference(br
             await expect(page.locator("#said")).to_contain_text("You can close this page")
             await page.screenshot(path=place_for("reference-page-added"))
             assert problems == []
-        answer = facts(await client.call_tool("add_reference", {"upload_id": asked["upload_id"]}))
+        answer = facts(await client.call_tool("add_reference", {"upload_id": first_answer["upload_id"]}))
         await check_edit(client, sandbox, answer["references"][0]["resource_uri"])
 
 
@@ -183,13 +183,13 @@ async def test_a_photo_dropped_on_the_page_of_an_http_server_with_tokens_becomes
         served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tokens))) as server,
         client_with(server.url, token=token) as client,
     ):
-        asked = facts(await client.call_tool("add_reference", {"purpose": PURPOSE}))
-        assert asked["upload_url"].startswith(f"{server.root}/references/")
-        async with opened(browser, asked["upload_url"]) as (page, problems):
+        first_answer = facts(await client.call_tool("add_reference", {"purpose": PURPOSE}))
+        assert first_answer["upload_url"].startswith(f"{server.root}/references/")
+        async with opened(browser, first_answer["upload_url"]) as (page, problems):
             await page.evaluate(DROP, given(photo(TWELVE_MEGAPIXELS, detail=True)))
             await expect(page.locator("#said")).to_contain_text("You can close this page")
             assert problems == []
-        answer = facts(await client.call_tool("add_reference", {"upload_id": asked["upload_id"]}))
+        answer = facts(await client.call_tool("add_reference", {"upload_id": first_answer["upload_id"]}))
         await check_edit(client, sandbox, answer["references"][0]["resource_uri"])
 
 
@@ -200,14 +200,14 @@ async def test_two_pictures_are_pasted_and_the_person_goes_on_with_fewer_than_we
         Host.open(browser, client) as host,
     ):
         await host.show(REFERENCE_URI, {"count": 3})
-        asked = facts(await host.call("add_reference", {"count": 3}))
+        first_answer = facts(await host.call("add_reference", {"count": 3}))
         for left in (2, 1):
             await host.frame.evaluate(PASTE, given(photo(), "body"))
             await expect(host.find("#said")).to_have_text(f"Added. {left} more can be added.")
         assert await host.heard("ui/message") == []
         await host.button("Continue with these").click()
         [message] = await host.until_heard("ui/message")
-        answer = facts(await client.call_tool("add_reference", {"upload_id": asked["upload_id"]}))
+        answer = facts(await client.call_tool("add_reference", {"upload_id": first_answer["upload_id"]}))
         assert [reference["resource_uri"] in message["content"][0]["text"] for reference in answer["references"]] == [
             True,
             True,
@@ -229,11 +229,11 @@ async def test_what_is_no_picture_is_refused_with_the_reason_and_another_can_be_
 async def test_a_page_of_another_site_cannot_upload(browser: Browser) -> None:
     """It may send a form without asking, but the server refuses it by its origin."""
     async with plain_sandbox(seconds=0) as sandbox, client_of(sandbox.url, shows_apps=False) as client:
-        asked = facts(await client.call_tool("add_reference", {}))
+        first_answer = facts(await client.call_tool("add_reference", {}))
         async with opened(browser, f"{sandbox.url}/") as (page, _):
-            await page.evaluate(FORGE, [asked["upload_url"], FIELD, base64.b64encode(photo()).decode()])
+            await page.evaluate(FORGE, [first_answer["upload_url"], FIELD, base64.b64encode(photo()).decode()])
             await expect(page.locator("body")).to_contain_text("from this server's own page only")
-        answer = facts(await client.call_tool("add_reference", {"upload_id": asked["upload_id"]}))
+        answer = facts(await client.call_tool("add_reference", {"upload_id": first_answer["upload_id"]}))
         assert (answer["finished"], answer["references"]) == (False, [])
 
 

@@ -27,7 +27,7 @@ LOST = Generation("in-lost", prompt="An image of unknown outcome", model="m", ap
 def usual() -> Entries:
     lighthouses = [drawn(f"{PROMPT}, study {n}", 100 + n, url=None) for n in range(8)]
     return [
-        *((known, {0: painted(n)}) for n, known in enumerate(lighthouses)),
+        *((lighthouse, {0: painted(n)}) for n, lighthouse in enumerate(lighthouses)),
         (DEAD, {}),
         (MANY, {n: painted(n + 20) for n in range(4)}),
         (FAILED, {}),
@@ -113,8 +113,8 @@ async def test_nothing_made_yet_is_said_so(browser: Browser, tmp_path: Path) -> 
 
 
 async def test_thousands_are_shown_page_by_page(browser: Browser, tmp_path: Path) -> None:
-    kept: Entries = [(drawn(f"number {n}", n, status=Status.FAILED, images=()), {}) for n in range(1_000)]
-    async with opened(browser, tmp_path, kept) as it:
+    entries: Entries = [(drawn(f"number {n}", n, status=Status.FAILED, images=()), {}) for n in range(1_000)]
+    async with opened(browser, tmp_path, entries) as it:
         await expect(it.page.locator("#sum")).to_contain_text("1,000 requests · 500 credits")
         for count in (48, 96):
             await expect(it.cards).to_have_count(count)

@@ -142,10 +142,10 @@ async def test_a_host_that_passes_the_text_alone_gets_the_grid_all_the_same(brow
         Host.open(browser, client) as host,
     ):
         await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
-        found = await client.call_tool("browse_images", {})
-        assert len(facts(found)["generations"]) == 1
+        result = await client.call_tool("browse_images", {})
+        assert len(facts(result)["generations"]) == 1
         await host.show(GALLERY_URI, {})
-        await host.tell("ui/notifications/tool-result", {"content": [{"type": "text", "text": text(found)}]})
+        await host.tell("ui/notifications/tool-result", {"content": [{"type": "text", "text": text(result)}]})
         await loaded(host)
 
 

@@ -88,8 +88,8 @@ async def test_marks_drawn_with_the_mouse_are_in_the_uploaded_copy(browser: Brow
         [made] = facts(await host.client.call_tool("browse_images", {}))["generations"]
         assert words.index("make it night") < words.index(made["resource_uri"]) < words.index("nanobanana://uploads/")
         assert "leave no mark in the result" in words
-        [_, told] = await host.until_heard("ui/update-model-context", 2)  # the first: the picture is finished
-        assert made["resource_uri"] in told["content"][0]["text"]
+        [_, context] = await host.until_heard("ui/update-model-context", 2)  # the first: the picture is finished
+        assert made["resource_uri"] in context["content"][0]["text"]
         await expect(host.button("Mark up")).to_be_focused()
         await expect(host.find("#said")).to_have_text("Sent to the conversation.")
         assert await host.complaints() == []

@@ -55,8 +55,8 @@ async def test_a_call_that_returned_at_once_turns_into_its_image_in_place(browse
         assert [one["arguments"] for one in await host.heard("tools/call")] == [
             {"task_id": made["task_id"], "timeout_seconds": 45}
         ]
-        [told] = await host.until_heard("ui/update-model-context")
-        assert f"task {made['task_id']} is finished" in told["content"][0]["text"]
+        [context] = await host.until_heard("ui/update-model-context")
+        assert f"task {made['task_id']} is finished" in context["content"][0]["text"]
         assert await host.complaints() == []
 
 
@@ -140,8 +140,8 @@ async def test_a_batch_fills_as_its_images_come_and_one_can_be_opened_meanwhile(
         await expect(host.find("h1")).to_have_text("2 pictures")
         await host.button("All").click()
         await expect(host.find("#grid img")).to_have_count(2)
-        [told] = await host.until_heard("ui/update-model-context")
-        assert "task ba-" in told["content"][0]["text"]
+        [context] = await host.until_heard("ui/update-model-context")
+        assert "task ba-" in context["content"][0]["text"]
         assert await host.complaints() == []
 
 

@@ -66,11 +66,12 @@ async def test_the_prompt_is_shown_while_the_model_still_writes_it(browser: Brow
 async def test_its_height_is_told_and_fits(browser: Browser) -> None:
     async with in_state(IMAGE, browser) as host:
         await host.still()
-        told = (await host.heard("ui/notifications/size-changed"))[-1]
-        assert told["height"] == await host.frame.evaluate("Math.ceil(document.body.getBoundingClientRect().height)")
+        notification = (await host.heard("ui/notifications/size-changed"))[-1]
+        height = await host.frame.evaluate("Math.ceil(document.body.getBoundingClientRect().height)")
+        assert notification["height"] == height
         await host.resize(NARROW)
         await host.still()
-        assert (await host.heard("ui/notifications/size-changed"))[-1]["height"] < told["height"]
+        assert (await host.heard("ui/notifications/size-changed"))[-1]["height"] < notification["height"]
         assert await host.frame.evaluate("document.documentElement.scrollHeight <= innerHeight"), "it scrolls"
 
 
@@ -155,8 +156,8 @@ async def tabbed(host: Host, count: int) -> list[str]:
 async def test_open_hands_the_url_to_the_host(browser: Browser) -> None:
     async with in_state(IMAGE, browser) as host:
         await host.button("Open").click()
-        [asked] = await host.until_heard("ui/open-link")
-        assert asked["url"].startswith("http://127.0.0.1:")
+        [request] = await host.until_heard("ui/open-link")
+        assert request["url"].startswith("http://127.0.0.1:")
 
 
 async def test_edit_this_sends_the_wish_and_which_image_is_meant(browser: Browser) -> None:
@@ -246,8 +247,8 @@ async def test_a_download_is_the_image_whole(browser: Browser, tmp_path: Path) -
 async def test_a_host_that_saves_files_is_handed_the_image(browser: Browser) -> None:
     async with in_state(with_host(IMAGE, capabilities={**EVERYTHING, "downloadFile": {}}), browser) as host:
         await host.button("Download").click()
-        [asked] = await host.until_heard("ui/download-file")
-        [content] = asked["contents"]
+        [request] = await host.until_heard("ui/download-file")
+        [content] = request["contents"]
         assert base64.b64decode(content["resource"]["blob"]) == await original(host)
         assert content["resource"]["mimeType"] == "image/png"
         await expect(host.find("#said")).to_have_text("Saved.")
@@ -315,8 +316,8 @@ async def test_messages_of_anybody_but_the_host_are_not_heard(browser: Browser) 
 
 async def test_the_facts_of_a_later_failure_reach_the_model_too(browser: Browser) -> None:
     async with in_state(State("failed", (), "sandbox:result=failed", then=ended), browser) as host:
-        [told] = await host.until_heard("ui/update-model-context")
-        assert "has failed" in told["content"][0]["text"]
+        [notification] = await host.until_heard("ui/update-model-context")
+        assert "has failed" in notification["content"][0]["text"]
         [made] = [one for one in await host.heard("tools/call") if one["name"] == "wait_for_image"]
-        assert made["arguments"]["task_id"] in told["content"][0]["text"]
+        assert made["arguments"]["task_id"] in notification["content"][0]["text"]
         assert facts(await host.client.call_tool("get_task", {"task_id": made["arguments"]["task_id"]}))["finished"]

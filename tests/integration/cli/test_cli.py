@@ -194,7 +194,7 @@ def test_the_help_fits_a_screen_of_24_lines_and_80_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "meant"),
+    ("words", "suggestion"),
     [
         (["histroy"], "history"),
         (["generat", "a cat"], "generate"),
@@ -207,11 +207,11 @@ def test_the_help_fits_a_screen_of_24_lines_and_80_columns() -> None:
         (["completion", "zhs"], "zsh"),
     ],
 )
-def test_a_misspelt_word_is_refused_in_one_line_with_what_was_meant(words: list[str], meant: str) -> None:
+def test_a_misspelt_word_is_refused_in_one_line_with_what_was_meant(words: list[str], suggestion: str) -> None:
     ended = run_here(*words)
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
-    assert f"Did you mean {meant}?" in line
+    assert f"Did you mean {suggestion}?" in line
 
 
 @pytest.mark.parametrize("option", [["--port", "8000"], ["--host", "::"], ["--allow-unauthenticated"]])

@@ -84,7 +84,7 @@ def browser(opened: Opened) -> Iterator[httpx.Client]:
 
 
 def prompts(client: httpx.Client, **filters: Any) -> list[str]:
-    return [each["prompt"] for each in client.get("/generations", params=filters).json()["generations"]]
+    return [item["prompt"] for item in client.get("/generations", params=filters).json()["generations"]]
 
 
 def in_ledger(settings: dict[str, str]) -> set[str]:
@@ -94,9 +94,9 @@ def in_ledger(settings: dict[str, str]) -> set[str]:
     return generation_ids
 
 
-def delete(client: httpx.Client, known: Generation, **more: Any) -> httpx.Response:
+def delete(client: httpx.Client, generation: Generation, **more: Any) -> httpx.Response:
     return client.delete(
-        f"/generations/{known.generation_id}", headers={"Origin": str(client.base_url).rstrip("/")}, **more
+        f"/generations/{generation.generation_id}", headers={"Origin": str(client.base_url).rstrip("/")}, **more
     )
 
 
@@ -199,13 +199,13 @@ def test_it_listens_on_this_machine_alone(on_disk: dict[str, str]) -> None:
 def test_it_shows_everything_newest_first_with_exact_sums(shown: Opened) -> None:
     with browser(shown) as client:
         page = client.get("/generations").json()
-    assert [each["prompt"] for each in page["generations"]] == [known.prompt for known in ALL]
+    assert [item["prompt"] for item in page["generations"]] == [generation.prompt for generation in ALL]
     assert page["number"] == len(ALL)
     assert Decimal(page["credits"]) == Decimal("1.1"), "the sandbox costs nothing"
     assert page["models"] == ["google/gempix2", "other"]
-    kept = page["generations"][-1]
-    assert (kept["task_id"], kept["status"], kept["pictures"]) == (KEPT.task_id, "success", 1)
-    assert (kept["credits"], kept["created_at"], kept["seconds"]) == ("0.500000", KEPT.created_at, 30)
+    last_item = page["generations"][-1]
+    assert (last_item["task_id"], last_item["status"], last_item["pictures"]) == (KEPT.task_id, "success", 1)
+    assert (last_item["credits"], last_item["created_at"], last_item["seconds"]) == ("0.500000", KEPT.created_at, 30)
 
 
 def test_the_filters_can_be_combined(shown: Opened) -> None:
@@ -216,8 +216,8 @@ def test_the_filters_can_be_combined(shown: Opened) -> None:
         assert prompts(client, model="other") == [PLAYED.prompt]
         assert prompts(client, status="unknown") == [LOST.prompt]
         assert prompts(client, search="%") == []
-        found = client.get("/generations", params={"search": "a ca"}).json()
-        assert (found["number"], Decimal(found["credits"])) == (2, Decimal("0.6"))
+        answer = client.get("/generations", params={"search": "a ca"}).json()
+        assert (answer["number"], Decimal(answer["credits"])) == (2, Decimal("0.6"))
 
 
 def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, str]) -> None:
@@ -226,11 +226,11 @@ def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, str]) -> N
         ledger.begin(Generation(f"in-{number:03}", prompt=f"{number}", created_at=1.0))  # all at the same moment
     ledger.close()
     with gallery(on_disk) as opened, browser(opened) as client:
-        told: list[str] = []
-        while page := prompts(client, offset=len(told)):
+        events: list[str] = []
+        while page := prompts(client, offset=len(events)):
             assert len(page) <= 50
-            told += page
-    assert sorted(told) == sorted([str(number) for number in range(130)] + [str(KEPT.prompt)])
+            events += page
+    assert sorted(events) == sorted([str(number) for number in range(130)] + [str(KEPT.prompt)])
 
 
 def test_an_image_is_shown_small_and_saved_whole_under_a_descriptive_name(shown: Opened) -> None:
@@ -249,8 +249,8 @@ def test_an_image_is_shown_small_and_saved_whole_under_a_descriptive_name(shown:
 
 def test_an_image_whose_url_is_dead_has_a_readable_reason(shown: Opened) -> None:
     with browser(shown) as client:
-        for known, words in ((GONE, "pictures.invalid"), (PLAYED, "came from a sandbox that has ended")):
-            refused = client.get(f"/pictures/{known.generation_id}/0?small")
+        for generation, words in ((GONE, "pictures.invalid"), (PLAYED, "came from a sandbox that has ended")):
+            refused = client.get(f"/pictures/{generation.generation_id}/0?small")
             assert refused.status_code == 502
             assert words in refused.json()["message"]
 
@@ -277,11 +277,11 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
     state = tmp_path / "state"
     where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(state), "DEFAPI_API_KEY": KEY}
 
-    def look(url: str, known: Generation) -> tuple[bytes, int, list[Path]]:
+    def look(url: str, generation: Generation) -> tuple[bytes, int, list[Path]]:
         with gallery({**where, "DEFAPI_BASE_URL": url}) as opened, browser(opened) as client:
-            found = client.get(f"/pictures/{known.generation_id}/0").content
+            answer = client.get(f"/pictures/{generation.generation_id}/0").content
             assert list(state.glob("images/index/*/*"))
-            return found, delete(client, known).status_code, list(state.glob("images/index/*/*"))
+            return answer, delete(client, generation).status_code, list(state.glob("images/index/*/*"))
 
     async with (
         plain_sandbox(seconds=0) as sandbox,
@@ -289,12 +289,12 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
     ):
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240}))
         ledger = open_database(settings_from(where))
-        known = ledger.find(made["task_id"])
+        generation = ledger.find(made["task_id"])
         ledger.close()
-        assert known is not None
-        found, status, left = await in_thread(look, sandbox.url, known)
+        assert generation is not None
+        answer, status, left = await in_thread(look, sandbox.url, generation)
         assert sandbox.stats.submits == 1
-    assert found.startswith(b"\x89PNG")
+    assert answer.startswith(b"\x89PNG")
     assert status == 204
     assert left == []
 
@@ -337,7 +337,7 @@ def test_orders_dates_and_favorites_work_on_both_ledgers(shown: Opened) -> None:
         assert client.put("/favorites/in-none", headers=own_page).status_code == 204
         assert prompts(client, favorite="yes") == [GONE.prompt]
         page = client.get("/generations").json()["generations"]
-        assert [each["prompt"] for each in page if each["favorite"]] == [GONE.prompt]
+        assert [item["prompt"] for item in page if item["favorite"]] == [GONE.prompt]
         assert client.delete(favorite, headers=own_page).status_code == 204
         assert prompts(client, favorite="yes") == []
 
@@ -345,10 +345,10 @@ def test_orders_dates_and_favorites_work_on_both_ledgers(shown: Opened) -> None:
 def test_an_unchanged_page_is_not_sent_again(on_disk: dict[str, str]) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
         first = client.get("/generations")
-        known = {"If-None-Match": first.headers["etag"]}
-        assert client.get("/generations", headers=known).status_code == 304
+        generation = {"If-None-Match": first.headers["etag"]}
+        assert client.get("/generations", headers=generation).status_code == 304
         client.put(f"/favorites/{KEPT.generation_id}", headers={"Origin": opened.root})
-        assert client.get("/generations", headers=known).status_code == 200
+        assert client.get("/generations", headers=generation).status_code == 200
 
 
 def test_an_archive_has_the_very_bytes_and_names_what_is_missing(shown: Opened) -> None:
@@ -378,7 +378,7 @@ def test_what_is_deleted_is_gone_with_the_image_that_was_kept(settings: dict[str
         assert delete(client, KEPT).status_code == 404
         assert client.get(f"/pictures/{KEPT.generation_id}/0").status_code == 404
         assert KEPT.prompt not in prompts(client)
-    assert in_ledger(settings) == {known.generation_id for known in ALL} - {KEPT.generation_id}
+    assert in_ledger(settings) == {generation.generation_id for generation in ALL} - {KEPT.generation_id}
     if "NANO_BANANA_LEDGER_URL" in settings:
         ledger = open_database(settings_from(settings))
         assert ledger.load_image(KEPT.generation_id, 0) is None
@@ -386,17 +386,17 @@ def test_what_is_deleted_is_gone_with_the_image_that_was_kept(settings: dict[str
     assert list(Path(settings["NANO_BANANA_STATE_DIR"]).glob("images/index/*/*")) == []
 
 
-@pytest.mark.parametrize("known", [LOST, WAITING], ids=["of unknown outcome", "not finished"])
+@pytest.mark.parametrize("generation", [LOST, WAITING], ids=["of unknown outcome", "not finished"])
 def test_what_may_still_come_is_deleted_only_where_it_is_said_twice(
-    known: Generation, settings: dict[str, str], shown: Opened
+    generation: Generation, settings: dict[str, str], shown: Opened
 ) -> None:
     with browser(shown) as client:
-        refused = delete(client, known)
+        refused = delete(client, generation)
         assert refused.status_code == 409
         assert "not known" in refused.json()["message"]
-        assert known.generation_id in in_ledger(settings)
-        assert delete(client, known, params={"unfinished": "yes"}).status_code == 204
-    assert known.generation_id not in in_ledger(settings)
+        assert generation.generation_id in in_ledger(settings)
+        assert delete(client, generation, params={"unfinished": "yes"}).status_code == 204
+    assert generation.generation_id not in in_ledger(settings)
 
 
 def test_a_task_id_deletes_nothing(settings: dict[str, str], shown: Opened) -> None:
@@ -485,8 +485,8 @@ def test_a_port_that_is_taken_and_a_spoiled_ledger_are_told_in_words(tmp_path: P
 
 
 def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict[str, str], tmp_path: Path) -> None:
-    opener, told = tmp_path / "opener", tmp_path / "told"
-    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n')
+    opener, events = tmp_path / "opener", tmp_path / "told"
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {events}.part && mv {events}.part {events}\n')
     opener.chmod(0o755)
 
     parameters = child("gallery", **on_disk, BROWSER=f"{opener} %s")
@@ -497,18 +497,18 @@ def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict
         url = process.stdout.readline().removeprefix("Your pictures: ").strip()
         try:
             # The page is asked for until the opener, another process, has written the address down.
-            while not told.exists():
+            while not events.exists():
                 httpx.get(url, trust_env=False)
-            assert told.read_text() == url
+            assert events.read_text() == url
         finally:
             process.kill()
 
 
 def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk: dict[str, str]) -> None:
-    known = drawn("\u202e \0 \"'<script>\r\nSet-Cookie: a=b;", url=None)
-    save_with_image(settings_from(on_disk), known, BYTES)
+    generation = drawn("\u202e \0 \"'<script>\r\nSet-Cookie: a=b;", url=None)
+    save_with_image(settings_from(on_disk), generation, BYTES)
     with gallery(on_disk) as opened, browser(opened) as client:
-        assert known.prompt in prompts(client)
-        saved = client.get(f"/pictures/{known.generation_id}/0?save")
+        assert generation.prompt in prompts(client)
+        saved = client.get(f"/pictures/{generation.generation_id}/0?save")
         assert saved.content == BYTES.data
         assert "set-cookie" not in saved.headers

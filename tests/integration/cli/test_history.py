@@ -28,9 +28,9 @@ NOW = 1_790_000_000.0
 
 def made(prompt: str, age: float, *, model: str = "m", spent: str = "0.500000", api: str = "a") -> Generation:
     begun = NOW - age
-    known = Generation(new_generation_id(), prompt=prompt, model=model, api=api, created_at=begun)
+    generation = Generation(new_generation_id(), prompt=prompt, model=model, api=api, created_at=begun)
     done = replace(
-        known.accepted(f"ta-{prompt.split(maxsplit=1)[0]}", begun), status=Status.SUCCESS, finished_at=begun + 30
+        generation.accepted(f"ta-{prompt.split(maxsplit=1)[0]}", begun), status=Status.SUCCESS, finished_at=begun + 30
     )
     return replace(done, credits_consumed=spent, images=(GeneratedImage(f"https://e.org/{prompt[0]}", "image/png"),))
 
@@ -218,7 +218,7 @@ async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothi
         assert sandbox.stats.submits == 2
         assert sandbox.stats.queries == 1
     ledger = open_database(settings_from(nothing_yet))
-    found = ledger.find(made["task_id"])
+    generation = ledger.find(made["task_id"])
     ledger.close()
-    assert found is not None
-    assert found.status is Status.SUCCESS
+    assert generation is not None
+    assert generation.status is Status.SUCCESS

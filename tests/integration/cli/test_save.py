@@ -70,7 +70,7 @@ async def test_what_cannot_be_saved_has_a_readable_reason(tmp_path: Path) -> Non
             (ids["seconds=0"], None, 2, "--output"),
             (ids["seconds=0"], "~nobody-of-this-name/out", 2, "user who does not exist"),
             ("ta/../1", out, 2, "is not a task id"),
-            ("ta-nobody", out, 1, "404"),
+            ("ta-unknown", out, 1, "404"),
             (ids["seconds=3600"], out, 1, "no picture to save"),
             (ids["seconds=0 result=failed"], out, 1, "failed"),
             (ids["seconds=0 file=404"], out, 1, "picture 0: "),

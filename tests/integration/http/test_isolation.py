@@ -43,7 +43,7 @@ async def test_anothers_task_is_a_missing_one(
         nobodys = await everything_said_of(bob, missing, other)
         record_property("cases", len(theirs))
         assert theirs == nobodys
-        assert all("no such task" in each or "Resource not found" in each for each in theirs)
+        assert all("no such task" in item or "Resource not found" in item for item in theirs)
         assert server.sandbox.stats.queries == queries
         assert (await bob.list_resources()).resources[2:] == []
         assert task_id not in await read(bob, "nanobanana://tasks")
@@ -85,11 +85,11 @@ async def test_a_request_id_of_another_is_free(era: Any, tmp_path: Path) -> None
 
 
 async def test_nobody_is_told_of_anothers_task(tmp_path: Path) -> None:
-    told = Told()
+    notifications = Told()
     async with (
         shared(tmp_path, plain_config(seconds=1.0)) as server,
         server.caller("alice") as alice,
-        server.caller("bob", "legacy", told) as bob,
+        server.caller("bob", "legacy", notifications) as bob,
         server.caller("bob") as listening,
     ):
         hers = facts(await alice.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
@@ -106,9 +106,9 @@ async def test_nobody_is_told_of_anothers_task(tmp_path: Path) -> None:
                     heard.append(getattr(event, "uri", ""))
                     if uris[1] in heard:
                         break
-            await told.until(uris[1])
+            await notifications.until(uris[1])
         assert uris[0] not in heard
-        assert uris[0] not in told.uris
+        assert uris[0] not in notifications.uris
 
 
 async def test_a_session_of_another_is_not_found(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ async def test_a_session_of_another_is_not_found(tmp_path: Path) -> None:
                 await http.post(
                     server.url,
                     json={"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
-                    headers={**bearer(server.tokens["bob"]), "Mcp-Session-Id": each},
+                    headers={**bearer(server.tokens["bob"]), "Mcp-Session-Id": item},
                 )
-                for each in (session, "0" * 32)
+                for item in (session, "0" * 32)
             ]
         assert [answer.status_code for answer in answers] == [404, 404]
         assert answers[0].text == answers[1].text
@@ -224,4 +224,4 @@ async def test_each_browses_their_own(era: Any, tmp_path: Path) -> None:
             assert facts(theirs) == {"generations": []}
             assert made["task_id"] not in theirs.model_dump_json()
         own = await alice.call_tool("browse_images", {"search": "SECRET"})
-        assert [each["task_id"] for each in facts(own)["generations"]] == [made["task_id"]]
+        assert [item["task_id"] for item in facts(own)["generations"]] == [made["task_id"]]

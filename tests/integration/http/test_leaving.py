@@ -1,4 +1,4 @@
-"""A client that leaves amid its own request, or spoils it, is no error of the server."""
+"""A client that leaves within its own request, or spoils it, is no error of the server."""
 
 from __future__ import annotations
 

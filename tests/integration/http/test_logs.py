@@ -56,11 +56,11 @@ def logged(*arguments: str, **settings: Any) -> Iterator[Logged]:
 
         reader = threading.Thread(target=drain, args=[process.stderr])
         try:
-            while not (found := re.search(r"http://[^\s\"]+/mcp", lines[-1] if lines else "")):
+            while not (match := re.search(r"http://[^\s\"]+/mcp", lines[-1] if lines else "")):
                 lines.append(process.stderr.readline())
                 assert lines[-1], lines
             reader.start()
-            server = Logged(process, found[0], lines)
+            server = Logged(process, match[0], lines)
             yield server
         finally:
             process.terminate()
@@ -171,7 +171,7 @@ async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
                 done = facts(await client.call_tool("wait_for_image", {"task_id": made["task_id"]}))
                 await client.read_resource(done["images"][0]["resource_uri"])
                 with pytest.raises(Exception, match="Resource not found"):
-                    await client.read_resource("nanobanana://tasks/ta-of-nobody")
+                    await client.read_resource("nanobanana://tasks/ta-of-another")
     task_id = made["task_id"]
     [submit] = server.about(tool="generate_image", outcome="ok", task_id=task_id)
     [submitted] = server.about(logger="nano_banana_mcp.service.submission", task_id=task_id)
@@ -181,7 +181,7 @@ async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
     assert ended["request_id"] == wait["request_id"] != submit["request_id"]
     assert 0.3 < wait["seconds"] < 20
     [_] = server.about(method="resources/read", outcome="ok", task_id=task_id)
-    [_] = server.about(method="resources/read", outcome="refused", task_id="ta-of-nobody")
+    [_] = server.about(method="resources/read", outcome="refused", task_id="ta-of-another")
 
 
 async def test_a_sane_request_id_of_the_caller_is_kept_and_any_other_is_replaced() -> None:
@@ -192,7 +192,7 @@ async def test_a_sane_request_id_of_the_caller_is_kept_and_any_other_is_replaced
                 await http.post(server.url, json=INITIALIZE, headers={**ACCEPT, "X-Request-Id": name}) for name in given
             ]
             bare = [await http.get(f"{server.root}/healthz") for _ in range(2)]
-            call = {"name": "get_task", "arguments": {"task_id": "ta-of-nobody"}}
+            call = {"name": "get_task", "arguments": {"task_id": "ta-of-another"}}
             session = {"Mcp-Session-Id": answers[0].headers["mcp-session-id"], "X-Request-Id": "my-call"}
             body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": call}
             assert (await http.post(server.url, json=body, headers={**ACCEPT, **session})).status_code == 200

@@ -166,7 +166,7 @@ async def test_a_failed_generation_and_a_failed_query_are_counted() -> None:
             made = await client.call_tool("generate_image", {"prompt": "x sandbox:result=failed sandbox:query=500*1"})
             for _ in range(2):
                 await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
-            await client.call_tool("get_task", {"task_id": "ta-of-nobody"})
+            await client.call_tool("get_task", {"task_id": "ta-of-another"})
         counts = await read(server)
     assert counts("tasks_ended_total", model=MODEL, status="failed") == 1
     assert counts("queries_total", outcome="busy") == 1
@@ -211,8 +211,8 @@ def made(number: int = 0, **fields: Any) -> Generation:
     return Generation(f"in-{number}", **values)
 
 
-def ended(known: Generation, **fields: Any) -> Generation:
-    return replace(known, status=Status.SUCCESS, finished_at=130.0, credits_consumed="0.500000", **fields)
+def ended(generation: Generation, **fields: Any) -> Generation:
+    return replace(generation, status=Status.SUCCESS, finished_at=130.0, credits_consumed="0.500000", **fields)
 
 
 def counted(metrics: Metrics, name: str, **labels: str) -> float:
@@ -304,7 +304,7 @@ def test_only_so_many_tasks_are_followed(metrics: Metrics) -> None:
     assert counted(metrics, "open_tasks") == MAX_TASKS
 
 
-@pytest.mark.parametrize("told", [None, "", "NaN", "Infinity", "-1", "much"])
-def test_credits_that_are_no_amount_count_as_none(metrics: Metrics, told: str | None) -> None:
-    metrics.seen(replace(ended(made()), credits_consumed=told), "poll")
+@pytest.mark.parametrize("amount", [None, "", "NaN", "Infinity", "-1", "much"])
+def test_credits_that_are_no_amount_count_as_none(metrics: Metrics, amount: str | None) -> None:
+    metrics.seen(replace(ended(made()), credits_consumed=amount), "poll")
     assert counted(metrics, "credits_total", model=MODEL) == 0.0

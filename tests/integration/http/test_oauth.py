@@ -143,11 +143,11 @@ async def test_the_metadata_is_open_and_says_where_to_get_a_token() -> None:
         refusal = await in_thread(post, group.url, None, INITIALIZE)
         where = refusal.headers["www-authenticate"].partition('resource_metadata="')[2].rstrip('"')
         assert where == f"{group.server.root}/.well-known/oauth-protected-resource/mcp"
-        told = (await in_thread(httpx.get, where)).json()
-        assert told["resource"] == group.url
-        assert told["authorization_servers"] == [group.issuer.url]
-        assert told["scopes_supported"] == ["pictures"]
-        assert told["bearer_methods_supported"] == ["header"]
+        metadata = (await in_thread(httpx.get, where)).json()
+        assert metadata["resource"] == group.url
+        assert metadata["authorization_servers"] == [group.issuer.url]
+        assert metadata["scopes_supported"] == ["pictures"]
+        assert metadata["bearer_methods_supported"] == ["header"]
 
 
 async def test_behind_a_public_url_the_audience_and_the_metadata_are_under_it() -> None:
@@ -158,8 +158,8 @@ async def test_behind_a_public_url_the_audience_and_the_metadata_are_under_it() 
         refusal = await in_thread(post, group.url, None, INITIALIZE)
         where = "https://pictures.example.org/.well-known/oauth-protected-resource/nb/mcp"
         assert f'resource_metadata="{where}"' in refusal.headers["www-authenticate"]
-        told = (await in_thread(httpx.get, f"{group.server.root}{httpx.URL(where).path}")).json()
-        assert told["resource"] == f"{public}/mcp"
+        metadata = (await in_thread(httpx.get, f"{group.server.root}{httpx.URL(where).path}")).json()
+        assert metadata["resource"] == f"{public}/mcp"
 
 
 async def test_the_address_of_the_keys_can_be_given() -> None:

@@ -55,10 +55,10 @@ async def test_the_list_of_tasks_is_told_of_too() -> None:
 
 
 async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
-    told = Told()
+    notifications = Told()
     async with (
         reachable(plain_config(seconds=2.0), WITHOUT_QUERIES) as (_, server, _client),
-        Client(server.url, mode="legacy", message_handler=told) as client,
+        Client(server.url, mode="legacy", message_handler=notifications) as client,
     ):
         capabilities = client.server_capabilities.resources
         assert capabilities is not None
@@ -67,15 +67,15 @@ async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
         uri = f"nanobanana://tasks/{task_id}"
         await subscribe(client, uri)
         with anyio.fail_after(60):
-            await told.until(uri)
+            await notifications.until(uri)
         assert await status_of(client, uri) == "success"
 
 
 async def test_who_unsubscribes_is_told_no_more() -> None:
-    told = Told()
+    notifications = Told()
     async with (
         plain_sandbox(seconds=0.5) as sandbox,
-        client_at(sandbox.url, mode="legacy", message_handler=told) as client,
+        client_at(sandbox.url, mode="legacy", message_handler=notifications) as client,
     ):
         first, second = await make(client), await make(client)
         for task_id in (first, second):
@@ -84,8 +84,8 @@ async def test_who_unsubscribes_is_told_no_more() -> None:
         for task_id in (first, second):
             await client.call_tool("wait_for_image", {"task_id": task_id})
         with anyio.fail_after(60):
-            await told.until(f"nanobanana://tasks/{second}")
-    assert f"nanobanana://tasks/{first}" not in told.uris
+            await notifications.until(f"nanobanana://tasks/{second}")
+    assert f"nanobanana://tasks/{first}" not in notifications.uris
 
 
 async def test_a_session_that_ends_leaves_no_subscription_behind() -> None:

@@ -34,10 +34,10 @@ async def test_a_photo_is_uploaded_without_a_token_and_belongs_to_its_caller(era
         server.caller("alice", era) as alice,
         server.caller("bob", era) as bob,
     ):
-        asked = await ask(alice, purpose="a portrait")
-        assert (await get(asked["upload_url"])).status_code == 200
-        reference = (await post(asked["upload_url"], photo((4000, 3000)))).json()
-        assert (await ask(alice, upload_id=asked["upload_id"]))["references"] == [reference]
+        first_answer = await ask(alice, purpose="a portrait")
+        assert (await get(first_answer["upload_url"])).status_code == 200
+        reference = (await post(first_answer["upload_url"], photo((4000, 3000)))).json()
+        assert (await ask(alice, upload_id=first_answer["upload_id"]))["references"] == [reference]
         uri = reference["resource_uri"]
         [contents] = (await alice.read_resource(uri)).contents
         assert isinstance(contents, BlobResourceContents)
@@ -45,11 +45,11 @@ async def test_a_photo_is_uploaded_without_a_token_and_belongs_to_its_caller(era
         made = await alice.call_tool("generate_image", {"prompt": "x", "images": [uri], "wait_seconds": 20})
         assert facts(made)["status"] == "success"
 
-        theirs = await bob.call_tool("add_reference", {"upload_id": asked["upload_id"]})
+        theirs = await bob.call_tool("add_reference", {"upload_id": first_answer["upload_id"]})
         missing = await bob.call_tool("add_reference", {"upload_id": "up-" + "0" * 24})
         assert theirs.is_error
         assert text(theirs) == text(missing)
-        for stolen in (uri, f"nanobanana://uploads/{asked['upload_id']}"):
+        for stolen in (uri, f"nanobanana://uploads/{first_answer['upload_id']}"):
             with pytest.raises(MCPError, match="not found"):
                 await bob.read_resource(stolen)
         refused = await bob.call_tool("generate_image", {"prompt": "x", "images": [uri]})
@@ -84,16 +84,16 @@ async def test_a_replica_takes_an_upload_that_another_asked_for(database: str) -
     async with plain_sandbox(seconds=0) as sandbox:
         values = at(sandbox.url, NANO_BANANA_LEDGER_URL=database)
         async with served(**values) as one, served(**values) as two, Client(one.url) as first, Client(two.url) as other:
-            asked = await ask(first)
+            first_answer = await ask(first)
 
             async def upload() -> None:
-                elsewhere = asked["upload_url"].replace(one.root, two.root)
+                elsewhere = first_answer["upload_url"].replace(one.root, two.root)
                 assert (await post(elsewhere, photo())).status_code == 200
 
             with anyio.fail_after(120):
                 async with anyio.create_task_group() as people:
                     people.start_soon(upload)
-                    answer = await ask(first, upload_id=asked["upload_id"], wait_seconds=100)
+                    answer = await ask(first, upload_id=first_answer["upload_id"], wait_seconds=100)
             [reference] = answer["references"]
             for client in (first, other):
                 [contents] = (await client.read_resource(reference["resource_uri"])).contents

@@ -58,8 +58,8 @@ class Guest:
     def _read(self, stream: IO[str]) -> None:
         for line in stream:
             self.said.append(line)
-            if found := re.search(r"running on (http://\S+)", line):
-                self.root = found[1].replace("0.0.0.0", "127.0.0.1")
+            if match := re.search(r"running on (http://\S+)", line):
+                self.root = match[1].replace("0.0.0.0", "127.0.0.1")
                 self._up.set()
 
 

@@ -44,5 +44,5 @@ async def test_an_image_in_the_cache_is_still_its_callers_own(tmp_path: Path) ->
             assert not seen.is_error
         assert server.sandbox.stats.files == 1
         said = await everything_said_of(bob, task_id, url)
-        assert all("no such task" in each or "Resource not found" in each for each in said)
+        assert all("no such task" in item or "Resource not found" in item for item in said)
         assert server.sandbox.stats.files == 1

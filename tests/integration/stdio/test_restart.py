@@ -20,8 +20,8 @@ from tests.support.sandbox import plain_sandbox
 async def tasks(client: Client) -> list[dict[str, Any]]:
     contents = (await client.read_resource("nanobanana://tasks")).contents[0]
     assert isinstance(contents, TextResourceContents)
-    found: list[dict[str, Any]] = json.loads(contents.text)["tasks"]
-    return found
+    listed: list[dict[str, Any]] = json.loads(contents.text)["tasks"]
+    return listed
 
 
 async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: P
             url, data, running, failed = (item["task_id"] for item in made)
             for task_id in (url, data, failed):
                 await client.call_tool("wait_for_image", {"task_id": task_id})
-        asked = sandbox.stats.queries
+        queries = sandbox.stats.queries
         async with client_at(sandbox.url, state_dir=tmp_path) as client:
             listed = await tasks(client)
             assert [item["task_id"] for item in listed] == [failed, running, data, url]
@@ -46,7 +46,7 @@ async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: P
                 assert isinstance(contents, BlobResourceContents)
                 assert contents.mime_type == "image/png"
             assert (await client.call_tool("wait_for_image", {"task_id": failed})).is_error
-            assert sandbox.stats.queries == asked
+            assert sandbox.stats.queries == queries
             again = await client.call_tool("wait_for_image", {"task_id": running, "timeout_seconds": 1})
             assert facts(again)["status"] in ("pending", "submitted")
             assert len((await client.list_resources()).resources) == 4

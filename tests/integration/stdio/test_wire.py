@@ -26,7 +26,7 @@ def test_stdout_carries_nothing_but_protocol_when_everything_goes_wrong() -> Non
         server.call(11, "generate_image", {"prompt": "x sandbox:submit=html"})
         server.call(12, "generate_image", {"prompt": "x sandbox:submit=503"})
         server.call(13, "generate_image", {"prompt": "x sandbox:result=text", "wait_seconds": 240})
-        server.call(14, "get_task", {"task_id": "nobody"})
+        server.call(14, "get_task", {"task_id": "unknown"})
         done = server.call(15, "generate_image", {"prompt": "x sandbox:file=html", "wait_seconds": 240})
         uri = done["result"]["structuredContent"]["images"][0]["url"]
         server.send({"jsonrpc": "2.0", "id": 16, "method": "resources/read", "params": {"uri": uri}})
@@ -61,8 +61,8 @@ def test_the_end_of_stdin_ends_the_server_cleanly() -> None:
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        ("nanobanana://tasks/nobody", -32602),
-        ("nanobanana://tasks/nobody/images/0", -32602),
+        ("nanobanana://tasks/unknown", -32602),
+        ("nanobanana://tasks/unknown/images/0", -32602),
         ("nanobanana://tasks/../etc", -32602),
         ("https://example.com/not-ours.png", -32602),
         ("file:///etc/passwd", -32602),

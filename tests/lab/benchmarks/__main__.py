@@ -59,8 +59,8 @@ def measure(names: Iterable[str], quick: bool, keep: Path, groups: Mapping[str, 
         for name in names:
             began = time.monotonic()
             try:
-                for found in groups[name].rows(quick):
-                    report.add(name, found)
+                for row in groups[name].rows(quick):
+                    report.add(name, row)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this group's figures and no others
                 os.write(2, traceback.format_exc().encode())
                 report.broken[name] = reason(error)
@@ -81,14 +81,14 @@ def reason(error: BaseException) -> str:
 @contextmanager
 def _aside(log: Path) -> Iterator[TextIO]:
     """What servers say on stderr goes to a file; yields the terminal."""
-    told = logging.root.manager.disable
+    level = logging.root.manager.disable
     with log.open("wb") as file, os.fdopen(os.dup(2), "w", buffering=1) as terminal:
         os.dup2(file.fileno(), 2)
         logging.disable(logging.INFO)  # servers in this process would tell of every call
         try:
             yield terminal
         finally:
-            logging.disable(told)
+            logging.disable(level)
             os.dup2(terminal.fileno(), 2)
 
 

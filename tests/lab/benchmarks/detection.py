@@ -201,5 +201,5 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
         )
 
 
-def _trade(median: float, asked: str, detection: Detection) -> Trade:
-    return Trade(median, asked, None, False, detection.lag, detection.p95, detection.queries)
+def _trade(median: float, queries: str, detection: Detection) -> Trade:
+    return Trade(median, queries, None, False, detection.lag, detection.p95, detection.queries)

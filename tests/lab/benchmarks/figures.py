@@ -68,8 +68,8 @@ class Row:
         if self.unit == "s" and 0 < self.found < 0.1:
             decimals = 3
         if self.target is not None:
-            held = self.verdict == MET
-            while decimals < 6 and _HOLDS[self.relation](round(self.found, decimals), self.target) is not held:
+            is_met = self.verdict == MET
+            while decimals < 6 and _HOLDS[self.relation](round(self.found, decimals), self.target) is not is_met:
                 decimals += 1
         return _with_unit(f"{self.found:,.{decimals}f}", self.unit)
 
@@ -191,14 +191,14 @@ def beside(trades: Iterable[Trade]) -> list[Trade]:
     """All of them by median, but of each bound's curve only the point that needs about as many queries as ours."""
     ordered = sorted(trades, key=lambda trade: (trade.measured, trade.median))
     ours = {trade.median: trade.queries for trade in ordered if trade.asked == POLLING}
-    kept = []
+    rows = []
     for trade in ordered:
         if trade.asked == BOUND:
             curve = [item for item in ordered if item.asked == BOUND and item.median == trade.median]
             if trade is not min(curve, key=lambda item: abs(item.queries - ours.get(item.median, 0))):
                 continue
-        kept.append(trade)
-    return kept
+        rows.append(trade)
+    return rows
 
 
 def described(trade: Trade) -> str:

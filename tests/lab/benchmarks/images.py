@@ -34,7 +34,7 @@ async def view(rounds: int) -> list[tuple[int, float, float]]:
     """Bytes on the wire, seconds, and MB above the memory before the first: of each call to ``view_image``."""
 
     def calls(url: str, state: str) -> list[tuple[int, float, float]]:
-        found = []
+        results = []
         settings: Any = {"DEFAPI_BASE_URL": url, "DEFAPI_API_KEY": KEY, "NANO_BANANA_STATE_DIR": state}
         # Without the cache: every call fetches, and shrinks.
         with raw(**settings, NANO_BANANA_CACHE_MEGABYTES="0") as server:
@@ -46,8 +46,8 @@ async def view(rounds: int) -> list[tuple[int, float, float]]:
                 seen = server.call(10 + number, "view_image", arguments)
                 seconds = time.perf_counter() - began
                 assert [item["type"] for item in seen["result"]["content"]] == ["text", "image"], seen
-                found.append((len(server.lines[-1]), seconds, server.resident_megabytes() - before))
-        return found
+                results.append((len(server.lines[-1]), seconds, server.resident_megabytes() - before))
+        return results
 
     async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
         sandbox.images = FixedDrawings(photo_png())

@@ -142,16 +142,16 @@ def server(api: str, **settings: Any) -> Iterator[tuple[int, str]]:
             *("serve", "--http", "--port", "0"),
             **{"DEFAPI_BASE_URL": api, "DEFAPI_API_KEY": KEY, "NANO_BANANA_STATE_DIR": state, **settings},
         )
-        with _process([parameters.command, *parameters.args], parameters.env, "stderr", rb"http://[\d.:]+") as found:
-            yield found
+        with _process([parameters.command, *parameters.args], parameters.env, "stderr", rb"http://[\d.:]+") as match:
+            yield match
 
 
 @contextmanager
 def echo() -> Iterator[tuple[int, str]]:
     """The bare echo server over HTTP; its process id and root URL."""
     command = [sys.executable, "-m", "tests.lab.benchmarks.echo_server", "--http"]
-    with _process(command, clean_environment(), "stderr", rb"http://[\d.:]+") as found:
-        yield found
+    with _process(command, clean_environment(), "stderr", rb"http://[\d.:]+") as match:
+        yield match
 
 
 @contextmanager
@@ -161,15 +161,15 @@ def _process(command: list[str], environment: Any, says: str, what: bytes) -> It
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, **streams) as process:
         try:
             stream = getattr(process, says)
-            found = None
-            while found is None:
+            match = None
+            while match is None:
                 line = stream.readline()
                 assert line, "it ended"
-                found = re.search(what, line)
+                match = re.search(what, line)
             drain = threading.Thread(target=lambda: [os.write(2, said) for said in stream], daemon=True)
             if says == "stderr":
                 drain.start()
-            yield process.pid, found[0].decode()
+            yield process.pid, match[0].decode()
         finally:
             process.terminate()
             process.wait(15)
@@ -268,9 +268,9 @@ def throughput(rounds: int = 7, calls: int = 50, at_once: int = 4, mode: str = "
 
 def resident(pid: int, what: str = "VmRSS") -> int:
     """Resident memory of a process in kB."""
-    found = re.search(rf"{what}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1])
+    match = re.search(rf"{what}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1])
 
 
 def rows(quick: bool) -> Iterator[Row]:

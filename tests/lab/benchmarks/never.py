@@ -246,7 +246,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def tortured(what: str, tallies: list[Tally]) -> Iterator[Row]:
     """Three counts of these parts."""
-    of = f"of {sum(each.tried for each in tallies):,}"
+    of = f"of {sum(tally.tried for tally in tallies):,}"
     why = "; ".join(item.failures[0][:100] for item in tallies if item.failures)
     for name, attributes in (
         ("lost", ["lost"]),

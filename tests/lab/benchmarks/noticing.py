@@ -36,23 +36,23 @@ class Noticed:
         return sorted(self.lags)[math.ceil(0.95 * len(self.lags)) - 1]
 
 
-def promises(which: str, found: Mapping[str, Noticed], others: str = "", *, at_once: bool) -> Iterator[Row]:
+def promises(which: str, figures: Mapping[str, Noticed], others: str = "", *, at_once: bool) -> Iterator[Row]:
     """The rows of one workload.
 
     Args:
         others: What else the lags are compared to.
         at_once: Whether all images were waited for at the same time.
     """
-    alone = found["polling alone"]
+    alone = figures["polling alone"]
     lags, queries = f"polling alone: {alone.p95:.2f} s{others}", f"polling alone: {alone.queries:.2f}"
-    lag = found["webhook"].p95 * 1000
+    lag = figures["webhook"].p95 * 1000
     yield Row(f"{which}, webhook: p95 lag", lag, "ms", lags, target=TARGET_LAG_SECONDS * 1000)
-    yield Row(f"{which}, webhook: queries a task", found["webhook"].queries, "", queries)
-    if few := found.get("1 % lost"):
+    yield Row(f"{which}, webhook: queries a task", figures["webhook"].queries, "", queries)
+    if few := figures.get("1 % lost"):
         yield Row(f"{which}, 1 % lost: p95 lag", few.p95, "s", lags)
         yield Row(f"{which}, 1 % lost: queries a task", few.queries, "", queries)
     target = TARGET_LAG_AT_ONCE_WITH_SOME_LOST_SECONDS if at_once else TARGET_LAG_WITH_SOME_LOST_SECONDS
-    some, none = found["10 % lost"], found["all lost"]
+    some, none = figures["10 % lost"], figures["all lost"]
     yield Row(f"{which}, 10 % lost: p95 lag", some.p95, "s", lags, target=target)
     yield Row(f"{which}, 10 % lost: queries a task", some.queries, "", queries)
     yield Row(

@@ -84,12 +84,12 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _conditions(report: Report) -> Iterator[str]:
-    found = report.conditions
-    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    values = report.conditions
+    packages = ", ".join(f"{name} {version}" for name, version in values["packages"].items())
     yield (
-        f"**{report.summary}.** Measured on {found['date']} with {found['implementation']} {found['python']} on "
-        f"{found['system']} ({found['machine']}, {found['processors']} processors, load {found['busy']} before it), "
-        f"in {found['seconds']} s, with {packages}.{' ' + found['note'] if 'note' in found else ''}"
+        f"**{report.summary}.** Measured on {values['date']} with {values['implementation']} {values['python']} on "
+        f"{values['system']} ({values['machine']}, {values['processors']} processors, load {values['busy']} before it), in "
+        f"{values['seconds']} s, with {packages}.{' ' + values['note'] if 'note' in values else ''}"
     )
 
 

@@ -130,17 +130,17 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def look(self, data: st.DataObject) -> None:
-        known = self.ledger()
-        if known:
-            public_id = data.draw(st.sampled_from([item.public_id for item in known]))
+        generations = self.ledger()
+        if generations:
+            public_id = data.draw(st.sampled_from([item.public_id for item in generations]))
             self.serve(lambda service: service.get(public_id))
 
     @rule(data=st.data())
     def a_callback_comes_perhaps_again(self, data: st.DataObject) -> None:
         charged = self.charged()
-        known = [item for item in self.ledger() if item.prompt in charged]
-        if known:
-            item = data.draw(st.sampled_from(known))
+        generations = [item for item in self.ledger() if item.prompt in charged]
+        if generations:
+            item = data.draw(st.sampled_from(generations))
             task_id = charged[item.prompt or ""]
 
             async def call_back(service: GenerationService) -> Generation | None:
@@ -157,12 +157,12 @@ class Machine(RuleBasedStateMachine):
     def nothing_that_was_charged_is_unaccounted_for(self) -> None:
         if not hasattr(self, "folder"):
             return
-        known = self.ledger()
-        by_prompt = {item.prompt: item for item in known}
+        generations = self.ledger()
+        by_prompt = {item.prompt: item for item in generations}
         for prompt, task_id in self.charged().items():
             assert prompt in by_prompt, f"{prompt} was charged and is lost"
             assert by_prompt[prompt].task_id in (task_id, None)
-        assert len(by_prompt) == len(known), "two rows for one generation"
+        assert len(by_prompt) == len(generations), "two rows for one generation"
 
     @invariant()
     def no_generation_has_two_submits_that_may_have_arrived(self) -> None:
@@ -201,9 +201,9 @@ def sandbox_url() -> Iterator[str]:
         text=True,
     ) as process:
         assert process.stdout is not None
-        found = re.search(r"http://\S+:\d+", process.stdout.readline())
-        assert found
-        yield found[0]
+        match = re.search(r"http://\S+:\d+", process.stdout.readline())
+        assert match
+        yield match[0]
         process.terminate()
 
 

@@ -82,7 +82,7 @@ def leaving(folder: Path, rounds: int, seed: int) -> Tally:
 
 
 def killed(folder: Path, rounds: int, seed: int) -> Tally:
-    """A whole HTTP server is killed amid a dozen submits, or told to end, and started again on the same state."""
+    """A whole HTTP server is killed within a dozen submits, or told to end, and started again on the same state."""
     tally = Tally("kill -9 and SIGTERM of a serving process")
     dice = random.Random(seed)
     with sandbox(drip_interval=0.001) as served:

@@ -128,7 +128,7 @@ class _Talker:
         return why
 
     def finish(self, last: bytes) -> str | None:
-        """Ends it amid a line. Returns what was wrong about its end."""
+        """Ends it within a line. Returns what was wrong about its end."""
         server, self._server = self._server or self._start(), None
         with server:
             try:
@@ -139,7 +139,7 @@ class _Talker:
 
 
 def fuzz_stdin(folder: Path, count: int, seed: int) -> Tally:
-    """Lines that are no requests, within a session and before one, and ends amid a line."""
+    """Lines that are no requests, within a session and before one, and ends within a line."""
     tally = Tally("fuzz: bytes on stdin")
     with sandbox(seconds=0) as served:
         environment = api(served.url)

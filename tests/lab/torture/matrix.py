@@ -50,7 +50,7 @@ def breakages(right: Any) -> dict[str, Step]:
         "closed after the request": faults.close_after_reading(),
         "closed after the headers": faults.close_after_headers(),
         "half-closed without an answer": faults.half_closed(),
-        "half-closed amid the answer": faults.half_closed(
+        "half-closed within the answer": faults.half_closed(
             faults.answer_bytes(200, whole[:half], {"Content-Length": str(len(whole))})
         ),
         "slow headers": faults.slow_headers(DRIP_SECONDS),
@@ -122,7 +122,7 @@ class Cells:
         if why is None:
             self.tally.passed()
         else:
-            row_kind = next((each for each in ("lost", "double") if why.startswith(f"{each}:")), kind)
+            row_kind = next((item for item in ("lost", "double") if why.startswith(f"{item}:")), kind)
             self.tally.failed(f"{name}: {why}", row_kind)
 
     def behave(self, task_id: str, image: bytes = PNG) -> None:
@@ -145,12 +145,12 @@ class Cells:
         before = len(self.server.requests)
         prompt = f"cell {task_id}"
         result = self.child.tool("generate_image", prompt=prompt)
-        posts = [each for each in self.server.requests[before:] if each.method == "POST"]
+        posts = [item for item in self.server.requests[before:] if item.method == "POST"]
         text = text_of(result)
-        if sum(each.whole for each in posts) > 1 or len(posts) > 1:
+        if sum(item.whole for item in posts) > 1 or len(posts) > 1:
             return f"double: {len(posts)} requests"
-        rows = [each for each in generations(self.child.folder) if each.prompt == prompt]
-        accounted = any(each.task_id in (task_id, TASK, None) for each in rows)
+        rows = [item for item in generations(self.child.folder) if item.prompt == prompt]
+        accounted = any(item.task_id in (task_id, TASK, None) for item in rows)
         if posts and not accounted:
             return f"lost: the request arrived, and the ledger has {rows}; {text}"
         if not result.get("isError"):
@@ -165,7 +165,7 @@ class Cells:
         return self._goes_on()
 
     def query(self, step: Any) -> str | None:
-        """A query goes wrong, and again amid a wait; neither loses the task."""
+        """A query goes wrong, and again within a wait; neither loses the task."""
         task_id = self._made()
         posts = self.server.posts
         self.break_(b"GET /api/task/query", step)

@@ -128,7 +128,7 @@ class Stdio(Server):
 
     def send(self, messages: Iterable[bytes | dict[str, Any]]) -> None:
         """Send lines."""
-        lines = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in messages]
+        lines = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
         try:
             self._to.write(b"".join(line + b"\n" for line in lines))
             self._to.flush()

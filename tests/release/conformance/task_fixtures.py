@@ -92,7 +92,7 @@ class Jobs:
 
     async def update(self, task_id: str, responses: dict[str, Any]) -> None:
         job = self._find(task_id)
-        job.questions = {name: asked for name, asked in job.questions.items() if name not in responses}
+        job.questions = {name: text for name, text in job.questions.items() if name not in responses}
         if not job.questions:
             job.answered.set()
 

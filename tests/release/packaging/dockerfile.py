@@ -29,14 +29,14 @@ class Stage:
 def stages(path: Path) -> list[Stage]:
     """The stages of a Dockerfile."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
-    found: list[Stage] = []
+    parsed: list[Stage] = []
     for line in re.sub(r"\\\n\s*", " ", "\n".join(lines)).splitlines():
         if not line.strip():
             continue
         name, _, rest = line.partition(" ")
         assert name.isupper(), line
         if name == "FROM":
-            found.append(Stage(rest))
+            parsed.append(Stage(rest))
         else:
-            found[-1].instructions.append((name, rest.strip()))
-    return found
+            parsed[-1].instructions.append((name, rest.strip()))
+    return parsed

@@ -34,8 +34,8 @@ def settings_in(text: str) -> set[str]:
 def commands_in(text: str) -> Iterator[list[str]]:
     """The arguments of every call of ``nano-banana-mcp``, directly or through the container ``admin``."""
     call = r"(?:(?:^|[\s`/])nano-banana-mcp|docker compose run --rm admin)((?: [^\s`|>#]+)+)"
-    for found in re.finditer(call, text, re.MULTILINE):
+    for match in re.finditer(call, text, re.MULTILINE):
         # Of "…:/var/lib/nano-banana-mcp nano-banana-mcp token list" the last name is the program's.
-        arguments = found[1].rpartition("nano-banana-mcp")[2].split()
+        arguments = match[1].rpartition("nano-banana-mcp")[2].split()
         if arguments:
             yield arguments

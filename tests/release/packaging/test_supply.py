@@ -27,11 +27,11 @@ def reasons(heading: str) -> dict[str, str]:
 
 
 def names(requirements: list[str]) -> set[str]:
-    found = set()
+    licences = set()
     for item in map(Requirement, requirements):
         extras = f"[{','.join(sorted(item.extras))}]" if item.extras else ""
-        found.add(item.name + extras)
-    return {name for name in found if not name.startswith("nano-banana-mcp[")}
+        licences.add(item.name + extras)
+    return {name for name in licences if not name.startswith("nano-banana-mcp[")}
 
 
 def test_every_dependency_is_listed_with_its_reason_and_nothing_else_is() -> None:
@@ -97,16 +97,16 @@ BAD = {"name": "c", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["
 def test_an_audit_fails_for_a_finding_alone_and_never_calls_clean_what_it_could_not_look_up(
     packages: list[dict[str, object]], status: int, words: str
 ) -> None:
-    code, told = verdict(json.dumps({"dependencies": packages}))
+    code, output = verdict(json.dumps({"dependencies": packages}))
     assert code == status
-    assert words in told
-    assert ("CLEAN" in told) is (words == "CLEAN")
+    assert words in output
+    assert ("CLEAN" in output) is (words == "CLEAN")
 
 
 def test_an_audit_that_fails_itself_is_no_verdict() -> None:
-    for told in ("", "Traceback", "{}", "[]"):
-        assert verdict(told)[0] == 0
-        assert "NOT REACHABLE" in verdict(told)[1]
+    for output in ("", "Traceback", "{}", "[]"):
+        assert verdict(output)[0] == 0
+        assert "NOT REACHABLE" in verdict(output)[1]
 
 
 NOT_TO_START = ["PIL", "prometheus_client", "psycopg", "uvicorn", "jwt", "nano_banana_sandbox"]
@@ -125,7 +125,7 @@ def test_a_plain_start_and_the_list_of_tools_need_nothing_that_only_a_feature_ne
         "from nano_banana_mcp.__main__ import main\n"
         "raise SystemExit(main())\n"
     )
-    asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+    request = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
     with subprocess.Popen(
         [sys.executable, "-c", script],
         stdin=subprocess.PIPE,
@@ -135,7 +135,7 @@ def test_a_plain_start_and_the_list_of_tools_need_nothing_that_only_a_feature_ne
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        for message in (INITIALIZE, INITIALIZED, asked):
+        for message in (INITIALIZE, INITIALIZED, request):
             process.stdin.write(json.dumps(message) + "\n")
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["id"] == 1

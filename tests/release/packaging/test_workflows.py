@@ -31,7 +31,7 @@ def test_the_suite_runs_on_every_system_and_every_python_that_the_package_is_for
     ]
     assert matrix["os"] == ["ubuntu-latest", "macos-latest", "windows-latest"]
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["classifiers"]
-    promised = [found[1] for item in classifiers if (found := re.fullmatch(r".*Python :: (3\.\d+)", item))]
+    promised = [match[1] for item in classifiers if (match := re.fullmatch(r".*Python :: (3\.\d+)", item))]
     assert matrix["python"] == promised == ["3.11", "3.12", "3.13", "3.14"]
 
 

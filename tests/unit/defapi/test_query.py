@@ -114,7 +114,7 @@ async def test_a_task_id_reaches_the_api_unchanged_and_changes_nothing_else(task
         pytest.param(reset_after_reading(), NoAnswer, "no complete answer", id="reset after reading"),
         pytest.param(close_after_headers(), NoAnswer, "closed early", id="closed after the headers"),
         pytest.param(truncated(PENDING, 40), NoAnswer, "closed early", id="broken off"),
-        pytest.param(reset_mid_body(PENDING, 10), NoAnswer, "no complete answer", id="reset amid the body"),
+        pytest.param(reset_mid_body(PENDING, 10), NoAnswer, "no complete answer", id="reset within the body"),
         pytest.param(raw(b"hello\r\n\r\n"), NoAnswer, "no complete answer", id="another protocol"),
         pytest.param(
             reply(200, b"no gzip", {"Content-Encoding": "gzip"}), NoAnswer, "no complete answer", id="gzip garbage"

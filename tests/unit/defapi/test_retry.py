@@ -73,9 +73,9 @@ def test_the_jitter_is_full(repeat: int, ceiling: float) -> None:
 
 
 @given(st.floats(0, 60), st.integers(1, 2), st.integers())
-def test_a_retry_after_is_the_least_pause_and_is_jittered_too(asked: float, repeat: int, seed: int) -> None:
-    pause = retry.delay_before(repeat, Busy("x", status=429, retry_after=asked), random.Random(seed))
-    assert asked <= pause <= asked + 2.0
+def test_a_retry_after_is_the_least_pause_and_is_jittered_too(seconds: float, repeat: int, seed: int) -> None:
+    pause = retry.delay_before(repeat, Busy("x", status=429, retry_after=seconds), random.Random(seed))
+    assert seconds <= pause <= seconds + 2.0
 
 
 def test_the_same_seed_gives_the_same_pauses() -> None:

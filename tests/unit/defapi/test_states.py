@@ -101,7 +101,7 @@ async def test_both_shapes_of_ids_are_read_back(task_id: str) -> None:
         pytest.param({"urls": {"get": "https://x.example/p"}, "output": [URL]}, (URL,), (), id="as Replicate"),
         pytest.param([{"text": "No.", "input": {"image": URL}}], (), ("No.",), id="an echo of the request"),
         pytest.param([{"text": f'<img alt="x" src="{URL}">'}], (URL,), (), id="HTML"),
-        pytest.param([{"text": f"It is at {URL} now"}], (URL,), ("It is at now",), id="a URL amid words"),
+        pytest.param([{"text": f"It is at {URL} now"}], (URL,), ("It is at now",), id="a URL within words"),
         pytest.param(
             [{"text": "See [terms](https://x.example/terms)"}],
             (),

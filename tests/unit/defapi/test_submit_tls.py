@@ -76,7 +76,7 @@ async def test_a_tls_stream_that_breaks_amid_the_answer_may_have_been_charged(ap
 
 async def test_bytes_that_were_never_encrypted_amid_the_answer_do_not_lose_the_id(api: TlsApi) -> None:
     """They surface as an ssl.SSLError, which is none of httpx's errors."""
-    api.mode = "rubbish amid the answer"
+    api.mode = "rubbish within the answer"
     async with client_of(api.url) as client:
         assert await client.submit(REQUEST) == "ta1"
         assert api.posts == 1

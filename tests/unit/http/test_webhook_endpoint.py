@@ -44,8 +44,8 @@ class Told(Instrumentation):
     def __init__(self) -> None:
         self.verdicts: list[tuple[Generation | None, str]] = []
 
-    def called_back(self, known: Generation | None, verdict: str) -> None:
-        self.verdicts.append((known, verdict))
+    def called_back(self, generation: Generation | None, verdict: str) -> None:
+        self.verdicts.append((generation, verdict))
 
 
 class Server:
@@ -108,9 +108,9 @@ class Call:
     @property
     def refused(self) -> bool:
         """Whether the answer is the one that everything wrong gets, and was counted."""
-        told = (self.answer.status_code, bytes(self.answer.body)) == (404, b"Not Found")
-        assert told == (self.told.verdicts == [(None, "refused")])
-        return told
+        is_not_found = (self.answer.status_code, bytes(self.answer.body)) == (404, b"Not Found")
+        assert is_not_found == (self.told.verdicts == [(None, "refused")])
+        return is_not_found
 
 
 GOOD = json.dumps({"task_id": TASK, "status": "success"}).encode()

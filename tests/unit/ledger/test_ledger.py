@@ -76,10 +76,10 @@ async def test_images_that_are_found_later_are_added_to_a_finished_generation_on
     assert await ledger.find("ta1") == accepted
     failed = replace(accepted, status=Status.FAILED, message="unreadable", finished_at=131.0, ended_at=130.0)
     await ledger.save(failed)
-    found = replace(failed, status=Status.SUCCESS, images=succeeded(accepted).images, message=None)
-    await ledger.amend(found)
-    assert await ledger.find("ta1") == found
-    assert await ledger.find_image(IMAGE_URL) == found
+    success = replace(failed, status=Status.SUCCESS, images=succeeded(accepted).images, message=None)
+    await ledger.amend(success)
+    assert await ledger.find("ta1") == success
+    assert await ledger.find_image(IMAGE_URL) == success
 
 
 async def test_a_task_id_is_never_lost(ledger: Ledger) -> None:

@@ -192,7 +192,7 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
     monkeypatch.setattr(submission, "FOREIGN_SUBMIT_SECONDS", 0.0)
     async with opened(tmp_path) as (sandbox, service):
         batch = batch_of((await service.generate(asking(), count=4, request_id="r", wait_seconds=240)).generation)
-        known, unknown, *unsent = batch.generations
+        accepted, unknown, *unsent = batch.generations
         unsent_again(tmp_path, unknown, Status.UNKNOWN)
         for generation in unsent:
             unsent_again(tmp_path, generation)
@@ -205,7 +205,7 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
         assert "Number 4 was not sent, so it was not charged." in message
         again = batch_of((await service.generate(asking(), count=4, request_id="r", wait_seconds=240)).generation)
         assert sandbox.stats.submits == 4 + len(unsent)
-        assert again.generations[0] == known
+        assert again.generations[0] == accepted
         assert again.generations[1].task_id is None
         assert all(generation.status is Status.SUCCESS for generation in again.generations[2:])
 

@@ -69,10 +69,10 @@ async def read(client: Client, uri: str) -> bytes:
 
 async def test_a_photo_arrives_upright_without_metadata_and_is_sent_as_a_reference() -> None:
     async with desk() as (sandbox, client):
-        asked = await client.call_tool("add_reference", {"purpose": "your portrait"})
-        answer = facts(asked)
+        first_answer = await client.call_tool("add_reference", {"purpose": "your portrait"})
+        answer = facts(first_answer)
         assert (answer["finished"], answer["references"]) == (False, [])
-        assert answer["upload_url"] in text(asked)
+        assert answer["upload_url"] in text(first_answer)
         assert answer["upload_id"] in answer["next_step"]
         shown = await get(answer["upload_url"])
         assert (shown.status_code, "your portrait" in shown.text) == (200, True)
@@ -95,9 +95,9 @@ async def test_used_unknown_and_expired_grants_are_the_same_404(tmp_path: Path) 
     async with desk(state_dir=tmp_path) as (_, client):
         used = (await ask(client))["upload_url"]
         assert (await post(used, PNG)).status_code == 200
-        asked = await ask(client)
-        expired = asked["upload_url"]
-        expire(tmp_path, asked["upload_id"])
+        first_answer = await ask(client)
+        expired = first_answer["upload_url"]
+        expire(tmp_path, first_answer["upload_id"])
         unknown = f"{used}x"
         root = used.rpartition("/references/")[0]
         answers = {
@@ -107,10 +107,10 @@ async def test_used_unknown_and_expired_grants_are_the_same_404(tmp_path: Path) 
         }
         assert len(answers) == 1
         assert next(iter(answers))[0] == 404
-        then = await ask(client, upload_id=asked["upload_id"])
+        then = await ask(client, upload_id=first_answer["upload_id"])
         assert (then["upload_url"], then["finished"], then["references"]) == (None, True, [])
         assert "without upload_id" in then["next_step"]
-        piece = {"upload_id": asked["upload_id"], "data": base64.b64encode(drawn("PNG")).decode()}
+        piece = {"upload_id": first_answer["upload_id"], "data": base64.b64encode(drawn("PNG")).decode()}
         assert "has expired" in text(await client.call_tool("upload_image", piece))
         for path in ("/", "/references/", "/mcp", "/references/../mcp"):
             assert (await get(f"{root}{path}")).status_code == 404
@@ -179,15 +179,15 @@ async def test_uploads_beyond_the_days_limit_are_refused() -> None:
 
 async def test_a_call_waits_for_the_person_and_not_longer() -> None:
     async with desk() as (_, client):
-        asked = await ask(client)
+        first_answer = await ask(client)
 
         async def upload() -> None:
-            assert (await post(asked["upload_url"], drawn("PNG"))).status_code == 200
+            assert (await post(first_answer["upload_url"], drawn("PNG"))).status_code == 200
 
         with anyio.fail_after(120):
             async with anyio.create_task_group() as people:
                 people.start_soon(upload)
-                answer = await ask(client, upload_id=asked["upload_id"], wait_seconds=100)
+                answer = await ask(client, upload_id=first_answer["upload_id"], wait_seconds=100)
         assert answer["finished"]
         unfinished = await ask(client, wait_seconds=0.2)
         assert not unfinished["finished"]
@@ -212,23 +212,23 @@ async def test_while_a_call_waits_the_address_of_the_page_is_in_its_progress() -
 async def test_an_upload_is_announced_to_streams_of_the_newer_era(count: int) -> None:
     """The last one and others."""
     async with desk() as (_, client):
-        asked = await ask(client, count=count)
-        uri = f"nanobanana://uploads/{asked['upload_id']}"
+        first_answer = await ask(client, count=count)
+        uri = f"nanobanana://uploads/{first_answer['upload_id']}"
         async with client.listen(resource_subscriptions=[uri]) as updates:
-            assert (await post(asked["upload_url"], drawn("PNG"))).status_code == 200
+            assert (await post(first_answer["upload_url"], drawn("PNG"))).status_code == 200
             with anyio.fail_after(60):
                 assert await anext(aiter(updates)) == ResourceUpdated(uri=uri)
 
 
 async def test_an_upload_is_announced_to_subscribers() -> None:
-    told = Told()
-    async with desk(client={"mode": "legacy", "message_handler": told}) as (_, client):
-        asked = await ask(client)
-        uri = f"nanobanana://uploads/{asked['upload_id']}"
+    notifications = Told()
+    async with desk(client={"mode": "legacy", "message_handler": notifications}) as (_, client):
+        first_answer = await ask(client)
+        uri = f"nanobanana://uploads/{first_answer['upload_id']}"
         await subscribe(client, uri)
-        assert (await post(asked["upload_url"], drawn("PNG"))).status_code == 200
+        assert (await post(first_answer["upload_url"], drawn("PNG"))).status_code == 200
         with anyio.fail_after(60):
-            await told.until(uri)
+            await notifications.until(uri)
         [contents] = (await client.read_resource(uri)).contents
         assert '"finished": true' in contents.text  # type: ignore[union-attr]  # it is JSON
 
@@ -259,8 +259,8 @@ async def test_a_host_that_opens_urls_is_asked_to_open_the_page(mode: Any, actio
             assert (await post(params.url, drawn("PNG"))).status_code == 200
         return ElicitResult(action=action)
 
-    told = Told()
-    hosts = {"mode": mode, "elicitation_callback": elicit, "message_handler": told}
+    notifications = Told()
+    hosts = {"mode": mode, "elicitation_callback": elicit, "message_handler": notifications}
     async with desk(client=hosts) as (_, client):
         answer = await ask(client, purpose="a portrait", wait_seconds=20)
         assert len(opened) == 1
@@ -271,7 +271,7 @@ async def test_a_host_that_opens_urls_is_asked_to_open_the_page(mode: Any, actio
             assert "did not want" in answer["next_step"]
         elif mode == "legacy":
             with anyio.fail_after(60):
-                await told.until_completed(answer["upload_id"])
+                await notifications.until_completed(answer["upload_id"])
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -308,11 +308,11 @@ async def test_pieces_become_an_upload_and_do_not_count_as_calls() -> None:
     Image.effect_noise((1000, 900), 90).save(file, "PNG")
     noise = file.getvalue()
     async with desk(calls_per_minute=2) as (_, client):
-        asked = await ask(client)
-        answer = facts(await send(client, noise, 60_000, upload_id=asked["upload_id"]))
+        first_answer = await ask(client)
+        answer = facts(await send(client, noise, 60_000, upload_id=first_answer["upload_id"]))
         assert len(noise) > 8 * 60_000
         assert (answer["reference"]["width"], answer["reference"]["height"]) == (1000, 900)
-        assert (await ask(client, upload_id=asked["upload_id"]))["references"] == [answer["reference"]]
+        assert (await ask(client, upload_id=first_answer["upload_id"]))["references"] == [answer["reference"]]
 
 
 async def test_a_page_can_upload_without_being_asked() -> None:
@@ -323,15 +323,19 @@ async def test_a_page_can_upload_without_being_asked() -> None:
 
 async def test_pieces_that_are_missing_too_large_or_not_asked_for_are_refused() -> None:
     async with desk() as (_, client):
-        asked = await ask(client)
+        first_answer = await ask(client)
+        upload_id = first_answer["upload_id"]
         cases: list[tuple[dict[str, Any], str]] = [
-            ({"data": "AAAA", "piece": 1, "pieces": 2, "upload_id": asked["upload_id"]}, "missing"),
-            ({"data": "A" * 400_004, "upload_id": asked["upload_id"]}, "data"),
-            ({"data": base64.b64encode(b"x" * 300_001).decode(), "upload_id": asked["upload_id"]}, "data"),
-            ({"data": "not base64!", "upload_id": asked["upload_id"]}, "data is not base64. Send the picture again."),
-            ({"data": "사진", "upload_id": asked["upload_id"]}, "data is not base64. Send the picture again."),
-            ({"data": "AAAA", "image": 1, "upload_id": asked["upload_id"]}, "used up"),
-            ({"data": "AAAA", "piece": 3, "pieces": 2, "upload_id": asked["upload_id"]}, "piece"),
+            ({"data": "AAAA", "piece": 1, "pieces": 2, "upload_id": upload_id}, "missing"),
+            ({"data": "A" * 400_004, "upload_id": upload_id}, "data"),
+            ({"data": base64.b64encode(b"x" * 300_001).decode(), "upload_id": upload_id}, "data"),
+            (
+                {"data": "not base64!", "upload_id": upload_id},
+                "data is not base64. Send the picture again.",
+            ),
+            ({"data": "사진", "upload_id": upload_id}, "data is not base64. Send the picture again."),
+            ({"data": "AAAA", "image": 1, "upload_id": upload_id}, "used up"),
+            ({"data": "AAAA", "piece": 3, "pieces": 2, "upload_id": upload_id}, "piece"),
             ({"data": "AAAA", "upload_id": "up-" + "0" * 24}, "no upload"),
             ({"data": "AAAA", "upload_id": "up-1"}, "upload_id"),
         ]

@@ -97,7 +97,7 @@ async def test_the_most_stays_short_whatever_the_prompts_and_holds_nothing_unsaf
     assert all(row["task_id"] in words for row in rows)
     assert len(words.encode()) <= 5_000
     assert len(json.dumps(rows, ensure_ascii=False).encode()) <= 9_000
-    for told in (words, json.dumps(rows, ensure_ascii=False)):
-        assert "\u202e" not in told
-        assert "![" not in told
-        assert "base64" not in told
+    for content in (words, json.dumps(rows, ensure_ascii=False)):
+        assert "\u202e" not in content
+        assert "![" not in content
+        assert "base64" not in content

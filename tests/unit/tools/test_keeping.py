@@ -292,9 +292,9 @@ async def test_callers_from_elsewhere_are_not_told_where_the_servers_folder_is(
         folder.write_text("")
     async with desk(folder, local=False, callers=accounts, **settings) as (_, client):
         result = await made(client, "a cat")
-        told = "Not saved: its folder cannot be written to." if broken else "Saved by the server."
-        assert told in facts(result)["message"]
-        assert told in text(result)
+        message = "Not saved: its folder cannot be written to." if broken else "Saved by the server."
+        assert message in facts(result)["message"]
+        assert message in text(result)
         assert str(tmp_path) not in result.model_dump_json()
 
 
@@ -342,9 +342,9 @@ async def test_a_file_of_a_chosen_name_can_be_edited_by_its_path(tmp_path: Path)
 async def test_a_later_process_knows_the_chosen_name(tmp_path: Path) -> None:
     async with serve_sandbox(QUICK) as sandbox:
         async with Client(server_at(sandbox.url, output_dir=tmp_path / "out", state_dir=tmp_path)) as client:
-            asked = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat"})
+            submitted = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat"})
         async with Client(server_at(sandbox.url, output_dir=tmp_path / "out", state_dir=tmp_path)) as client:
-            result = await client.call_tool("wait_for_image", {"task_id": facts(asked)["task_id"]})
+            result = await client.call_tool("wait_for_image", {"task_id": facts(submitted)["task_id"]})
         assert facts(result)["saved_paths"] == [str(tmp_path / "out" / "cat.png")]
         assert images(tmp_path / "out") == [tmp_path / "out" / "cat.png"]
 

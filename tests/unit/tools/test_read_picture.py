@@ -23,10 +23,10 @@ async def test_it_hands_over_the_bytes_of_the_image_that_is_asked_for_with_its_p
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
         for number, named in enumerate(made["images"]):
             result = await client.call_tool("read_picture", {"task_id": made["task_id"], "number": number})
-            [kept] = (await client.read_resource(named["resource_uri"])).contents
-            assert isinstance(kept, BlobResourceContents)
-            assert base64.b64decode(image(result).data) == base64.b64decode(kept.blob)
-            assert image(result).mime_type == kept.mime_type
+            [contents] = (await client.read_resource(named["resource_uri"])).contents
+            assert isinstance(contents, BlobResourceContents)
+            assert base64.b64decode(image(result).data) == base64.b64decode(contents.blob)
+            assert image(result).mime_type == contents.mime_type
             assert result.meta is not None
             assert result.meta["nano-banana/prompt"] == prompt
 

@@ -152,13 +152,13 @@ async def test_a_image_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Pa
     """The host hands it out once, to be saved, and never again."""
     async with desk(output_dir=tmp_path / "kept") as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
-        asked = sandbox.stats.files
+        files = sandbox.stats.files
         uri = facts(made)["images"][0]["resource_uri"]
         result = await client.call_tool("generate_image", {"prompt": "now make it night", "images": [uri]})
         assert not result.is_error, text(result)
-        assert sandbox.stats.files == asked
-        [kept] = (tmp_path / "kept").glob("*.png")
-        with Image.open(kept) as whole, Image.open(io.BytesIO(sent(sandbox)[0])) as bare:
+        assert sandbox.stats.files == files
+        [saved] = (tmp_path / "kept").glob("*.png")
+        with Image.open(saved) as whole, Image.open(io.BytesIO(sent(sandbox)[0])) as bare:
             assert "a cat" in whole.info["Description"]
             assert bare.info == {}
             assert bare.tobytes() == whole.tobytes()
@@ -226,7 +226,7 @@ async def test_a_image_that_is_not_there_is_refused_in_words() -> None:
         task_id = facts(made)["task_id"]
         for uri, expected in (
             (f"nanobanana://tasks/{task_id}/images/0", "not finished"),
-            ("nanobanana://tasks/ta-nobody/images/0", "You have no image with this resource URI"),
+            ("nanobanana://tasks/ta-unknown/images/0", "You have no image with this resource URI"),
         ):
             result = await client.call_tool("generate_image", {"prompt": "x", "images": [uri]})
             assert result.is_error

@@ -176,7 +176,7 @@ async def test_a_task_that_is_not_found_just_after_its_submit_is_pending() -> No
 async def test_a_task_that_nobody_knows_is_an_error() -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         for tool in ("get_task", "wait_for_image"):
-            result = await client.call_tool(tool, {"task_id": "ta-nobody"})
+            result = await client.call_tool(tool, {"task_id": "ta-unknown"})
             assert result.is_error
             assert "404" in text(result)
 

@@ -172,8 +172,8 @@ async def test_an_unknown_outcome_is_told_as_such() -> None:
 
 async def test_a_missing_task_is_missing_in_the_words_of_get_task() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
-        one = await client.call_tool("get_task", {"task_id": "ta-nobody"})
-        other = await client.call_tool("view_image", {"task_id": "ta-nobody"})
+        one = await client.call_tool("get_task", {"task_id": "ta-unknown"})
+        other = await client.call_tool("view_image", {"task_id": "ta-unknown"})
         assert other.is_error
         assert text(one) == text(other)
 

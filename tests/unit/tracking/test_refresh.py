@@ -142,10 +142,10 @@ async def test_an_answer_that_cannot_be_read_is_kept_and_read_again_by_a_version
         assert "is kept" in (failed.message or "")
         assert await refresher.get("ta1", "") == failed
         # A newer version reads the same answer as an image.
-        kept = images.answers["in-1"].decode()
-        images.answers["in-1"] = kept.replace("AAECAwQF", to_data_uri(PNG).partition(",")[2]).encode()
-        found = only(await refresher.get("ta1", ""))
-    assert found.status is Status.SUCCESS
-    assert [image.mime_type for image in found.images] == ["image/png"]
-    assert found.credits_consumed == "0.5"
-    assert ledger.generations["in-1"] == found
+        stored = images.answers["in-1"].decode()
+        images.answers["in-1"] = stored.replace("AAECAwQF", to_data_uri(PNG).partition(",")[2]).encode()
+        generation = only(await refresher.get("ta1", ""))
+    assert generation.status is Status.SUCCESS
+    assert [image.mime_type for image in generation.images] == ["image/png"]
+    assert generation.credits_consumed == "0.5"
+    assert ledger.generations["in-1"] == generation

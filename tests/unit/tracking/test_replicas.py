@@ -44,9 +44,9 @@ def end(sandbox: Sandbox) -> None:
 class Wait:
     """A wait under way at one studio, and how it ended."""
 
-    def __init__(self, service: GenerationService, known: Generation) -> None:
+    def __init__(self, service: GenerationService, generation: Generation) -> None:
         self._service = service
-        self._known = known
+        self._known = generation
         self.under_way = anyio.Event()
         self.status: Status | None = None
 
@@ -76,13 +76,13 @@ def cut(postgres: Cluster, database: str, processes: list[int]) -> None:
 async def test_an_end_that_one_replica_notices_wakes_a_wait_at_another(postgres: Cluster, database: str) -> None:
     async with services(database) as (sandbox, [a, b]):
         await listening(postgres, database, 2)
-        known = await make(a)
-        wait = Wait(b, known)
+        generation = await make(a)
+        wait = Wait(b, generation)
         with anyio.fail_after(240):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(wait.run)
                 await wait.under_way.wait()
                 end(sandbox)
-                await a.get(known.public_id)
+                await a.get(generation.public_id)
         assert wait.status is Status.SUCCESS
         assert sandbox.stats.queries == 1

@@ -79,14 +79,14 @@ FRESH = Generation("in-1", "ta1", Status.PENDING, submitted_at=0.0)
 
 
 def others(number: int, **changed: Any) -> Generation:
-    known = Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0, model="m")
-    return replace(known, **changed)
+    task = Generation(f"in-{number}", f"ta{number}", Status.PENDING, submitted_at=0.0, model="m")
+    return replace(task, **changed)
 
 
-def waiting_for(api: Refresher, *, timeout: float = 60.0, known: Generation = FRESH) -> WaitResult:
+def waiting_for(api: Refresher, *, timeout: float = 60.0, task: Generation = FRESH) -> WaitResult:
     async def run() -> WaitResult:
         async with waiter_of(api) as waiter:
-            return await waiter.wait(known, timeout)
+            return await waiter.wait(task, timeout)
 
     result: WaitResult = virtually(run)
     return result
@@ -120,7 +120,7 @@ def test_a_wait_lasts_no_longer_than_its_timeout() -> None:
 
 def test_a_finished_task_is_not_asked_for() -> None:
     api = Refresher()
-    assert waiting_for(api, known=replace(FRESH, status=Status.SUCCESS)).generation.finished
+    assert waiting_for(api, task=replace(FRESH, status=Status.SUCCESS)).generation.finished
     assert api.queried_at == []
 
 
@@ -265,9 +265,9 @@ def test_the_loop_ends_with_the_last_wait() -> None:
         async with waiter_of(api) as waiter:
             with anyio.move_on_after(5.0):
                 await waiter.wait(FRESH, 60.0)
-            asked = len(api.queried_at)
+            queries = len(api.queried_at)
             await anyio.sleep(100.0)
-            assert len(api.queried_at) == asked
+            assert len(api.queried_at) == queries
 
     api = Refresher(latency=500.0)
     virtually(run)
@@ -325,12 +325,12 @@ def test_a_state_learned_elsewhere_ends_the_wait_at_once() -> None:
 
 def test_an_unknown_outcome_that_is_settled_meanwhile_is_asked_for_at_the_pace_of_any_other() -> None:
     class Settled(Refresher):
-        async def refresh(self, known: Generation) -> Generation:
-            found = await super().refresh(known)
-            return replace(found, task_id="ta1", submitted_at=0.0) if anyio.current_time() > 3.0 else known
+        async def refresh(self, task: Generation) -> Generation:
+            refreshed = await super().refresh(task)
+            return replace(refreshed, task_id="ta1", submitted_at=0.0) if anyio.current_time() > 3.0 else task
 
     api = Settled(latency=30.0)
-    waited = waiting_for(api, known=Generation("in-1"))
+    waited = waiting_for(api, task=Generation("in-1"))
     assert waited.generation.status is Status.SUCCESS
     assert len(api.queried_at) < 25
 
@@ -377,9 +377,9 @@ def test_a_change_of_state_is_reported_when_it_is_seen_and_the_time_is_that_of_t
 
     async def run() -> None:
         await anyio.sleep(100.0)
-        known = replace(FRESH, submitted_at=100.0)
+        task = replace(FRESH, submitted_at=100.0)
         async with waiter_of(Refresher(latency=500.0)) as waiter:
-            await waiter.wait(known, 9.9, report)
+            await waiter.wait(task, 9.9, report)
 
     virtually(run)
     assert [at - 100.0 for _, _, at in reports] == pytest.approx([waited for _, waited, _ in reports])

@@ -27,18 +27,18 @@ SCRIPT: list[tuple[str, dict[str, Any]]] = [
 
 def rows() -> list[tuple[str, str, bool]]:
     """What, what came of it, and whether it is as it should be."""
-    found = []
+    lines = []
     for way, report in (("interactive", report_interactive), ("headless (`-p`)", report_headless)):
         what = f"Claude Code {version()}, {way}, stdio"
         try:
             came, problems = report()
         except NotToBeHadError as reason:
-            found.append((what, f"**not run**: {reason}", False))
+            lines.append((what, f"**not run**: {reason}", False))
         except TimeoutError as error:
-            found.append((what, str(error), False))
+            lines.append((what, str(error), False))
         else:
-            found.append((what, "; ".join(problems) or came, not problems))
-    return found
+            lines.append((what, "; ".join(problems) or came, not problems))
+    return lines
 
 
 def report_interactive() -> tuple[str, list[str]]:

@@ -27,8 +27,8 @@ class Gemini:
         self.shown: Any = None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        declarations = [each for tool in request["tools"] for each in tool["functionDeclarations"]]
-        self.declared = {each["name"]: set(each["parameters"].get("properties", {})) for each in declarations}
+        declarations = [item for tool in request["tools"] for item in tool["functionDeclarations"]]
+        self.declared = {item["name"]: set(item["parameters"].get("properties", {})) for item in declarations}
         responses = [
             part["functionResponse"] for part in request["contents"][-1]["parts"] if "functionResponse" in part
         ]

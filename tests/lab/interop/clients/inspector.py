@@ -73,10 +73,10 @@ class Inspector(Client):
         return str(contents["mimeType"]) if contents.get("blob") else ""
 
     async def resources(self) -> list[str]:
-        return [each["uri"] for each in (await self._do("resources/list"))["resources"]]
+        return [item["uri"] for item in (await self._do("resources/list"))["resources"]]
 
     async def prompts(self) -> list[str]:
-        return [each["name"] for each in (await self._do("prompts/list"))["prompts"]]
+        return [item["name"] for item in (await self._do("prompts/list"))["prompts"]]
 
     async def prompt(self, name: str, arguments: dict[str, str]) -> str:
         pairs = [f"{key}={value}" for key, value in arguments.items()]

@@ -66,7 +66,7 @@ class PythonSdk(Client):
 
     async def prompt(self, name: str, arguments: dict[str, str]) -> str:
         messages = (await self.client.get_prompt(name, arguments)).messages
-        return "\n".join(each.content.text for each in messages if isinstance(each.content, TextContent))
+        return "\n".join(message.content.text for message in messages if isinstance(message.content, TextContent))
 
     async def complete(self, prompt: str, argument: str, value: str) -> list[str]:
         reference = PromptReference(type="ref/prompt", name=prompt)

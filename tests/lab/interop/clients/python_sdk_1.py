@@ -57,7 +57,7 @@ class Session(Client):
 
     async def prompt(self, name: str, arguments: dict[str, str]) -> str:
         messages = (await self.session.get_prompt(name, arguments)).messages
-        return "\n".join(each.content.text for each in messages if each.content.type == "text")
+        return "\n".join(message.content.text for message in messages if message.content.type == "text")
 
     async def complete(self, prompt: str, argument: str, value: str) -> list[str]:
         reference = types.PromptReference(type="ref/prompt", name=prompt)

@@ -42,8 +42,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 @posix_only
 def test_a_image_inside_is_read_however_its_path_is_spelt(files: LocalFiles, allowed: Path, spelling: str) -> None:
     reference = spelling.format(allowed=allowed, quoted=quote("새벽 등대.png"))
-    found = files.read(reference)
-    assert (found.data, found.mime_type) == (INSIDE, "image/png")
+    image = files.read(reference)
+    assert (image.data, image.mime_type) == (INSIDE, "image/png")
 
 
 OUTSIDES = [
@@ -381,7 +381,7 @@ def test_a_refusal_names_the_file_and_says_why(files: LocalFiles, allowed: Path,
 
 
 @pytest.mark.parametrize(
-    ("written", "asked"),
+    ("written", "spelling"),
     [
         ("Screenshot 2026-11-24 at 9.41.00\u202fAM.png", "Screenshot 2026-11-24 at 9.41.00 AM.png"),
         (unicodedata.normalize("NFD", "고양이.png"), "고양이.png"),
@@ -389,11 +389,11 @@ def test_a_refusal_names_the_file_and_says_why(files: LocalFiles, allowed: Path,
         ("a\u00a0b.png", "a b.png"),
     ],
 )
-def test_a_name_that_the_disk_spells_otherwise_is_found(tmp_path: Path, written: str, asked: str) -> None:
+def test_a_name_that_the_disk_spells_otherwise_is_found(tmp_path: Path, written: str, spelling: str) -> None:
     folder = tmp_path / unicodedata.normalize("NFD", "사진")
     folder.mkdir()
     (folder / written).write_bytes(INSIDE)
-    asked_path = f"{tmp_path}/사진/{asked}"
+    asked_path = f"{tmp_path}/사진/{spelling}"
     assert LocalFiles([tmp_path]).read(asked_path).data == INSIDE
     (folder / "link.png").symlink_to(folder / written)
     with pytest.raises(FileRefused, match="link"):

@@ -132,8 +132,8 @@ async def test_the_colours_of_a_profile_stay_right_in_another_form() -> None:
     same = EncodedImage(drawn("PNG", (3000, 1500), icc_profile=profile), "image/png")
     assert opened(await fit_reference(same, max_side=1000)).size == (1000, 500)
     lab = ImageCms.createProfile("sRGB")
-    kept = EncodedImage(drawn("PNG", icc_profile=ImageCms.ImageCmsProfile(lab).tobytes()), "image/png")
-    assert opened(await fit_reference(kept, max_side=1000)).info.get("icc_profile")
+    image = EncodedImage(drawn("PNG", icc_profile=ImageCms.ImageCmsProfile(lab).tobytes()), "image/png")
+    assert opened(await fit_reference(image, max_side=1000)).info.get("icc_profile")
 
 
 async def test_a_cmyk_photo_that_fits_becomes_rgb() -> None:
