@@ -68,7 +68,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield f"![How soon a finished picture is noticed, against the queries that takes]({PLOT.name})"
     yield ""
-    for group in GROUPS.values():
+    for group in GROUPS.facts():
         rows = [row for row in report.rows if row.group == group.name]
         if not rows:
             continue
@@ -84,12 +84,12 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _conditions(report: Report) -> Iterator[str]:
-    values = report.conditions
-    packages = ", ".join(f"{name} {version}" for name, version in values["packages"].items())
+    facts = report.conditions
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     yield (
-        f"**{report.summary}.** Measured on {values['date']} with {values['implementation']} {values['python']} on "
-        f"{values['system']} ({values['machine']}, {values['processors']} processors, load {values['busy']} before it), in "
-        f"{values['seconds']} s, with {packages}.{' ' + values['note'] if 'note' in values else ''}"
+        f"**{report.summary}.** Measured on {facts['date']} with {facts['implementation']} {facts['python']} on "
+        f"{facts['system']} ({facts['machine']}, {facts['processors']} processors, load {facts['busy']} before it), "
+        f"in {facts['seconds']} s, with {packages}.{' ' + facts['note'] if 'note' in facts else ''}"
     )
 
 
