@@ -68,7 +68,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield f"![How soon a finished picture is noticed, against the queries that takes]({PLOT.name})"
     yield ""
-    for group in GROUPS.facts():
+    for group in GROUPS.values():
         rows = [row for row in report.rows if row.group == group.name]
         if not rows:
             continue
