@@ -45,6 +45,12 @@ def obtain() -> str:
     return path
 
 
+def has_korean_font() -> bool:
+    """Whether Korean letters are drawn as such, and not as boxes."""
+    lister = shutil.which("fc-list")
+    return lister is None or bool(subprocess.run([lister, ":lang=ko"], capture_output=True, check=False).stdout)
+
+
 def _found() -> str | None:
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import anyio
 from starlette.datastructures import UploadFile
@@ -89,10 +89,12 @@ class UploadPage:
         try:
             upload_request = await uploads.open_grant(request.path_params["grant"])
             if upload_request is None or await self._is_foreign_token(request, upload_request.principal):
-                return _refuse(404, _GONE)
+                is_for_person = request.method != "POST" and "text/html" in request.headers.get("accept", "")
+                return self._page({"left": 0}, 404) if is_for_person else _refuse(404, _GONE)
             if request.method == "POST":
                 return await self._take(uploads, upload_request, request)
-            return self._show(uploads, upload_request)
+            left = upload_request.count - upload_request.used
+            return self._page({"purpose": upload_request.purpose, "left": left, "max_side": uploads.max_side})
         except LedgerError as error:
             return _refuse(503, str(error))
 
@@ -115,16 +117,10 @@ class UploadPage:
             return False
         return await self._principal_of(token.strip()) != owner
 
-    def _show(self, uploads: UploadService, upload_request: UploadRequest) -> Response:
-        facts = {
-            "purpose": upload_request.purpose,
-            "left": upload_request.count - upload_request.used,
-            "max_side": uploads.max_side,
-        }
+    def _page(self, facts: Mapping[str, object], status: int = 200) -> Response:
         meta = f'<meta name="upload" content="{html.escape(json.dumps(facts))}">'
-        return HTMLResponse(
-            self._html.replace("<!-- upload -->", meta), headers={**_HEADERS, "Content-Security-Policy": self._policy}
-        )
+        content = self._html.replace("<!-- upload -->", meta)
+        return HTMLResponse(content, status, headers={**_HEADERS, "Content-Security-Policy": self._policy})
 
     async def _take(self, uploads: UploadService, upload_request: UploadRequest, request: Request) -> Response:
         bounded = _bounded(request)

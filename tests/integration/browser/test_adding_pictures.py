@@ -6,13 +6,14 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import anyio
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import stdio_client
 from mcp.types import BlobResourceContents
-from playwright.async_api import Browser, FilePayload, Page, expect
+from playwright.async_api import Browser, FilePayload, Page, Route, expect
 
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.settings import load_settings
@@ -38,6 +39,12 @@ UPRIGHT = (1536, 2048)
 """The photo in pixels as it arrives: turned, and at most 2048 pixels long."""
 
 PURPOSE = "a portrait for the poster"
+
+LOOKS: dict[str, tuple[tuple[Literal["light", "dark"], int], ...]] = {
+    "en-US": (("light", NARROW), ("dark", 1600)),
+    "ko-KR": (("dark", NARROW), ("light", 1600)),
+}
+"""Colors and widths in pixels, by the language."""
 
 DROP = """([selector, name, base64]) => {
   const bytes = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
@@ -279,8 +286,8 @@ async def test_the_gallery_lists_added_pictures_as_they_come_and_deletes_them_wi
         assert shown.problems == []
 
 
-@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
-async def test_the_page_and_the_view_are_accessible_in_light_as_in_dark(
+@pytest.mark.parametrize("locale", LOOKS)
+async def test_the_page_and_the_view_are_accessible_in_every_state_at_every_width(
     browser: Browser, audit_source: str, locale: str
 ) -> None:
     async with (
@@ -295,19 +302,66 @@ async def test_the_page_and_the_view_are_accessible_in_light_as_in_dark(
         await host.frame.evaluate(audit_source)
         async with opened(browser, url, locale=locale, bypass_csp=True) as (page, _):
             await page.evaluate(audit_source)
-            for state in ("asked", "added"):
-                for theme, width in (("light", USUAL), ("dark", NARROW)):
+
+            async def check(state: str) -> None:
+                for theme, width in LOOKS[locale]:
                     await host.tell("ui/notifications/host-context-changed", {"theme": theme})
                     await host.resize(width)
-                    await host.screenshot(f"reference-{state}-{theme}-{locale}")
-                    await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # it is one of both
+                    await host.screenshot(f"reference-{state}-{theme}-{width}-{locale}")
+                    await page.emulate_media(color_scheme=theme)
                     await page.set_viewport_size({"width": width, "height": 760})
-                    await page.screenshot(path=place_for(f"reference-page-{state}-{theme}-{locale}"))
+                    await page.screenshot(path=place_for(f"reference-page-{state}-{theme}-{width}-{locale}"))
                     for view in (host.frame, page):
-                        assert await violations(view) == [], (state, theme)
+                        assert await violations(view) == [], (state, theme, width)
                         assert await view.evaluate("document.documentElement.scrollWidth <= innerWidth")
-                if state == "asked":
-                    await host.frame.evaluate(DROP, given(photo()))
-                    await page.evaluate(DROP, given(photo()))
-                    await host.find("#list img").wait_for()
-                    await page.locator("#list img").wait_for()
+
+            async def add(data: bytes) -> None:
+                for view in (host.frame, page):
+                    await view.evaluate(DROP, given(data))
+
+            said = (host.find("#said"), page.locator("#said"))
+            await check("asked")
+            released = anyio.Event()
+
+            async def hold(route: Route) -> None:
+                await released.wait()
+                await route.continue_()
+
+            await page.route("**/references/*", hold, times=1)
+            await page.evaluate(DROP, given(photo()))
+            await expect(page.locator("#progress")).to_be_visible()
+            await check("sending")
+            released.set()
+            await page.locator("#list img").wait_for()
+            await add(b"not a picture")
+            for line in said:
+                await expect(line).to_contain_text("JPEG")
+            await check("refused")
+            await host.frame.evaluate(DROP, given(photo()))
+            await host.find("#list img").wait_for()
+            await check("added")
+            await add(photo())
+            await expect(host.find("#list img")).to_have_count(2)
+            await expect(page.locator("#list img")).to_have_count(2)
+            for line in said:
+                await expect(line).not_to_be_empty()
+            await check("finished")
+            await page.reload()
+            await page.evaluate(audit_source)
+            await expect(page.locator("#said")).to_contain_text("만료" if locale == "ko-KR" else "has expired")
+            await expect(page.locator("#drop")).to_be_hidden()
+            await check("expired")
+            assert await page.title() == ("이미지 추가" if locale == "ko-KR" else "Add a picture")
+
+
+async def test_what_the_server_refuses_is_said_on_the_page_in_the_language_of_the_browser(browser: Browser) -> None:
+    async with plain_sandbox(seconds=0) as sandbox:
+        server = build_server(load_settings(base_url=sandbox.url, api_key=KEY, uploads_per_day=1), local=True)
+        async with Client(server) as client:
+            url = facts(await client.call_tool("add_reference", {"count": 2}))["upload_url"]
+            async with opened(browser, url, locale="ko-KR") as (page, _):
+                await page.evaluate(DROP, given(photo()))
+                await page.locator("#list img").wait_for()
+                await page.evaluate(DROP, given(photo()))
+                await expect(page.locator("#said")).to_contain_text("오늘 올릴 수 있는 이미지를 모두 올렸습니다.")
+                await page.screenshot(path=place_for("reference-page-limit-ko-KR"))

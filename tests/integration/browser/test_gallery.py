@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.views import page as page_of
@@ -103,6 +104,23 @@ async def test_search_and_filters_narrow_it_and_nothing_is_said_in_words(browser
         await expect(it.cards).to_contain_text("An image of unknown outcome")
         await it.page.locator("#search").fill("heron")
         await expect(it.page.locator("#empty")).to_have_text("Nothing fits.")
+
+
+async def test_the_page_is_painted_before_its_list_has_come(browser: Browser, tmp_path: Path) -> None:
+    async with opened(browser, tmp_path, usual()) as it:
+        released = anyio.Event()
+
+        async def hold(route: Route) -> None:
+            await released.wait()
+            await route.continue_()
+
+        await it.page.route("**/generations?*", hold)
+        await it.page.reload(wait_until="commit")
+        await it.page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length === 1")
+        await expect(it.page.get_by_role("searchbox")).to_be_visible()
+        assert await it.cards.count() == 0
+        released.set()
+        await expect(it.cards).to_have_count(12)
 
 
 async def test_nothing_made_yet_is_said_so(browser: Browser, tmp_path: Path) -> None:

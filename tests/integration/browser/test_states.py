@@ -7,6 +7,7 @@ from playwright.async_api import Browser
 
 from tests.integration.browser.host import NARROW, SCREENSHOTS, USUAL, violations
 from tests.integration.browser.states import PROMPT, STATES, State, in_state
+from tests.support import chromium
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -71,6 +72,21 @@ async def test_the_audit_finds_what_is_wrong(browser: Browser, audit_source: str
 async def test_the_alternative_text_is_the_prompt(browser: Browser) -> None:
     async with in_state(STATES[2], browser) as host:
         assert await host.find("#large").get_attribute("alt") == PROMPT
+
+
+async def test_korean_is_drawn_as_letters_in_the_screenshots(browser: Browser) -> None:
+    if not chromium.has_korean_font():
+        pytest.skip("KOREAN IS NOT TO BE SEEN IN THE SCREENSHOTS: no font has it (fonts-noto-cjk)")
+    async with in_state(STATES[2], browser) as host:
+        drawn = await host.frame.evaluate(
+            """() => ["이", "미"].map(letter => {
+                 const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+                 pen.font = "40px sans-serif";
+                 pen.fillText(letter, 0, 60);
+                 return canvas.toDataURL();
+               })"""
+        )
+        assert drawn[0] != drawn[1], "both are boxes"
 
 
 async def test_text_of_others_is_shown_as_text(browser: Browser) -> None:

@@ -107,6 +107,10 @@ async def test_used_unknown_and_expired_grants_are_the_same_404(tmp_path: Path) 
         }
         assert len(answers) == 1
         assert next(iter(answers))[0] == 404
+        pages = [await get(url, Accept="text/html,*/*;q=0.8") for url in (used, unknown, expired)]
+        assert len({(page.status_code, page.text, tuple(sorted(page.headers.items()))) for page in pages}) == 1
+        assert pages[0].status_code == 404
+        assert "Add a picture" in pages[0].text
         then = await ask(client, upload_id=first_answer["upload_id"])
         assert (then["upload_url"], then["finished"], then["references"]) == (None, True, [])
         assert "without upload_id" in then["next_step"]
