@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import anyio
@@ -84,49 +84,50 @@ class AsyncResource(Protocol):
         """Close it."""
 
 
-def build_server(
-    settings: Settings,
-    callback_for: Callable[[str], str] | None = None,
-    callers: Callers | None = None,
-    *,
-    care: bool = False,
-    local: bool = False,
-    uploads_at: BaseUrl | None = None,
-    icon_url: str | None = None,
-    telemetry: Instrumentation = NO_INSTRUMENTATION,
-    schedule: Schedule | None = None,
-    timing: Timing = DEFAULT_TIMING,
-    state_codec: RequestStateCodec | None = None,
-) -> ImageServer:
-    """Build a server from ``settings``. Nothing is opened or sent before it serves.
+class ServiceOptions(TypedDict, total=False):
+    """What surrounds a service, besides its settings.
 
-    Args:
+    Attributes:
         callback_for: Returns the callback URL for a generation id; None if this server receives no callbacks.
         callers: Keys and limits of the callers, if they are authenticated.
         care: Whether to query tasks that no call waits for.
         local: Whether all callers are on this machine, as over stdio: only then may they name files.
-        uploads_at: Where the upload page is served. None: over stdio on the loopback interface, else nowhere.
-        icon_url: Where the server's icon is served; None if at no public address.
+        uploads_at: Where the upload page is served. None: for local callers on the loopback interface, else nowhere.
         telemetry: Receives what metrics count.
         schedule: When the API is queried.
         timing: Pauses and limits.
-        state_codec: Seals the state of confirmations, which another replica may open; None for a key of this process.
+        now: Wall-clock time, Unix seconds.
     """
-    service = open_service(
-        settings,
-        callback_for,
-        callers,
-        care=care,
-        local=local,
-        uploads_at=uploads_at,
-        telemetry=telemetry,
-        schedule=schedule,
-        timing=timing,
-    )
+
+    callback_for: Callable[[str], str] | None
+    callers: Callers | None
+    care: bool
+    local: bool
+    uploads_at: BaseUrl | None
+    telemetry: Instrumentation
+    schedule: Schedule | None
+    timing: Timing
+    now: Callable[[], float]
+
+
+def build_server(
+    settings: Settings,
+    *,
+    icon_url: str | None = None,
+    state_codec: RequestStateCodec | None = None,
+    **options: Unpack[ServiceOptions],
+) -> ImageServer:
+    """Build a server from ``settings``. Nothing is opened or sent before it serves.
+
+    Args:
+        icon_url: Where the server's icon is served; None if at no public address.
+        state_codec: Seals the state of confirmations, which another replica may open; None for a key of this process.
+        options: See :class:`ServiceOptions`.
+    """
     return ImageServer(
-        service,
+        open_service(settings, **options),
         ResourceUpdateBus(),
-        telemetry,
+        options.get("telemetry", NO_INSTRUMENTATION),
         resource_links=settings.resource_links == "on",
         keep_days=settings.keep_days,
         icon_url=icon_url,
@@ -165,31 +166,11 @@ async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
 
 
 @asynccontextmanager
-async def open_service(
-    settings: Settings,
-    callback_for: Callable[[str], str] | None = None,
-    callers: Callers | None = None,
-    *,
-    care: bool = False,
-    local: bool = False,
-    uploads_at: BaseUrl | None = None,
-    telemetry: Instrumentation = NO_INSTRUMENTATION,
-    schedule: Schedule | None = None,
-    timing: Timing = DEFAULT_TIMING,
-    now: Callable[[], float] = time.time,
-) -> AsyncIterator[GenerationService]:
+async def open_service(settings: Settings, **options: Unpack[ServiceOptions]) -> AsyncIterator[GenerationService]:
     """Build the service from ``settings``; leaving the block closes the connections and the ledger.
 
     Args:
-        callback_for: Returns the callback URL for a generation id; None if this server receives no callbacks.
-        callers: Keys and limits of the callers, if they are authenticated.
-        care: Whether to query tasks that no call waits for.
-        local: Whether all callers are on this machine.
-        uploads_at: Where the upload page is served. None: for local callers on the loopback interface, else nowhere.
-        telemetry: Receives what metrics count.
-        schedule: When the API is queried.
-        timing: Pauses and limits.
-        now: Wall-clock time, Unix seconds.
+        options: See :class:`ServiceOptions`.
     """
     async with reached_api(settings) as api:
         client = DefapiClient(
@@ -201,21 +182,8 @@ async def open_service(
             concurrency=settings.upstream_concurrency,
             queries_per_second=settings.queries_per_second,
         )
-        async with compose_service(
-            settings,
-            client,
-            open_ledger(settings, memory_fallback=local),
-            callback_for,
-            callers,
-            api=api.name,
-            care=care,
-            local=local,
-            uploads_at=uploads_at,
-            telemetry=telemetry,
-            schedule=schedule,
-            timing=timing,
-            now=now,
-        ) as service:
+        ledger = open_ledger(settings, memory_fallback=options.get("local", False))
+        async with compose_service(settings, client, ledger, api=api.name, **options) as service:
             yield service
 
 
@@ -224,10 +192,10 @@ async def compose_service(
     settings: Settings,
     client: DefapiClient,
     ledger: Ledger,
-    callback_for: Callable[[str], str] | None = None,
-    callers: Callers | None = None,
     *,
     api: str,
+    callback_for: Callable[[str], str] | None = None,
+    callers: Callers | None = None,
     care: bool = False,
     local: bool = False,
     uploads_at: BaseUrl | None = None,
@@ -236,7 +204,7 @@ async def compose_service(
     timing: Timing = DEFAULT_TIMING,
     now: Callable[[], float] = time.time,
 ) -> AsyncIterator[GenerationService]:
-    """Build the service around a client and a ledger, which are closed at the end; otherwise as :func:`open_service`.
+    """Build the service around a client and a ledger, which are closed at the end; see :class:`ServiceOptions`.
 
     Args:
         api: What the ledger calls the API.

@@ -101,8 +101,8 @@ def build_application(
         icon_url = f"{settings.public_url}{ICON_PATH}"
     server = build_server(
         settings,
-        callback_for,
-        callers,
+        callback_for=callback_for,
+        callers=callers,
         care=True,
         uploads_at=partial(_uploads_at, settings.public_url),
         icon_url=icon_url,
