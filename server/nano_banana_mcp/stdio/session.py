@@ -83,8 +83,12 @@ def open_session(arguments: Sequence[str], environment: Mapping[str, str]) -> Se
     if list(arguments) not in PLAIN_ARGUMENTS or not _has_usual_settings(environment):
         return None
     answers = manifest.load(environment)
+    if answers is None:
+        return None
+    if environment.get("NANO_BANANA_CONFIRM") not in (None, "", "never"):
+        answers = _without_tools(answers)
     try:
-        return None if answers is None else standard_session(answers, environment)
+        return standard_session(answers, environment)
     except OSError:
         return None  # there is no standard input or output
 
@@ -129,5 +133,13 @@ def _has_usual_settings(environment: Mapping[str, str]) -> bool:
     for name, value in environment.items():
         if name.upper() in _READ_SETTINGS and name != name.upper() and value:
             return False  # the real server reads these names in any case
-    confirm, sandbox = environment.get("NANO_BANANA_CONFIRM"), environment.get("NANO_BANANA_SANDBOX")
-    return confirm in (None, "", "never") and (not sandbox or _BOOLEAN.fullmatch(sandbox) is not None)
+    sandbox = environment.get("NANO_BANANA_SANDBOX")
+    return not sandbox or _BOOLEAN.fullmatch(sandbox) is not None
+
+
+def _without_tools(answers: manifest.Answers) -> manifest.Answers:
+    """The manifest for where a person confirms calls: the list of tools then depends on the client."""
+    return {
+        revision: {method: result for method, result in results.items() if method != "tools/list"}
+        for revision, results in answers.items()
+    }

@@ -1,4 +1,4 @@
-"""Confirmation over stdio, where the front leaves discovery to the real server."""
+"""Confirmation over stdio, where the front leaves the list of tools to the real server."""
 
 from __future__ import annotations
 

@@ -85,6 +85,16 @@ def test_discovery_imports_nothing_but_the_front_and_ends_with_its_input() -> No
         assert heavy not in loaded
 
 
+def test_where_a_person_confirms_calls_the_front_leaves_only_the_list_of_tools_to_the_real_server() -> None:
+    others = [name for name in LISTS if name != "tools/list"]
+    with program("-c", REPORTING, NANO_BANANA_CONFIRM="always") as process:
+        send(process, OPENED + b"".join(request(name, name) for name in others))
+        assert [message["id"] for message in receive(process, 4)] == ["opening", *others]
+        code, rest, errors = finish(process)
+    assert (code, rest) == (0, [])
+    assert "mcp" not in errors.split()
+
+
 def test_two_hundred_requests_that_are_sent_before_the_import_ends_are_each_answered_once() -> None:
     names = ["ping", *LISTS]
     calls = b"".join(request(number, names[number % 5]) for number in range(1, 200))

@@ -42,7 +42,6 @@ def test_a_missing_file_of_settings_is_reported_and_the_environment_is_used(
         pytest.param(["serve", "--http"], {}, id="HTTP"),
         pytest.param(["--env-file", "x"], {}, id="a file of settings"),
         pytest.param(["doctor"], {}, id="another command"),
-        pytest.param([], {"NANO_BANANA_CONFIRM": "always"}, id="confirmation"),
         pytest.param([], {"NANO_BANANA_SANDBOX": "perhaps"}, id="an unusual value"),
         pytest.param([], {"nano_banana_confirm": "always"}, id="a name in small letters"),
     ],

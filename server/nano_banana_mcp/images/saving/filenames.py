@@ -67,7 +67,9 @@ def chosen_name(name: str) -> str:
     if not chosen:
         raise ValueError("it must be a file name, such as sunset.png")
     if re.search(r'[/\\<>:"|?*]', chosen) or any(unicodedata.category(letter)[0] == "C" for letter in chosen):
-        raise ValueError('it must be a plain file name without folders and without any of / \\ < > : " | ? *')
+        raise ValueError(
+            'it must be a plain file name without folders, invisible characters and any of / \\ < > : " | ? *'
+        )
     if chosen.startswith(".") or is_special(chosen):
         raise ValueError("this name is hidden or reserved on some systems; use another")
     if len(chosen.encode()) > MAX_CHOSEN_BYTES:
