@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from nano_banana_mcp.app import open_service
+from nano_banana_mcp.generations.uploads import UploadRequest
+from nano_banana_mcp.service.uploads import UploadService
+from nano_banana_mcp.upload_page.endpoint import PATH, UploadPage
 from tests.support.settings import settings_from
 
 
@@ -55,6 +62,40 @@ async def save_upload(settings: Mapping[str, Any], data: bytes) -> str:
     async with open_service(settings_from(settings)) as service:
         request = await service.uploads.ask("")
         return (await service.uploads.receive(request, data)).reference_id
+
+
+@asynccontextmanager
+async def upload_page(
+    folder: Path, **settings: str
+) -> AsyncIterator[tuple[UploadService, Callable[..., Awaitable[httpx.Response]]]]:
+    """The upload page without sockets.
+
+    Args:
+        folder: The state folder.
+
+    Yields:
+        The service, and a function that posts a body of any form to the page of a request.
+    """
+    async with open_service(settings_from({"NANO_BANANA_STATE_DIR": str(folder), **settings})) as service:
+        app = Starlette(routes=[Route(PATH, UploadPage(lambda: service.uploads, {"here"}.__contains__))])
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here", trust_env=False) as client:
+
+            async def send(
+                request: UploadRequest, body: Any, content_type: str = "multipart/form-data; boundary=x"
+            ) -> httpx.Response:
+                headers = {"Content-Type": content_type}
+                return await client.post(f"/references/{request.grant}", content=body, headers=headers)
+
+            yield service.uploads, send
+
+
+def form(data: bytes, *, name: bytes = b"a.png", field: bytes = b"image", mime_type: bytes = b"image/png") -> bytes:
+    """A form with the boundary ``x``."""
+    return (
+        b'--x\r\nContent-Disposition: form-data; name="%b"; filename="%b"\r\nContent-Type: %b\r\n\r\n%b\r\n--x--\r\n'
+        % (field, name, mime_type, data)
+    )
 
 
 async def post(url: str, data: bytes, *, field: str = "image", **headers: str) -> httpx.Response:

@@ -176,7 +176,7 @@ async def _read_file(request: Request) -> UploadFile | Response:
         with anyio.fail_after(MAX_READ_SECONDS):
             form = await request.form(max_files=1, max_fields=8)
     except (MultiPartException, HTTPException):  # the latter from Starlette inside an application
-        return _refuse(400, "The form cannot be read.")
+        return _refuse(400, f"The form cannot be read. Send one file, in the field “{FIELD}”.")
     except (ClientDisconnect, TimeoutError):
         return _refuse(408, "The upload was not complete in time.")
     file = form.get(FIELD)

@@ -3,57 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.routing import Route
 
-from nano_banana_mcp.app import open_service
 from nano_banana_mcp.generations.quotas import LimitReached
-from nano_banana_mcp.generations.uploads import UploadRequest
 from nano_banana_mcp.images.resizing import reference
 from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 from nano_banana_mcp.service import uploads as service_uploads
-from nano_banana_mcp.service.uploads import MAX_PIECES, UploadService
-from nano_banana_mcp.upload_page.endpoint import PATH, UploadPage
+from nano_banana_mcp.service.uploads import MAX_PIECES
 from tests.support.image_samples import drawn
-from tests.support.settings import settings_from
+from tests.support.uploads import form, upload_page
 
 ATTEMPTS = 5_000
 OVER_HTTP = 500
 """Of them, of which each takes a form and an HTTP request."""
 PER_DAY = 3
-BOUNDARY = "x"
 IMAGE = drawn("PNG")
-FORM = (
-    b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
-    + IMAGE
-    + b"\r\n--x--\r\n"
-)
 
 
-@asynccontextmanager
-async def page(folder: Path) -> AsyncIterator[tuple[UploadService, httpx.AsyncClient]]:
-    """The uploads of a server, and a client of its upload page."""
-    settings = settings_from({"NANO_BANANA_STATE_DIR": str(folder), "NANO_BANANA_UPLOADS_PER_DAY": str(PER_DAY)})
-    async with open_service(settings) as service:
-        app = Starlette(routes=[Route(PATH, UploadPage(lambda: service.uploads, {"here"}.__contains__))])
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://here", trust_env=False) as client:
-            yield service.uploads, client
+limited = partial(upload_page, NANO_BANANA_UPLOADS_PER_DAY=str(PER_DAY))
 
 
-async def post(client: httpx.AsyncClient, request: UploadRequest) -> tuple[int, Any]:
-    answer = await client.post(
-        f"/references/{request.grant}",
-        content=FORM,
-        headers={"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
-    )
+async def answer_of(posting: Awaitable[httpx.Response]) -> tuple[int, Any]:
+    answer = await posting
     return answer.status_code, answer.json().get("message")
 
 
@@ -73,9 +50,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_of_many_uploads_with_one_grant_those_that_were_asked_for_get_in(
     tmp_path: Path, decoded: list[int]
 ) -> None:
-    async with page(tmp_path) as (uploads, client):
+    async with limited(tmp_path) as (uploads, send):
         request = await uploads.ask("alice", count=2)
-        answers = Counter([await post(client, request) for _ in range(OVER_HTTP)])
+        answers = Counter([await answer_of(send(request, form(IMAGE))) for _ in range(OVER_HTTP)])
         gone = "This address does not exist, or it was used or has expired. Ask the assistant for a new one."
         assert answers == {(200, None): 2, (404, gone): OVER_HTTP - 2}
         assert len(await uploads.arrived(request)) == 2
@@ -86,19 +63,21 @@ async def test_of_five_thousand_uploads_with_many_grants_those_within_the_days_l
     tmp_path: Path, decoded: list[int]
 ) -> None:
     """A refused one starts no process, stores nothing and uses nothing up."""
-    async with page(tmp_path) as (uploads, client):
+    async with limited(tmp_path) as (uploads, send):
         requests = [await uploads.ask("alice", count=4) for _ in range(50)]
         others = await uploads.ask("bob")
         limit = f"Your limit of {PER_DAY} uploads per day is reached. It is renewed at 00:00 UTC. "
         limit += "The operator of this server can raise it (NANO_BANANA_UPLOADS_PER_DAY)."
-        answers = Counter([await post(client, requests[number % len(requests)]) for number in range(OVER_HTTP)])
+        answers = Counter(
+            [await answer_of(send(requests[number % len(requests)], form(IMAGE))) for number in range(OVER_HTTP)]
+        )
         assert answers == {(200, None): PER_DAY, (429, limit): OVER_HTTP - PER_DAY}
         for number in range(ATTEMPTS - OVER_HTTP):
             with pytest.raises(LimitReached, match="3 uploads per day is reached"):
                 await uploads.receive(requests[number % len(requests)], IMAGE)
         arrived = [upload for request in requests for upload in await uploads.arrived(request)]
         assert len(arrived) == PER_DAY
-        assert await post(client, others) == (200, None)
+        assert await answer_of(send(others, form(IMAGE))) == (200, None)
     assert len(decoded) == PER_DAY + 1
     assert len(list(tmp_path.glob("images/index/*/*"))) == PER_DAY + 1
 
@@ -107,7 +86,7 @@ async def test_of_five_thousand_pieces_of_incomplete_images_a_bounded_number_of_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_uploads, "MAX_STORED_PIECES_BYTES", 100_000)
-    async with page(tmp_path) as (uploads, _):
+    async with limited(tmp_path) as (uploads, _):
         requests = [await uploads.ask("alice", count=4) for _ in range(50)]
         stored: set[tuple[str, int]] = set()
         refusals = set()
