@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, refuse, select
-from nano_banana_mcp.commands.history import exported_files
+from nano_banana_mcp.commands.output_folders import exported_files
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.uploads import UPLOAD_PREFIX, Upload

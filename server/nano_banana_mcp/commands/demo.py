@@ -19,6 +19,7 @@ from mcp.shared.exceptions import MCPError
 
 from nano_banana_mcp.app import stored_key_of
 from nano_banana_mcp.commands.console import FAILED, KEY_ADVICE, for_person
+from nano_banana_mcp.commands.output_folders import remember_folder
 from nano_banana_mcp.commands.progress import USUAL_SECONDS, WaitProgress
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.images.image import EncodedImage
@@ -64,7 +65,10 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     server += ["--env-file", str(arguments.env_file.absolute())] if arguments.env_file else []
     usual_seconds = settings.sandbox_seconds if is_sandbox else USUAL_SECONDS
     prompt = " ".join(arguments.prompt).strip() or DEFAULT_PROMPT
-    return anyio.run(_make_image, server, prompt, folder, usual_seconds)
+    code: int = anyio.run(_make_image, server, prompt, folder, usual_seconds)
+    if code == 0:
+        remember_folder(settings, folder.path)
+    return code
 
 
 async def _make_image(server: list[str], prompt: str, folder: OutputFolder, usual_seconds: float) -> int:

@@ -16,6 +16,7 @@ from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, explained, for_person, print_json, refuse
 from nano_banana_mcp.commands.demo import writable_folder
 from nano_banana_mcp.commands.history import as_dict
+from nano_banana_mcp.commands.output_folders import remember_folder
 from nano_banana_mcp.commands.progress import USUAL_SECONDS, Bar, WaitProgress
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
@@ -95,6 +96,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
                 f"{''.join(f'  nano-banana-mcp save {public_id}' + chr(10) for public_id in ids)}"
             )
         return INTERRUPTED
+    if job.paths:
+        remember_folder(settings, folder.path)
     if arguments.json:
         print_json({"generations": [job.as_dict(number) for number in sorted(job.generations)], "errors": job.errors})
     else:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -32,10 +31,10 @@ from nano_banana_mcp.commands.console import (
     show,
     table,
 )
+from nano_banana_mcp.commands.output_folders import exported_files
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.batches import is_batch_id
 from nano_banana_mcp.generations.models import Generation
-from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.service.generation_service import GenerationService
@@ -68,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all open ones",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--status", choices=STATUSES, help="only these")
+    parser.add_argument("--status", choices=STATUSES, metavar="STATUS", help=f"only these: {', '.join(STATUSES)}")
     parser.add_argument("--model", help="only of this model")
     parser.add_argument(
         "--search", metavar="TEXT", help="only with this in the prompt, or with this id of a task or batch"
@@ -133,18 +132,6 @@ def _show_batch(settings: Settings, arguments: argparse.Namespace) -> None:
             raise NotSelected(f"there is no batch {batch_id[:80]!r}. `nano-banana-mcp history --json` has their ids")
     arguments.search = batch_id
     _list(settings, arguments, None, is_filtered=True)
-
-
-def exported_files(settings: Settings, generation: Generation) -> list[Path]:
-    """The files in the output folder, if there is one."""
-    if settings.output_dir is None:
-        return []
-    folder = OutputFolder(settings.output_dir)
-    try:
-        paths = [folder.find(generation.public_id, number) for number in range(len(generation.images))]
-    except OSError:
-        return []
-    return [path for path in paths if path is not None]
 
 
 def _files(settings: Settings, generation: Generation) -> list[str]:

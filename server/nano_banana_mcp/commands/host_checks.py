@@ -1,4 +1,4 @@
-"""Whether the entries of hosts work: each is started as its host would, and must answer the handshake."""
+"""Whether the entries of hosts work: each is started or called as its host would, and must answer the handshake."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TextIO, cast
 
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.commands.console import KEY_ADVICE, printable
 from nano_banana_mcp.commands.findings import Finding
+from nano_banana_mcp.commands.remote_checks import check_remote_entry, is_remote_entry
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.common.gather import gather
 from nano_banana_mcp.common.key_store import stored_key
@@ -34,12 +36,13 @@ MAX_ERROR_BYTES = 2_000
 
 
 async def check_hosts() -> list[Finding]:
-    """Start every entry of this program in the configurations of this user's hosts."""
+    """Start every entry of this program in the configurations of this user's hosts, and call the remote ones."""
     try:
         machine = Machine.here()
     except Refused as error:
         return [Finding(False, "hosts", str(error))]
-    findings, checks = [], []
+    findings: list[Finding] = []
+    checks: list[Callable[[], Awaitable[Finding]]] = []
     for host in HOSTS.values():
         path = host.config_path(machine)
         try:
@@ -47,7 +50,11 @@ async def check_hosts() -> list[Finding]:
         except Refused as error:
             findings.append(Finding(False, host.title, f"{path}: {error}", "Correct the file: the host reads it, too."))
             continue
-        checks += [partial(check_entry, host, name, entry) for name, entry in servers.items() if is_ours(entry)]
+        for name, entry in servers.items():
+            if is_ours(entry):
+                checks.append(partial(check_entry, host, name, entry))
+            elif is_remote_entry(name, entry):
+                checks.append(partial(check_remote_entry, host, name, entry))
     if not (findings or checks):
         return [Finding(True, "hosts", "none is set up here; `nano-banana-mcp install HOST` adds the server to one")]
     return findings + await gather(checks)

@@ -56,6 +56,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``install`` or ``uninstall`` to its parser."""
     uninstalls = parser.prog.endswith(" uninstall")
+    parser.usage = f"{parser.prog} [HOST] [options]"
     parser.add_argument("host", nargs="?", choices=[*HOSTS, *ALIASES], metavar="HOST", help=", ".join(HOSTS))
     if not uninstalls:
         parser.add_argument("--list", action="store_true", help="show which hosts are here, and which are set up")
@@ -79,9 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="nano-banana", help="name of the entry (default: nano-banana)")
     parser.add_argument("--dry-run", action="store_true", help="only show the change")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument(
-        "--force", action="store_true", help="even if the host is not found, or the entry runs another program"
-    )
+    parser.add_argument("--force", action="store_true", help="even if the host is missing, or the entry is another's")
     parser.set_defaults(run=run, uninstall=uninstalls)
     if uninstalls:
         parser.set_defaults(list=False, output_dir=None, input_dir=None)

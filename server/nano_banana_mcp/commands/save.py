@@ -11,6 +11,7 @@ import anyio
 
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, NotSelected, explained, refuse, select
+from nano_banana_mcp.commands.output_folders import remember_folder
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.defapi.schemas import TASK_ID
@@ -56,7 +57,10 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     except LedgerError as error:
         return refuse("save", error.for_operator)
     # Without the setting, the service exports nothing by itself: this command reports on each image.
-    return anyio.run(_save, settings.model_copy(update={"output_dir": None}), task_id, OutputFolder(folder))
+    code: int = anyio.run(_save, settings.model_copy(update={"output_dir": None}), task_id, OutputFolder(folder))
+    if code == 0:
+        remember_folder(settings, folder)
+    return code
 
 
 def _whole_id(settings: Settings, task_id: str) -> str:

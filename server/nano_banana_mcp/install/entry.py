@@ -59,7 +59,7 @@ def check_ours(current: Any, name: str, url: str | None, *, force: bool) -> None
     Raises:
         Refused: The entry belongs to another program.
     """
-    if current is None or force or is_ours(current) or (url is not None and url in _urls(current)):
+    if current is None or force or is_ours(current) or (url is not None and url in urls_of(current)):
         return
     raise Refused(
         f"the entry “{name}” runs another program. Choose another name with --name, or add --force to change this entry"
@@ -87,7 +87,7 @@ def installed(host: Host, text: str, name: str, server: Server, *, keep_secret: 
 
 def is_remote(current: Any) -> bool:
     """Whether an entry names the address of a server."""
-    return bool(_urls(current))
+    return bool(urls_of(current))
 
 
 def has_secret(current: Any) -> bool:
@@ -223,7 +223,8 @@ def _remove_secrets(current: dict[str, Any]) -> None:
             del current[key]
 
 
-def _urls(current: Any) -> list[str]:
+def urls_of(current: Any) -> list[str]:
+    """The addresses that an entry names."""
     return [str(current[key]) for key in _URL_KEYS if current.get(key)] if isinstance(current, dict) else []
 
 

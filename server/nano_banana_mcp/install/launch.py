@@ -79,7 +79,7 @@ def launch_of(entry: object, variables: Mapping[str, str] | None = None) -> Laun
     for key in ("env", "envs"):
         values = source.get(key)
         for name, value in values.items() if isinstance(values, dict) else ():
-            environment[str(name)] = str(value) if variables is None else _filled_in(str(value), variables)
+            environment[str(name)] = str(value) if variables is None else filled_in(str(value), variables)
     for key in ("env_vars", "env_keys"):
         for name in _listed(entry.get(key)):
             if isinstance(name, str) and variables and name in variables:
@@ -87,7 +87,7 @@ def launch_of(entry: object, variables: Mapping[str, str] | None = None) -> Laun
     return Launch(program, arguments, environment)
 
 
-def _filled_in(value: str, variables: Mapping[str, str]) -> str:
+def filled_in(value: str, variables: Mapping[str, str]) -> str:
     """The value with its variables; an unknown one stays unchanged, or becomes its default."""
 
     def replacement(match: re.Match[str]) -> str:

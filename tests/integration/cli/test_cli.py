@@ -193,6 +193,13 @@ def test_the_help_fits_a_screen_of_24_lines_and_80_columns() -> None:
     assert run_here("help", "save").stdout == run_here("save", "--help").stdout
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_a_command_fits_a_screen_of_30_lines_and_80_columns(name: str) -> None:
+    lines = run_here(name, "--help", COLUMNS="80").stdout.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 80
+
+
 @pytest.mark.parametrize(
     ("words", "suggestion"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,17 @@ from typing import Any
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
+from nano_banana_mcp.commands.findings import Finding
 from nano_banana_mcp.commands.host_checks import check_entry
-from nano_banana_mcp.install.hosts import HOSTS
+from nano_banana_mcp.commands.remote_checks import check_remote_entry, is_remote_entry
+from nano_banana_mcp.install.hosts import HOSTS, TOKEN, Host, Secret, Server
 from tests.support.authorization_server import serve_authorization
 from tests.support.clients import KEY
 from tests.support.command_line import Ended, run_here
-from tests.support.http_server import free_port
+from tests.support.http_server import at, free_port, served
 from tests.support.posix import posix_only
 from tests.support.sandbox import plain_sandbox
+from tests.support.team import grant
 
 PROGRAM = [sys.executable, "-m", "nano_banana_mcp"]
 
@@ -239,3 +244,64 @@ def test_a_configuration_that_no_host_can_read_fails(home: Path) -> None:
     (home / ".cursor").mkdir()
     (home / ".cursor" / "mcp.json").write_text("{")
     assert line(doctor(), "Cursor").startswith("FAIL")
+
+
+async def test_a_remote_entry_is_called_with_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = tmp_path / "tokens.json"
+    token = grant(tokens, "alice")
+    async with (
+        plain_sandbox(seconds=0) as sandbox,
+        served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tokens))) as it,
+    ):
+        for host_id in ("cursor", "codex", "gemini", "goose", "zed", "librechat", "vscode", "windsurf", "claude-code"):
+            host = HOSTS[host_id]
+
+            async def check(secret: Secret | None, host: Host = host) -> Finding:
+                item = host.entry(host, "nano-banana", Server((), f"{it.url}?key=hidden", secret))
+                assert is_remote_entry("nano-banana", item)
+                return await check_remote_entry(host, "nano-banana", item)
+
+            good = await check(Secret(TOKEN, "stored", token))
+            assert good.is_good, good
+            assert f"“nano-banana” at {it.url} answers in" in good.text
+            wrong = await check(Secret(TOKEN, "stored", "nbm_wrong"))
+            assert (wrong.is_good, "refuses the token" in wrong.text) == (False, True), wrong
+            assert f"install {host_id} --url" in str(wrong.advice)
+            without = await check(None)
+            assert (without.is_good, "asks to sign in" in without.text) == (True, True), without
+            for finding in (good, wrong, without):
+                assert not {"hidden", token, "nbm_wrong"} & set(re.split(r"\W", str(finding)))
+            if host.reference is not None:
+                monkeypatch.delenv(TOKEN, raising=False)
+                unset = await check(Secret(TOKEN, "reference"))
+                assert unset.is_good is host.fills_in_itself, unset
+                monkeypatch.setenv(TOKEN, token)
+                assert (await check(Secret(TOKEN, "reference"))).is_good
+
+
+async def test_an_address_that_is_no_mcp_server_has_a_reason(tmp_path: Path) -> None:
+    host = HOSTS["cursor"]
+    async with plain_sandbox(seconds=0) as sandbox:
+        for url, reason in (
+            (f"{sandbox.url}/mcp", "is not an MCP server"),
+            (f"http://127.0.0.1:{free_port()}/mcp", "no connection"),
+        ):
+            finding = await check_remote_entry(host, "nano-banana", {"url": url})
+            assert (finding.is_good, reason in finding.text) == (False, True), finding
+
+
+async def test_an_address_that_does_not_answer_ends_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts and never answers
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+        finding = await check_remote_entry(HOSTS["cursor"], "nano-banana", {"url": url}, timeout_seconds=0.2)
+    assert not finding.is_good
+    assert finding.text == f"“nano-banana” at {url}: no answer within 0.2 s"
+
+
+def test_the_report_has_the_remote_entry_of_a_host_and_calls_no_other_server(home: Path) -> None:
+    port = free_port()
+    cursor(home, **{"nano-banana": {"url": f"http://127.0.0.1:{port}/mcp"}, "other": {"url": "http://127.0.0.1:9/mcp"}})
+    ended = doctor()
+    assert ended.returncode == 1
+    assert f"127.0.0.1:{port}/mcp: no connection" in line(ended, "Cursor")
+    assert "127.0.0.1:9" not in ended.stdout

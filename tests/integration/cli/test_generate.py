@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from anyio.to_thread import run_sync as in_thread
 from PIL import Image
 
 from nano_banana_mcp.commands.console import for_person
+from nano_banana_mcp.commands.output_folders import FILE_NAME, remember_folder
 from nano_banana_mcp.storage import open_database
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
@@ -50,6 +52,41 @@ def test_an_image_is_saved_and_its_path_and_price_are_printed(sandboxed: dict[st
     assert "free (sandbox)" in price
     assert MODEL in price
     assert re.search(r"^picture +success$", ended.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["generate", "demo", "save"])
+def test_history_and_delete_name_the_file_that_a_command_saved_in_a_folder_of_its_own(
+    command: str, sandboxed: dict[str, str], tmp_path: Path
+) -> None:
+    """Not the stored copy, and wherever the command was run."""
+    del sandboxed["NANO_BANANA_OUTPUT_DIR"]
+    folder = tmp_path / "of my own"
+    if command == "save":
+        made = run_here("generate", "a cat", "--output", str(tmp_path / "other"), "--json", settings=sandboxed)
+        [generation] = json.loads(made.stdout)["generations"]
+        shutil.rmtree(tmp_path / "other")
+        ended = run_here("save", generation["task_id"], "--output", folder, settings=sandboxed)
+    else:
+        ended = run_here(command, "a cat", "--output", folder, settings=sandboxed)
+    assert ended.returncode == 0, ended.stderr
+    [path] = folder.glob("*.png")
+    [shown] = json.loads(run_here("history", "--json", settings=sandboxed).stdout)["generations"]
+    assert shown["files"] == [str(path)]
+    assert f"{path}\n" in run_here("history", settings=sandboxed).stdout
+    path.unlink()
+    [shown] = json.loads(run_here("history", "--json", settings=sandboxed).stdout)["generations"]
+    [stored] = shown["files"]
+    assert Path(stored).is_relative_to(tmp_path / "state")
+    (tmp_path / "state" / FILE_NAME).write_text("spoiled")
+    assert run_here("history", settings=sandboxed).returncode == 0
+
+
+def test_the_folders_of_the_commands_are_remembered_newest_first_and_ten_of_them(tmp_path: Path) -> None:
+    settings = settings_from({"NANO_BANANA_STATE_DIR": str(tmp_path / "state")})
+    for number in (*range(12), 5):
+        remember_folder(settings, tmp_path / str(number))
+    remembered = json.loads((tmp_path / "state" / FILE_NAME).read_bytes())
+    assert remembered == [str(tmp_path / str(number)) for number in (5, 11, 10, 9, 8, 7, 6, 4, 3, 2)]
 
 
 @pytest.mark.parametrize("command", [("generate", "a cat"), ("demo", "a cat")])
