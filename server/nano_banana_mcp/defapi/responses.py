@@ -34,12 +34,15 @@ MAX_RETRY_AFTER_SECONDS = 86_400.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE_TASK_ID = re.compile(rb'"task_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 _WALL_CODE = re.compile(rb"error code:\s*\d{3,5}", re.IGNORECASE)
+_WALL = re.compile(rb"cloudflare|captcha|cf-ray|akamai|imperva|incapsula|sucuri|datadome", re.IGNORECASE)
 _MODEL_UNKNOWN = re.compile(
     r"\bmodels?\b.{0,80}\b(not (found|exist|support|available|allowed|offered)|does(n't| not)|no longer|"
-    r"(un|not |in)(known|supported|valid|available)|unrecogni[sz]ed|deprecated|retired|removed|disabled|discontinued)"
+    r"(un|not |in)(known|supported|valid|available)|unrecogni[sz]ed|deprecated|retired|removed|disabled|discontinued|"
+    r"shut ?down|sunset)"
     r"|\b(unknown|unsupported|invalid|unrecogni[sz]ed|no such|deprecated|retired)\b.{0,20}\bmodel\b",
     re.IGNORECASE,
 )
+_TOO_LARGE = re.compile(r"\b(request|body|payload|entity)\b.{0,40}\b(too (large|big|long)|exceed)", re.IGNORECASE)
 _TEMPORARY_REFUSALS = frozenset({429, 500, 503})
 
 _MEANING: dict[int, tuple[type[DefapiError], str]] = {
@@ -147,7 +150,7 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
     """
     if value is None:
         return None
-    if re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value):
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value, re.ASCII):
         return min(float(value), MAX_RETRY_AFTER_SECONDS)
     try:
         moment = email.utils.parsedate_to_datetime(value)
@@ -202,11 +205,12 @@ def _refusal(answer: Answer, body: dict[str, Any] | None) -> DefapiError:
         return RequestRefused(f"The image API answered with a redirect ({name}).", status=status, hint=hint)
     if status == HTTPStatus.FORBIDDEN and _is_from_wall(answer, body):
         return Blocked(f"A bot wall in front of the image API blocked this request ({_wall_name(answer)}).", status=403)
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    said = schemas.failure_text(body) or ""
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (status == 400 and _TOO_LARGE.search(said)):
         hint = "Pass fewer or smaller reference images."
         message = f"The request is too large for the image API ({name}).{_api_message(body)}"
         return RequestRefused(message, status=status, hint=hint)
-    if _MODEL_UNKNOWN.search(schemas.failure_text(body) or ""):
+    if _MODEL_UNKNOWN.search(f"{said} {schemas.failure_word(body)}"):
         message = f"The image API does not offer this model ({name}); it may have been retired.{_api_message(body)}"
         return ModelRefused(message, status=status)
     kind, message = _MEANING.get(status, (RequestRefused, "The image API refused the request"))
@@ -219,7 +223,7 @@ def _refusal(answer: Answer, body: dict[str, Any] | None) -> DefapiError:
 def _is_from_wall(answer: Answer, body: dict[str, Any] | None) -> bool:
     """Whether a 403 is not the API's: its errors are JSON with a code or a text."""
     is_api_error = body is not None and ("code" in body or schemas.failure_text(body) is not None)
-    return not is_api_error or _WALL_CODE.search(answer.body) is not None
+    return not is_api_error or _WALL_CODE.search(answer.body) is not None or _WALL.search(answer.body) is not None
 
 
 def _wall_name(answer: Answer) -> str:

@@ -48,6 +48,9 @@ class SubmitRequest(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
+MAX_DECIMALS = 9
+"""Decimals of an amount that is sent as a number: further ones are noise of its binary form."""
+
 _END_NAMES = ("completed_at", "finished_at", "ended_at", "finish_time", "end_time", "completedAt", "finishedAt")
 """Names of the end's time in tasks of common APIs; the guide of this one names only ``created_at``."""
 
@@ -112,6 +115,13 @@ def failure_text(body: Any) -> str | None:
     return None
 
 
+def failure_word(body: Any) -> str:
+    """Return the name of an error, such as ``model_not_found``, with blanks; empty if it has none."""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = (error if isinstance(error, dict) else body or {}).get("code")
+    return code.replace("_", " ") if isinstance(code, str) else ""
+
+
 def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
     """Return the state in the answer to a query or in a callback; None if it has no status."""
     data = unwrap(body)
@@ -128,7 +138,7 @@ def read_snapshot(body: dict[str, Any]) -> TaskSnapshot | None:
         image_sources=tuple(items.sources),
         texts=tuple(items.texts),
         reason=(clean(message) or None) if isinstance(message, str) else None,
-        consumed=read_credits(data.get("consumed")),
+        consumed=None if (consumed := read_credits(data.get("consumed"))) and consumed.startswith("-") else consumed,
         created_at=read_time(data.get("created_at")),
         ended_at=next((time for name in _END_NAMES if (time := read_time(data.get(name))) is not None), None),
         unreadable=tuple(items.unreadable),
@@ -156,5 +166,9 @@ def read_credits(value: Any) -> str | None:
     """Return an amount of credits as a decimal string; the API sends a string or, rarely, a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    text = f"{Decimal(repr(value)):f}" if isinstance(value, float) and math.isfinite(value) else str(value).strip()
+    text = (
+        f"{Decimal(repr(round(value, MAX_DECIMALS))):f}"
+        if isinstance(value, float) and math.isfinite(value)
+        else str(value).strip()
+    )
     return text if re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text) else None

@@ -62,8 +62,9 @@ def _png(data: bytes, for_decoding: bool) -> bytes:
             max_bytes = MAX_DECODED_PROFILE_BYTES if for_decoding else MAX_PROFILE_BYTES
             is_kept = _is_profile(data[at + 8 : end - 4], max_bytes)
         # A decoder refuses the whole file for a wrong checksum; without the chunk the pixels are still right.
-        if is_kept and (is_critical or zlib.crc32(data[at + 4 : end - 4]).to_bytes(4, "big") == data[end - 4 : end]):
-            parts.append(data[at:end])
+        checksum = zlib.crc32(data[at + 4 : end - 4]).to_bytes(4, "big")
+        if is_kept and (is_critical or checksum == data[end - 4 : end]):
+            parts += [data[at : end - 4], checksum]
         if kind == b"IEND":
             return b"".join(parts)
         at = end

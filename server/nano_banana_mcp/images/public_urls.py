@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
 from nano_banana_mcp.images.download.ip_policy import is_public
@@ -14,13 +15,15 @@ from nano_banana_mcp.images.errors import AddressRefused
 _INSIDE_SUFFIXES = {
     "localhost", "local", "localdomain", "internal", "intranet", "private", "corp", "home", "lan", "mail", "test",
     "invalid", "onion", "alt", "arpa", "domain", "workgroup", "router", "gateway", "server", "docker", "consul", "svc",
-    "pod", "fritz.box",
+    "pod", "fritz.box", "localnet", "loc", "dhcp", "vpn", "wlan", "openstacklocal", "zerotier",
 }  # fmt: skip
 _TOP_LEVEL = re.compile(r"[a-z]{2,63}|xn--[a-z0-9-]{1,59}")
 
 # Names of the public DNS that lead back to the machine that asks, or to an address in the name.
 _LOOPBACK_NAMES = {"localtest.me", "lvh.me", "lacolhost.com", "vcap.me", "localho.st", "lndo.site", "ddev.site"}
-_ADDRESS_IN_NAME = re.compile(r"(?:^|[.-])(\d{1,3}[.-]\d{1,3}[.-]\d{1,3}[.-]\d{1,3})\.(?:nip|sslip)\.io$")
+_ADDRESS_IN_NAME = re.compile(
+    r"(?:^|[.-])(\d{1,3}[.-]\d{1,3}[.-]\d{1,3}[.-]\d{1,3}|[0-9a-f]{8})\.(?:nip\.io|sslip\.io|traefik\.me)$"
+)
 
 
 def is_inside_network(url: str) -> bool:
@@ -33,7 +36,8 @@ def is_inside_network(url: str) -> bool:
         return not is_public(target.address)
     host = target.host
     if match := _ADDRESS_IN_NAME.search(host):
-        return not is_public(match[1].replace("-", "."))
+        digits = match[1].replace("-", ".")
+        return not is_public(digits if "." in digits else IPv4Address(int(digits, 16)))
     labels = host.split(".")
     parents = {".".join(labels[number:]) for number in range(len(labels))}
     return (

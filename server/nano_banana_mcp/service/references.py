@@ -26,8 +26,6 @@ from nano_banana_mcp.tracking.refresh import TaskRefresher
 if TYPE_CHECKING:
     from nano_banana_mcp.images.saving.output_folder import OutputFolder
 
-_UNREACHABLE = "{} is at {}, which only this machine or its network knows. The image API cannot reach it."
-
 GONE_STATUSES = {404, 410}
 
 MAX_CONCURRENT_RESIZES = 2
@@ -95,8 +93,8 @@ class ReferenceResolver:
         Raises:
             CallbackRefused: It leads into a network.
         """
-        if self._is_unreachable(url):
-            raise CallbackRefused(_UNREACHABLE.format("The callback_url", urlsplit(url).hostname))
+        if problem := self._problem_of(url):
+            raise CallbackRefused(f"The callback_url {problem}")
 
     async def _resolve_one(self, reference: str, principal: str) -> str:
         if match := UPLOAD_URI.fullmatch(reference):
@@ -108,9 +106,9 @@ class ReferenceResolver:
                 await anyio.to_thread.run_sync(partial(read_image, reference, source="The data URI"))
             )
         if reference[:5].lower() in ("http:", "https"):
-            if self._is_unreachable(reference):
+            if problem := self._problem_of(reference):
                 raise ReferenceRefused(
-                    _UNREACHABLE.format("A reference", urlsplit(reference).hostname),
+                    f"A reference {problem}",
                     hint="Pass the image itself: its path (over stdio), a data URI, or a URL on the internet.",
                 )
             return reference
@@ -120,8 +118,18 @@ class ReferenceResolver:
             await anyio.to_thread.run_sync(self._read_file, reference, abandon_on_cancel=True)  # a disk may hang
         )
 
-    def _is_unreachable(self, url: str) -> bool:
-        return is_inside_network(url) and origin_of(url) != self._own_origin
+    def _problem_of(self, url: str) -> str | None:
+        """Why the API cannot read a URL; None if it can."""
+        if origin_of(url) == self._own_origin:
+            return None
+        parts = urlsplit(url)
+        if "@" in parts.netloc:
+            return "has a user name or a password in its URL, which is not passed on."
+        if is_inside_network(url):
+            return (
+                f"is at {parts.hostname}, which only this machine or its network knows. The image API cannot reach it."
+            )
+        return None
 
     def _read_file(self, reference: str) -> EncodedImage:
         from nano_banana_mcp.images.local.local_files import LocalFiles, path_of

@@ -113,7 +113,6 @@ def test_the_hook_gives_up_on_everything_else(error: Exception) -> None:
         ("inf", None),
         ("nan", None),
         ("1e3", None),
-        ("9" * 5000, None),
         (NOON, 0.0),
         ("Tue, 24 Nov 2026 12:00:30 GMT", 30.0),
         ("Tue, 24 Nov 2026 13:00:30 +0100", 30.0),
@@ -130,6 +129,8 @@ def test_the_hook_gives_up_on_everything_else(error: Exception) -> None:
         ("Fri, 31 Dec 9999 23:59:59 -1200", MAX_RETRY_AFTER_SECONDS),
         ("Mon, 01 Jan 0001 00:00:00 +1200", 0.0),
         ("999999999", MAX_RETRY_AFTER_SECONDS),
+        ("9" * 400, MAX_RETRY_AFTER_SECONDS),
+        ("٥", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date_or_nothing(value: str | None, seconds: float | None) -> None:

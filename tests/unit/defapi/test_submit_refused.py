@@ -34,6 +34,27 @@ NEEDS_PROMPT = {"code": 1, "message": "failed", "detail": "prompt is required"}
         pytest.param(html(403), Blocked, "bot wall", 403, id="403 as HTML"),
         pytest.param(reply(403, {"cf-ray": "x"}), Blocked, "bot wall", 403, id="403 in another's JSON"),
         pytest.param(reply(403, {"code": 1, "message": "no permission"}), KeyRefused, "no permission", 403, id="403"),
+        pytest.param(
+            reply(403, {"title": "Error 1010", "detail": "Blocked.", "cloudflare_error": True}),
+            Blocked,
+            "bot wall",
+            403,
+            id="403 of a bot wall in JSON",
+        ),
+        pytest.param(
+            reply(400, {"error": {"message": "bad request", "code": "model_not_found"}}),
+            ModelRefused,
+            "retired",
+            400,
+            id="a model refused by the name of the error",
+        ),
+        pytest.param(
+            reply(400, {"code": 1, "message": "Request body too large"}),
+            RequestRefused,
+            "is too large",
+            400,
+            id="400, large",
+        ),
         *(
             pytest.param(reply(status, {"code": 1, "detail": words}), ModelRefused, "retired", status, id=words)
             for status, words in (
@@ -42,6 +63,7 @@ NEEDS_PROMPT = {"code": 1, "message": "failed", "detail": "prompt is required"}
                 (404, "The model `google/gempix2` does not exist"),
                 (400, "invalid model"),
                 (410, "This model is no longer available"),
+                (410, "The model has been shut down"),
                 (400, "model is not supported for this endpoint"),
             )
         ),

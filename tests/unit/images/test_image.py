@@ -50,11 +50,12 @@ async def test_an_answer_without_a_length_that_is_truncated_is_no_image_and_can_
     assert (await fetcher.fetch(URL)).data == PNG
 
 
-async def test_a_jpeg_without_its_end_mark_is_whole_where_its_length_was_announced(
-    new_fetcher: NewFetcher, host: Host
+@pytest.mark.parametrize(("form", "mark_bytes"), [("jpeg", 2), ("png", 12)])
+async def test_an_image_without_its_end_mark_is_whole_where_its_length_was_announced(
+    new_fetcher: NewFetcher, host: Host, form: str, mark_bytes: int
 ) -> None:
     fetcher = new_fetcher()
-    data = drawn("jpeg")[:-2]
+    data = drawn(form)[:-mark_bytes]
     host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
     assert (await fetcher.fetch(URL)).data == data
     host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + data

@@ -48,8 +48,13 @@ BAD_GENERATIONS: list[tuple[str, dict[str, Any], str]] = [
             "web.svc.cluster.local",
             "my-app.test",
             "10-0-0-7.nip.io",
+            "7f000001.nip.io",
+            "app.10.0.0.7.traefik.me",
+            "box.localnet",
         )
     ),
+    ("an image behind a password", {"images": ["https://me:pw@example.com/p.png"]}, "password in its URL"),
+    ("a callback behind a password", {"callback_url": "https://me:pw@example.com/hook"}, "password in its URL"),
     ("a private image among good ones", {"images": ["https://example.com/a.png, http://localhost/b.png"]}, "localhost"),
     ("a callback inside a network", {"callback_url": "http://host.docker.internal:8000/hook"}, "callback_url"),
     ("a callback on this machine", {"callback_url": "http://localhost:3000/hook"}, "callback_url"),

@@ -215,9 +215,8 @@ class ImageFetcher:
             await self._read_body(response, source, label), label, max_bytes=self._max_bytes, source=source
         )
         encoded = image_from_bytes(body, source=source, max_pixels=self._max_pixels)
-        # A stored copy would stay broken. Where the length was announced, a JPEG without its end mark is all there is.
-        is_whole = "content-length" in headers and encoded.mime_type == "image/jpeg"
-        if not is_whole and is_truncated(encoded.data, encoded.mime_type):
+        # A stored copy would stay broken. Where the length was announced, a file without its end mark is all there is.
+        if "content-length" not in headers and is_truncated(encoded.data, encoded.mime_type):
             raise ImageUnavailable(f"{source} breaks off in the middle of the picture.")
         return encoded
 

@@ -44,6 +44,7 @@ _MAX_QUALITY_GAIN = 4
 
 _ORIENTATION = 0x0112
 _JPEG_END = b"\xff\xd9"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _SAVE_IT = "Save it, and open it with another program."
 
 # What Pillow raises on damaged files.
@@ -212,8 +213,9 @@ def _with_end_mark(data: bytes) -> bytes:
 
 
 def _bare(encoded: EncodedImage) -> EncodedImage:
-    if encoded.mime_type == "image/jpeg" and is_truncated(encoded.data, "image/jpeg"):
-        encoded = EncodedImage(encoded.data + _JPEG_END, encoded.mime_type)
+    end = {"image/jpeg": _JPEG_END, "image/png": _PNG_END}.get(encoded.mime_type, b"")
+    if end and is_truncated(encoded.data, encoded.mime_type):
+        encoded = EncodedImage(encoded.data + end, encoded.mime_type)
     return without_metadata(encoded)
 
 

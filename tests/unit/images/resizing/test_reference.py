@@ -149,9 +149,12 @@ async def test_an_image_with_megabytes_of_text_or_profile_or_a_wrong_checksum_is
     spoiled = drawn("PNG", pnginfo=texts)
     at = spoiled.index(b"zTXt")
     spoiled = spoiled[: at + 20] + b"!" + spoiled[at + 21 :]
-    for data in (large, spoiled):
+    spoiled_end = drawn("PNG")[:-1] + b"!"
+    without_end = drawn("PNG")[:-12]
+    for data in (large, spoiled, spoiled_end, without_end):
         sent = await fit_reference(EncodedImage(data, "image/png"), max_side=max_side)
         assert opened(sent).width == min(37, max_side)
+        assert sent.mime_type != "image/png" or sent.data.endswith(drawn("PNG")[-12:])
 
 
 @pytest.mark.parametrize("max_side", [30, 2048])
