@@ -101,7 +101,8 @@ class ReplayedInput:
 
 
 def _as_text(stream: Any) -> io.TextIOWrapper:
-    return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")  # as the SDK reads
+    # As the SDK reads, but for the byte order mark that some programs write first.
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
 
 
 class DeduplicatedOutput(io.TextIOWrapper):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
@@ -41,13 +42,15 @@ class Session:
     def converse(self) -> bool:
         """Answer lines until one has to be held. Returns whether the client is still there."""
         try:
-            while line := self.incoming.readline():
+            line = self.incoming.readline().removeprefix(BOM_UTF8)
+            while line:
                 answer = self.front.answer(line)
                 if answer is None:
                     self.held = line
                     return True
                 if answer:
                     self.send(answer)
+                line = self.incoming.readline()
             error = {"code": -32000, "message": "Connection closed"}  # as the SDK ends open subscriptions
             self.send(b"".join(to_line({"jsonrpc": "2.0", "id": key, "error": error}) for key in self.front.listens))
         except OSError:

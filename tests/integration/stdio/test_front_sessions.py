@@ -62,6 +62,7 @@ SESSIONS: dict[str, tuple[bytes, int, bool]] = {
         3,
         True,
     ),
+    "a byte order mark and discovery": (b"\xef\xbb\xbf" + OPENED + request(1, LIST), 2, False),
     "blank lines": (b"\n" + initialize() + b"\n" + INITIALIZED + b" \n" + request(2, LIST), 2, True),
     "no UTF-8": (OPENED + b'{"jsonrpc":"2.0","id":"\xff","method":"ping"}\n' + request(2, LIST), 3, True),
     "half an emoji": (OPENED + b'{"jsonrpc":"2.0","id":"\\ud83c","method":"ping"}\n' + request(2, LIST), 3, True),
@@ -220,3 +221,11 @@ def test_a_session_is_answered_as_by_the_real_server(name: str, answers: manifes
     messages, was_handed_over = play(lines, expected, tmp_path, answers)
     assert as_a_set(messages) == as_a_set(play(lines, expected, tmp_path, {})[0])
     assert was_handed_over is needs_server
+
+
+@pytest.mark.parametrize("is_instant", [True, False], ids=["the front", "the real server"])
+def test_a_byte_order_mark_before_the_first_message_is_skipped(
+    is_instant: bool, answers: manifest.Answers, tmp_path: Path
+) -> None:
+    messages, _ = play(b"\xef\xbb\xbf" + initialize(), 1, tmp_path, answers if is_instant else {})
+    assert messages[0]["result"]["serverInfo"]["name"] == "nano-banana-mcp"
