@@ -13,11 +13,14 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
+from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, host_to_ascii
 from nano_banana_mcp.http.auth.bind_policy import is_unspecified, listen_addresses
 from nano_banana_mcp.settings import Settings, SettingsError, variable_of
 
-_NAME = re.compile(r"(\*\.)?(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+_NAME = re.compile(r"(\*\.)?(?!-)([a-z0-9_-]{1,63}\.)*(?!\d+$)[a-z0-9_-]{1,63}")
+"""A name as DNS has it. Its last part is no number: what ends in one is an address, or nothing (WHATWG URL)."""
+
+_NO_AUTHORITY = re.compile(r"[\s/?#@\\]")
 _SERVICE_NAME = re.compile(r"[a-z0-9_-]{1,63}")
 """A name without a dot, as services have in a compose network. No web page can have one."""
 
@@ -30,17 +33,18 @@ class HostNames:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        all_names = {name.lower().rstrip(".") for name in names}
+        all_names = {_canonical(name) for name in names}
         self._names = {name for name in all_names if not name.startswith("*.")}
         self._suffixes = tuple(name[1:] for name in all_names if name.startswith("*."))
 
     def allows_host(self, host: str) -> bool:
         """Whether a Host header has an allowed name."""
-        return self._allows(_name_in(f"//{host}"))
+        return self._allows(_name_in(host))
 
     def allows_origin(self, origin: str) -> bool:
         """Whether an Origin header has an allowed name; its scheme may be http or https."""
-        return origin.startswith(("http://", "https://")) and self._allows(_name_in(origin))
+        scheme, _, authority = origin.partition("://")
+        return scheme in ("http", "https") and self._allows(_name_in(authority))
 
     def _allows(self, name: str | None) -> bool:
         return name is not None and (name in self._names or name.endswith(self._suffixes))
@@ -61,21 +65,39 @@ def allowed_host_names(settings: Settings) -> HostNames:
 
 def _entry_name(entry: str) -> str:
     """The name in an entry of NANO_BANANA_ALLOWED_HOSTS, which may be a name, a name with a port, or a URL."""
-    name = entry.lower() if _is_address(entry) else _name_in(entry if "://" in entry else f"//{entry}")
-    if name is None or not (_NAME.fullmatch(name) or _is_address(name)):
+    authority = entry.partition("://")[2].partition("/")[0] if "://" in entry else entry
+    if _is_address(authority):
+        return authority
+    wildcard = "*." if authority.startswith("*.") else ""
+    name = _name_in(authority.removeprefix(wildcard).removesuffix(":*"))
+    if name is None or not (_NAME.fullmatch(name) or (_is_address(name) and not wildcard)):
         raise SettingsError(
             f"{variable_of('allowed_hosts')}: {entry!r} can never match. Use a host name such as images.example.org, "
             "or *.example.org for all names below it."
         )
-    return name
+    return wildcard + name
 
 
-def _name_in(url: str) -> str | None:
+def _name_in(authority: str) -> str | None:
+    """The name in ``name:port``, in the one form that is compared; None if there is none."""
+    if _NO_AUTHORITY.search(authority):
+        return None
     try:
-        name = urlsplit(url).hostname
+        parts = urlsplit(f"//{authority}")
+        _ = parts.port
+        return _canonical(parts.hostname or "") or None
     except ValueError:
         return None
-    return name.rstrip(".") if name else None
+
+
+def _canonical(name: str) -> str:
+    """A name in lower case and as DNS writes it, or an address in its shortest form.
+
+    Raises:
+        ValueError: the name has letters that DNS cannot have.
+    """
+    plain = host_to_ascii(name).rstrip(".")
+    return str(ip_address(plain)) if _is_address(plain) else plain
 
 
 def _is_address(name: str) -> bool:
@@ -114,11 +136,11 @@ class CheckHostNames:
 
 
 def _is_internal(host: str) -> bool:
-    name = _name_in(f"//{host}")
+    name = _name_in(host)
     return name is not None and (_is_address(name) or _SERVICE_NAME.fullmatch(name) is not None)
 
 
 def _misdirected(host: str) -> str:
-    name = _name_in(f"//{host}") or ""
+    name = _name_in(host) or ""
     named = name if _NAME.fullmatch(name) or _is_address(name) else "the name of this server"
     return f"This server does not answer to this host name. Add {named} to {variable_of('allowed_hosts')}."

@@ -26,6 +26,10 @@ def host_names(allowed_hosts: str) -> HostNames:
         ("*.example.org", "a.b.example.org:1"),
         ("10.1.2.3", "10.1.2.3:8000"),
         ("fd00::1", "[fd00::1]:8000"),
+        ("[FD00:0::0001]:443", "[fd00::1]"),
+        ("images.example.org:*", "images.example.org:8000"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("https://*.bücher.example", "a.xn--bcher-kva.example"),
         ("", "localhost:1"),
         ("", "127.0.0.1"),
         ("", "[::1]:8000"),
@@ -49,6 +53,9 @@ def test_an_allowed_name_matches_on_any_port_and_in_any_case(allowed: str, host:
         ("", "localhost.evil.example"),
         ("", "[::1"),
         ("", "user@evil.example"),
+        ("images.example.org", "user@images.example.org"),
+        ("images.example.org", "images.example.org#.evil.example"),
+        ("images.example.org", "images.example.org:port"),
     ],
 )
 def test_another_name_is_refused(allowed: str, host: str) -> None:
@@ -61,7 +68,24 @@ def test_an_origin_that_is_not_http_is_refused(origin: str) -> None:
     assert not host_names("").allows_origin(origin)
 
 
-@pytest.mark.parametrize("entry", ["*", "a b", "images.*.org", "https://", "*example.org", "/mcp"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "*",
+        "a b",
+        "images.*.org",
+        "https://",
+        "*example.org",
+        "/mcp",
+        "images.example.org/mcp",
+        "10.0.0.0/8",
+        "10.0.0.256",
+        "*.10.0.0.1",
+        "images.example.org:port",
+        "http:images.example.org",
+        "user@images.example.org",
+    ],
+)
 def test_an_entry_that_can_never_match_is_refused_at_the_start(entry: str) -> None:
     with pytest.raises(SettingsError, match=r"NANO_BANANA_ALLOWED_HOSTS.*can never match"):
         host_names(entry)
