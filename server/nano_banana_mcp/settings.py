@@ -38,6 +38,9 @@ NO_STATE_FOLDER = (
     "This user has no home folder, so there is no folder for the server's state. Set NANO_BANANA_STATE_DIR."
 )
 
+_SAMPLE_KEY = re.compile(r"<.*>|.*\byour\b.*|(dk-)?(x{3,}|\.{2,}|…|(change|replace)-?me|placeholder)?", re.IGNORECASE)
+"""Keys as they stand in examples."""
+
 # `${user_config.x}`, or a plain $NAME as Gemini CLI leaves it, that the host application did not fill in.
 _PLACEHOLDER = re.compile(r"\s*(\$\{[^}]*\}|\$[A-Z_]+)\s*")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
@@ -445,8 +448,8 @@ class Settings(BaseSettings):
             return "No API key is set."
         if _PLACEHOLDER.fullmatch(key):
             return "DEFAPI_API_KEY holds a placeholder (`${…}`) that the host application did not fill in."
-        if key == EXAMPLE_KEY:
-            return f"DEFAPI_API_KEY holds a placeholder ({EXAMPLE_KEY}). Replace it with your own key."
+        if _SAMPLE_KEY.fullmatch(key.replace("_", "-")):
+            return "DEFAPI_API_KEY holds the placeholder of an example. Replace it with your own key."
         if not (key.isascii() and key.isprintable()) or " " in key:
             return "DEFAPI_API_KEY holds characters that no key has (spaces, line breaks or non-ASCII letters)."
         return None

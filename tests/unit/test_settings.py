@@ -74,7 +74,23 @@ def test_two_wrong_values_are_two_lines(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "placeholder", ["${DEFAPI_API_KEY}", "${user_config.api_key}", " ${input:key} ", "$DEFAPI_API_KEY", "dk-your-key"]
+    "placeholder",
+    [
+        "${DEFAPI_API_KEY}",
+        "${user_config.api_key}",
+        " ${input:key} ",
+        "$DEFAPI_API_KEY",
+        "dk-your-key",
+        "'DK-YOUR-KEY'",
+        "your_api_key_here",
+        "<your key>",
+        "dk-...",
+        "dk-…",
+        "dk-",
+        "dk-xxxxxxxx",
+        "changeme",
+        "dk-REPLACE_ME",
+    ],
 )
 def test_a_placeholder_that_the_host_did_not_fill_in_is_no_key_and_says_so(
     monkeypatch: pytest.MonkeyPatch, placeholder: str
