@@ -36,7 +36,15 @@ def test_arguments_that_hosts_add_are_dropped(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "suggestion"), [("n", "count"), ("timeout", "timeout_seconds"), ("promt", "prompt"), ("cuont", "count")]
+    ("name", "suggestion"),
+    [
+        ("n", "count"),
+        ("batchSize", "count"),
+        ("num_outputs", "count"),
+        ("timeout", "timeout_seconds"),
+        ("promt", "prompt"),
+        ("cuont", "count"),
+    ],
 )
 def test_a_misspelt_argument_is_refused_with_the_right_name(name: str, suggestion: str) -> None:
     with pytest.raises(ToolError, match=f"Did you mean {suggestion}"):
