@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 
 import httpx
-import pytest
 
 from tests.support.http_server import served_process
 
@@ -16,17 +15,17 @@ LEAVES = (
 SPOILS = "POST /healthz HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n"
 
 
-@pytest.mark.parametrize(("request_", "leaves"), [(LEAVES, True), (SPOILS, False)], ids=["leaves", "spoils"])
-def test_a_client_that_does_not_end_its_body_well_is_not_logged_as_an_error(request_: str, leaves: bool) -> None:
+def test_a_client_that_does_not_end_its_body_well_is_not_logged_as_an_error() -> None:
     with served_process("--sandbox") as server:
         host = server.root.removeprefix("http://")
-        with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2]))) as sock:
-            sock.sendall(request_.format(host=host).encode())
-            if leaves:
-                sock.shutdown(socket.SHUT_WR)
-            while sock.recv(1_000):
-                pass
-        assert httpx.get(f"{server.root}/healthz").status_code == 200
+        for request, leaves in ((LEAVES, True), (SPOILS, False)):
+            with socket.create_connection(("127.0.0.1", server.port)) as sock:
+                sock.sendall(request.format(host=host).encode())
+                if leaves:
+                    sock.shutdown(socket.SHUT_WR)
+                while sock.recv(1_000):
+                    pass
+            assert httpx.get(f"{server.root}/healthz").status_code == 200
         server.process.terminate()
-        _, errors = server.process.communicate(timeout=30)
+        _, errors = server.process.communicate(timeout=60)
     assert b"Traceback" not in errors

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import anyio
@@ -53,17 +50,3 @@ async def test_two_servers_that_see_the_same_end_save_it_once(tmp_path: Path) ->
     [path] = (tmp_path / "kept").glob("*.png")
     assert messages == [f"Saved as {path}."] * 2
     assert len((tmp_path / "kept" / "pictures.jsonl").read_text().splitlines()) == 1
-
-
-def test_a_plain_start_imports_no_heavy_optional_part() -> None:
-    script = (
-        "import sys, json\n"
-        "from nano_banana_mcp.app import build_server\n"
-        "from nano_banana_mcp.settings import load_settings\n"
-        "build_server(load_settings(), local=True)\n"
-        "print(json.dumps([*sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    loaded = set(json.loads(done.stdout))
-    assert "nano_banana_mcp.service.generation_service" in loaded
-    assert not loaded & {"PIL", "psycopg", "prometheus_client"}

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 
+from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import child_at
 from tests.support.discovery import request
-from tests.support.task_clients import ask, call, declared_params, ended, task_client
+from tests.support.task_clients import ask, call, declared_params, ended, task_client, task_client_at
 
 GENERATE: dict[str, Any] = {"name": "generate_image", "arguments": {"prompt": "a cat"}}
 
@@ -122,14 +122,14 @@ async def test_a_listener_is_notified_of_the_end_with_the_result_and_need_not_po
     assert notifications[-1]["params"]["result"]["structuredContent"]["status"] == "success"
 
 
-@pytest.mark.parametrize("declares", [True, False])
-async def test_a_listener_for_tasks_is_refused_unless_it_declares_them(tmp_path: Path, declares: bool) -> None:
-    params = declared_params(notifications={"taskIds": ["x"] if not declares else "x"})
-    if not declares:
-        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = {}
+async def test_a_listener_for_tasks_is_refused_unless_it_declares_them_and_names_them_in_a_list(tmp_path: Path) -> None:
+    undeclared = declared_params(notifications={"taskIds": ["x"]})
+    undeclared["_meta"]["io.modelcontextprotocol/clientCapabilities"] = {}
+    listed_wrongly = declared_params(notifications={"taskIds": "x"})
     with program("http://127.0.0.1:9", tmp_path) as process:
-        answer = await in_thread(exchange, process, request(1, "subscriptions/listen", params))
-    assert answer["error"]["code"] == (-32602 if declares else -32021)
+        for params, code in ((undeclared, -32021), (listed_wrongly, -32602)):
+            answer = await in_thread(exchange, process, request(1, "subscriptions/listen", params))
+            assert answer["error"]["code"] == code
 
 
 async def test_wrong_settings_are_the_answer_to_tasks_get_too(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_wrong_settings_are_the_answer_to_tasks_get_too(tmp_path: Path) ->
 async def test_the_end_of_a_task_is_noticed_by_the_next_poll_after_the_interval(tmp_path: Path) -> None:
     async with (
         serve_sandbox(SandboxConfig(seconds=3600, art="plain")) as sandbox,
-        task_client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as client,
+        task_client_at(sandbox.url, schedule=Schedule(), state_dir=tmp_path) as client,
     ):
         task = await call(client, "generate_image", prompt="a cat")
         assert task["status"] == "working"

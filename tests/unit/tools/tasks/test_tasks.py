@@ -27,6 +27,7 @@ from tests.support.two_callers import shared
 
 NEVER = SandboxConfig(seconds=3600, art="plain")
 AT_ONCE = SandboxConfig(seconds=0, art="plain")
+OPEN_TASKS = 40
 METHODS = ("tasks/get", "tasks/update", "tasks/cancel")
 UNKNOWN_ID = "ta00000000-0000-4000-8000-000000000000"
 
@@ -259,7 +260,7 @@ async def test_the_null_of_a_task_without_an_end_is_sent_over_http_too() -> None
         assert (await ask(client, "tasks/get", made["taskId"]))["ttlMs"] is None
 
 
-async def test_three_hundred_open_tasks_polled_at_once_are_all_answered_and_queried_once_each() -> None:
+async def test_many_open_tasks_polled_at_once_are_all_answered_and_queried_once_each() -> None:
     schedule = Schedule(first=0.0, min_interval=NEVER_SECONDS, max_interval=NEVER_SECONDS)
     async with serve_sandbox(NEVER) as sandbox, task_client_at(sandbox.url, schedule=schedule) as client:
         ids: list[str] = []
@@ -272,12 +273,12 @@ async def test_three_hundred_open_tasks_polled_at_once_are_all_answered_and_quer
             states.append((await ask(client, "tasks/get", task_id))["status"])
 
         async with anyio.create_task_group() as group:
-            for _ in range(300):
+            for _ in range(OPEN_TASKS):
                 group.start_soon(make)
         for _ in range(2):
             async with anyio.create_task_group() as group:
                 for task_id in ids:
                     group.start_soon(poll, task_id)
-        assert states == ["working"] * 600
-        await sandbox.until(lambda stats: stats.queries == 300)
+        assert states == ["working"] * OPEN_TASKS * 2
+        await sandbox.until(lambda stats: stats.queries == OPEN_TASKS)
         assert dict(sandbox.stats.queries_by_task) == dict.fromkeys(ids, 1)
