@@ -21,6 +21,12 @@ for limit in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, limit, 60.0)  # 5 s, the default, is less than a busy machine may take
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process of a run ends what all of its processes share."""
+    if not hasattr(config, "workerinput"):
+        config.add_cleanup(own_postgres.share())
+
+
 @pytest.fixture(scope="session")
 def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One certificate of certifi's bundle."""

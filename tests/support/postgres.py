@@ -7,15 +7,22 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
 
+from tests.support.in_turn import in_turn
+
 PASSWORD = "canary-password"
 """Nobody asks for it; it must appear nowhere."""
+
+_SHARED = "TESTS_POSTGRES"
+"""The environment variable with the folder of the server that a run of the tests shares."""
 
 missing: list[str] = []
 """Why there is no PostgreSQL, once a test has looked for one."""
@@ -29,14 +36,16 @@ class Cluster:
         self._binaries = binaries
         # initdb refuses root.
         self._user = next((name for name in ("postgres", "nobody") if _is_user(name)), None) if _root() else None
-        self._databases = 0
+
+    def initialise(self) -> None:
+        """Make its files."""
         if self._user is not None:
-            shutil.chown(folder, self._user)
+            shutil.chown(self.folder, self._user)
         self._run("initdb", "-U", "nano", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
     def start(self) -> None:
         """Start it, and return when it can be used."""
-        options = f"-k {self.folder} -c listen_addresses= -c fsync=off -c max_connections=200"
+        options = f"-k {self.folder} -c listen_addresses= -c fsync=off -c max_connections=400"
         self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:
@@ -45,8 +54,7 @@ class Cluster:
 
     def create(self) -> str:
         """The URL of a fresh, empty database."""
-        self._databases += 1
-        name = f"test_{self._databases}"
+        name = f"test_{uuid.uuid4().hex}"
         with self.connect(self.url("postgres")) as db:
             db.execute(f"CREATE DATABASE {name}".encode())
         return self.url(name)
@@ -103,11 +111,9 @@ def running() -> Iterator[Cluster]:
     Raises:
         NoPostgres: there is none.
     """
-    binaries = _binaries()
-    if binaries is None:
-        raise NoPostgres("there is no initdb (tests/support/install_postgres.sh installs it, as root on Debian)")
     with tempfile.TemporaryDirectory(prefix="nano-banana-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), binaries)
+        cluster = _cluster(Path(folder))
+        cluster.initialise()
         cluster.start()
         try:
             yield cluster
@@ -115,31 +121,66 @@ def running() -> Iterator[Cluster]:
             cluster.stop()
 
 
-def _or_skip() -> Iterator[Cluster]:
-    try:
-        with running() as cluster:
-            yield cluster
-    except NoPostgres as error:
-        missing[:] = [str(error)]
-        pytest.skip(f"PostgreSQL: {error}")
+def share() -> Callable[[], None]:
+    """Let this process and those that it starts share one server, started by the first test that needs it.
+
+    Returns:
+        What stops the server, if there is one.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="nano-banana-"))
+    os.environ[_SHARED] = str(folder)
+
+    def stop() -> None:
+        if (folder / "data" / "postmaster.pid").exists():
+            _cluster(folder).stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return stop
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Cluster]:
-    """The server that all tests share."""
-    yield from _or_skip()
+def postgres() -> Cluster:
+    """The server that all tests of a run share, in however many processes they are."""
+    folder = Path(os.environ[_SHARED])
+    try:
+        cluster = _cluster(folder)
+    except NoPostgres as error:
+        _skip(error)
+    with in_turn("postgres"):
+        started = folder / "started"
+        if not started.exists():
+            cluster.initialise()
+            cluster.start()
+            started.touch()
+    return cluster
 
 
 @pytest.fixture
 def frail_postgres() -> Iterator[Cluster]:
     """A server that a test may stop and start."""
-    yield from _or_skip()
+    try:
+        with running() as cluster:
+            yield cluster
+    except NoPostgres as error:
+        _skip(error)
 
 
 @pytest.fixture
 def database(postgres: Cluster) -> str:
     """The URL of a fresh, empty database."""
     return postgres.create()
+
+
+def _skip(error: NoPostgres) -> NoReturn:
+    missing[:] = [str(error)]
+    pytest.skip(f"PostgreSQL: {error}")
+
+
+def _cluster(folder: Path) -> Cluster:
+    binaries = _binaries()
+    if binaries is None:
+        raise NoPostgres("there is no initdb (tests/support/install_postgres.sh installs it, as root on Debian)")
+    return Cluster(folder, binaries)
 
 
 def _binaries() -> Path | None:

@@ -61,7 +61,9 @@ async def listening(postgres: Cluster, database: str, number: int) -> list[int]:
     """The listeners' processes, once there are so many that were not there before."""
     with postgres.connect(database) as db, anyio.fail_after(60):
         while True:
-            rows = db.execute("SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'").fetchall()
+            rows = db.execute(
+                "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+            ).fetchall()
             if len(rows) == number:
                 return [row[0] for row in rows]
             await anyio.sleep(0)
