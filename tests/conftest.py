@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import certifi
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
+from jsonschema.protocols import Validator
+from mcp.client.session import ClientSession
 
 from tests.support import postgres as own_postgres
 from tests.support.postgres import database, frail_postgres, postgres
@@ -19,6 +23,21 @@ settings.load_profile("any machine")
 
 for limit in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, limit, 60.0)  # 5 s, the default, is less than a busy machine may take
+
+
+_validator = ClientSession._output_schema_validator
+_validators: dict[str, Validator] = {}
+
+
+def _shared_validator(session: ClientSession, name: str, output_schema: dict[str, Any]) -> Validator:
+    """The SDK's client checks the schemas of tools anew in each session, which takes longer than most tests."""
+    key = json.dumps(output_schema)
+    if key not in _validators:
+        _validators[key] = _validator(session, name, output_schema)
+    return _validators[key]
+
+
+ClientSession._output_schema_validator = _shared_validator  # type: ignore[assignment, method-assign]  # see above
 
 
 def pytest_configure(config: pytest.Config) -> None:

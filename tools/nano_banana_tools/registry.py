@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from mcp.server.mcpserver.tools import Tool
@@ -33,9 +34,10 @@ CATALOG = (
 )
 
 
-def tools() -> list[Tool]:
-    """New SDK objects for all tools."""
-    return [_tool(definition) for definition in CATALOG]
+@functools.cache
+def tools() -> tuple[Tool, ...]:
+    """The SDK's objects for all tools, which all servers of a process share."""
+    return tuple(_tool(definition) for definition in CATALOG)
 
 
 def _tool(definition: ToolDefinition) -> Tool:
