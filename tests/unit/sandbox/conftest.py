@@ -13,11 +13,11 @@ Serve = Callable[..., AbstractAsyncContextManager[Driver]]
 
 @pytest.fixture
 def serve() -> Serve:
-    """A factory, so that each test owns its `async with`."""
+    """A factory, so that each test owns its `async with`. Its images are plain where nothing else is asked for."""
 
     @asynccontextmanager
     async def serving(directives: str = "", **settings: Any) -> AsyncIterator[Driver]:
-        config = SandboxConfig(directives=directives, **settings)
+        config = SandboxConfig(directives=directives, **{"art": "plain", **settings})
         async with (
             serve_sandbox(config) as sandbox,
             httpx.AsyncClient(base_url=sandbox.url, timeout=60, trust_env=False, verify=False) as client,
