@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, refuse, select
@@ -84,7 +85,7 @@ def _delete(settings: Settings, generations: list[Generation], uploads: list[Upl
         is_deleted = _delete_bytes(generation.public_id, folder, partial(delete_stored, generation=generation))
         successes.append(is_deleted)
         if is_deleted:
-            for path in exported_files(settings, generation):
+            for path in chain.from_iterable(exported_files(settings, generation)):
                 sys.stdout.write(f"  Its file stays, delete it yourself: {path}\n")
     for upload in uploads:
         successes.append(_delete_bytes(upload.reference_id, folder, partial(_delete_upload, upload=upload)))

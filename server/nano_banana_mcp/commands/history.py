@@ -136,7 +136,7 @@ def _show_batch(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _files(settings: Settings, generation: Generation) -> list[str]:
     """Where the images are: the exported files, else those of the image store."""
-    paths = exported_files(settings, generation)
+    paths = next(exported_files(settings, generation), [])
     folder = images_folder(settings)
     if not paths and folder is not None:
         store = ImageFolder(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from nano_banana_mcp.common.files import atomic_write, private_folder, reason_of
@@ -37,8 +38,8 @@ def remember_folder(settings: Settings, folder: Path) -> None:
         logger.info("the output folder is not remembered: %s", reason_of(error))
 
 
-def exported_files(settings: Settings, generation: Generation) -> list[Path]:
-    """The saved files of a generation: in the output folder, else in one that a command saved pictures in."""
+def exported_files(settings: Settings, generation: Generation) -> Iterator[list[Path]]:
+    """Yield the saved files of a generation in each folder that has any: the output folder first, then the newest."""
     folders = [settings.output_dir] if settings.output_dir else []
     for folder in [*folders, *map(Path, _remembered(settings))]:
         output = OutputFolder(folder)
@@ -47,8 +48,7 @@ def exported_files(settings: Settings, generation: Generation) -> list[Path]:
         except OSError:
             continue
         if files := [path for path in paths if path is not None]:
-            return files
-    return []
+            yield files
 
 
 def _remembered(settings: Settings) -> list[str]:

@@ -53,7 +53,7 @@ class SqliteLedger(SqlLedger):
                 f"The ledger {self._name} is damaged: {verdict}. Move the file to another place and keep it."
             )
         [[count, unfinished]] = self._fetch("SELECT count(*), count(*) - count(finished_at) FROM generations")
-        return f"{count} generations, {unfinished} of them open or unknown"
+        return f"{count} generation{'' if count == 1 else 's'}, {unfinished} of them open or unknown"
 
     def probe(self) -> None:
         """See :class:`SqlLedger`."""

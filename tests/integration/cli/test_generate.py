@@ -73,7 +73,21 @@ def test_history_and_delete_name_the_file_that_a_command_saved_in_a_folder_of_it
     [shown] = json.loads(run_here("history", "--json", settings=sandboxed).stdout)["generations"]
     assert shown["files"] == [str(path)]
     assert f"{path}\n" in run_here("history", settings=sandboxed).stdout
-    path.unlink()
+    copy = tmp_path / "copies"
+    assert run_here("save", shown["task_id"], "--output", copy, settings=sandboxed).returncode == 0
+    shutil.rmtree(folder)
+    [shown] = json.loads(run_here("history", "--json", settings=sandboxed).stdout)["generations"]
+    assert shown["files"] == [str(copy / path.name)]
+    shutil.copytree(copy, folder)
+    deleted = run_here("delete", shown["task_id"], "--yes", settings=sandboxed).stdout
+    for saved in (path, copy / path.name):
+        assert f"Its file stays, delete it yourself: {saved}" in deleted
+
+
+def test_where_no_saved_file_is_left_history_names_the_stored_copy(sandboxed: dict[str, str], tmp_path: Path) -> None:
+    del sandboxed["NANO_BANANA_OUTPUT_DIR"]
+    assert run_here("generate", "a cat", "--output", tmp_path / "out", settings=sandboxed).returncode == 0
+    shutil.rmtree(tmp_path / "out")
     [shown] = json.loads(run_here("history", "--json", settings=sandboxed).stdout)["generations"]
     [stored] = shown["files"]
     assert Path(stored).is_relative_to(tmp_path / "state")

@@ -53,6 +53,17 @@ def test_the_first_screen_of_a_readme_has_two_pictures_of_the_sandbox_then_key_i
     assert len(first.splitlines()) <= 20
 
 
+def test_both_readmes_have_the_same_commands_and_entries() -> None:
+    """But for the comments."""
+
+    def lines(page: str) -> list[str]:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        code = [*re.findall(r"^ {4,}(\S.*)$", FENCE.sub("", text), re.MULTILINE), *FENCE.findall(text)]
+        return sorted(re.sub(r"\s+# .*", "", line) for line in code)
+
+    assert lines("README.md") == lines("README.ko.md")
+
+
 @pytest.mark.parametrize("page", READMES)
 def test_a_readme_names_every_model_and_every_tool_that_a_model_sees(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
