@@ -62,7 +62,8 @@ class PostgresLedger(SqlLedger):
             "SELECT count(*) AS count, count(*) - count(finished_at) AS unfinished, "
             "current_setting('server_version') AS version FROM generations"
         )[0]
-        return f"{row['count']} generation{'' if row['count'] == 1 else 's'}, {row['unfinished']} of them open or unknown (PostgreSQL {row['version']})"
+        name = "generation" if row["count"] == 1 else "generations"
+        return f"{row['count']} {name}, {row['unfinished']} of them open or unknown (PostgreSQL {row['version']})"
 
     def probe(self) -> None:
         """See :class:`SqlLedger`."""
