@@ -75,12 +75,13 @@ def test_history_and_delete_name_the_file_that_a_command_saved_in_a_folder_of_it
     assert f"{path}\n" in run_here("history", settings=sandboxed).stdout
     copy = tmp_path / "copies"
     assert run_here("save", shown["task_id"], "--output", copy, settings=sandboxed).returncode == 0
+    [copied] = copy.glob("*.png")
     shutil.rmtree(folder)
     [shown] = json.loads(run_here("history", "--json", settings=sandboxed).stdout)["generations"]
-    assert shown["files"] == [str(copy / path.name)]
+    assert shown["files"] == [str(copied)]
     shutil.copytree(copy, folder)
     deleted = run_here("delete", shown["task_id"], "--yes", settings=sandboxed).stdout
-    for saved in (path, copy / path.name):
+    for saved in (copied, folder / copied.name):
         assert f"Its file stays, delete it yourself: {saved}" in deleted
 
 
