@@ -33,7 +33,7 @@ ATTACK = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
 """A prompt that harms a page that takes text for HTML."""
 
 WITHOUT_PAUSES = Schedule(first=0.0, min_interval=0.05)
-NARROW, USUAL, WIDE = 344, 720, 1100
+NARROW, USUAL, WIDE, WIDEST = 344, 720, 1100, 1600
 """Widths of the host's page; the narrow one leaves 320 pixels to the view."""
 
 HEIGHT = 760

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser
 
-from tests.integration.browser.host import NARROW, SCREENSHOTS, USUAL, violations
+from tests.integration.browser.host import NARROW, SCREENSHOTS, USUAL, WIDEST, violations
 from tests.integration.browser.states import PROMPT, STATES, State, in_state
 from tests.support import chromium
 
@@ -27,27 +27,23 @@ HOST_LOOK = {
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
-async def test_a_state_says_what_it_is_and_is_accessible_in_light_as_in_dark_and_narrow(
+async def test_a_state_says_what_it_is_and_is_accessible_in_light_as_in_dark_narrow_and_wide(
     state: State, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
     """Screenshots of each are kept for a person to look at."""
-    looks = (("light", USUAL), ("dark", NARROW))
+    looks = (("light", USUAL, "en-US"), ("dark", NARROW, "ko-KR"), ("dark", WIDEST, "en-US"))
     async with in_state(state, browser) as host:
         shown = await host.find("main").inner_text()
         for words in state.says:
             assert words in shown
-        for theme, width in looks:
-            await host.tell("ui/notifications/host-context-changed", {"theme": theme})
-            await host.resize(width)
-            await host.screenshot(f"{state}-{theme}")
-            assert await host.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
-        assert await host.complaints() == []
         await host.frame.evaluate(request.getfixturevalue("audit_source"))
-        for theme, width in looks:
-            await host.tell("ui/notifications/host-context-changed", {"theme": theme})
+        for theme, width, locale in looks:
+            await host.tell("ui/notifications/host-context-changed", {"theme": theme, "locale": locale})
             await host.resize(width)
-            await host.still()
-            assert await violations(host.frame) == [], theme
+            await host.screenshot(f"{state}-{theme}" if width != WIDEST else f"{state}-wide")
+            assert await host.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
+            assert await violations(host.frame) == [], (theme, width)
+        assert await host.complaints() == []
     assert (SCREENSHOTS / f"{state}-light.png").stat().st_size > 0
 
 
