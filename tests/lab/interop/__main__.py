@@ -21,6 +21,7 @@ from typing import Any
 from tests.lab.interop import besides, environments
 from tests.lab.interop.catalog import ALL, CLIENTS, TASK_CLIENTS, Entry
 from tests.lab.interop.claude_code import report as claude_code
+from tests.lab.interop.server import VARIABLE
 from tests.lab.interop.table import COLUMNS, TRANSPORTS, Row, document, judge
 from tests.lab.interop.walk import FAILING, NO_SUCH_TASK, PROMPT, SHOWS, Seen
 from tests.support.clients import child, clean_environment
@@ -62,8 +63,8 @@ def server(transport: str, folder: Path) -> Iterator[dict[str, Any]]:
         with served("--sandbox", **settings) as running:
             yield {"url": running.url}
     else:
-        start = child("--sandbox", **settings)
-        yield {"command": start.command, "args": start.args, "env": start.env}
+        start = child("--sandbox", **settings, **{VARIABLE: folder / "handover"}, PYTHONPATH=ROOT)
+        yield {"command": start.command, "args": ["-m", "tests.lab.interop.server", "--sandbox"], "env": start.env}
 
 
 def observe(entry: Entry, transport: str) -> Seen:
@@ -94,7 +95,10 @@ def observe(entry: Entry, transport: str) -> Seen:
                 raise ClientFailed(f"it did not come to its end within {SECONDS + 20} s") from None
         if ended.returncode != 0:
             raise ClientFailed(f"its program ended with {ended.returncode}: {ended.stderr[-3000:]}")
-        return Seen(**json.loads((folder / "seen.json").read_text(encoding="utf-8")))
+        seen = Seen(**json.loads((folder / "seen.json").read_text(encoding="utf-8")))
+        if transport == "stdio":
+            seen.handover = (folder / "handover").read_text(encoding="utf-8")
+        return seen
 
 
 def run(entry: Entry, transport: str) -> Row:

@@ -10,7 +10,7 @@ from tests.lab.interop.catalog import CLIENTS, Entry
 from tests.lab.interop.walk import SHOWS, Seen
 
 TRANSPORTS = ("stdio", "HTTP")
-COLUMNS = ("client", "version", "over", "protocol", "tools", "calls", *SHOWS)
+COLUMNS = ("client", "version", "over", "protocol", "tools", "starts at", "calls", *SHOWS)
 YES, NO, CANNOT, NOT_RUN = "yes", "**no**", "–", "**not run**"
 
 HEAD = """# Clients and hosts
@@ -20,8 +20,9 @@ sandbox, over stdio and over HTTP, and has each client list its tools, call ever
 it can. What is installed for it (`.interop/`, `.node/`) has the versions of `tests/lab/interop/pins.toml`. It fails
 when the result differs from this table or a client cannot be installed.
 
-*tools*: how many of the server's {tools} it lists. *calls*: how many of them did what they should. *structured*: the
-structured answer reached the program or the model. *link*: the `resource_link` of the picture did. *read*: the link,
+*tools*: how many of the server's {tools} it lists. *starts at*: the request at which the real server is imported over
+stdio; everything before it was answered at once from the manifest. *calls*: how many of them did what they should.
+*structured*: the structured answer reached the program or the model. *link*: the `resource_link` of the picture did. *read*: the link,
 and the picture's `resource_uri`, could be read through the server. *picture*: `view_image` handed over a picture, not
 text. *progress*: reports came during a wait. *error*: a wrong task was told as an error. *failure*: so was a picture
 that failed.
@@ -47,7 +48,11 @@ class Row:
         seen = self.seen
         good = sum(remarks == "ok" for remarks in seen.calls.values())
         shows = [YES if what in seen.shows else CANNOT if what in self.entry.without else NO for what in SHOWS]
-        counts = [str(len(seen.tools)), f"{good} of {len(seen.calls)}"]
+        counts = [
+            str(len(seen.tools)),
+            f"`{seen.handover}`" if seen.handover else CANNOT,
+            f"{good} of {len(seen.calls)}",
+        ]
         return [self.entry.name, seen.version, self.transport, seen.protocol, *counts, *shows]
 
 

@@ -58,6 +58,8 @@ class Seen:
     trouble: dict[str, str] = field(default_factory=dict)
     """What was tried and did not do → why."""
     extra: dict[str, str] = field(default_factory=dict)
+    handover: str = ""
+    """The request that ended the instant start over stdio; empty over HTTP."""
 
 
 class Client:
