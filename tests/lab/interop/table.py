@@ -22,10 +22,10 @@ when the result differs from this table or a client cannot be installed.
 
 *tools*: how many of the server's {tools} it lists. *starts at*: the request at which the real server is imported over
 stdio; everything before it was answered at once from the manifest. *calls*: how many of them did what they should.
-*structured*: the structured answer reached the program or the model. *link*: the `resource_link` of the picture did. *read*: the link,
-and the picture's `resource_uri`, could be read through the server. *picture*: `view_image` handed over a picture, not
-text. *progress*: reports came during a wait. *error*: a wrong task was told as an error. *failure*: so was a picture
-that failed.
+*structured*: the structured answer reached the program or the model. *link*: the `resource_link` of the picture did.
+*read*: the link, and the picture's `resource_uri`, could be read through the server. *picture*: `view_image` handed
+over a picture, not text. *progress*: reports came during a wait. *error*: a wrong task was told as an error.
+*failure*: so was a picture that failed.
 *resources*, *prompts*, *completion*: listed, filled in, offered. *updates*: news of a resource that was subscribed to.
 “–” is what a client has no way to show; why is said below. A *background task* is one of MCP Tasks. Claude Code runs
 without an account, with a scripted model on this machine.
