@@ -21,9 +21,9 @@ from typing import Any
 from tests.lab.interop import besides, environments
 from tests.lab.interop.catalog import ALL, CLIENTS, TASK_CLIENTS, Entry
 from tests.lab.interop.claude_code import report as claude_code
-from tests.lab.interop.server import VARIABLE
-from tests.lab.interop.table import COLUMNS, TRANSPORTS, Row, document, judge
-from tests.lab.interop.walk import FAILING, NO_SUCH_TASK, PROMPT, SHOWS, Seen
+from tests.lab.interop.server import FILE
+from tests.lab.interop.table import COLUMNS, Row, document, judge
+from tests.lab.interop.walk import FAILING, NO_SUCH_TASK, PHOTO, PROMPT, SHOWS, Seen
 from tests.support.clients import child, clean_environment
 from tests.support.http_server import served_process as served
 from tests.support.npm import NotToBeHadError
@@ -49,7 +49,7 @@ def program(entry: Entry) -> tuple[list[str], dict[str, Any]]:
     if entry.environment != "npm":
         return [environments.python(entry.environment), "-m", f"tests.lab.interop.clients.{entry.program}"], {}
     node, packages = environments.node()
-    place = {"node": node, "packages": packages, "generation": entry.generation}
+    place = {"node": node, "packages": packages, "generation": entry.generation, "adds": dict(entry.adds)}
     if entry.program.endswith(".mjs"):
         return [node, str(CLIENT_FOLDER / entry.program)], place
     return [sys.executable, "-m", f"tests.lab.interop.clients.{entry.program}"], place
@@ -63,7 +63,7 @@ def server(transport: str, folder: Path) -> Iterator[dict[str, Any]]:
         with served("--sandbox", **settings) as running:
             yield {"url": running.url}
     else:
-        start = child("--sandbox", **settings, **{VARIABLE: folder / "handover"}, PYTHONPATH=ROOT)
+        start = child(**settings)
         yield {"command": start.command, "args": ["-m", "tests.lab.interop.server", "--sandbox"], "env": start.env}
 
 
@@ -77,9 +77,10 @@ def observe(entry: Entry, transport: str) -> Seen:
     command, place = program(entry)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        lines = {"prompt": PROMPT, "failing": FAILING, "no_such_task": NO_SUCH_TASK, "home": name, "seconds": SECONDS}
+        lines = {"prompt": PROMPT, "failing": FAILING, "no_such_task": NO_SUCH_TASK, "photo": PHOTO}
         with server(transport, folder) as where:
-            job = json.dumps({"transport": transport, "mode": entry.mode, **where, **place, **lines})
+            way = {"transport": transport, "mode": entry.mode, "home": name, "seconds": SECONDS}
+            job = json.dumps({**way, **where, **place, **lines})
             try:
                 ended = subprocess.run(
                     [*command, job, str(folder / "seen.json")],
@@ -97,7 +98,7 @@ def observe(entry: Entry, transport: str) -> Seen:
             raise ClientFailed(f"its program ended with {ended.returncode}: {ended.stderr[-3000:]}")
         seen = Seen(**json.loads((folder / "seen.json").read_text(encoding="utf-8")))
         if transport == "stdio":
-            seen.handover = (folder / "handover").read_text(encoding="utf-8")
+            seen.handover = list(dict.fromkeys((folder / FILE).read_text(encoding="utf-8").splitlines()))
         return seen
 
 
@@ -148,7 +149,7 @@ def others() -> list[tuple[str, str, bool]]:
         start = child("--sandbox")
         rows.append(besides.description_lint([start.command, *start.args], {**SETTINGS, "NANO_BANANA_STATE_DIR": name}))
         rows.append(besides.task_conformance(Path(name)))
-    rows += [run_task_client(entry, transport) for entry in TASK_CLIENTS for transport in TRANSPORTS]
+    rows += [run_task_client(entry, transport) for entry in TASK_CLIENTS for transport in entry.transports]
     rows += claude_code.rows()
     for what, came, good in rows:
         print(f"{what}: {came}{'' if good else '   WRONG'}", flush=True)
@@ -161,7 +162,7 @@ def main(names: list[str]) -> int:
     chosen = [one for one in CLIENTS if not names or any(name.lower() in one.name.lower() for name in names)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         rows = []
-        for row in pool.map(lambda one: run(*one), [(entry, over) for entry in chosen for over in TRANSPORTS]):
+        for row in pool.map(lambda one: run(*one), [(entry, over) for entry in chosen for over in entry.transports]):
             show(row)
             rows.append(row)
     also = [] if names else others()

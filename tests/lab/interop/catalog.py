@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 OF_THE_MODEL = frozenset(
     {"generate_image", "get_task", "wait_for_image", "view_image", "browse_images", "get_account", "add_reference"}
 )
 ALL = OF_THE_MODEL | {"read_picture", "upload_image"}
+TRANSPORTS = ("stdio", "HTTP")
 
 _NO_UPDATES = "it has no subscriptions"
 _NO_COMPLETION = "it asks for no completions"
+_OLDER_RESULTS = dict.fromkeys(("structured", "link"), "they are of revision 2025-06-18 and later")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Entry:
         tools: What it lists.
         without: What it cannot show → why.
         notes: What whoever uses it should know.
+        generation: Of the TypeScript SDK.
+        adds: Arguments that it adds to those of every call.
+        transports: Those that it has, of :data:`TRANSPORTS`.
     """
 
     name: str
@@ -35,7 +41,17 @@ class Entry:
     without: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     generation: int = 0
+    adds: Mapping[str, Any] = field(default_factory=dict)
+    transports: tuple[str, ...] = TRANSPORTS
 
+
+_OF_N8N = {
+    "sessionId": "8c1f2f0e6f5d4b0c9a53c5b7d4f5a9e1",
+    "action": "sendMessage",
+    "chatInput": "Draw a lighthouse at dawn",
+    "toolCallId": "call_Vq3kq1f0R9GZk2m7",
+    "tool": "MCP Client",
+}
 
 _INSPECTOR = {
     "progress": "its command line prints none",
@@ -72,11 +88,31 @@ CLIENTS = (
     Entry("Python SDK 2", "python_sdk"),
     Entry("Python SDK 2", "python_sdk", mode="legacy"),
     Entry("Python SDK 1", "python_sdk_1", "langchain", "legacy"),
+    Entry("Python SDK 1.9", "python_sdk_1", "python-sdk-1-9", "legacy", without=_OLDER_RESULTS),
     Entry(
-        "FastMCP",
-        "fastmcp_client",
-        without={"updates": _NO_UPDATES},
+        "Python SDK 1.6",
+        "python_sdk_1",
+        "python-sdk-1-6",
+        "legacy",
+        without={**_OLDER_RESULTS, "progress": "its call takes no callback"},
+        notes=("It has no streamable HTTP: stdio only.",),
+        transports=("stdio",),
     ),
+    Entry("FastMCP", "fastmcp_client", without={"updates": _NO_UPDATES}),
+    Entry("FastMCP", "fastmcp_client", mode="legacy", without={"updates": _NO_UPDATES}),
+    Entry(
+        "n8n's arguments",
+        "typescript_sdk.mjs",
+        "npm",
+        "legacy",
+        notes=(
+            "Not n8n itself: the TypeScript SDK, as in n8n's MCP Client Tool, with the arguments that n8n adds to "
+            "every call (`sessionId`, `action`, `chatInput`, `toolCallId`, `tool`).",
+        ),
+        generation=1,
+        adds=_OF_N8N,
+    ),
+    Entry("n8n's arguments", "typescript_sdk.mjs", "npm", "auto", generation=2, adds=_OF_N8N),
     Entry(
         "PydanticAI",
         "pydantic_ai_agent",

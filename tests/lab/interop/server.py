@@ -1,6 +1,6 @@
 """The server over stdio, as hosts start it; it also writes down the request that ended its instant start.
 
-The environment variable ``HANDOVER_FILE`` names the file for the method of that request.
+The file ``handover`` beside the state folder takes the method of that request as a line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nano_banana_mcp import __main__ as program
 from nano_banana_mcp.stdio import handover
 from nano_banana_mcp.stdio.session import Session
 
-VARIABLE = "HANDOVER_FILE"
+FILE = "handover"
 
 
 def main() -> int:
@@ -23,7 +23,8 @@ def main() -> int:
     take_over = handover.take_over
 
     def noted(session: Session, **options: Any) -> int:
-        Path(os.environ[VARIABLE]).write_text(json.loads(session.held)["method"], encoding="utf-8")
+        with Path(os.environ["NANO_BANANA_STATE_DIR"]).with_name(FILE).open("a", encoding="utf-8") as file:
+            file.write(json.loads(session.held)["method"] + "\n")
         return take_over(session, **options)
 
     handover.take_over = noted

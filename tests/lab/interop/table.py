@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from tests.lab.interop.catalog import CLIENTS, Entry
 from tests.lab.interop.walk import SHOWS, Seen
 
-TRANSPORTS = ("stdio", "HTTP")
 COLUMNS = ("client", "version", "over", "protocol", "tools", "starts at", "calls", *SHOWS)
 YES, NO, CANNOT, NOT_RUN = "yes", "**no**", "–", "**not run**"
 
@@ -48,11 +47,8 @@ class Row:
         seen = self.seen
         good = sum(remarks == "ok" for remarks in seen.calls.values())
         shows = [YES if what in seen.shows else CANNOT if what in self.entry.without else NO for what in SHOWS]
-        counts = [
-            str(len(seen.tools)),
-            f"`{seen.handover}`" if seen.handover else CANNOT,
-            f"{good} of {len(seen.calls)}",
-        ]
+        starts_at = ", ".join(f"`{method}`" for method in seen.handover) or CANNOT
+        counts = [str(len(seen.tools)), starts_at, f"{good} of {len(seen.calls)}"]
         return [self.entry.name, seen.version, self.transport, seen.protocol, *counts, *shows]
 
 

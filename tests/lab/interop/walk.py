@@ -31,6 +31,8 @@ SHOWS = (
 NO_SUCH_TASK = "ta00000000-0000-4000-8000-000000000000"
 PROMPT = "a lighthouse at dawn"
 FAILING = "a lighthouse sandbox:result=failed"
+PHOTO = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+"""A PNG of one pixel."""
 
 
 @dataclass
@@ -58,8 +60,8 @@ class Seen:
     trouble: dict[str, str] = field(default_factory=dict)
     """What was tried and did not do → why."""
     extra: dict[str, str] = field(default_factory=dict)
-    handover: str = ""
-    """The request that ended the instant start over stdio; empty over HTTP."""
+    handover: list[str] = field(default_factory=list)
+    """The methods at which its servers over stdio ended their instant start; none over HTTP."""
 
 
 class Client:
@@ -101,7 +103,8 @@ async def walk(client: Client, seen: Seen) -> None:
     await _call(client, seen, "browse_images", {}, task)
     await _call(client, seen, "get_account", {}, "credits")
     await _call(client, seen, "read_picture", {"task_id": task}, "")
-    await _call(client, seen, "add_reference", {"purpose": "a photo of you"}, "up-")
+    asked = await _call(client, seen, "add_reference", {"purpose": "a photo of you"}, "up-")
+    await _call(client, seen, "upload_image", {"upload_id": upload_id(asked), "data": PHOTO}, "nanobanana://uploads/")
 
     _note(seen, "structured", any("status" in (answer.structured or {}) for answer in (made, waited)))
     _note(seen, "link", bool(waited.links))
@@ -144,9 +147,18 @@ async def _call(client: Client, seen: Seen, tool: str, arguments: dict[str, Any]
 
 def task_id(answer: Answer) -> str:
     """The task that an answer names, wherever it does."""
-    match = re.search(r"\bta[0-9a-f-]{36}", answer.text + json.dumps(answer.structured))
+    return _named(r"\bta[0-9a-f-]{36}", answer)
+
+
+def upload_id(answer: Answer) -> str:
+    """The upload that an answer names, likewise."""
+    return _named(r"\bup-[0-9a-f]{24}", answer)
+
+
+def _named(pattern: str, answer: Answer) -> str:
+    match = re.search(pattern, answer.text + json.dumps(answer.structured))
     if match is None:
-        raise ValueError(f"no task_id in {answer}")
+        raise ValueError(f"no {pattern} in {answer}")
     return match[0]
 
 

@@ -1,15 +1,15 @@
-"""The Python SDK's client of the generation before (mcp 1.x), which most of what is out there still uses."""
+"""The Python SDK's client of the generation before (mcp 1.x, from 1.6 on), which most programs still use."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from inspect import signature
 from typing import Any
 
 import anyio
 from mcp import ClientSession, StdioServerParameters, stdio_client, types
-from mcp.client.streamable_http import streamable_http_client
 
 from tests.lab.interop.walk import Answer, Client, Seen, run, walk
 
@@ -19,7 +19,7 @@ def answer(result: Any) -> Answer:
     return Answer(
         text="\n".join(item.text for item in result.content if item.type == "text"),
         error=result.isError,
-        structured=result.structuredContent,
+        structured=getattr(result, "structuredContent", None),
         links=[str(item.uri) for item in result.content if item.type == "resource_link"],
         images=[item.mimeType for item in result.content if item.type == "image"],
     )
@@ -43,7 +43,9 @@ class Session(Client):
         return [tool.name for tool in (await self.session.list_tools()).tools]
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:
-        return answer(await self.session.call_tool(tool, arguments, progress_callback=self.on_progress))
+        takes_progress = "progress_callback" in signature(self.session.call_tool).parameters
+        options = {"progress_callback": self.on_progress} if takes_progress else {}
+        return answer(await self.session.call_tool(tool, arguments, **options))
 
     async def read(self, uri: str) -> str:
         contents = (await self.session.read_resource(uri)).contents[0]
@@ -75,7 +77,10 @@ class Session(Client):
 @asynccontextmanager
 async def _streams(job: dict[str, Any]) -> AsyncIterator[tuple[Any, Any]]:
     if "url" in job:
-        async with streamable_http_client(job["url"]) as (read, write, _):
+        from mcp.client import streamable_http  # since 1.8; its function has another name in the first versions
+
+        connect = getattr(streamable_http, "streamable_http_client", None) or streamable_http.streamablehttp_client
+        async with connect(job["url"]) as (read, write, _):
             yield read, write
     else:
         parameters = StdioServerParameters(command=job["command"], args=job["args"], env=job["env"])

@@ -2,7 +2,8 @@
 //
 //     node typescript_sdk.mjs JOB RESULT
 //
-// JOB is JSON, as for the Python clients, with `packages` (the folder node_modules) and `generation` (1 or 2).
+// JOB is JSON, as for the Python clients, with `packages` (the folder node_modules), `generation` (1 or 2), and `adds`
+// (arguments that a host adds to those of every call).
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -46,7 +47,7 @@ else client.setNotificationHandler(require(`${name}/types.js`).ResourceUpdatedNo
 
 let progress = 0;
 const call = (tool, args) => {
-  const params = { name: tool, arguments: args };
+  const params = { name: tool, arguments: { ...args, ...job.adds } };
   const options = { onprogress: () => (progress += 1) };
   // listTools() has been called: the answers are checked against the output schemas, and thrown away where they differ.
   return second ? client.callTool(params, options) : client.callTool(params, undefined, options);
@@ -68,6 +69,8 @@ const viewed = await tried("view_image", { task_id }, "");
 await tried("browse_images", {}, task_id);
 await tried("get_account", {}, "credits");
 await tried("read_picture", { task_id }, "");
+const { upload_id } = (await tried("add_reference", { purpose: "a photo of you" }, "up-")).structuredContent;
+await tried("upload_image", { upload_id, data: job.photo }, "nanobanana://uploads/");
 
 const link = waited.content.find((item) => item.type === "resource_link");
 note("structured", waited.structuredContent?.status === "success");
