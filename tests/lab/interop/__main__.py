@@ -31,7 +31,7 @@ from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "interop.md"
 CLIENT_FOLDER = Path(__file__).parent / "clients"
-SECONDS = 600
+SECONDS = 1_800  # the Inspector starts a process, and over stdio a server, for each of its commands
 AT_ONCE = 4
 SETTINGS = {"NANO_BANANA_SANDBOX_SECONDS": "1.5", "NANO_BANANA_LOG_LEVEL": "ERROR"}
 

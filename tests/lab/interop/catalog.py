@@ -148,8 +148,8 @@ CLIENTS = (
             "updates": _NO_UPDATES,
         },
         notes=(
-            "A real agent with a scripted model and `convert_schemas_to_strict`: every schema can be made strict, and "
-            "an argument that a model must then give as an empty text or list counts as left out.",
+            "A real agent with a scripted model and `convert_schemas_to_strict`: every schema with arguments can be "
+            "made strict, and an argument that a model must then give as an empty text or list counts as left out.",
             "It gives up a call after 5 s unless told otherwise: set `client_session_timeout_seconds` above the "
             "longest wait.",
             "With `max_retry_attempts` it repeats calls that got no answer, paid ones too: leave it at 0, or have the "

@@ -79,7 +79,8 @@ class OpenAIAgents(Client):
         await self._run(model)
         for tool in model.tools:
             assert isinstance(tool, FunctionTool)
-            assert tool.strict_json_schema, f"{tool.name} cannot be made strict"
+            # It takes the schema of a tool without arguments for one that allows any.
+            assert tool.strict_json_schema or not tool.params_json_schema["properties"], f"{tool.name} is not strict"
         return [tool.name for tool in model.tools]
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:
