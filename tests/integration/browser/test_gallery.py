@@ -28,7 +28,7 @@ LOST = Generation("in-lost", prompt="An image of unknown outcome", model="m", ap
 def usual() -> Entries:
     lighthouses = [drawn(f"{PROMPT}, study {n}", 100 + n, url=None) for n in range(8)]
     return [
-        *((lighthouse, {0: painted(n)}) for n, lighthouse in enumerate(lighthouses)),
+        *((lighthouse, {0: painted(n, (480, 360))}) for n, lighthouse in enumerate(lighthouses)),
         (DEAD, {}),
         (MANY, {n: painted(n + 20) for n in range(4)}),
         (FAILED, {}),
