@@ -41,7 +41,7 @@ from nano_banana_mcp.storage import images_folder, open_ledger
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 from nano_banana_mcp.tracking.schedule import Schedule
-from nano_banana_mcp.tracking.sweeper import MissingImageSweeper, OpenTaskSweeper, ReplicaFollower
+from nano_banana_mcp.tracking.sweeper import IndexBuilder, MissingImageSweeper, OpenTaskSweeper, ReplicaFollower
 from nano_banana_mcp.tracking.waiter import TaskWaiter
 from nano_banana_mcp.upload_page.loopback import LoopbackPage
 from nano_banana_tools.server import ImageServer
@@ -282,6 +282,8 @@ async def compose_service(
         tasks.start_soon(partial(supervise, "Following other replicas", follower.run, restarts=True))
         missing_images = MissingImageSweeper(ledger, images, api=api, now=now)
         tasks.start_soon(partial(supervise, "The sweeper of missing images", missing_images.run, restarts=True))
+        builder = IndexBuilder(ledger)
+        tasks.start_soon(partial(supervise, "Building the indexes of the ledger", builder.run, restarts=True))
         if care:
             sweeper = OpenTaskSweeper(ledger, images, refresher, waiter, callbacks, api=api, now=now, schedule=schedule)
             tasks.start_soon(partial(supervise, "The sweeper of open tasks", sweeper.run, restarts=True))

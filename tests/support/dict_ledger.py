@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
+
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.quotas import Check
 
@@ -53,6 +55,9 @@ class DictLedger:
             for generation in self.generations.values()
             if not generation.finished and generation.task_id and (generation.submitted_at or 0.0) > since
         ]
+
+    async def build_indexes(self) -> None:
+        await anyio.sleep_forever()
 
     async def acquire_sweep_lock(self) -> bool:
         return True

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -36,6 +37,8 @@ from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.batches import is_batch_id
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.base import LedgerError
+from nano_banana_mcp.ledger.queries import SHORT_SEARCH, Filters, is_short
+from nano_banana_mcp.ledger.sums import SECONDS_PER_DAY, Sum
 from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.settings import Settings
@@ -148,35 +151,39 @@ def _files(settings: Settings, generation: Generation) -> list[str]:
 def _list(settings: Settings, arguments: argparse.Namespace, since: float | None, *, is_filtered: bool) -> None:
     """Print the generations that match, with the credits by day and model, and by caller if there are callers."""
     ledger = open_database(settings)
+    filters = Filters(
+        status=arguments.status,
+        model=arguments.model,
+        search=arguments.search,
+        since=since,
+        principal=arguments.principal,
+    )
     try:
-        matches = ledger.history(
-            status=arguments.status,
-            model=arguments.model,
-            search=arguments.search,
-            since=since,
-            principal=arguments.principal,
-        )
+        rows = ledger.history(limit=arguments.limit or None, **filters)
+        sums = ledger.totals(**filters)
     finally:
         ledger.close()
-    rows = matches[: arguments.limit or None]
+    if arguments.search is not None and is_short(arguments.search):
+        sys.stderr.write(f"history: {SHORT_SEARCH}\n")
     if arguments.json:
         report = {
             "generations": [{**as_dict(item), "files": _files(settings, item)} for item in rows],
-            "totals": totals(matches),
-            "principals": by_principal(matches),
+            "totals": totals(sums),
+            "principals": by_principal(sums),
         }
         print_json(report)
         return
-    if not matches:
+    if not rows:
         sys.stdout.write("No request matches.\n" if is_filtered else "Nothing yet.\n")
         return
-    has_principals = any(generation.principal for generation in matches)
+    has_principals = any(part.principal for part in sums)
     _print_generations(settings, rows, has_principals=has_principals)
-    if len(matches) > len(rows):
-        sys.stdout.write(f"… and {len(matches) - len(rows)} older ones: --limit 0 shows all.\n")
+    number = sum(part.number for part in sums)
+    if number > len(rows):
+        sys.stdout.write(f"… and {number - len(rows)} older ones: --limit 0 shows all.\n")
     if has_principals:
-        _print_principals(by_principal(matches))
-    _print_totals(totals(matches))
+        _print_principals(by_principal(sums))
+    _print_totals(totals(sums))
 
 
 def parse_since(text: str, now: float) -> float:
@@ -190,29 +197,35 @@ def parse_since(text: str, now: float) -> float:
     return datetime.fromisoformat(text.strip()).timestamp()
 
 
-def totals(generations: list[Generation]) -> list[dict[str, Any]]:
+def totals(sums: Iterable[Sum]) -> list[dict[str, Any]]:
     """Requests and credits by day (UTC) and model, newest day first. Those of the sandbox are free and separate."""
-    amounts: dict[tuple[str, str, bool], list[Decimal]] = defaultdict(list)
-    for generation in generations:
-        day = datetime.fromtimestamp(generation.created_at, UTC).date().isoformat()
-        key = (day, generation.model or "unknown", generation.api == "sandbox")
-        amounts[key].append(Decimal(generation.credits_consumed or 0))
+    groups: dict[tuple[str, str, bool], list[Sum]] = defaultdict(list)
+    for part in sums:
+        day = datetime.fromtimestamp(part.day * SECONDS_PER_DAY, UTC).date().isoformat()
+        groups[day, part.model or "unknown", part.api == "sandbox"].append(part)
     return [
-        {"day": day, "model": model, "sandbox": sandbox, "generations": len(spent), "credits": f"{sum(spent):f}"}
-        for (day, model, sandbox), spent in sorted(amounts.items(), reverse=True)
+        {
+            "day": day,
+            "model": model,
+            "sandbox": sandbox,
+            "generations": sum(part.number for part in parts),
+            "credits": f"{sum((part.consumed for part in parts), Decimal(0)):f}",
+        }
+        for (day, model, sandbox), parts in sorted(groups.items(), reverse=True)
     ]
 
 
-def by_principal(generations: list[Generation]) -> list[dict[str, Any]]:
+def by_principal(sums: Iterable[Sum]) -> list[dict[str, Any]]:
     """What each caller paid, largest sum first, without the sandbox. ``principal`` is empty for calls without a
     token."""
-    amounts: dict[str, list[Decimal]] = defaultdict(list)
-    for generation in generations:
-        if generation.api != "sandbox":
-            amounts[generation.principal].append(Decimal(generation.credits_consumed or 0))
+    groups: dict[str, list[Sum]] = defaultdict(list)
+    for part in sums:
+        if part.api != "sandbox":
+            groups[part.principal].append(part)
+    rows = [(sum((part.paid for part in parts), Decimal(0)), name, parts) for name, parts in groups.items()]
     return [
-        {"principal": principal, "generations": len(spent), "credits": f"{sum(spent):f}"}
-        for principal, spent in sorted(amounts.items(), key=lambda item: (-sum(item[1]), item[0]))
+        {"principal": name, "generations": sum(part.number for part in parts), "credits": f"{paid:f}"}
+        for paid, name, parts in sorted(rows, key=lambda row: (-row[0], row[1]))
     ]
 
 

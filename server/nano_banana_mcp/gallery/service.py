@@ -22,7 +22,7 @@ from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 from nano_banana_mcp.images.saving.filenames import file_name
 from nano_banana_mcp.images.saving.output_folder import OutputFolder
 from nano_banana_mcp.ledger.base import LedgerError
-from nano_banana_mcp.ledger.queries import Filters, Order, SqlLedger
+from nano_banana_mcp.ledger.queries import MAX_SCANNED_ROWS, Filters, Order, SqlLedger, is_short
 from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
 from nano_banana_mcp.service.uploads import UploadService, upload_reference
 
@@ -85,6 +85,7 @@ class GalleryService:
             "number": tally.number,
             "credits": f"{tally.credits:f}",
             "models": models,
+            "newest_only": MAX_SCANNED_ROWS if is_short(filters.get("search") or "   ") else None,
             "uploads": await self.uploads(),
         }
 

@@ -33,6 +33,12 @@ PROBE_SECONDS = 5.0
 RETRY_SECONDS = 5.0
 """Pause between two retries of pending writes while :meth:`DurableLedger.follow` runs."""
 
+BUILD_INTERVAL_SECONDS = 300.0
+"""Pause between two looks at what the indexes of the ledger lack."""
+
+STEP_PAUSE_SECONDS = 0.1
+"""Pause between two steps of a build, for other processes."""
+
 READ_ONLY = "The ledger cannot be written: its file or its folder is read-only."
 
 NOTHING_NEW_IS_SENT = (
@@ -254,6 +260,28 @@ class DurableLedger:
             with contextlib.suppress(LedgerError):
                 await self._write(prune)
 
+    async def build_indexes(self) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        while True:
+            await self.build_once()
+            await anyio.sleep(BUILD_INTERVAL_SECONDS)
+
+    async def build_once(self) -> None:
+        """Build what the indexes lack now. What fails is built the next time."""
+        await self._build(lambda database: database.build_sums())
+        await self._build(lambda database: database.build_search())
+
+    async def _build(self, step: Callable[[SqlLedger], bool]) -> None:
+        """Run a step until there is nothing more to do."""
+        work = partial(self._run, lambda database: not database.read_only and step(database))
+        try:
+            more = await self._in_own_thread(work)
+            while more:
+                await anyio.sleep(STEP_PAUSE_SECONDS)
+                more = await self._in_own_thread(work)
+        except LedgerError as error:
+            logger.info("The indexes of the ledger are built later: %s", error.for_operator)
+
     async def aclose(self) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         if self._pending:
@@ -296,8 +324,7 @@ class DurableLedger:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run in a thread, to the end even if the caller is cancelled."""
         try:
-            with anyio.CancelScope(shield=True):
-                result = await anyio.to_thread.run_sync(work, limiter=self._threads)
+            result = await self._in_own_thread(work)
         except LedgerError as error:
             problem = f"{error} {NOTHING_NEW_IS_SENT}"
             if self.problem != problem:
@@ -305,6 +332,11 @@ class DurableLedger:
             self.problem = problem
             raise
         return result
+
+    async def _in_own_thread(self, work: Callable[[], T]) -> T:
+        with anyio.CancelScope(shield=True):
+            result = await anyio.to_thread.run_sync(work, limiter=self._threads)
+        return result  # noqa: RET504 - to a type checker, a cancel scope may suppress an exception
 
     def _run(self, work: Callable[[SqlLedger], T], *, writes: bool = False, replaces: str | None = None) -> T:
         with self._opening:

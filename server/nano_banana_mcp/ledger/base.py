@@ -237,5 +237,10 @@ class Ledger(Protocol):
     async def tidy(self) -> None:
         """Prune what is older than the settings want to keep."""
 
+    async def build_indexes(self) -> None:
+        """Build what answers quickly in a large ledger, in steps that block nothing for long, until cancelled.
+
+        Until it is built, answers are the same, but slower."""
+
     async def aclose(self) -> None:
         """Retry the pending writes once, and close the database."""

@@ -17,7 +17,13 @@ from nano_banana_mcp.common.supervise import describe_error
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.base import Changed
 from nano_banana_mcp.ledger.postgres import CHANNEL, PostgresLedger
-from nano_banana_mcp.ledger.postgres_connection import MAX_CONNECTIONS, SWEEP_LOCK, Database
+from nano_banana_mcp.ledger.postgres_connection import (
+    BACKGROUND_INDEXES,
+    BUILD_LOCK,
+    MAX_CONNECTIONS,
+    SWEEP_LOCK,
+    Database,
+)
 from nano_banana_mcp.ledger.queries import SqlLedger
 
 logger = logging.getLogger(__name__)
@@ -70,6 +76,36 @@ class SharedLedger(DurableLedger):
         self._sweep_connection = connection
         return True
 
+    async def build_once(self) -> None:
+        """See :class:`DurableLedger`. One replica builds at a time."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._server.parameters)
+            async with connection:
+                await self._build_if_alone(connection)
+        except psycopg.Error as error:
+            logger.info("The indexes of the ledger are built later: %s", type(error).__name__)
+
+    async def _build_if_alone(self, connection: AsyncConnection) -> None:
+        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [BUILD_LOCK])
+        row = await cursor.fetchone()
+        if row is None or not row[0]:
+            return
+        await self._build(lambda database: database.build_sums())
+        await self._build(_combine_sums)
+        await connection.execute("SET search_path = nano_banana")
+        await connection.execute("SET statement_timeout = 0")  # a large ledger takes minutes, and nobody waits
+        for name, definition in BACKGROUND_INDEXES.items():
+            cursor = await connection.execute(
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name]
+            )
+            row = await cursor.fetchone()
+            if row is not None and row[0]:
+                continue
+            if row is not None:  # a build that was interrupted leaves an index that is not used
+                await connection.execute(f"DROP INDEX CONCURRENTLY {name}".encode())
+            await connection.execute(f"CREATE INDEX CONCURRENTLY {name} ON {definition}".encode())
+            await connection.execute("ANALYZE generations")
+
     async def aclose(self) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         with anyio.CancelScope(shield=True):
@@ -81,6 +117,12 @@ class SharedLedger(DurableLedger):
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
+
+
+def _combine_sums(database: SqlLedger) -> bool:
+    assert isinstance(database, PostgresLedger)
+    database.combine_sums()
+    return False
 
 
 async def listen(database: Database, sender: str, changed: Changed) -> None:

@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -19,9 +19,23 @@ from nano_banana_mcp.generations.quotas import Check
 from nano_banana_mcp.generations.uploads import Upload
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.errors import LedgerError
-from nano_banana_mcp.ledger.postgres_connection import PRUNE_LOCK, SUBMIT_LOCK, UPLOAD_LOCK, Connection, Database
-from nano_banana_mcp.ledger.queries import SqlLedger, Values
+from nano_banana_mcp.ledger.postgres_connection import (
+    PRUNE_LOCK,
+    SUBMIT_LOCK,
+    TRIGRAM_INDEX,
+    UPLOAD_LOCK,
+    Connection,
+    Database,
+)
+from nano_banana_mcp.ledger.queries import Filters, SqlLedger, Values, is_short
 from nano_banana_mcp.ledger.rows import UPSERT, to_row
+from nano_banana_mcp.ledger.sums import COLUMNS, POSTGRES_DAY
+
+NEWEST_ROWS = 1_000
+"""Newest generations that are searched before the index is used: a common text is in many of them."""
+
+BUILD_LOCK_MILLISECONDS = 300
+"""Longest time that a step of a build keeps writers waiting before it gives up for now."""
 
 CHANNEL = "nano_banana"
 """Notifications are ``<sender> <generation id>``, as in every version before."""
@@ -47,6 +61,7 @@ class PostgresLedger(SqlLedger):
     _ERRORS = (psycopg.Error,)
     _BEGIN = "BEGIN"
     _POSITION = "strpos"
+    _DAY = POSTGRES_DAY
     _DETAIL_TABLES: ClassVar[tuple[str, ...]] = ("images", "pictures")
 
     def __init__(self, database: Database, sender: str | None = None) -> None:
@@ -137,6 +152,52 @@ class PostgresLedger(SqlLedger):
     def _lock_prune(self) -> bool:
         lock = self._fetch("SELECT pg_try_advisory_xact_lock(:number) AS acquired", {"number": PRUNE_LOCK})
         return bool(lock[0]["acquired"])
+
+    def is_built(self, name: Literal["sums", "search"]) -> bool:
+        """See :class:`SqlLedger`."""
+        if name == "sums":
+            return super().is_built(name)
+        sql = "SELECT indisvalid AS is_valid FROM pg_index WHERE indexrelid = to_regclass(:name)"
+        rows = self._fetch(sql, {"name": TRIGRAM_INDEX})
+        return bool(rows) and rows[0]["is_valid"]
+
+    def combine_sums(self) -> None:
+        """Replace the rows that were added for single changes by their sums."""
+        self._fetch(
+            f"WITH rows AS (DELETE FROM sums RETURNING *) INSERT INTO sums ({COLUMNS}, number) "  # noqa: S608 - our own names
+            f"SELECT {COLUMNS}, sum(number) FROM rows GROUP BY {COLUMNS} HAVING sum(number) <> 0"
+        )
+
+    def _lock_generations(self) -> None:
+        self._fetch(f"SET LOCAL lock_timeout = {BUILD_LOCK_MILLISECONDS}")
+        self._fetch("LOCK TABLE generations IN SHARE ROW EXCLUSIVE MODE")
+
+    def _newest(self, limit: int, offset: int, filters: Filters) -> list[Generation]:
+        search = filters.get("search")
+        if search is None or is_short(search) or not self.is_built("search"):
+            return super()._newest(limit, offset, filters)
+        where, values = self._conditions({**filters, "search": None})
+        values = {**values, "search": search, "limit": limit + offset}
+        has_text = f"{where} AND {self._HAS_TEXT.format(position=self._POSITION)}"
+        newest = self._newest_rows(filters, NEWEST_ROWS)
+        matches = self._all(f"{has_text} AND {newest} ORDER BY created_at DESC, intent_id LIMIT :limit", **values)
+        if len(matches) == limit + offset:
+            return matches[offset:]
+        # Found before it is ordered: the planner cannot know how rare a text is, and would read all rows by their time.
+        matches = self._select(
+            f"FROM (SELECT * FROM generations {has_text} AND {self._indexed(search, values)} OFFSET 0) AS matches "  # noqa: S608 - our own conditions
+            "ORDER BY created_at DESC, intent_id LIMIT :limit",
+            values,
+        )
+        return matches[offset:]
+
+    def _indexed(self, search: str, values: dict[str, Any]) -> str:
+        if not self.is_built("search"):
+            return "TRUE"
+        return (
+            "(trigrams(lower(prompt)) @> trigrams(lower(:search)) "
+            "OR task_id = :search OR intent_id = :search OR batch_id = :search)"
+        )
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection]:

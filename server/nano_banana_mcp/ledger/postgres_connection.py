@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
+from nano_banana_mcp.ledger.sums import POSTGRES_DAY, values_of
 
 T = TypeVar("T")
 
@@ -46,9 +47,16 @@ SUBMIT_LOCK = 0x6E62_0002
 PRUNE_LOCK = 0x6E62_0003
 SWEEP_LOCK = 0x6E62_0004
 UPLOAD_LOCK = 0x6E62_0005
+BUILD_LOCK = 0x6E62_0006
 
 # The pool logs every failed attempt with the database's words, which name hosts and users; this module reports them.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+
+def _sum_of(row: str) -> str:
+    """Part of migrations: it must not change."""
+    return ", ".join(values_of(row, POSTGRES_DAY, "strpos").values())
+
 
 # One script for each version; append only. A replica of the version before refuses a higher number, so during an
 # upgrade both only run side by side while there is no new script. Times are Unix times. The columns lease_holder and
@@ -106,7 +114,49 @@ MIGRATIONS = [
     );
     """,
     "CREATE TABLE favorites (intent_id text PRIMARY KEY REFERENCES generations ON DELETE CASCADE)",
+    # Sums, see sums.py. Each change adds a row, so that transactions do not wait for one another; the rows are combined
+    # in the background. Generations up to `built_to` (their time) are included; a ledger with rows is built in steps.
+    f"""
+    CREATE TABLE builds (name text PRIMARY KEY, built_to float8 NOT NULL);
+    INSERT INTO builds
+    SELECT 'sums', CASE WHEN EXISTS (SELECT 1 FROM generations) THEN '-infinity'::float8 ELSE 'infinity'::float8 END;
+    CREATE TABLE sums (
+        day int NOT NULL, principal text NOT NULL, model text NOT NULL, api text NOT NULL, status text NOT NULL,
+        credits text NOT NULL, may_be_charged int NOT NULL, listed int NOT NULL, images int NOT NULL,
+        number int NOT NULL
+    );
+    CREATE INDEX ON sums (day);
+    CREATE FUNCTION count_generation() RETURNS trigger LANGUAGE plpgsql SET search_path = nano_banana, pg_catalog AS $$
+    DECLARE
+        built float8 := (SELECT built_to FROM builds WHERE name = 'sums');
+    BEGIN
+        IF TG_OP <> 'INSERT' AND OLD.created_at <= built THEN
+            INSERT INTO sums VALUES ({_sum_of("OLD")}, -1);
+        END IF;
+        IF TG_OP <> 'DELETE' AND NEW.created_at <= built THEN
+            INSERT INTO sums VALUES ({_sum_of("NEW")}, 1);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER generation_inserted_or_deleted AFTER INSERT OR DELETE ON generations
+    FOR EACH ROW EXECUTE FUNCTION count_generation();
+    CREATE TRIGGER generation_updated AFTER UPDATE ON generations FOR EACH ROW
+    WHEN (({_sum_of("OLD")}, OLD.created_at) IS DISTINCT FROM ({_sum_of("NEW")}, NEW.created_at))
+    EXECUTE FUNCTION count_generation();
+    CREATE FUNCTION trigrams(text) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+        SELECT coalesce(array_agg(DISTINCT substr($1, first, 3)), '{{}}')
+        FROM generate_series(1, length($1) - 2) AS first
+    $$;
+    """,  # noqa: S608 - our own names
 ]
+
+TRIGRAM_INDEX = "generations_by_trigram"
+
+BACKGROUND_INDEXES = {
+    "generations_by_principal": "generations (principal, created_at)",
+    TRIGRAM_INDEX: "generations USING gin (trigrams(lower(prompt))) WITH (fastupdate = off)",
+}
+"""Indexes that are built without blocking anything after the ledger was opened."""
 
 
 _ESCAPED = re.compile("\x01([0-9a-f]{4})")

@@ -30,7 +30,8 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import ModelMedians, ModelUsage
 from nano_banana_mcp.ledger.errors import LedgerError
 from nano_banana_mcp.ledger.listing import IS_LISTED, PRUNED_IMAGES
-from nano_banana_mcp.ledger.rows import SELECT, UPSERT, from_row, to_row
+from nano_banana_mcp.ledger.rows import GENERATION_COLUMNS, UPSERT, from_row, to_row
+from nano_banana_mcp.ledger.sums import COLUMNS, OPEN, SECONDS_PER_DAY, Sum, source, values_of
 from nano_banana_mcp.ledger.upload_queries import UploadQueries
 
 Values = Mapping[str, Any]
@@ -47,8 +48,17 @@ MAX_SUCCEEDED_ROWS = 1_000
 SKELETON_SECONDS = 30 * 86_400.0
 """Minimum time after its end during which a generation is found by its ids, and its request is not submitted again."""
 
-_IMAGE_MARK = '"mime_type"'
-"""What stands once for each image in the JSON of a row, and nowhere else: quotes in its values are escaped."""
+MIN_INDEXED_LETTERS = 3
+"""Shortest text that an index of trigrams finds."""
+
+MAX_SCANNED_ROWS = 20_000
+"""Newest generations in which a shorter text is searched."""
+
+SHORT_SEARCH = f"A text of one or two characters is searched for in the newest {MAX_SCANNED_ROWS:,} requests only."
+"""What is said to the caller then."""
+
+STEP_ROWS = 2_000
+"""Most generations that one step of a build reads, so that it blocks others only for a moment."""
 
 PRUNED_MESSAGE = "The details were removed after the time set by NANO_BANANA_KEEP_DAYS."
 
@@ -121,6 +131,12 @@ class SqlLedger(UploadQueries):
     _BEGIN: ClassVar[str]
     _POSITION: ClassVar[str]
     """The SQL function that finds a text in another."""
+
+    _DAY: ClassVar[str]
+    """The day of a row in SQL, see :mod:`nano_banana_mcp.ledger.sums`."""
+
+    _ADD_SUMS: ClassVar[str] = ""
+    """What ends an INSERT into the sums."""
 
     @property
     def still_there(self) -> bool:
@@ -201,10 +217,7 @@ class SqlLedger(UploadQueries):
     def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         with self._transaction():
-            self._fetch(
-                "DELETE FROM generations WHERE intent_id = :intent_id AND task_id IS NULL",
-                {"intent_id": generation_id},
-            )
+            self._delete("intent_id = :intent_id AND task_id IS NULL", {"intent_id": generation_id})
 
     def find(self, public_id: str, principal: str | None = None) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -289,17 +302,37 @@ class SqlLedger(UploadQueries):
 
     def model_usage(self, principal: str, api: str | None) -> list[ModelUsage]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        images = f"(length(images) - length(replace(images, '{_IMAGE_MARK}', ''))) / {len(_IMAGE_MARK)}"
+        usage: dict[str, dict[str, Any]] = {}
+        for part in self._sums(
+            "model, status, images, max(day) AS day",
+            {"principal": principal},
+            f"model <> '' AND {_is_api(api)}",
+            api=api,
+        ):
+            model = usage.setdefault(part.model, {"images": 0, "successes": 0, "failures": 0, "day": 0})
+            model["images"] += part.number * part.images
+            model["successes"] += part.number * (part.status == Status.SUCCESS)
+            model["failures"] += part.number * (part.status == Status.FAILED)
+            model["day"] = max(model["day"], part.day)
+        for name, model in usage.items():
+            model["last_used"] = self._last_used(name, principal, api, model.pop("day"))
+        models = sorted(usage, key=lambda name: (-usage[name]["images"], -usage[name]["last_used"]))[:MAX_MODELS]
+        return [ModelUsage(name, **usage[name], medians=self.medians(name, api, principal)) for name in models]
+
+    def _last_used(self, model: str, principal: str, api: str | None, day: int) -> float:
+        """Time of the newest request of a day (since 1970) for a model."""
         rows = self._fetch(
-            "SELECT model, max(created_at) AS last_used, "  # noqa: S608 - our own names
-            "sum(CASE WHEN status = 'success' THEN 1 ELSE 0 END) AS successes, "
-            "sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS failures, "
-            f"sum(CASE WHEN status <> 'success' THEN 0 WHEN {IS_LISTED} THEN {images} ELSE 1 END) AS images "
-            f"FROM generations WHERE model IS NOT NULL AND {_is('api', api)} AND principal = :principal "
-            "GROUP BY model ORDER BY images DESC, last_used DESC LIMIT :limit",
-            {"api": api, "principal": principal, "limit": MAX_MODELS},
+            "SELECT created_at FROM generations WHERE created_at >= :since AND created_at < :until "  # noqa: S608 - our own conditions
+            f"AND model = :model AND {_is('api', api)} AND principal = :principal ORDER BY created_at DESC LIMIT 1",
+            {
+                "since": day * SECONDS_PER_DAY,
+                "until": (day + 1) * SECONDS_PER_DAY,
+                "model": model,
+                "api": api,
+                "principal": principal,
+            },
         )
-        return [ModelUsage(**dict(row), medians=self.medians(row["model"], api, principal)) for row in rows]
+        return float(rows[0]["created_at"]) if rows else float(day * SECONDS_PER_DAY)
 
     def save_image(self, generation_id: str, number: int, image: EncodedImage) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -317,25 +350,112 @@ class SqlLedger(UploadQueries):
         Args:
             limit: Maximum number, after the first ``offset``; None for all.
         """
+        if order == "newest" and limit is not None:
+            return self._newest(limit, offset, filters)
         where, values = self._conditions(filters)
         page = "" if limit is None else " LIMIT :limit OFFSET :offset"
         return self._all(f"{where} ORDER BY {_ORDERS[order]}{page}", **values, limit=limit, offset=offset)
 
+    def _newest(self, limit: int, offset: int, filters: Filters) -> list[Generation]:
+        """The newest generations that match, newest first."""
+        where, values = self._conditions(filters)
+        return self._all(
+            f"{where} ORDER BY {_ORDERS['newest']} LIMIT :limit OFFSET :offset", **values, limit=limit, offset=offset
+        )
+
     def tally(self, **filters: Unpack[Filters]) -> Tally:
         """Count the generations that match, and add up their credits."""
-        where, values = self._conditions(filters)
-        rows = self._fetch(
-            "SELECT count(*) AS number, api = 'sandbox' AS free, credits_consumed "  # noqa: S608 - our own conditions
-            f"FROM generations {where} GROUP BY api = 'sandbox', credits_consumed",
-            values,
-        )
-        amounts = (row["number"] * (usable_amount(row["credits_consumed"]) or 0) for row in rows if not row["free"])
-        return Tally(sum(row["number"] for row in rows), sum(amounts, Decimal(0)))
+        parts = self._sums("api, credits", filters, "listed = 1")
+        return Tally(sum(part.number for part in parts), sum((part.paid for part in parts), Decimal(0)))
+
+    def totals(self, **filters: Unpack[Filters]) -> list[Sum]:
+        """Count the generations that match by day, model, API, principal and credits."""
+        return self._sums("day, model, api, principal, credits", filters, "listed = 1")
 
     def models(self) -> list[str]:
         """Return the names of all models that were requested, in order."""
-        rows = self._fetch("SELECT DISTINCT model FROM generations WHERE model IS NOT NULL ORDER BY model")
-        return [row["model"] for row in rows]
+        return sorted(part.model for part in self._sums("model", {}, "model <> ''"))
+
+    def _sums(self, groups: str, filters: Filters, condition: str, **values: Any) -> list[Sum]:
+        """Count the generations that match, by ``groups``: columns of the sums.
+
+        Args:
+            condition: SQL on the columns of the sums, with ``values``.
+        """
+        columns = ", ".join(f"{sql} AS {name}" for name, sql in self._values_of("single").items())
+        needs_rows = filters.get("status") not in (None, Status.SUCCESS, Status.FAILED) or not {
+            name for name, value in filters.items() if value is not None
+        }.isdisjoint({"search", "favorite"})
+        if needs_rows or not self.is_built("sums"):
+            where, of_filters = self._conditions(filters)
+            where = where.replace(IS_LISTED, "TRUE", 1)  # `condition` says whether that matters
+            counted = (
+                f"SELECT {COLUMNS}, 1 AS number FROM (SELECT {columns} FROM generations AS single {where}) AS rows"  # noqa: S608 - our own names
+            )
+        else:
+            of_filters = {name: value for name, value in filters.items() if value is not None}
+            matching = [f"{name} = :{name}" for name in of_filters if name in ("status", "model", "principal")]
+            scanned = (
+                f"SELECT {COLUMNS}, 1 AS number FROM (SELECT {columns}, created_at FROM generations AS single) AS rows"  # noqa: S608 - our own names
+            )
+            counted, extra = source(scanned, matching, of_filters)
+            of_filters = {**of_filters, **extra}
+        names = [name for name in groups.split(", ") if " AS " not in name]
+        rows = self._fetch(
+            f"SELECT {groups}, sum(number) AS number FROM ({counted}) AS counted WHERE {condition} "  # noqa: S608 - our own names
+            f"GROUP BY {', '.join(names)} HAVING sum(number) > 0",
+            {**of_filters, **values},
+        )
+        return [Sum(**dict(row)) for row in rows]
+
+    def _values_of(self, row: str) -> dict[str, str]:
+        return values_of(row, self._DAY, self._POSITION)
+
+    def is_built(self, name: Literal["sums", "search"]) -> bool:
+        """Whether the sums, or the index of prompts, include all generations."""
+        rows = self._fetch("SELECT built_to FROM builds WHERE name = :name", {"name": name})
+        return bool(rows) and rows[0]["built_to"] == float("inf")
+
+    def build_sums(self) -> bool:
+        """Add the next generations to the sums, a bounded number. Returns whether there may be more."""
+        with self._transaction():
+            self._lock_generations()
+            [row] = self._fetch("SELECT built_to FROM builds WHERE name = 'sums'")
+            built_to = row["built_to"]
+            if built_to == float("inf"):
+                return False
+            end = self._end_of_step(built_to)
+            columns = ", ".join(f"{sql} AS {name}" for name, sql in self._values_of("single").items())
+            values = {"after": built_to, "end": end}
+            self._fetch(
+                f"INSERT INTO sums ({COLUMNS}, number) SELECT {COLUMNS}, count(*) FROM "  # noqa: S608 - our own names
+                f"(SELECT {columns} FROM generations AS single WHERE created_at > :after AND created_at <= :end) "
+                f"AS rows WHERE TRUE GROUP BY {COLUMNS} {self._ADD_SUMS}",
+                values,
+            )
+            self._list_owners(values)
+            self._fetch("UPDATE builds SET built_to = :end WHERE name = 'sums'", {"end": end})
+        return end != float("inf")
+
+    def _end_of_step(self, built_to: float) -> float:
+        """The time up to which a step of a build goes; infinite for the last."""
+        rows = self._fetch(
+            "SELECT created_at FROM generations WHERE created_at > :built_to ORDER BY created_at LIMIT 1 OFFSET :rows",
+            {"built_to": built_to, "rows": STEP_ROWS - 1},
+        )
+        return float(rows[0]["created_at"]) if rows else float("inf")
+
+    def _lock_generations(self) -> None:
+        """Keep others from changing generations until the end of this transaction, where its BEGIN does not."""
+        return
+
+    def _list_owners(self, values: Values) -> None:
+        """List the generations of a step by their owners, where that needs a table of its own."""
+        return
+
+    def build_search(self) -> bool:
+        """Add the next prompts to the index, a bounded number. Returns whether there may be more."""
+        return False
 
     def favorites(self) -> set[str]:
         """Return the generation ids of all favorites."""
@@ -361,7 +481,7 @@ class SqlLedger(UploadQueries):
             generation = self._find_by_id(generation_id)
             if generation is None or not (generation.finished or unfinished):
                 return None
-            self._fetch("DELETE FROM generations WHERE intent_id = :intent_id", {"intent_id": generation_id})
+            self._delete("intent_id = :intent_id", {"intent_id": generation_id})
         return generation
 
     def unfinished(self) -> list[Generation]:
@@ -400,16 +520,14 @@ class SqlLedger(UploadQueries):
                     f"DELETE FROM {table} WHERE intent_id IN (SELECT intent_id FROM generations WHERE {ended})",  # noqa: S608 - our own names
                     values,
                 )
+            self._forget_prompts(f"{ended} AND {IS_LISTED}", values)
             self._fetch(
                 "UPDATE generations SET images = :pruned, prompt = NULL, options = NULL, message = CASE "  # noqa: S608 - our own names
                 f"WHEN {self._POSITION}(message, :may_be_charged) > 0 THEN :message_if_charged ELSE :message END "
                 f"WHERE {ended} AND {IS_LISTED}",
                 values,
             )
-            self._fetch(
-                "DELETE FROM generations WHERE finished_at < :delete_before AND created_at < :month",
-                values,
-            )
+            self._delete("finished_at < :delete_before AND created_at < :month", values)
             self._prune_uploads(older_than)
         return len(doomed)
 
@@ -422,6 +540,14 @@ class SqlLedger(UploadQueries):
 
     def _lock_begin(self, generation: Generation, check: Check | None) -> None:
         """Keep other processes from beginning what this transaction looks for, where its BEGIN does not."""
+        return
+
+    def _delete(self, condition: str, values: Values) -> None:
+        self._forget_prompts(condition, values)
+        self._fetch(f"DELETE FROM generations WHERE {condition}", values)  # noqa: S608 - our own conditions
+
+    def _forget_prompts(self, condition: str, values: Values) -> None:
+        """Remove the prompts of generations from the index before they change, where the database does not."""
         return
 
     def _write(self, generation: Generation) -> None:
@@ -447,27 +573,21 @@ class SqlLedger(UploadQueries):
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`.
 
         Args:
-            excluded: The next generation, which itself does not count.
+            excluded: The next generation, which is not recorded yet: its model sets the price.
         """
         since = day_start(now) if since is None else since
         rows = self._fetch(
-            "SELECT count(*) AS number, model, status, credits_consumed, finished_at IS NOT NULL AS finished, "  # noqa: S608 - our own names
-            "created_at >= :spent_since AS counts, created_at >= :open_since AS recent, "
-            "task_id IS NOT NULL AND "  # a failure without a task, as after three server errors, has no price
-            f"COALESCE({self._POSITION}(message, :may_be_charged), 0) > 0 AS may_be_charged FROM generations "
-            f"WHERE created_at >= :since AND {_is('api', api)} AND intent_id <> :intent_id "
-            f"AND {'TRUE' if principal is None else 'principal = :principal'} "
-            "GROUP BY model, status, credits_consumed, finished, counts, recent, may_be_charged",
+            "SELECT count(*) AS number FROM generations WHERE created_at >= :open_since AND finished_at IS NULL "  # noqa: S608 - our own names
+            f"AND {_is('api', api)} AND intent_id <> :intent_id "
+            f"AND {'TRUE' if principal is None else 'principal = :principal'}",
             {
-                "spent_since": since,
                 "open_since": now - OPEN_SECONDS,
-                "since": min(since, now - OPEN_SECONDS),
-                "may_be_charged": MAY_BE_CHARGED,
                 "api": api,
                 "intent_id": "" if excluded is None else excluded.generation_id,
                 "principal": principal,
             },
         )
+        open_tasks = int(rows[0]["number"])
         prices: dict[str | None, Decimal] = {}
 
         def usual_price(model: str | None) -> Decimal:
@@ -476,19 +596,15 @@ class SqlLedger(UploadQueries):
                 prices[model] = DEFAULT_PRICE_CREDITS if median is None else median
             return prices[model]
 
-        open_tasks, spent, reserved = 0, Decimal(0), Decimal(0)
-        for row in rows:
-            number, amount = row["number"], usable_amount(row["credits_consumed"])
-            if not row["finished"] and row["recent"]:
-                open_tasks += number
-            if not row["counts"]:
-                continue
-            if not row["finished"]:
-                reserved += number * usual_price(row["model"])
-            elif amount is not None:
-                spent += number * amount
-            elif row["status"] == "success" or row["may_be_charged"]:
-                spent += number * usual_price(row["model"])
+        spent, reserved = Decimal(0), Decimal(0)
+        filters = Filters(principal=principal, since=since)
+        for part in self._sums("model, status, credits, may_be_charged", filters, _is_api(api), api=api):
+            if part.status == OPEN:
+                reserved += part.number * usual_price(part.model or None)
+            elif usable_amount(part.credits) is not None:
+                spent += part.consumed
+            elif part.status == Status.SUCCESS or part.may_be_charged:
+                spent += part.number * usual_price(part.model or None)
         return Usage(open_tasks, spent, reserved, usual_price(None if excluded is None else excluded.model))
 
     def _find_earlier(self, generations: Sequence[Generation]) -> Generation | None:
@@ -538,9 +654,8 @@ class SqlLedger(UploadQueries):
             other = self._one(f"{same_task} ORDER BY submitted_at IS NULL, created_at DESC", **names)
             if other is not None and generation.submitted_at is None:
                 return _with_outcome(other, generation)
-            self._fetch(
-                "DELETE FROM generations WHERE task_id = :task_id AND principal = :principal "
-                "AND intent_id <> :intent_id AND submitted_at IS NULL",
+            self._delete(
+                "task_id = :task_id AND principal = :principal AND intent_id <> :intent_id AND submitted_at IS NULL",
                 names,
             )
         if generation.request_id is not None:
@@ -550,25 +665,53 @@ class SqlLedger(UploadQueries):
         return generation
 
     def _conditions(self, filters: Filters) -> tuple[str, Values]:
+        values = {name: value for name, value in filters.items() if value is not None}
         conditions = {
             "status": "status = :status",
             "model": "model = :model",
-            "search": f"({self._POSITION}(lower(prompt), lower(:search)) > 0 "
-            "OR :search IN (task_id, intent_id, batch_id))",
             "since": "created_at >= :since",
             "until": "created_at < :until",
             "principal": "principal = :principal",
             "favorite": "intent_id IN (SELECT intent_id FROM favorites)",
         }
-        values = {name: value for name, value in filters.items() if value is not None}
-        return f"WHERE {' AND '.join([IS_LISTED, *(conditions[name] for name in values)])}", values
+        search = filters.get("search")
+        if search is not None:
+            where = self._newest_rows(filters) if is_short(search) else self._indexed(search, values)
+            conditions["search"] = f"{where} AND {self._HAS_TEXT.format(position=self._POSITION)}"
+        return (
+            f"WHERE {' AND '.join([IS_LISTED, *(conditions[name] for name in values if name in conditions)])}",
+            values,
+        )
+
+    _HAS_TEXT: ClassVar[str] = (
+        "({position}(lower(prompt), lower(:search)) > 0 OR :search IN (task_id, intent_id, batch_id))"
+    )
+
+    def _newest_rows(self, filters: Filters, rows: int = MAX_SCANNED_ROWS) -> str:
+        """The condition of the newest generations, of one principal where that is a filter."""
+        owner = "TRUE" if filters.get("principal") is None else "principal = :principal"
+        return (
+            f"intent_id IN (SELECT intent_id FROM generations WHERE {owner} "  # noqa: S608 - our own conditions
+            f"ORDER BY created_at DESC LIMIT {rows})"
+        )
+
+    def _indexed(self, search: str, values: dict[str, Any]) -> str:
+        """The condition of the few generations that may have this text, where there is an index of prompts.
+
+        Args:
+            values: Takes up what the condition needs.
+        """
+        return "TRUE"
 
     def _one(self, where: str, **values: Any) -> Generation | None:
         generations = self._all(where + " LIMIT 1", **values)
         return generations[0] if generations else None
 
     def _all(self, where: str, **values: Any) -> list[Generation]:
-        return [from_row(row) for row in self._fetch(SELECT + where, values)]
+        return self._select(f"FROM generations {where}", values)
+
+    def _select(self, source_and_conditions: str, values: Values) -> list[Generation]:
+        return [from_row(row) for row in self._fetch(f"SELECT {GENERATION_COLUMNS} {source_and_conditions}", values)]
 
     def _fetch(self, sql: str, values: Values | None = None) -> list[Any]:
         """Run a statement, and return its rows."""
@@ -606,6 +749,16 @@ class SqlLedger(UploadQueries):
 def _is(column: str, value: str | None) -> str:
     """The condition that a nullable column has this value."""
     return f"{column} IS NULL" if value is None else f"{column} = :{column}"
+
+
+def is_short(search: str) -> bool:
+    """Whether a text is searched for in the newest generations only."""
+    return len(search) < MIN_INDEXED_LETTERS
+
+
+def _is_api(api: str | None) -> str:
+    """The condition that sums have this API."""
+    return "api = ''" if api is None else "api = :api"
 
 
 def _is_same(stored: Generation, generation: Generation) -> bool:

@@ -14,7 +14,7 @@ _FIELDS = {"intent_id" if field.name == "generation_id" else field.name: field.n
 
 _COLUMNS = list(_FIELDS)
 
-SELECT = f"SELECT {', '.join(_COLUMNS)} FROM generations "  # noqa: S608 - our own column names
+GENERATION_COLUMNS = ", ".join(_COLUMNS)
 
 UPSERT = (
     f"INSERT INTO generations ({', '.join(_COLUMNS)}) "  # noqa: S608 - our own column names

@@ -8,11 +8,12 @@ from pathlib import Path
 from nano_banana_mcp.common.files import display_path
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.listing import FILE_NAME
-from nano_banana_mcp.ledger.queries import SqlLedger
 from nano_banana_mcp.ledger.sqlite_schema import BUSY_SECONDS, open_database, open_in_memory
+from nano_banana_mcp.ledger.sqlite_search import SqliteSearch
+from nano_banana_mcp.ledger.sums import SQLITE_DAY
 
 
-class SqliteLedger(SqlLedger):
+class SqliteLedger(SqliteSearch):
     """One connection to the ledger in ``folder``.
 
     Args:
@@ -26,6 +27,8 @@ class SqliteLedger(SqlLedger):
     _ERRORS = (sqlite3.Error, OSError)
     _BEGIN = "BEGIN IMMEDIATE"
     _POSITION = "instr"
+    _DAY = SQLITE_DAY
+    _ADD_SUMS = "ON CONFLICT DO UPDATE SET number = number + excluded.number"
 
     def __init__(self, folder: Path | None, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.in_memory = folder is None
@@ -42,11 +45,11 @@ class SqliteLedger(SqlLedger):
 
     @property
     def still_there(self) -> bool:
-        """See :class:`SqlLedger`."""
+        """See :class:`~nano_banana_mcp.ledger.queries.SqlLedger`."""
         return self._file_identity() == self._identity
 
     def check(self) -> str:
-        """See :class:`SqlLedger`."""
+        """See :class:`~nano_banana_mcp.ledger.queries.SqlLedger`."""
         verdict = self._fetch("PRAGMA quick_check(1)")[0]["quick_check"]
         if verdict != "ok":
             raise LedgerError(
@@ -56,13 +59,13 @@ class SqliteLedger(SqlLedger):
         return f"{count} generation{'' if count == 1 else 's'}, {unfinished} of them open or unknown"
 
     def probe(self) -> None:
-        """See :class:`SqlLedger`."""
+        """See :class:`~nano_banana_mcp.ledger.queries.SqlLedger`."""
         with self._transaction():
             [[version]] = self._fetch("PRAGMA user_version")
             self._fetch(f"PRAGMA user_version = {version:d}")
 
     def close(self) -> None:
-        """See :class:`SqlLedger`."""
+        """See :class:`~nano_banana_mcp.ledger.queries.SqlLedger`."""
         self._db.close()
 
     def copy_to_memory(self) -> SqliteLedger:

@@ -9,13 +9,24 @@ import sqlite3
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from nano_banana_mcp.common.files import display_path, private_folder
 from nano_banana_mcp.ledger.errors import LedgerError
+from nano_banana_mcp.ledger.sums import SQLITE_DAY, values_of
 
 BUSY_SECONDS = 5.0
 """Longest wait for another process's transaction."""
+
+_BUILT_TO = {name: f"(SELECT built_to FROM builds WHERE name = '{name}')" for name in ("sums", "search")}  # noqa: S608 - our own names
+
+
+def _counted(row: str, change: str) -> str:
+    """The statement of a trigger that counts a row. Part of migrations: it must not change."""
+    values = ", ".join(values_of(row, SQLITE_DAY, "instr").values())
+    return f"INSERT INTO sums VALUES ({values}, 0 {change}) ON CONFLICT DO UPDATE SET number = number {change}"  # noqa: S608 - our own names
+
 
 MIGRATIONS = [
     """
@@ -103,6 +114,61 @@ MIGRATIONS = [
     );
     """,
     "CREATE TABLE favorites (intent_id TEXT PRIMARY KEY REFERENCES generations ON DELETE CASCADE) WITHOUT ROWID",
+    # What answers quickly in a large ledger, see sums.py and sqlite_search.py. Rows up to `built_to` (their time) are
+    # included; a ledger with rows is built in steps after it is opened. The triggers use no module that an SQLite
+    # library may lack.
+    f"""
+    CREATE TABLE builds (
+        name TEXT PRIMARY KEY, built_to REAL NOT NULL, is_stale INTEGER NOT NULL DEFAULT 0,
+        merging INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    INSERT INTO builds (name, built_to) SELECT name, CASE WHEN EXISTS (SELECT 1 FROM generations) THEN -9e999 ELSE 9e999
+    END FROM (SELECT 'sums' AS name UNION SELECT 'search');
+    CREATE TABLE sums (
+        day INTEGER, principal TEXT, model TEXT, api TEXT, status TEXT, credits TEXT, may_be_charged INTEGER,
+        listed INTEGER, images INTEGER, number INTEGER NOT NULL,
+        PRIMARY KEY (day, principal, model, api, status, credits, may_be_charged, listed, images)
+    ) WITHOUT ROWID;
+    CREATE TABLE owners (
+        owner TEXT, requested_at REAL, generation TEXT, PRIMARY KEY (owner, requested_at, generation)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER generation_inserted AFTER INSERT ON generations WHEN NEW.created_at <= {_BUILT_TO["sums"]} BEGIN
+        {_counted("NEW", "+ 1")};
+        INSERT INTO owners VALUES (NEW.principal, NEW.created_at, NEW.intent_id) ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER generation_deleted AFTER DELETE ON generations WHEN OLD.created_at <= {_BUILT_TO["sums"]} BEGIN
+        {_counted("OLD", "- 1")};
+        DELETE FROM owners WHERE owner = OLD.principal AND requested_at = OLD.created_at AND generation = OLD.intent_id;
+    END;
+    CREATE TRIGGER generation_no_longer_counted AFTER UPDATE ON generations
+    WHEN OLD.created_at <= {_BUILT_TO["sums"]} BEGIN
+        {_counted("OLD", "- 1")};
+        DELETE FROM owners WHERE owner = OLD.principal AND requested_at = OLD.created_at AND generation = OLD.intent_id
+        AND (OLD.principal <> NEW.principal OR OLD.created_at <> NEW.created_at);
+    END;
+    CREATE TRIGGER generation_counted AFTER UPDATE ON generations WHEN NEW.created_at <= {_BUILT_TO["sums"]} BEGIN
+        {_counted("NEW", "+ 1")};
+        INSERT INTO owners VALUES (NEW.principal, NEW.created_at, NEW.intent_id) ON CONFLICT DO NOTHING;
+    END;
+    CREATE TABLE documents (id INTEGER PRIMARY KEY, intent_id TEXT NOT NULL UNIQUE);
+    CREATE TABLE unindexed (intent_id TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TRIGGER prompt_inserted AFTER INSERT ON generations
+    WHEN NEW.prompt IS NOT NULL AND NEW.created_at <= {_BUILT_TO["search"]} BEGIN
+        INSERT INTO unindexed VALUES (NEW.intent_id) ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER prompt_updated AFTER UPDATE OF prompt ON generations WHEN NEW.prompt IS NOT OLD.prompt BEGIN
+        DELETE FROM unindexed WHERE intent_id = OLD.intent_id;
+        UPDATE builds SET is_stale = 1
+        WHERE name = 'search' AND EXISTS (SELECT 1 FROM documents WHERE intent_id = OLD.intent_id);
+        INSERT INTO unindexed SELECT NEW.intent_id
+        WHERE NEW.prompt IS NOT NULL AND NEW.created_at <= {_BUILT_TO["search"]} ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER prompt_deleted AFTER DELETE ON generations BEGIN
+        DELETE FROM unindexed WHERE intent_id = OLD.intent_id;
+        UPDATE builds SET is_stale = 1
+        WHERE name = 'search' AND EXISTS (SELECT 1 FROM documents WHERE intent_id = OLD.intent_id);
+    END;
+    """,  # noqa: S608 - our own names
 ]
 """One script for each version; a file's version is the number of scripts run on it. Append only."""
 
@@ -228,7 +294,7 @@ def _migrate(db: sqlite3.Connection) -> None:
     try:
         done = _version(db)  # another process may have been faster
         for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
-            for statement in filter(str.strip, script.split(";")):
+            for statement in _statements(script):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {number}")
         db.execute("COMMIT")
@@ -236,6 +302,16 @@ def _migrate(db: sqlite3.Connection) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script; a trigger has semicolons inside."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if part.strip() and sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -29,6 +29,9 @@ MAX_CONCURRENT_QUERIES = 8
 CATCH_UP_DELAY_SECONDS = 1.0
 """From the start to the first search for images that were not stored, so that it does not slow the first call."""
 
+BUILD_DELAY_SECONDS = 2.0
+"""From the start to the first step of building the indexes of the ledger, so that it does not slow the first call."""
+
 CATCH_UP_INTERVAL_SECONDS = 3_600.0
 CATCH_UP_AGE_SECONDS = 86_400.0
 """Age of an end up to which its images are stored later: URLs of older ones may be dead."""
@@ -139,6 +142,18 @@ class MissingImageSweeper:
         """Start to store what is missing of the last day."""
         generations = await self._ledger.succeeded_since(self._now() - CATCH_UP_AGE_SECONDS)
         await self._images.store_missing([generation for generation in generations if generation.api == self._api])
+
+
+class IndexBuilder:
+    """Builds what answers quickly in a large ledger, after the start."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def run(self) -> None:
+        """Build until cancelled."""
+        await anyio.sleep(BUILD_DELAY_SECONDS)
+        await self._ledger.build_indexes()
 
 
 class ReplicaFollower:

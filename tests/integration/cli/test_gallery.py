@@ -216,6 +216,8 @@ def test_the_filters_can_be_combined(shown: Opened) -> None:
         assert prompts(client, model="other") == [PLAYED.prompt]
         assert prompts(client, status="unknown") == [LOST.prompt]
         assert prompts(client, search="%") == []
+        assert client.get("/generations", params={"search": "대"}).json()["newest_only"] == 20_000
+        assert client.get("/generations", params={"search": "등대 "}).json()["newest_only"] is None
         answer = client.get("/generations", params={"search": "a ca"}).json()
         assert (answer["number"], Decimal(answer["credits"])) == (2, Decimal("0.6"))
 

@@ -15,6 +15,7 @@ from nano_banana_mcp.app import build_server
 from nano_banana_mcp.commands.history import parse_since, totals
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status, new_generation_id
 from nano_banana_mcp.ledger.listing import FILE_NAME
+from nano_banana_mcp.ledger.sums import Sum
 from nano_banana_mcp.storage import open_database
 from tests.support.clients import KEY, facts
 from tests.support.command_line import run_here as run
@@ -104,6 +105,12 @@ def test_the_filters_can_be_combined(state: State) -> None:
     assert prompts(state, "--since", "2100-01-01") == []
 
 
+def test_a_search_for_two_letters_says_where_it_looked(state: State) -> None:
+    short, longer = (run("history", "--json", "--search", text, settings=state) for text in ("등대", "등대 "))
+    assert "in the newest 20,000 requests only" in short.stderr
+    assert longer.stderr == ""
+
+
 def test_as_json_it_loses_no_letter_to_a_code_page(state: State) -> None:
     assert "등대 lighthouse" in prompts({**state, "PYTHONIOENCODING": "cp1252"})
 
@@ -150,8 +157,8 @@ def test_where_callers_are_not_known_there_is_no_column_for_them(state: State) -
 
 
 def test_sums_do_not_suffer_from_binary_fractions() -> None:
-    [total] = totals([made(f"p{n}", 0.0, spent="0.1") for n in range(10)])
-    assert total["credits"] == "1.0"
+    [total] = totals([Sum(3, credits="0.1"), Sum(7, credits="0.10")])
+    assert total["credits"] == "1.00"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("12h", 12 * 3_600), ("7d", 7 * DAY), ("4W", 28 * DAY)])

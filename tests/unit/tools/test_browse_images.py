@@ -75,6 +75,9 @@ async def test_nothing_yet_and_nothing_that_fits_are_said_so() -> None:
     async with client_at(NOWHERE) as client:
         assert await browse(client) == ("No pictures have been made yet.", [])
         assert await browse(client, search="cat") == ("No prompt contains this text.", [])
+        words, rows = await browse(client, search="강")
+        assert rows == []
+        assert words.endswith("in the newest 20,000 requests only.")
         assert await browse(client, search="  ", limit=None) == ("No pictures have been made yet.", [])
 
 

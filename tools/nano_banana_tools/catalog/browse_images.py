@@ -10,6 +10,7 @@ from mcp.types import CallToolResult, TextContent
 
 from nano_banana_mcp.common.text import clean
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.ledger.queries import SHORT_SEARCH, is_short
 from nano_banana_tools import apps
 from nano_banana_tools.arguments import Limit, Search
 from nano_banana_tools.context import ToolContext, principal
@@ -36,15 +37,16 @@ def to_browse_result(generations: Sequence[Generation], search: str | None) -> C
     Args:
         search: The text that was searched for; None if nothing was.
     """
+    note = [SHORT_SEARCH] if search is not None and is_short(search) else []
     if not generations:
         text = "No pictures have been made yet." if search is None else "No prompt contains this text."
-        return _result(text, [])
+        return _result("\n".join([text, *note]), [])
     rows = [_row(generation) for generation in generations]
     head = (
         f"{len(rows)} task{'' if len(rows) == 1 else 's'}, newest first. Resource of picture n, from 0: "
         f"{resource_uri('TASK_ID', 0)[:-1]}n. get_task returns the URLs."
     )
-    return _result("\n".join([head, *map(_line, rows)]), rows)
+    return _result("\n".join([head, *map(_line, rows), *note]), rows)
 
 
 def _row(generation: Generation) -> dict[str, Any]:
