@@ -12,8 +12,9 @@ import anyio
 import httpx
 
 from nano_banana_sandbox.config import SandboxConfig
+from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import WITHOUT_QUERIES
-from tests.support.http_server import reachable
+from tests.support.http_server import at, reachable, served
 from tests.support.task_clients import TasksDeclared, ask, call, declared_params, task_client
 from tests.support.team import ACCEPT, bearer, client_with
 from tests.support.two_callers import shared
@@ -59,6 +60,24 @@ async def test_a_callback_reaches_a_listening_host_without_a_poll() -> None:
         assert message["params"]["result"]["structuredContent"]["images"]
         assert states[0] == "working"
         assert sandbox.stats.queries_by_task[task_id] <= 2
+
+
+async def test_the_end_of_a_batch_is_notified_once_and_not_for_each_of_its_images() -> None:
+    async with (
+        serve_sandbox(SandboxConfig(seconds=0.5, art="plain")) as sandbox,
+        served(schedule=None, **at(sandbox.url)) as server,  # the ends are noticed together
+        task_client(server.url) as client,
+    ):
+        batch_id = (await call(client, "generate_image", prompt="a cat", count=4))["taskId"]
+        last_id = (await call(client, "generate_image", prompt="a dog sandbox:seconds=3"))["taskId"]
+        completed: list[str] = []
+        async with listening(server.url, [batch_id, last_id]) as messages:
+            async for message in messages:
+                if message["params"].get("status") == "completed":
+                    completed.append(message["params"]["taskId"])
+                if last_id in completed:
+                    break
+    assert completed == [batch_id, last_id]
 
 
 async def test_a_listener_gets_nothing_of_another_principals_task(tmp_path: Path) -> None:

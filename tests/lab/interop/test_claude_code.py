@@ -41,4 +41,4 @@ def test_where_the_program_cannot_be_had_its_rows_say_so_and_are_not_good(monkey
         raise npm.NotToBeHadError("there is no npm")
 
     monkeypatch.setattr(host, "program", missing)
-    assert [(came, good) for _, came, good in report.rows()] == [("**not run**: there is no npm", False)] * 2
+    assert [(came, good) for _, came, good in report.rows()] == [("**not run**: there is no npm", False)] * 3

@@ -23,7 +23,7 @@ from nano_banana_mcp.common.supervise import log_exceptions
 from nano_banana_tools.resources import is_mutable, task_uri
 from nano_banana_tools.sdk_fixes.listen_acknowledgement import AcknowledgingSession
 from nano_banana_tools.subscriptions.bus import MAX_URIS, PendingUpdates, ResourceUpdateBus
-from nano_banana_tools.tasks.extension import require_tasks
+from nano_banana_tools.tasks.extension import Task, require_tasks
 from nano_banana_tools.tasks.generation_tasks import GenerationTasks
 
 _TASK_IDS = "taskIds"
@@ -84,8 +84,11 @@ class BoundedListenHandler(ListenHandler):
                 await session.acknowledged.wait()
                 while True:
                     with log_exceptions("notifying of a task"):
-                        notification = await self._notification(ctx, tasks[await updates.next()])
-                        await ctx.session.send_notification(cast(Any, notification), ctx.request_id)
+                        uri = await updates.next()
+                        task = await self._tasks.get(tasks[uri])
+                        await ctx.session.send_notification(cast(Any, _notification(ctx, task)), ctx.request_id)
+                        if task.status == "completed":  # further changes, as of a batch's members, are not the task's
+                            del tasks[uri]
 
             senders.start_soon(send)
             try:
@@ -95,9 +98,9 @@ class BoundedListenHandler(ListenHandler):
             senders.cancel_scope.cancel()
         return result
 
-    async def _notification(self, ctx: Context, task_id: str) -> TaskNotification:
-        task = await self._tasks.get(task_id)
-        return TaskNotification(params={**task.as_sent(), "_meta": {SUBSCRIPTION_ID_META_KEY: ctx.request_id}})
+
+def _notification(ctx: Context, task: Task) -> TaskNotification:
+    return TaskNotification(params={**task.as_sent(), "_meta": {SUBSCRIPTION_ID_META_KEY: ctx.request_id}})
 
 
 def _requested_task_ids(ctx: Context, requested: SubscriptionFilter) -> list[str]:

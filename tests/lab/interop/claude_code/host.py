@@ -75,13 +75,16 @@ def program() -> str:
     return str(npm.packages("claude-code", {_PACKAGE: version()}) / _PACKAGE / "claude")
 
 
-def run(calls: Sequence[Call], *, interactive: bool, end: str | None = None, **settings: Any) -> Record:
+def run(
+    calls: Sequence[Call], *, interactive: bool, end: str | None = None, form: Sequence[bytes] = (), **settings: Any
+) -> Record:
     """Have the program work through a script with a server on its sandbox. Nothing leaves this machine.
 
     Args:
         calls: What the model calls.
         interactive: Whether a person types the prompt into a terminal; else headless (``-p``).
         end: See :class:`ScriptedModel`.
+        form: Keys that are typed into the form of the server's question, one by one.
         settings: Environment variables of the server.
 
     Raises:
@@ -105,7 +108,7 @@ def run(calls: Sequence[Call], *, interactive: bool, end: str | None = None, **s
             "ANTHROPIC_API_KEY": _KEY,
         }
         if interactive:
-            _type_into(command, project, environment, model)
+            _type_into(command, project, environment, model, form)
         else:
             subprocess.run(
                 [*command, "-p", "Go on."],
@@ -143,28 +146,44 @@ def _prepare(home: Path, settings: dict[str, Any]) -> Path:
     return project
 
 
-def _type_into(command: list[str], project: Path, environment: dict[str, str], model: ScriptedModel) -> None:
-    """Run in a terminal, and type the prompt once the screen has come to rest."""
+def _type_into(
+    command: list[str], project: Path, environment: dict[str, str], model: ScriptedModel, form: Sequence[bytes]
+) -> None:
+    """Run in a terminal, and type the prompt once the tools are listed and the screen has come to rest."""
     import pty  # Unix alone has it
 
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(project)
         os.execve(command[0], command, environment)
-    keys = [b"Go on.", b"\r"]
+    keys, form_keys = [b"Go on.", b"\r"], list(form)
     deadline = time.monotonic() + RUN_SECONDS
     drawn_at = time.monotonic()
+    asked_at: float | None = None
     try:
         while not model.ended.is_set() and time.monotonic() < deadline:
             if select.select([terminal], [], [], 0.1)[0]:
                 if os.read(terminal, 65_536):
                     drawn_at = time.monotonic()
-            elif keys and time.monotonic() - drawn_at > QUIET_SECONDS:
+            elif keys and time.monotonic() - drawn_at > QUIET_SECONDS and _was_sent(project, "tools"):
                 os.write(terminal, keys.pop(0))
                 drawn_at = time.monotonic()
+            if asked_at is None:
+                asked_at = time.monotonic() if form_keys and _was_sent(project, "inputRequests") else None
+            elif form_keys and time.monotonic() - asked_at > QUIET_SECONDS:  # the screen is not at rest in a call
+                os.write(terminal, form_keys.pop(0))
+                asked_at = time.monotonic()
     except OSError:
         pass  # the program has ended, and its terminal with it
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(terminal)
+
+
+def _was_sent(project: Path, name: str) -> bool:
+    """Whether the server has sent a result with this field."""
+    wire = project.parent / "wire.jsonl"
+    lines = wire.read_text(encoding="utf-8").splitlines(keepends=True) if wire.exists() else []
+    messages = [Message(*json.loads(line)) for line in lines if line.endswith("\n")]
+    return any(name in message.body.get("result", {}) for message in messages if message.sender == "server")

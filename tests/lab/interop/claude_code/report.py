@@ -14,6 +14,9 @@ IMAGE_SECONDS = 8
 POLL_GRACE_SECONDS = 1.0
 """For the query and the messages, beyond one poll interval."""
 
+ACCEPTED_FOR_TWO = (b"2", b"\x1b[B", b"\r")
+"""The keys with which a person types a number into the form, goes on to "Accept", and presses it."""
+
 NOTIFICATION = "<task-notification>"
 
 SCRIPT: list[tuple[str, dict[str, Any]]] = [
@@ -28,7 +31,11 @@ SCRIPT: list[tuple[str, dict[str, Any]]] = [
 def rows() -> list[tuple[str, str, bool]]:
     """What, what came of it, and whether it is as it should be."""
     lines = []
-    for way, report in (("interactive", report_interactive), ("headless (`-p`)", report_headless)):
+    for way, report in (
+        ("interactive", report_interactive),
+        ("interactive with `NANO_BANANA_CONFIRM`", report_confirmed),
+        ("headless (`-p`)", report_headless),
+    ):
         what = f"Claude Code {version()}, {way}, stdio"
         try:
             came, problems = report()
@@ -66,6 +73,24 @@ def report_interactive() -> tuple[str, list[str]]:
         "the `resource_uri` and the structured content within one poll interval of the end",
         problems,
     )
+
+
+def report_confirmed() -> tuple[str, list[str]]:
+    """Four images, of which a person approves two in the host's form. Returns what came of it, and what is wrong."""
+    record = run(
+        [("generate_image", {"prompt": "a lighthouse", "count": 4})],
+        interactive=True,
+        end=NOTIFICATION,
+        form=ACCEPTED_FOR_TWO,
+        NANO_BANANA_SANDBOX_SECONDS=2,
+        NANO_BANANA_CONFIRM="always",
+    )
+    questions = [message for message in record.wire if "inputRequests" in message.body.get("result", {})]
+    tasks = [task for message in record.wire if (task := _task(message)) is not None]
+    images = tasks[-1].get("result", {}).get("structuredContent", {}).get("images", [])
+    problems = [] if len(questions) == 1 else [f"it was asked {len(questions)} questions"]
+    problems += [] if len(images) == 2 else [f"the task has {len(images)} images"]
+    return "shows the question as a form; two of four images are approved in it, and are one background task", problems
 
 
 def report_headless() -> tuple[str, list[str]]:
