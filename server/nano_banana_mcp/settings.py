@@ -86,6 +86,15 @@ def _base_url(value: str) -> str:
     return url.rstrip("/")
 
 
+def _addresses(value: str) -> str:
+    addresses = [part.strip().strip("[]") for part in value.split(",") if part.strip()]
+    if not addresses:
+        raise ValueError("must name an address such as 127.0.0.1, or several with commas")
+    if any(re.fullmatch(r"[^:]+:\d*|.*\]:\d*", address) for address in addresses):
+        raise ValueError("must be addresses without a port: the port is NANO_BANANA_PORT")
+    return ",".join(dict.fromkeys(addresses))
+
+
 def _issuer_url(value: str) -> str:
     """Validate the URL and return it unchanged, since the issuer of a token is compared exactly."""
     url = http_url(value)
@@ -254,10 +263,9 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Time that a sandbox image takes, in seconds.",
     )
-    host: str = Field(
+    host: Annotated[str, AfterValidator(_addresses)] = Field(
         "127.0.0.1",
-        min_length=1,
-        description="Address on which `serve --http` listens.",
+        description="Address on which `serve --http` listens, or several, separated by commas.",
     )
     port: int = Field(
         8000,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from typing import Any
 
 from nano_banana_mcp.common.logging import configure_logging
 from nano_banana_mcp.ledger.base import LedgerError
@@ -17,12 +18,28 @@ WRONG_SETTING = 2
 """A start that no repetition can mend; the systemd unit does not restart after it."""
 
 
+class _AddAddress(argparse.Action):
+    """Joins repeated addresses as NANO_BANANA_HOST has them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        earlier = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, f"{earlier},{values}" if earlier else values)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     parser.add_argument(
         "--http", dest="run", action="store_const", const=run, default=None, help="serve streamable HTTP at /mcp"
     )
-    parser.add_argument("--host", help="address to listen on (default: NANO_BANANA_HOST)")
+    parser.add_argument(
+        "--host", action=_AddAddress, help="address to listen on, repeatable (default: NANO_BANANA_HOST)"
+    )
     parser.add_argument("--port", type=int, help="port to listen on (default: NANO_BANANA_PORT)")
     parser.add_argument(
         "--allow-unauthenticated",

@@ -119,13 +119,21 @@ def listeners(settings: Settings) -> Iterator[list[socket.socket]]:
     """
     with contextlib.ExitStack() as stack:
         sockets: list[socket.socket] = []
-        addresses = listen_addresses(settings)
-        has_ipv4 = any(is_unspecified(address) and ":" not in address for address in addresses)
+        addresses = _without_included(listen_addresses(settings))
+        has_ipv4 = any(":" not in address for address in addresses)
         for address in addresses:
             port = sockets[0].getsockname()[1] if sockets else settings.port
-            dual_stack = address == "::" and not has_ipv4 and socket.has_dualstack_ipv6()
+            dual_stack = is_unspecified(address) and not has_ipv4 and socket.has_dualstack_ipv6()
             sockets.append(stack.enter_context(_listen(address, port, dual_stack=dual_stack)))
         yield sockets
+
+
+def _without_included(addresses: list[str]) -> list[str]:
+    """The addresses without those that an unspecified one includes; ``::`` includes IPv4 where the system can."""
+    included_families = {":" in address for address in addresses if is_unspecified(address)}
+    if True in included_families and socket.has_dualstack_ipv6():
+        included_families.add(False)
+    return [address for address in addresses if is_unspecified(address) or (":" in address) not in included_families]
 
 
 def _listen(host: str, port: int, *, dual_stack: bool) -> socket.socket:

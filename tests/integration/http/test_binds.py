@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync as in_thread
 
 from nano_banana_mcp.http.app import create_app
 from nano_banana_mcp.http.auth.bind_policy import BindRefused, check_bind
-from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.settings import SettingsError, load_settings
 from tests.support.handshake import INITIALIZE
 from tests.support.http_server import free_port, served
 from tests.support.serving import listening, serving
@@ -34,6 +34,12 @@ def test_an_open_bind_without_authentication_is_refused_and_both_ways_out_are_na
         "--allow-unauthenticated",
     )
     assert all(word in str(refused.value) for word in words)
+
+
+@pytest.mark.parametrize("host", [" , ", ",", "127.0.0.1:9000", "[::1]:9000"])
+def test_a_host_without_an_address_or_with_a_port_is_refused_in_one_line(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"\ANANO_BANANA_HOST: must [^\n]*\Z"):
+        load_settings(host=host)
 
 
 def test_an_open_bind_that_is_allowed_listens_and_warns() -> None:
@@ -70,15 +76,25 @@ def test_a_loopback_address_of_any_kind_needs_no_authentication_and_is_a_name_of
         assert status(server.url, Host=f"127.0.0.3:{server.port}") == 421
 
 
-def test_several_addresses_are_listened_on_at_one_port() -> None:
-    with served("--host", "127.0.0.1, 127.0.0.2", "--sandbox") as server:
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--host", "127.0.0.1, 127.0.0.2"],
+        ["--host", "127.0.0.2", "--host", "127.0.0.1"],
+        ["--host=127.0.0.1", "--host=127.0.0.2,127.0.0.1"],
+        ["--host", "127.0.0.2", "--host", "0.0.0.0", "--allow-unauthenticated"],
+    ],
+)
+def test_several_addresses_are_listened_on_at_one_port(options: list[str]) -> None:
+    with served(*options, "--sandbox") as server:
         for address in ("127.0.0.1", "127.0.0.2"):
             assert status(f"http://{address}:{server.port}/mcp") == 200
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
-def test_the_unspecified_ipv6_address_listens_on_ipv4_too() -> None:
-    with served("--host", "::", "--allow-unauthenticated", "--sandbox") as server:
+@pytest.mark.parametrize("host", ["::", "[::]", "0::0", "::,0.0.0.0", "127.0.0.1,::,::1"])
+def test_the_unspecified_ipv6_address_listens_on_ipv4_too(host: str) -> None:
+    with served("--host", host, "--allow-unauthenticated", "--sandbox") as server:
         for address in ("127.0.0.1", "[::1]"):
             assert status(f"http://{address}:{server.port}/mcp") == 200
 

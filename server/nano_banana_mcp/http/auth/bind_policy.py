@@ -19,7 +19,7 @@ def is_authenticated(settings: Settings) -> bool:
 
 def listen_addresses(settings: Settings) -> list[str]:
     """The addresses of NANO_BANANA_HOST."""
-    return [address.strip().strip("[]") for address in settings.host.split(",") if address.strip()]
+    return settings.host.split(",")
 
 
 def check_bind(settings: Settings) -> list[str]:
