@@ -30,6 +30,9 @@ class ImageLedger:
     async def load_image(self, generation_id: str, number: int) -> EncodedImage | None:
         return self.images.get((generation_id, number))
 
+    async def load_upload(self, reference_id: str) -> bytes | None:
+        return None
+
     def as_ledger(self) -> Ledger:
         """This object, typed as the ledger that it stands in for."""
         return cast("Ledger", self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -15,6 +16,7 @@ from nano_banana_mcp.generations.uploads import (
     new_upload_request,
 )
 from nano_banana_mcp.ledger.base import Ledger
+from nano_banana_mcp.ledger.sqlite import SqliteLedger
 from nano_banana_mcp.ledger.upload_queries import KEEP_REQUEST_SECONDS
 from tests.support.ledgers import memory_ledger
 
@@ -123,3 +125,16 @@ async def test_old_requests_go_and_their_uploads_stay(ledger: Ledger) -> None:
     await ledger.save_upload_request(new_upload_request("", None, 1, NOW + GRANT_SECONDS + KEEP_REQUEST_SECONDS + 1))
     assert await ledger.find_upload_request(request.upload_id, "") is None
     assert await ledger.find_upload(upload.reference_id) == upload
+
+
+def test_uploads_are_pruned_at_their_age(tmp_path: Path) -> None:
+    database = SqliteLedger(tmp_path)
+    request = new_upload_request("", None, 2, NOW)
+    database.save_upload_request(request)
+    older, newer = upload_for(request), replace(upload_for(request), created_at=NOW + 60)
+    for upload in (older, newer):
+        assert database.add_upload(upload, b"bytes", NOW, lambda number: None, NOW)
+    database.prune(older_than=NOW + 30, now=NOW + 90)
+    assert (database.find_upload(older.reference_id), database.find_upload(newer.reference_id)) == (None, newer)
+    assert database.recent_uploads(9) == [newer]
+    database.close()

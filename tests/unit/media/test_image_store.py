@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
+from nano_banana_mcp.generations.uploads import Upload, new_reference_id
 from nano_banana_mcp.images.errors import ImageUnavailable
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.media.image_store import ImageStore, NoSuchImage
@@ -214,6 +215,18 @@ async def test_bytes_are_deleted_at_their_age_and_never_without_a_limit(stores: 
     assert stores.open().size() == (1, len(PNG.data))
     await stores.open(keep_days=9).tidy()
     assert stores.open().size() == (0, 0)
+
+
+async def test_the_bytes_of_an_upload_are_deleted_at_their_age(stores: Stores) -> None:
+    upload = Upload(new_reference_id(), "up-1", "alice", PNG.mime_type, 3, 2, stores.time)
+    await stores.open().put_upload(upload, PNG)
+    stores.time += 10 * 86_400
+    assert (await stores.open(keep_days=11).open_upload(upload)).data == PNG.data
+    store = stores.open(keep_days=9)
+    await store.tidy()
+    with pytest.raises(NoSuchImage):
+        await store.open_upload(upload)
+    assert store.size() == (0, 0)
 
 
 async def test_a_deleted_generation_takes_its_bytes_but_not_those_that_another_one_has_too(stores: Stores) -> None:
