@@ -25,6 +25,8 @@ from tests.support.sandbox import plain_sandbox
 from tests.support.team import grant
 
 PROGRAM = [sys.executable, "-m", "nano_banana_mcp"]
+ON_A_BUSY_MACHINE = 120.0
+"""Seconds for a server to answer."""
 
 
 @pytest.fixture
@@ -259,7 +261,7 @@ async def test_a_remote_entry_is_called_with_its_token(tmp_path: Path, monkeypat
             async def check(secret: Secret | None, host: Host = host) -> Finding:
                 item = host.entry(host, "nano-banana", Server((), f"{it.url}?key=hidden", secret))
                 assert is_remote_entry("nano-banana", item)
-                return await check_remote_entry(host, "nano-banana", item)
+                return await check_remote_entry(host, "nano-banana", item, timeout_seconds=ON_A_BUSY_MACHINE)
 
             good = await check(Secret(TOKEN, "stored", token))
             assert good.is_good, good
@@ -286,7 +288,7 @@ async def test_an_address_that_is_no_mcp_server_has_a_reason(tmp_path: Path) -> 
             (f"{sandbox.url}/mcp", "is not an MCP server"),
             (f"http://127.0.0.1:{free_port()}/mcp", "no connection"),
         ):
-            finding = await check_remote_entry(host, "nano-banana", {"url": url})
+            finding = await check_remote_entry(host, "nano-banana", {"url": url}, timeout_seconds=ON_A_BUSY_MACHINE)
             assert (finding.is_good, reason in finding.text) == (False, True), finding
 
 
