@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Literal
 
+import httpx
 from mcp.client import Client
 from mcp.client.extension import ClientExtension, ResultClaim
 from mcp.types import CallToolResult, Request, Result
@@ -15,6 +19,7 @@ from nano_banana_mcp.tracking.schedule import Schedule
 from nano_banana_tools.tasks.extension import TASKS
 from tests.support.clients import KEY, WITHOUT_PAUSES
 from tests.support.discovery import ENVELOPE, envelope
+from tests.support.team import ACCEPT, bearer
 
 DECLARED: dict[str, Any] = {f"{ENVELOPE}clientCapabilities": {"extensions": {TASKS: {}}}}
 
@@ -103,3 +108,27 @@ async def ended(client: Client, task_id: str) -> dict[str, Any]:
 def declared_params(**params: Any) -> dict[str, Any]:
     """The ``params`` of a raw modern request that declares the extension."""
     return {**envelope(**DECLARED), **params}
+
+
+@asynccontextmanager
+async def listening(url: str, task_ids: list[str], token: str | None = None) -> AsyncIterator[AsyncIterator[Any]]:
+    """The messages of a stream over HTTP that listens to tasks."""
+    body = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "subscriptions/listen",
+        "params": declared_params(notifications={"taskIds": task_ids}),
+    }
+    headers = {**ACCEPT, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"}
+    headers |= {} if token is None else bearer(token)
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=60) as http,
+        http.stream("POST", url, json=body, headers=headers) as response,
+    ):
+
+        async def messages() -> AsyncIterator[Any]:
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
+        yield messages()

@@ -14,6 +14,7 @@ from tests.support.http_server import at, make, served_process
 from tests.support.postgres import PASSWORD, Cluster
 from tests.support.replicas import Replica, killed_under_load, three
 from tests.support.sandbox import plain_config, plain_sandbox
+from tests.support.task_clients import ask, call, listening, task_client
 
 
 async def test_a_callback_at_one_replica_wakes_a_wait_at_another(database: str) -> None:
@@ -23,6 +24,21 @@ async def test_a_callback_at_one_replica_wakes_a_wait_at_another(database: str) 
             assert done["status"] == "success"
         assert sandbox.stats.callbacks_failed == 0
         assert sandbox.stats.queries == 2
+
+
+async def test_a_task_of_one_replica_is_fetched_and_listened_to_at_another(database: str) -> None:
+    async with three(database, plain_config(seconds=1.0), WITHOUT_QUERIES) as (sandbox, [a, _, c]):
+        for count in (1, 4):
+            async with task_client(a.server.url) as first, task_client(c.server.url) as other:
+                task_id = (await call(first, "generate_image", prompt="a cat", count=count))["taskId"]
+                async with listening(c.server.url, [task_id]) as messages:
+                    async for message in messages:
+                        if message["params"].get("status") == "completed":
+                            break
+                fetched = await ask(other, "tasks/get", task_id)
+            assert fetched["result"] == message["params"]["result"]
+            assert len(fetched["result"]["structuredContent"]["images"]) == count
+        assert sandbox.stats.queries == 5
 
 
 async def test_waits_at_all_replicas_end_without_callbacks_and_each_polls_for_itself(database: str) -> None:

@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
-import httpx
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import WITHOUT_QUERIES
 from tests.support.http_server import at, reachable, served
-from tests.support.task_clients import TasksDeclared, ask, call, declared_params, task_client
-from tests.support.team import ACCEPT, bearer, client_with
+from tests.support.task_clients import TasksDeclared, ask, call, listening, task_client
+from tests.support.team import client_with
 from tests.support.two_callers import shared
-
-
-@asynccontextmanager
-async def listening(url: str, task_ids: list[str], token: str | None = None) -> AsyncIterator[AsyncIterator[Any]]:
-    """The messages of a stream that listens to tasks."""
-    body = {
-        "jsonrpc": "2.0",
-        "id": 7,
-        "method": "subscriptions/listen",
-        "params": declared_params(notifications={"taskIds": task_ids}),
-    }
-    headers = {**ACCEPT, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"}
-    headers |= {} if token is None else bearer(token)
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=60) as http,
-        http.stream("POST", url, json=body, headers=headers) as response,
-    ):
-
-        async def messages() -> AsyncIterator[Any]:
-            async for line in response.aiter_lines():
-                if line.startswith("data: "):
-                    yield json.loads(line.removeprefix("data: "))
-
-        yield messages()
 
 
 async def test_a_callback_reaches_a_listening_host_without_a_poll() -> None:
