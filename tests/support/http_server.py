@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import os
 import re
 import socket
@@ -62,11 +64,16 @@ def at(url: str, **settings: Any) -> dict[str, Any]:
 
 def settings_of(*arguments: str, **variables: Any) -> Settings:
     """The settings that the command line ``serve --http`` and these environment variables give."""
-    options = build_parser().parse_args(["serve", "--http", *arguments])
+    options = _parser().parse_args(["serve", "--http", *arguments])
     overrides = {name: getattr(options, name) for name in ("sandbox", *options.overrides)}
     environment = {"NANO_BANANA_PORT": "0", **{name: str(value) for name, value in variables.items()}}
     with mock.patch.dict(os.environ, environment):
         return load_settings(**{name: value for name, value in overrides.items() if value not in (None, False)})
+
+
+@functools.cache
+def _parser() -> argparse.ArgumentParser:
+    return build_parser()
 
 
 def served(
