@@ -21,21 +21,19 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.errors import LedgerError
 from nano_banana_mcp.ledger.postgres_connection import (
     PRUNE_LOCK,
+    STEP_LOCK,
     SUBMIT_LOCK,
     TRIGRAM_INDEX,
     UPLOAD_LOCK,
     Connection,
     Database,
 )
-from nano_banana_mcp.ledger.queries import Filters, SqlLedger, Values, is_short
+from nano_banana_mcp.ledger.queries import MAX_SCANNED_ROWS, Filters, SqlLedger, Values, is_short
 from nano_banana_mcp.ledger.rows import UPSERT, to_row
 from nano_banana_mcp.ledger.sums import COLUMNS, POSTGRES_DAY
 
 NEWEST_ROWS = 1_000
 """Newest generations that are searched before the index is used: a common text is in many of them."""
-
-BUILD_LOCK_MILLISECONDS = 300
-"""Longest time that a step of a build keeps writers waiting before it gives up for now."""
 
 CHANNEL = "nano_banana"
 """Notifications are ``<sender> <generation id>``, as in every version before."""
@@ -169,8 +167,17 @@ class PostgresLedger(SqlLedger):
         )
 
     def _lock_generations(self) -> None:
-        self._fetch(f"SET LOCAL lock_timeout = {BUILD_LOCK_MILLISECONDS}")
-        self._fetch("LOCK TABLE generations IN SHARE ROW EXCLUSIVE MODE")
+        self._fetch("SELECT pg_advisory_xact_lock(:number)", {"number": STEP_LOCK})
+
+    def _newest_rows(self, filters: Filters, rows: int = MAX_SCANNED_ROWS) -> str:
+        # An array, since the planner would read all rows to join them with a subquery.
+        return super()._newest_rows(filters, rows).replace("IN (SELECT", "= ANY (ARRAY(SELECT", 1) + ")"
+
+    def _owns_few(self, filters: Filters) -> bool:
+        if filters.get("principal") is None:
+            return False
+        sql = "SELECT 1 FROM generations WHERE principal = :principal LIMIT :rows"
+        return len(self._fetch(sql, {"principal": filters["principal"], "rows": NEWEST_ROWS})) < NEWEST_ROWS
 
     def _newest(self, limit: int, offset: int, filters: Filters) -> list[Generation]:
         search = filters.get("search")
@@ -181,7 +188,7 @@ class PostgresLedger(SqlLedger):
         has_text = f"{where} AND {self._HAS_TEXT.format(position=self._POSITION)}"
         newest = self._newest_rows(filters, NEWEST_ROWS)
         matches = self._all(f"{has_text} AND {newest} ORDER BY created_at DESC, intent_id LIMIT :limit", **values)
-        if len(matches) == limit + offset:
+        if len(matches) == limit + offset or self._owns_few(filters):
             return matches[offset:]
         # Found before it is ordered: the planner cannot know how rare a text is, and would read all rows by their time.
         matches = self._select(

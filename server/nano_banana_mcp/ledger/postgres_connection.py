@@ -48,6 +48,7 @@ PRUNE_LOCK = 0x6E62_0003
 SWEEP_LOCK = 0x6E62_0004
 UPLOAD_LOCK = 0x6E62_0005
 BUILD_LOCK = 0x6E62_0006
+STEP_LOCK = 0x6E62_0007
 
 # The pool logs every failed attempt with the database's words, which name hosts and users; this module reports them.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
@@ -130,6 +131,10 @@ MIGRATIONS = [
     DECLARE
         built float8 := (SELECT built_to FROM builds WHERE name = 'sums');
     BEGIN
+        IF built < 'infinity' THEN  -- a step of the build waits for this transaction, and this one for the step
+            PERFORM pg_advisory_xact_lock_shared({STEP_LOCK});
+            built := (SELECT built_to FROM builds WHERE name = 'sums');
+        END IF;
         IF TG_OP <> 'INSERT' AND OLD.created_at <= built THEN
             INSERT INTO sums VALUES ({_sum_of("OLD")}, -1);
         END IF;

@@ -9,6 +9,7 @@ from tests.lab.benchmarks import (
     cold_start,
     crowds,
     detection,
+    growth,
     images,
     load,
     memory,
@@ -114,6 +115,14 @@ GROUPS = {
             """Three server processes; all callbacks reach the second; one is killed in the middle of submits and
             waits.""",
             replicas.rows,
+        ),
+        Group(
+            "growth",
+            "Growth: a ledger of a million requests",
+            """Ledgers of 100, 10,000 and 1,000,000 finished requests over a year, with English and Korean prompts, in a
+            SQLite file and in PostgreSQL, as after an upgrade: the indexes are built first, and how long that takes
+            in the background is shown. A figure is the median of five calls of the ledger in one process.""",
+            growth.rows,
         ),
         Group(
             "pictures",

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from tests.lab.benchmarks.figures import MET, MISSED, NOT_MEASURED, Report, Row, Trade, beside
 from tests.lab.benchmarks.groups import GROUPS
-from tests.lab.benchmarks.plot import plot
+from tests.lab.benchmarks.plot import growth, plot
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs"
 FIGURES = DOCS / "performance.json"
 PAGE = DOCS / "performance.md"
 PLOT = DOCS / "lag-and-queries.svg"
+GROWTH_PLOT = DOCS / "growth.svg"
 
 
 def page(report: Report) -> str:
@@ -25,6 +26,9 @@ def write() -> None:
     report = Report.from_json(FIGURES.read_text(encoding="utf-8"))
     PAGE.write_text(page(report), encoding="utf-8")
     PLOT.write_text(plot(report.trades), encoding="utf-8")
+    grown = [row for row in report.rows if row.group == "growth"]
+    if grown:
+        GROWTH_PLOT.write_text(growth(grown), encoding="utf-8")
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -76,6 +80,9 @@ def _lines(report: Report) -> Iterator[str]:
         yield ""
         yield " ".join(group.how.split())
         yield ""
+        if group.name == "growth":
+            yield f"![How long an answer takes in a ledger that grows]({GROWTH_PLOT.name})"
+            yield ""
         yield from _table(rows)
         yield ""
     yield "## All lags and queries"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tests.lab.benchmarks.figures import BOUND, Trade
+from tests.lab.benchmarks.figures import BOUND, Row, Trade
 
 WIDTH, PANEL, GAP, TOP, LEFT = 880, 300, 96, 96, 78
 COLUMNS = 2
@@ -92,6 +93,58 @@ def plot(trades: Sequence[Trade]) -> str:
         parts += _panel(axes, f"pictures that take {median:g} s ({how})", own)
     parts += _legend(below)
     return "\n".join(parts) + "\n</svg>\n"
+
+
+def growth(rows: Sequence[Row]) -> str:
+    """Time against the size of the ledger: one panel for each database, a line for each thing that is asked for."""
+    found = [
+        (match[1], float(match[2].replace(",", "")), match[3], max(row.found, 0.01))
+        for row in rows
+        if row.found is not None and row.unit == "ms" and (match := _GROWTH.fullmatch(row.what))
+    ]
+    names = list(dict.fromkeys(what for what, *_ in found))
+    sizes, times = _range([size for _, size, _, _ in found]), _range([*(time for *_, time in found), 200.0])
+    height = TOP + PANEL + 64 + LEGEND_LINE * ((len(names) + 1) // 2)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-labelledby="t d">',
+        '<title id="t">Time against the size of the ledger</title>',
+        '<desc id="d">How many milliseconds each thing takes that people wait for, by the number of requests in the '
+        "ledger, in SQLite and in PostgreSQL.</desc>",
+        f"<style>\n{_STYLE}\n</style>",
+        f'<rect class="paper" width="{WIDTH}" height="{height:g}"/>',
+        _text(LEFT, 32, "How long an answer takes in a ledger that grows", "title"),
+        _text(LEFT, 54, "Both axes are logarithmic. The dashed line is the target of 200 ms.", "small"),
+    ]
+    for number, where in enumerate(dict.fromkeys(where for _, _, where, _ in found)):
+        axes = Axes(LEFT + number * (PANEL + GAP), TOP, sizes, times)
+        parts.append(f'<rect class="panel" x="{axes.x}" y="{axes.y}" width="{PANEL}" height="{PANEL}"/>')
+        parts.append(_text(axes.x, axes.y - 10, where, "head"))
+        for tick in sorted({size for _, size, _, _ in found}):
+            parts.append(_text(axes.at(tick, times[0])[0], axes.y + PANEL + 17, f"{tick:,.0f}", "small middle"))
+        for tick in _ticks(times):
+            parts.append(_text(axes.x - 7, axes.at(sizes[0], tick)[1] + 4, f"{tick:g} ms", "small end"))
+        parts.append(f'<path class="bound" d="M{axes.x} {axes.at(sizes[0], 200.0)[1]}h{PANEL}"/>')
+        for line, what in enumerate(names):
+            points = sorted((size, time) for name, size, place, time in found if (name, place) == (what, where))
+            path = " ".join(f"{x},{y}" for x, y in (axes.at(*point) for point in points))
+            parts.append(f'<g class="{_colour(line)}"><polyline class="line" points="{path}"{_dashes(line)}/></g>')
+    for line, what in enumerate(names):
+        x, y = LEFT + line % 2 * (PANEL + GAP), TOP + PANEL + 52 + line // 2 * LEGEND_LINE
+        parts.append(f'<g class="{_colour(line)}"><path class="line" d="M{x} {y - 4}h28"{_dashes(line)}/></g>')
+        parts.append(_text(x + 36, y, what, "small"))
+    return "\n".join(parts) + "\n</svg>\n"
+
+
+_GROWTH = re.compile(r"(.+): ([0-9,]+) requests, (\w+)")
+
+
+def _colour(line: int) -> str:
+    return SERIES[line % len(SERIES)].name
+
+
+def _dashes(line: int) -> str:
+    pattern = ("", "6 3", "2 3")[line // len(SERIES) % 3]
+    return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 
 def _panel(axes: Axes, head: str, trades: Sequence[Trade]) -> Iterator[str]:
