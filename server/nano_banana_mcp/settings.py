@@ -43,6 +43,9 @@ _SAMPLE_KEY = re.compile(r"<.*>|.*\byour\b.*|(dk-)?(x{3,}|\.{2,}|…|(change|rep
 
 # `${user_config.x}`, or a plain $NAME as Gemini CLI leaves it, that the host application did not fill in.
 _PLACEHOLDER = re.compile(r"\s*(\$\{[^}]*\}|\$[A-Z_]+)\s*")
+_PREFIXES = re.compile(r"(NANO_?BAN+AN+AS?|DEF_?API)_")
+"""The beginning of a setting's variable, also misspelt."""
+
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
 _OTHER_VARIABLES = frozenset({"NANO_BANANA_TOKEN"})
 """Variables that entries of clients use and the server does not read."""
@@ -553,14 +556,14 @@ def misspelt_variables(names: Iterable[str] | None = None) -> list[str]:
     Args:
         names: Names of variables; None for those of the environment.
     """
-    known_names = variables()
+    known_names = {_PREFIXES.sub("", name): name for name in variables()}
     warnings = []
     for name in sorted(os.environ if names is None else names):
         upper = name.upper()
-        if not upper.startswith((PREFIX, "DEFAPI_")) or upper in known_names or upper in _OTHER_VARIABLES:
+        if not _PREFIXES.match(upper) or upper in known_names.values() or upper in _OTHER_VARIABLES:
             continue
-        similar = difflib.get_close_matches(upper, known_names, n=1)
-        hint = f" Did you mean {similar[0]}?" if similar else ""
+        similar = difflib.get_close_matches(_PREFIXES.sub("", upper), known_names, n=1)
+        hint = f" Did you mean {known_names[similar[0]]}?" if similar else ""
         warnings.append(f"{name} is not a setting and has no effect.{hint}")
     return warnings
 

@@ -10,9 +10,10 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import anyio
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -117,13 +118,20 @@ class _Requests:
         with anyio.CancelScope() as running:
             self._scopes.add(running)
             try:
-                await self._app(scope, receive, send)
+                await self._app(scope, receive, partial(_send_identified, send))
             finally:
                 self._scopes.discard(running)
 
     def cancel(self) -> None:
         for running in list(self._scopes):
             running.cancel()
+
+
+async def _send_identified(send: Send, message: Message) -> None:
+    """Send with the header that tells a sandbox from the API."""
+    if message["type"] == "http.response.start":
+        message = {**message, "headers": [*message.get("headers", ()), (b"x-nano-banana-sandbox", b"1")]}
+    await send(message)
 
 
 @asynccontextmanager

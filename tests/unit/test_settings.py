@@ -247,6 +247,10 @@ def test_settings_of_older_versions_are_accepted(monkeypatch: pytest.MonkeyPatch
     [
         ("NANO_BANANA_CREDIT_PER_DAY", "Did you mean NANO_BANANA_CREDITS_PER_DAY?"),
         ("DEFAPI_APIKEY", "Did you mean DEFAPI_API_KEY?"),
+        ("NANO_BANANA_API_KEY", "Did you mean DEFAPI_API_KEY?"),
+        ("NANO_BANANA_MODEL", "Did you mean DEFAPI_MODEL?"),
+        ("NANOBANANA_STATE_DIR", "Did you mean NANO_BANANA_STATE_DIR?"),
+        ("NANO_BANNANA_KEEPDAYS", "Did you mean NANO_BANANA_KEEP_DAYS?"),
         ("NANO_BANANA_XYZ", "NANO_BANANA_XYZ is not a setting and has no effect."),
     ],
 )

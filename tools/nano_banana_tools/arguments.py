@@ -91,10 +91,15 @@ def _aspect_ratio(value: str | None) -> str | None:
 
 
 def _image_size(value: str | None) -> str | None:
-    text = (value or "").strip().lower()
-    if text and not re.fullmatch(r"[1-9]\d?(\.\d)?k|0\.\d{1,2}k|[1-9]\d{2,3}", text):
+    text = re.sub(r"\s*[×*x]\s*", "x", (value or "").strip().lower())
+    if text and not re.fullmatch(r"[1-9]\d?(\.\d)?k|0\.\d{1,2}k|[1-9]\d{2,3}(x[1-9]\d{2,3}|px)?", text):
         raise ValueError("it must read like 2k; known sizes are 1k, 2k and 4k")
     return text or None
+
+
+def _number_as_text(value: Any) -> Any:
+    """Return a whole number, which models write for 512 or for an id, as text."""
+    return str(value) if type(value) is int else value
 
 
 def _model(value: str | None) -> str | None:
@@ -210,6 +215,7 @@ AspectRatio = Annotated[
 ]
 ImageSize = Annotated[
     str | None,
+    BeforeValidator(_number_as_text),
     AfterValidator(_image_size),
     _described({"type": "string"}, "1k, 2k or 4k. Only google/nano-banana-pro and google/nano-banana-2."),
 ]
@@ -225,6 +231,7 @@ CallbackUrl = Annotated[
 ]
 RequestId = Annotated[
     str | None,
+    BeforeValidator(_number_as_text),
     AfterValidator(_request_id),
     _described(
         {"type": "string"},

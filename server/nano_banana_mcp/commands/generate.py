@@ -238,7 +238,7 @@ class _Job:
             generation = self.generations[number]
             for path in paths:
                 sys.stdout.write(f"{path}\n")
-            price = "free (sandbox)" if generation.api == "sandbox" else _price(generation.credits_consumed)
+            price = "free (sandbox)" if generation.is_sandbox else _price(generation.credits_consumed)
             seconds = generation.elapsed_seconds(generation.finished_at or 0.0)
             took = "" if seconds is None else f", {seconds:.0f} s"
             sys.stdout.write(f"  {price}{took}, {generation.model}, id {generation.public_id}\n")

@@ -36,6 +36,7 @@ from nano_banana_mcp.commands.output_folders import exported_files
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.batches import is_batch_id
 from nano_banana_mcp.generations.models import Generation
+from nano_banana_mcp.generations.quotas import in_credits
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.ledger.queries import SHORT_SEARCH, Filters, is_short
 from nano_banana_mcp.ledger.sums import SECONDS_PER_DAY, Sum
@@ -292,7 +293,7 @@ def _print_generations(settings: Settings, rows: list[Generation], *, has_princi
     names = ["age", "status", "credits", "id", *optional, "model", "prompt"]
     grid = table(*names, right=("age", "credits"), shrinks="prompt")
     for generation in rows:
-        sandbox = "(sandbox) " if generation.api == "sandbox" else ""
+        sandbox = "(sandbox) " if generation.is_sandbox else ""
         cells = [
             _age(generation.created_at),
             generation.status.value,
@@ -332,7 +333,7 @@ def _print_totals(rows: list[dict[str, Any]]) -> None:
         add_row(grid, row["day"], str(row["generations"]), _amount(row["credits"]), row["model"] + sandbox)
     show(grid)
     paid = sum((Decimal(row["credits"]) for row in rows if not row["sandbox"]), Decimal(0))
-    sys.stdout.write(f"Paid in all: {_amount(str(paid))} credits.\n")
+    sys.stdout.write(f"Paid in all: {in_credits(paid)}.\n")
 
 
 def _age(created_at: float) -> str:

@@ -11,8 +11,11 @@ MAX_CLEAN_CHARACTERS = 500
 """Default limit of :func:`clean`."""
 
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-# Letters by category, but invisible: Hangul and Braille fillers, and variation selectors, which can carry hidden text.
-_INVISIBLE = re.compile("[\u115f\u1160\u2800\u3164\uffa0\ufe00-\ufe0e\U000e0100-\U000e01ef]")
+# Invisible, though not by category: fillers, joiners, and variation selectors, which can carry hidden text. These are
+# Unicode's Default_Ignorable_Code_Point but for U+FE0F, which emoji need, and the blank Braille pattern.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0e\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
 _MARKDOWN_IMAGE = re.compile(r"!+(?=\[)")
 _HTML_IMAGE = re.compile(r"<\s*/?\s*(?:img|image|picture|svg|object|embed|iframe|video)\b[^>]*>?", re.IGNORECASE)
 _HTML_TAG = re.compile(r"<(?=[A-Za-z/!?])")

@@ -67,6 +67,11 @@ class DefapiClient:
         """Close the connections."""
         await self._connection.aclose()
 
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether an answer said that the API is a sandbox: its credits are no money."""
+        return self._connection.is_sandbox
+
     async def submit(self, request: SubmitRequest, *, key: SecretStr | None = None) -> str:
         """Send one paid request and return the task id. It is never repeated here.
 

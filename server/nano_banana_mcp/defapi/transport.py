@@ -28,8 +28,16 @@ BURST_SECONDS = 4.0
 """A burst may contain the queries of this many seconds."""
 
 
+SANDBOX_HEADER = "X-Nano-Banana-Sandbox"
+"""Header, with the value 1, of all answers of a sandbox."""
+
+
 class Connection:
-    """HTTP connections to the API, opened with the first request."""
+    """HTTP connections to the API, opened with the first request.
+
+    Attributes:
+        is_sandbox: Whether the last answer was that of a sandbox.
+    """
 
     def __init__(self, base_url: str, timeout_seconds: float) -> None:
         self._base_url = base_url
@@ -37,6 +45,7 @@ class Connection:
         self._paid_http: httpx.AsyncClient | None = None
         self._free_http: httpx.AsyncClient | None = None
         self._proxy: Proxy | None = None
+        self.is_sandbox = False
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -80,6 +89,7 @@ class Connection:
                     extensions={"trace": sent.trace},
                 ) as response:
                     answered(response.status_code)
+                    self.is_sandbox = response.headers.get(SANDBOX_HEADER) == "1"
                     async for chunk in response.aiter_bytes():
                         received += chunk
                         if len(received) > MAX_ANSWER_BYTES:

@@ -284,7 +284,7 @@ def row(generation: Generation) -> dict[str, Any]:
         "options": generation.options,
         "model": generation.model,
         "credits": generation.credits_consumed,
-        "sandbox": generation.api == "sandbox",
+        "sandbox": generation.is_sandbox,
         "message": generation.message,
         "principal": generation.principal,
         "created_at": generation.created_at,

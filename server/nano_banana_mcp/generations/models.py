@@ -66,6 +66,7 @@ class Generation:
         credits_consumed: Decimal string as reported by the API.
         message: Why it failed, or what the model said; text from outside is cleaned.
         save_as: Name without extension that the caller chose for the files of its images; None for this server's.
+        is_sandbox: Whether a sandbox made it, inside the server or alone: its credits are no money.
         batch_id: What the generations of one call have in common; None for one that was requested alone.
     """
 
@@ -90,6 +91,11 @@ class Generation:
     batch_id: str | None = None
     save_as: str | None = None
     ended_at: float | None = None
+    is_sandbox: bool = False
+
+    def __post_init__(self) -> None:
+        if self.api == "sandbox":
+            object.__setattr__(self, "is_sandbox", True)
 
     @property
     def public_id(self) -> str:

@@ -103,6 +103,7 @@ class Metrics(Instrumentation):
         self._queries_per_task = histogram("queries_per_task", "Answered queries of a task until its end.", _QUERIES)
         self._callbacks = counter("callbacks", "Callbacks received by verdict.", "verdict")
         self._credits = counter("credits", "Credits consumed by ended tasks, as reported by the API.", "model")
+        self._sandbox_credits = counter("sandbox_credits", "The same of a sandbox, where nothing is paid.", "model")
         self._waits = gauge("waits", "Calls that are waiting.")
         self._open = gauge("open_tasks", "Tasks of the last hour that this process has not seen end.")
         self._tool_calls = counter("tool_calls", "Tool calls by outcome.", "tool", "outcome")
@@ -168,7 +169,8 @@ class Metrics(Instrumentation):
         task.ended = True
         model = self._label(generation.model)
         self._ended.labels(model, generation.status.value).inc()
-        self._credits.labels(model).inc(_credits(generation.credits_consumed))
+        counter = self._sandbox_credits if generation.is_sandbox else self._credits
+        counter.labels(model).inc(_credits(generation.credits_consumed))
         self._queries_per_task.observe(task.queries)
         if generation.submitted_at is not None and generation.finished_at is not None:
             self._task_seconds.observe(max(0.0, generation.finished_at - generation.submitted_at))

@@ -17,7 +17,7 @@ PRUNED_IMAGES = '"pruned"'
 IS_LISTED = f"images <> '{PRUNED_IMAGES}'"
 """SQL condition of the rows that lists show."""
 
-SCHEMA_VERSIONS = (2, 3, 4, 5, 6, 7)
+SCHEMA_VERSIONS = (2, 3, 4, 5, 6, 7, 8)
 """Versions of the SQLite ledger that this module can read."""
 
 MAX_LISTED_GENERATIONS = 50

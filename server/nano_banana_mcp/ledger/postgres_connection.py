@@ -153,6 +153,10 @@ MIGRATIONS = [
         FROM generate_series(1, length($1) - 2) AS first
     $$;
     """,  # noqa: S608 - our own names
+    """
+    ALTER TABLE generations ADD COLUMN is_sandbox boolean NOT NULL DEFAULT false;
+    CREATE INDEX ON generations (api) WHERE is_sandbox;
+    """,
 ]
 
 TRIGRAM_INDEX = "generations_by_trigram"

@@ -406,7 +406,13 @@ class SqlLedger(UploadQueries):
             f"GROUP BY {', '.join(names)} HAVING sum(number) > 0",
             {**of_filters, **values},
         )
-        return [Sum(**dict(row)) for row in rows]
+        parts = [Sum(**dict(row)) for row in rows]
+        sandboxes = {api for api in {part.api for part in parts} if self._is_sandbox(api)}
+        return [replace(part, api="sandbox") if part.api in sandboxes else part for part in parts]
+
+    def _is_sandbox(self, api: str) -> bool:
+        query = "SELECT 1 FROM generations WHERE api = :api AND is_sandbox LIMIT 1"
+        return bool(self._fetch(query, {"api": api}))
 
     def _values_of(self, row: str) -> dict[str, str]:
         return values_of(row, self._DAY, self._POSITION)

@@ -37,6 +37,7 @@ def from_row(row: Mapping[str, Any]) -> Generation:
     damaged row does not hide the others."""
     values = {_FIELDS.get(column, column): value for column, value in dict(row).items()}
     values["expects_callback"] = bool(values["expects_callback"])
+    values["is_sandbox"] = bool(values["is_sandbox"])
     try:
         values["status"] = Status(values["status"])
     except ValueError:

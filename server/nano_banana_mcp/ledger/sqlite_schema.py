@@ -169,6 +169,10 @@ MIGRATIONS = [
         WHERE name = 'search' AND EXISTS (SELECT 1 FROM documents WHERE intent_id = OLD.intent_id);
     END;
     """,  # noqa: S608 - our own names
+    """
+    ALTER TABLE generations ADD COLUMN is_sandbox INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX generations_of_sandboxes ON generations (api) WHERE is_sandbox;
+    """,
 ]
 """One script for each version; a file's version is the number of scripts run on it. Append only."""
 

@@ -234,7 +234,7 @@ def metadata_of(generation: Generation, number: int) -> ImageMetadata:
         url=generation.images[number].url,
         credits=generation.credits_consumed,
         save_as=generation.save_as,
-        is_from_sandbox=generation.api == "sandbox",
+        is_from_sandbox=generation.is_sandbox,
     )
 
 

@@ -380,6 +380,7 @@ class Submitter:
         self, generation: Generation, outcome: str | DefapiError, answers: list[DefapiError]
     ) -> Generation:
         """Record the task id or what is known without one; remove the record of what certainly was not made."""
+        generation = replace(generation, is_sandbox=generation.is_sandbox or self._client.is_sandbox)
         if isinstance(outcome, str):
             generation = generation.accepted(outcome, self._now())
             logger.info("task %s submitted to %s", outcome, generation.model, extra={"task_id": outcome})

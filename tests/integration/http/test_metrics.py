@@ -79,7 +79,8 @@ async def test_images_that_were_polled_for_are_counted() -> None:
     assert counts("queries_total", outcome="answered") == queries
     assert counts("queries_per_task_sum") == queries
     assert counts("queries_per_task_count") == images
-    assert counts("credits_total", model=MODEL) == images * 0.5
+    assert counts("sandbox_credits_total", model=MODEL) == images * 0.5
+    assert counts("credits_total", model=MODEL) == 0
     assert counts("open_tasks") == 1
     assert counts("waits") == 0
     assert counts("ledger_ok") == 1
@@ -113,7 +114,7 @@ async def test_callbacks_are_counted_by_what_became_of_them_and_tell_the_lag() -
     assert counts("detection_lag_seconds_count", how="callback") == 1 + images
     assert counts("detection_lag_seconds_sum", how="callback") < 60 * (1 + images)  # seconds
     assert counts("queries_per_task_count") == 1 + images
-    assert counts("credits_total", model=MODEL) == (1 + images) * 0.5
+    assert counts("sandbox_credits_total", model=MODEL) == (1 + images) * 0.5
 
 
 async def test_a_callback_soon_after_another_is_a_repeated_one() -> None:
@@ -261,6 +262,9 @@ def test_an_end_that_two_queries_have_seen_counts_once(metrics: Metrics) -> None
     metrics.seen(ended(made()), "look")
     assert counted(metrics, "tasks_ended_total", model=MODEL, status="success") == 1
     assert counted(metrics, "credits_total", model=MODEL) == 0.5
+    metrics.seen(replace(ended(made(1)), is_sandbox=True), "poll")
+    assert counted(metrics, "credits_total", model=MODEL) == 0.5
+    assert counted(metrics, "sandbox_credits_total", model=MODEL) == 0.5
 
 
 def test_the_lag_of_a_poll_is_the_time_since_the_task_was_last_seen_open(metrics: Metrics) -> None:

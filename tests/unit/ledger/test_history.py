@@ -43,8 +43,9 @@ def test_a_tally_is_exact_and_counts_no_credits_of_the_sandbox(ledger: SqlLedger
         generation = succeeded(new_generation(api="a", prompt=f"cat {number}").accepted(f"ta{number}", 1.0))
         ledger.save(replace(generation, credits_consumed="0.1"))
     ledger.save(succeeded(new_generation(prompt="cat").accepted("ta-sandbox", 1.0)))
+    ledger.save(succeeded(new_generation(api="http://box:8765", is_sandbox=True).accepted("ta-alone", 1.0)))
     ledger.begin(new_generation(api=None, model="other"))
-    assert ledger.tally() == Tally(12, Decimal(1))
+    assert ledger.tally() == Tally(13, Decimal(1))
     assert ledger.tally(search="CAT 1", model="m") == Tally(1, Decimal("0.1"))
     assert ledger.models() == ["m", "other"]
 

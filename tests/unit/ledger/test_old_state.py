@@ -115,4 +115,4 @@ def test_a_database_of_version_0_1_is_read_and_written(postgres: Cluster, old_da
                 "SELECT column_name FROM information_schema.columns WHERE table_name='generations'"
             )
         }
-    assert names == OLD_COLUMNS | {"batch_id", "save_as", "ended_at", "lease_holder", "lease_fence"}
+    assert names == OLD_COLUMNS | {"batch_id", "save_as", "ended_at", "is_sandbox", "lease_holder", "lease_fence"}

@@ -26,6 +26,12 @@ async def test_a_submit_answers_with_a_task_id_and_the_query_with_the_task(serve
         }
 
 
+@pytest.mark.parametrize("path", ["/api/user", "/api/task/query", "/files/none.png", "/elsewhere"])
+async def test_every_answer_says_that_it_is_that_of_a_sandbox(serve: Serve, path: str) -> None:
+    async with serve() as api:
+        assert (await api.client.get(path)).headers["X-Nano-Banana-Sandbox"] == "1"
+
+
 async def test_a_finished_task_shows_its_image_and_its_price(serve: Serve) -> None:
     async with serve() as api:
         data = await api.ending("a hill")

@@ -34,6 +34,8 @@ REQUEST = SubmitRequest(model="m", prompt="a hill")
 class Client:
     """Answers each submit with the next of ``answers``; the last one again and again."""
 
+    is_sandbox = False
+
     def __init__(self, *answers: str | BaseException, seconds: float = 0.5) -> None:
         self.answers = list(answers)
         self.seconds = seconds
@@ -90,6 +92,12 @@ def test_an_accepted_submit_is_recorded_with_its_task_id() -> None:
     ledger = DictLedger()
     assert submitted(Client("ta1"), ledger) == ledger.generations["in-1"]
     assert ledger.generations["in-1"].task_id == "ta1"
+
+
+def test_what_a_sandbox_accepted_is_recorded_as_free() -> None:
+    client, ledger = Client("ta1"), DictLedger()
+    client.is_sandbox = True
+    assert submitted(client, ledger).is_sandbox
 
 
 def test_the_generation_is_recorded_before_anything_is_sent() -> None:

@@ -4,7 +4,9 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from nano_banana_tools.arguments import ImageSize
 from tests.support.clients import client_at, facts, text
 from tests.support.image_samples import data_uri, drawn
 from tests.support.sandbox import plain_sandbox
@@ -72,6 +74,14 @@ BAD_GENERATIONS: list[tuple[str, dict[str, Any], str]] = [
     ("a misspelt argument", {"aspect_rato": "16:9"}, "aspect_ratio"),
     ("an argument that does not exist", {"style": "anime"}, "style"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [("2K", "2k"), ("0.5k", "0.5k"), (512, "512"), ("512px", "512px"), ("1024 × 768", "1024x768"), (" ", None)],
+)
+def test_a_size_may_be_written_in_several_ways(given: Any, size: str | None) -> None:
+    assert TypeAdapter(ImageSize).validate_python(given) == size
 
 
 @pytest.mark.parametrize(("case", "arguments", "named"), BAD_GENERATIONS, ids=[case for case, _, _ in BAD_GENERATIONS])

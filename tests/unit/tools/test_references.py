@@ -266,6 +266,7 @@ async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_
         ({"image_size": "0.5k", "model": "google/nano-banana-2", "prompt": "x sandbox:result=data-uri"},
          "Asked 0.5k, got 512×512."),
         ({"aspect_ratio": "4:1", "model": "google/nano-banana"}, "Asked 4:1, got 1024×256."),
+        ({"image_size": 512}, "Asked 512, got 1024×1024."),
     ],
 )  # fmt: skip
 async def test_what_was_asked_and_what_came_is_in_every_result(arguments: dict[str, Any], words: str) -> None:

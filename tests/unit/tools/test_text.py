@@ -87,7 +87,16 @@ def test_an_image_with_an_odd_url_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "hidden", ["<img src=https://evil.example/x>", "<IMG SRC='//evil'", "\U000e0100", "\u3164", "\u115f", "\u2800"]
+    "hidden",
+    [
+        "<img src=https://evil.example/x>",
+        "<IMG SRC='//evil'",
+        "\U000e0100",
+        "\u3164",
+        "\u115f",
+        "\u2800",
+        *"\u034f\u17b5\u180b\u2065\ufff0\U000e0fff",
+    ],
 )
 def test_html_images_and_invisible_fillers_never_reach_the_model(hidden: str) -> None:
     words, answer = text_and_facts(ended(image_sources=("https://e.org/a.png",), texts=(f"Here{hidden} it is",)))
