@@ -20,7 +20,7 @@ KEPT_ANSWER = "The answer of the API is kept, and get_task reads it again after 
 """Part of the message of a generation with an image that could not be read."""
 
 MAX_IMAGES = 16
-"""More images than any model of the API makes at once; further ones are dropped."""
+"""More images than any model of the API makes at once; further ones are only kept with the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ def _images(
     images: list[GeneratedImage] = []
     encoded_images: dict[int, EncodedImage] = {}
     problems = [f"a text of {len(text)} characters that is no image address" for text in snapshot.unreadable]
+    problems += [f"it is beyond the first {MAX_IMAGES} images" for _ in snapshot.image_sources[MAX_IMAGES:]]
     remarks: list[str] = []
     for source in snapshot.image_sources[:MAX_IMAGES]:
         if source[:5].lower() in ("http:", "https"):

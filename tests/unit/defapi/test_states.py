@@ -163,6 +163,14 @@ async def test_an_answer_is_kept_unless_it_is_empty_or_mere_words(result: Any, i
     assert reading.is_unreadable is is_kept is (KEPT_ANSWER in (reading.generation.message or ""))
 
 
+async def test_images_beyond_the_first_sixteen_are_counted_and_kept_with_the_answer() -> None:
+    result = [{"image": f"{URL}?{number}"} for number in range(18)]
+    reading = read(Generation("in-1", TASK), (await query_to(reply(200, body(result=result)))).snapshot, now=1.0)
+    assert len(reading.generation.images) == 16
+    assert (reading.generation.message or "").startswith("2 more could not be used")
+    assert reading.is_unreadable
+
+
 @pytest.mark.parametrize("name", ["images", "output", "data", "image_url"])
 async def test_an_image_beside_the_result_is_found(name: str) -> None:
     assert (await query_to(reply(200, body(**{name: URL})))).snapshot.image_sources == (URL,)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, NotAnImage
-from nano_banana_mcp.images.formats import Size, describe, dimensions
+from nano_banana_mcp.images.formats import Size, advice_for, describe, dimensions
 from nano_banana_mcp.images.image import EncodedImage, is_truncated
 from nano_banana_mcp.images.metadata_removal import MAX_DECODED_PROFILE_BYTES, MAX_PROFILE_BYTES, without_metadata
 
@@ -162,8 +162,11 @@ def shrink(encoded: EncodedImage, *, max_side: int, max_bytes: int, purpose: str
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLarge(f"{to.source} has too many pixels.") from None
     except _DECODER_ERRORS:
+        advice = advice_for(encoded.data)  # a format that many programs do not know
+        name = f"{to.source}, {describe(encoded.data)}," if advice else to.source
         raise NotAnImage(
-            f"{to.source} is broken or cut off, or of a kind that cannot be decoded here.", hint="Use another picture."
+            f"{name} is broken or cut off, or of a kind that cannot be decoded here.",
+            hint=advice or "Use another picture.",
         ) from None
     data, mime_type, size = _encode(small, max_bytes, to)
     return ShrunkImage(data, mime_type, size, original, *original_file, still=is_animated)

@@ -70,7 +70,7 @@ class OutputFolder:
             return True
         try:
             with open(self.path / LINES, "rb", opener=_open) as file:
-                return any(_entry_in(line).get("file") == name for line in file)
+                return any(_entry_in(line).get("file") == display_path(name) for line in file)
         except OSError:
             return False
 

@@ -74,6 +74,13 @@ async def test_an_iphone_photo_becomes_a_jpeg_that_stands_upright_and_tells_no_p
     assert not sent.getexif()
 
 
+async def test_a_broken_iphone_photo_is_named_as_one_with_what_to_do() -> None:
+    photo = EncodedImage(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "image/heic")
+    with pytest.raises(NotAnImage, match=r"an iPhone photo \(HEIC\), is broken") as caught:
+        await fit_reference(photo, max_side=2048)
+    assert "Export it as JPEG" in str(caught.value)
+
+
 async def test_a_photo_that_was_taken_sideways_stands_upright_and_tells_no_place() -> None:
     tags = Image.Exif()
     tags[0x0112] = 6  # turned by 90 degrees
