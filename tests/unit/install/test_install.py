@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import select
-import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +12,8 @@ from ruamel.yaml import YAML
 
 from nano_banana_mcp.install.hosts import HOSTS
 from nano_banana_mcp.install.launch import command, is_ours, launch_of
-from tests.support.clients import KEY, clean_environment
+from tests.support.clients import KEY
 from tests.support.install_files import Run, listing, parsed
-from tests.support.posix import posix_only
 
 
 def _servers(file: Path) -> dict[str, dict[str, object]]:
@@ -382,60 +376,6 @@ def test_from_uvs_cache_the_entry_starts_uvx_by_its_absolute_path(
     monkeypatch.setenv("UV", str(tmp_path / "uv"))
     assert command()[0] == str(uvx)
     assert command()[-1] == "nano-banana-mcp"
-
-
-@contextmanager
-def _asking(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """`install cursor` in a terminal of its own, and the other end of that terminal."""
-    import pty
-
-    leader, follower = pty.openpty()
-    environment = {**clean_environment(), "HOME": str(home)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "nano_banana_mcp", "install", "cursor"],
-        stdin=follower, stdout=follower, stderr=follower, env=environment, start_new_session=True,
-    ) as process:  # fmt: skip
-        os.close(follower)
-        yield process, leader
-    os.close(leader)
-
-
-@posix_only
-def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> None:
-    with _asking(home) as (process, leader):
-        said = _until(leader, "API key (not shown): ")
-        os.write(leader, f"{KEY}\n".encode())
-        said += _until(leader, "[Y/n, or another folder] ")
-        os.write(leader, f"{home / 'art'}\n".encode())
-        said += _until(leader, "[y/N] ")
-        os.write(leader, b"y\n")
-        said += _until(leader, "the entry starts the server")
-        assert process.wait(60) == 0
-    assert KEY not in said
-    assert "https://defapi.org" in said
-    env = _servers(home / ".cursor" / "mcp.json")["nano-banana"]["env"]
-    assert env == {"NANO_BANANA_OUTPUT_DIR": str(home / "art"), "DEFAPI_API_KEY": KEY}
-
-
-@posix_only
-@pytest.mark.parametrize("typed", [b"\x04", b"two words\n", b"sk-0123456789\n"])
-def test_no_key_or_none_that_can_be_one_ends_with_a_sentence(typed: bytes, home: Path) -> None:
-    with _asking(home) as (process, leader):
-        said = _until(leader, "API key (not shown): ")
-        os.write(leader, typed)
-        said += _until(leader, "nano-banana-mcp install: ")
-        assert process.wait(60) == 1
-    assert "Traceback" not in said
-    assert listing(home) == {}
-
-
-def _until(leader: int, words: str) -> str:
-    said = b""
-    while words.encode() not in said:
-        ready, _, _ = select.select([leader], [], [], 60)
-        assert ready, said
-        said += os.read(leader, 4096)
-    return said.decode()
 
 
 @pytest.mark.parametrize(
