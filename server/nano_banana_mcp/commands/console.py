@@ -93,6 +93,21 @@ def select(ledger: SqlLedger, text: str) -> Generation:
     return matches[0]
 
 
+def select_batch(ledger: SqlLedger, text: str) -> str:
+    """The id of the only batch whose id is, or begins with, this text.
+
+    Raises:
+        NotSelected: No batch, or more than one, has this id.
+        LedgerError: The ledger cannot be read.
+    """
+    matches = ledger.batches_with_prefix(text, limit=2)
+    if not matches:
+        raise NotSelected(f"there is no batch {text[:80]!r}. `nano-banana-mcp history` lists their ids")
+    if len(matches) > 1:
+        raise NotSelected(f"several batches begin with {text}: {matches[0]} and others. Add more letters")
+    return matches[0]
+
+
 def refuse(command: str, reason: object, code: int = FAILED) -> int:
     """Print why a command did not do what was asked, and return its exit code."""
     sys.stderr.write(f"nano-banana-mcp {command}: {reason}\n")

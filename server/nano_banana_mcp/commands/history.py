@@ -29,6 +29,7 @@ from nano_banana_mcp.commands.console import (
     printable,
     refuse,
     select,
+    select_batch,
     show,
     table,
 )
@@ -130,11 +131,8 @@ def _show_one(settings: Settings, text: str, *, as_json: bool) -> None:
 
 def _show_batch(settings: Settings, arguments: argparse.Namespace) -> None:
     """List the requests of one batch."""
-    batch_id = arguments.action
     with closing(open_database(settings)) as ledger:
-        if not ledger.find_batch(batch_id):
-            raise NotSelected(f"there is no batch {batch_id[:80]!r}. `nano-banana-mcp history --json` has their ids")
-    arguments.search = batch_id
+        arguments.search = select_batch(ledger, arguments.action)
     _list(settings, arguments, None, is_filtered=True)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from nano_banana_mcp.app import open_service
-from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, NotSelected, explained, refuse, select
+from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, NotSelected, explained, refuse, select, select_batch
 from nano_banana_mcp.commands.output_folders import remember_folder
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
@@ -66,6 +66,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 def _whole_id(settings: Settings, task_id: str) -> str:
     """The id that begins with ``task_id``; the API may have a task that the ledger does not have."""
     with closing(open_database(settings)) as ledger:
+        if is_batch_id(task_id):
+            return select_batch(ledger, task_id)
         if not ledger.with_prefix(task_id, limit=1):
             return task_id
         return select(ledger, task_id).public_id

@@ -239,6 +239,15 @@ class SqlLedger(UploadQueries):
             limit=limit,
         )
 
+    def batches_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """Return the ids of batches that begin with ``prefix``, in order."""
+        rows = self._fetch(
+            "SELECT DISTINCT batch_id FROM generations WHERE substr(batch_id, 1, :letters) = :prefix "
+            "ORDER BY batch_id LIMIT :limit",
+            {"prefix": prefix, "letters": len(prefix), "limit": limit},
+        )
+        return [row["batch_id"] for row in rows]
+
     def find_request(self, request_id: str, api: str | None, principal: str = "") -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         children = [child_request_id(request_id, number) for number in range(1, MAX_COUNT + 1)]

@@ -52,6 +52,23 @@ async def test_a_tasks_images_are_saved_and_their_paths_printed(how: str, seen: 
     assert len((folder / "pictures.jsonl").read_text().splitlines()) == 4
 
 
+async def test_a_batch_is_saved_by_the_beginning_of_its_id(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    async with plain_sandbox(seconds=0) as sandbox:
+        settings = {
+            "DEFAPI_API_KEY": KEY,
+            "DEFAPI_BASE_URL": sandbox.url,
+            "NANO_BANANA_STATE_DIR": str(tmp_path / "state"),
+        }
+        async with client_at(sandbox.url, state_dir=tmp_path / "state") as client:
+            batch_id = facts(await client.call_tool("generate_image", {"prompt": "cats", "count": 3}))["task_id"]
+        ended = await in_thread(lambda: run("save", batch_id[:11], f"--output={folder}", settings=settings))
+        missing = await in_thread(lambda: run("save", "ba-missing", f"--output={folder}", settings=settings))
+    assert len(ended.stdout.splitlines()) == len(list(folder.glob("*.png"))) == 3
+    assert missing.returncode == 1
+    assert "there is no batch 'ba-missing'" in missing.stderr
+
+
 async def test_what_cannot_be_saved_has_a_readable_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with plain_sandbox() as sandbox:
