@@ -95,7 +95,7 @@ snapshots: .venv/.dev ## renew the snapshots of tools, resources and prompts, an
 	$(BIN)/python -m tests.support.documents
 	git --no-pager diff --stat -- server/nano_banana_mcp/stdio tests/snapshots README.md CONTRIBUTING.md docs
 
-mutants: .venv/.mutation ## mutation tests of the code that must not be wrong (retry, waits, callbacks, paths, addresses)
+mutants: .venv/.mutation ## mutation tests of the code that must not be wrong (retry, submits, waits, callbacks, paths, addresses, grants, quotas)
 	nice -n 10 $(BIN)/python -m tests.lab.mutation
 
 sbom: .venv/.supply ## write the bill of materials of a plain install (CycloneDX) to dist/

@@ -181,11 +181,18 @@ class PostgresLedger(SqlLedger):
 
     def _newest(self, limit: int, offset: int, filters: Filters) -> list[Generation]:
         search = filters.get("search")
-        if search is None or is_short(search) or not self.is_built("search"):
+        if search is None or not (is_short(search) or self.is_built("search")):
             return super()._newest(limit, offset, filters)
         where, values = self._conditions({**filters, "search": None})
         values = {**values, "search": search, "limit": limit + offset}
         has_text = f"{where} AND {self._HAS_TEXT.format(position=self._POSITION)}"
+        if is_short(search):
+            owner = "TRUE" if filters.get("principal") is None else "principal = :principal"
+            newest = f"SELECT * FROM generations WHERE {owner} ORDER BY created_at DESC LIMIT {MAX_SCANNED_ROWS}"  # noqa: S608 - our own conditions
+            matches = self._select(
+                f"FROM ({newest}) AS newest {has_text} ORDER BY created_at DESC, intent_id LIMIT :limit", values
+            )
+            return matches[offset:]
         newest = self._newest_rows(filters, NEWEST_ROWS)
         matches = self._all(f"{has_text} AND {newest} ORDER BY created_at DESC, intent_id LIMIT :limit", **values)
         if len(matches) == limit + offset or self._owns_few(filters):

@@ -36,7 +36,9 @@ _KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count"
 
 _SESSION = (
     f"SET search_path = nano_banana; SET lock_timeout = '{LOCK_SECONDS}s'; "
-    f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET idle_in_transaction_session_timeout = '30s'"
+    f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET idle_in_transaction_session_timeout = '30s'; "
+    # A plan for any value would read all rows for the few of one caller.
+    "SET plan_cache_mode = force_custom_plan"
 )
 
 _UNUSABLE = "The ledger of NANO_BANANA_LEDGER_URL cannot be used"
