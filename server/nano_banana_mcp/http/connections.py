@@ -62,6 +62,12 @@ class LimitedConnection(H11Protocol):
         else:
             self._stop_awaiting_head()
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request, of which a part may have come with the one before."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and not self.transport.is_closing():
+            self._await_head()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_awaiting_head()

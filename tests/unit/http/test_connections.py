@@ -21,7 +21,7 @@ HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def is_closed(connection: socket.socket) -> bool:
-    connection.settimeout(5)
+    connection.settimeout(30)
     try:
         while connection.recv(1_000):
             pass
@@ -51,6 +51,17 @@ def test_the_time_counts_for_a_later_request_of_a_connection_too() -> None:
         connection.settimeout(5)
         assert connection.recv(1_000).startswith(b"HTTP/1.1 200")
         connection.sendall(HEAD)
+        assert is_closed(connection)
+
+
+def test_the_time_counts_for_a_part_of_a_request_that_came_with_the_one_before() -> None:
+    with (
+        served("--sandbox", protocol=limited_connections(100, head_seconds=0.2)) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.sendall(HEAD + b"\r\n" + HEAD)
+        connection.settimeout(30)
+        assert connection.recv(1_000).startswith(b"HTTP/1.1 200")
         assert is_closed(connection)
 
 
