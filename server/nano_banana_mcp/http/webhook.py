@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from nano_banana_mcp.defapi.schemas import TASK_ID
+from nano_banana_mcp.defapi.schemas import TASK_ID, unwrap
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from nano_banana_mcp.http.signing import PROBE_PREFIX, WEBHOOK_PATH, KeyRing, answer_to
 from nano_banana_mcp.ledger.base import LedgerBusy
@@ -111,8 +111,5 @@ def _parse_task_id(body: bytes) -> str | None:
         return None
     if not isinstance(callback, dict):
         return None
-    data = callback.get("data")
-    if "task_id" not in callback and isinstance(data, dict):  # in the form of a query's answer
-        callback = data
-    task_id = callback.get("task_id")
-    return task_id if isinstance(task_id, str) and TASK_ID.fullmatch(task_id) else None
+    task_ids = (part.get("task_id") for part in (callback, unwrap(callback)))  # plain, or as the answer to a query
+    return next((item for item in task_ids if isinstance(item, str) and TASK_ID.fullmatch(item)), None)

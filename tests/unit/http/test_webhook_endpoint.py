@@ -206,8 +206,16 @@ def test_a_callback_that_is_too_large_is_counted_apart_and_not_read_to_its_end()
     assert call.server.asked == []
 
 
-def test_a_callback_wrapped_in_data_is_read_like_the_answer_of_a_query() -> None:
-    call = Call(body_of(json.dumps({"code": 0, "data": {"task_id": TASK, "status": "success"}}).encode()))
+@pytest.mark.parametrize(
+    "callback",
+    [
+        {"code": 0, "data": {"task_id": TASK, "status": "success"}},
+        {"task_id": None, "data": {"task_id": TASK}},
+        {"task_id": TASK, "data": {"status": "success"}},
+    ],
+)
+def test_a_callback_is_read_plain_or_like_the_answer_of_a_query(callback: dict[str, object]) -> None:
+    call = Call(body_of(json.dumps(callback).encode()))
     assert call.answer.status_code == 204
     assert call.server.asked == [(INTENT, TASK)]
 
