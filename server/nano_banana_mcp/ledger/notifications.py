@@ -80,8 +80,11 @@ class SharedLedger(DurableLedger):
         """See :class:`DurableLedger`. One replica builds at a time."""
         try:
             connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._server.parameters)
-            async with connection:
+            try:
                 await self._build_if_alone(connection)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await connection.close()
         except psycopg.Error as error:
             logger.info("The indexes of the ledger are built later: %s", type(error).__name__)
 
