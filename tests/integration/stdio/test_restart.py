@@ -157,8 +157,8 @@ async def test_an_unknown_outcome_is_not_sent_again_under_its_request_id() -> No
         assert sandbox.stats.submits == 1
 
 
-@pytest.mark.parametrize("request_id", ["a b", "a/b", "é", "x" * 65, "a\n", 7])
-async def test_a_request_id_of_an_unknown_form_is_refused_in_words(request_id: Any) -> None:
+@pytest.mark.parametrize("request_id", ["a b", "a/b", "é", "x" * 65, "a\n"])
+async def test_a_request_id_of_an_unknown_form_is_refused_in_words(request_id: str) -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat", "request_id": request_id})
         assert result.is_error is (request_id != "a\n")  # white space around it does not count
