@@ -178,7 +178,7 @@ CORPORA = (
         "states of the view with an error on the console, or with one that an accessibility audit finds",
         _of(
             "integration/browser/test_states.py",
-            "a_state_says_what_it_is_and_is_accessible_in_light_as_in_dark_and_narrow",
+            "a_state_says_what_it_is_and_is_accessible_in_light_as_in_dark_narrow_and_wide",
         ),
         long=True,
     ),

@@ -122,7 +122,7 @@ async def test_a_image_that_cannot_be_shown_says_why_and_hides_no_other() -> Non
         result = await looked(sandbox, "sandbox:result=many")
         assert not result.is_error
         assert len(images(result)) == 2
-        assert "Picture 1 is missing: The answer of 127.0.0.1 breaks off in the middle" in text(result)
+        assert "Picture 1 is missing: The picture is broken or cut off" in text(result)
         assert "Picture 2 is missing: The answer of 127.0.0.1 holds a web page (HTML)" in text(result)
 
 
