@@ -63,23 +63,21 @@ class SharedLedger(DurableLedger):
             if self._sweep_connection is not None:
                 await self._sweep_connection.execute("SELECT 1")  # the lock ends with its connection
                 return True
-            connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._server.parameters)
-            cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [SWEEP_LOCK])
+            self._sweep_connection = await _connect(self._server)
+            cursor = await self._sweep_connection.execute("SELECT pg_try_advisory_lock(%s)", [SWEEP_LOCK])
             row = await cursor.fetchone()
         except psycopg.Error as error:
             logger.info("The sweep lock cannot be acquired: %s", type(error).__name__)
+            row = None
+        is_acquired = row is not None and bool(row[0])
+        if not is_acquired:
             await self._release_sweep_lock()
-            return False
-        if row is None or not row[0]:
-            await connection.close()
-            return False
-        self._sweep_connection = connection
-        return True
+        return is_acquired
 
     async def build_once(self) -> None:
         """See :class:`DurableLedger`. One replica builds at a time."""
         try:
-            connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._server.parameters)
+            connection = await _connect(self._server)
             try:
                 await self._build_if_alone(connection)
             finally:
@@ -122,6 +120,13 @@ class SharedLedger(DurableLedger):
                 await connection.close()
 
 
+async def _connect(database: Database) -> AsyncConnection:
+    """Connect within the time limit of the parameters, even if cancelled: psycopg would leave the connection open."""
+    with anyio.CancelScope(shield=True):
+        connection = await psycopg.AsyncConnection.connect(autocommit=True, **database.parameters)
+    return connection  # noqa: RET504 - to a type checker, a cancel scope may suppress an exception
+
+
 def _combine_sums(database: SqlLedger) -> bool:
     assert isinstance(database, PostgresLedger)
     database.combine_sums()
@@ -139,7 +144,7 @@ async def listen(database: Database, sender: str, changed: Changed) -> None:
     pause = MIN_RECONNECT_SECONDS
     while True:
         try:
-            connection = await psycopg.AsyncConnection.connect(autocommit=True, **database.parameters)
+            connection = await _connect(database)
             async with connection:
                 await connection.execute(f"LISTEN {CHANNEL}".encode())
                 await changed(None)
