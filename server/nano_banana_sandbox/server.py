@@ -128,7 +128,7 @@ class _Requests:
 
 
 async def _send_identified(send: Send, message: Message) -> None:
-    """Send with the header that tells a sandbox from the API."""
+    """Send with the header that distinguishes a sandbox from the API."""
     if message["type"] == "http.response.start":
         message = {**message, "headers": [*message.get("headers", ()), (b"x-nano-banana-sandbox", b"1")]}
     await send(message)

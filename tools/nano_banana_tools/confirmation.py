@@ -98,7 +98,7 @@ async def confirm(
     answer = (ctx.input_responses or {}).get(_QUESTION)
     if is_answer and isinstance(answer, ElicitResult):
         return Approval(_approved_count(answer, count), request_id, state.get("generation_id"))
-    price = await service.usual_price(request.model)
+    price = None if threshold is None else await service.usual_price(request.model)
     if threshold is None or (price is not None and price * count <= threshold):
         return Approval(count, request_id)
     if not can_ask(ctx.request_context):

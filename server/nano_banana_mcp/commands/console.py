@@ -94,7 +94,7 @@ def select(ledger: SqlLedger, text: str) -> Generation:
 
 
 def select_batch(ledger: SqlLedger, text: str) -> str:
-    """The id of the only batch whose id is, or begins with, this text.
+    """The id of the only batch with an id that is, or begins with, this text.
 
     Raises:
         NotSelected: No batch, or more than one, has this id.

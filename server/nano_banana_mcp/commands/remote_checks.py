@@ -1,4 +1,4 @@
-"""Whether the entries of hosts that name a server elsewhere work: each address must answer the handshake of MCP."""
+"""Whether the entries of hosts that name a remote server work: each address must answer the handshake of MCP."""
 
 from __future__ import annotations
 

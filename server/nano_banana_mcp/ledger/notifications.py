@@ -64,12 +64,10 @@ class SharedLedger(DurableLedger):
                 await self._sweep_connection.execute("SELECT 1")  # the lock ends with its connection
                 return True
             self._sweep_connection = await _connect(self._server)
-            cursor = await self._sweep_connection.execute("SELECT pg_try_advisory_lock(%s)", [SWEEP_LOCK])
-            row = await cursor.fetchone()
+            is_acquired = await _try_lock(self._sweep_connection, SWEEP_LOCK)
         except psycopg.Error as error:
             logger.info("The sweep lock cannot be acquired: %s", type(error).__name__)
-            row = None
-        is_acquired = row is not None and bool(row[0])
+            is_acquired = False
         if not is_acquired:
             await self._release_sweep_lock()
         return is_acquired
@@ -87,14 +85,12 @@ class SharedLedger(DurableLedger):
             logger.info("The indexes of the ledger are built later: %s", type(error).__name__)
 
     async def _build_if_alone(self, connection: AsyncConnection) -> None:
-        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [BUILD_LOCK])
-        row = await cursor.fetchone()
-        if row is None or not row[0]:
+        if not await _try_lock(connection, BUILD_LOCK):
             return
         await self._build(lambda database: database.build_sums())
         await self._build(_combine_sums)
         await connection.execute("SET search_path = nano_banana")
-        await connection.execute("SET statement_timeout = 0")  # a large ledger takes minutes, and nobody waits
+        await connection.execute("SET statement_timeout = 0")  # a large ledger takes minutes, and no caller waits
         for name, definition in BACKGROUND_INDEXES.items():
             cursor = await connection.execute(
                 "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name]
@@ -125,6 +121,13 @@ async def _connect(database: Database) -> AsyncConnection:
     with anyio.CancelScope(shield=True):
         connection = await psycopg.AsyncConnection.connect(autocommit=True, **database.parameters)
     return connection  # noqa: RET504 - to a type checker, a cancel scope may suppress an exception
+
+
+async def _try_lock(connection: AsyncConnection, number: int) -> bool:
+    """Take a lock that ends with the connection. Returns whether no other process has it."""
+    cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [number])
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 def _combine_sums(database: SqlLedger) -> bool:

@@ -391,7 +391,7 @@ class SqlLedger(UploadQueries):
         Args:
             condition: SQL on the columns of the sums, with ``values``.
         """
-        columns = ", ".join(f"{sql} AS {name}" for name, sql in self._values_of("single").items())
+        columns = self._columns_of_sums()
         needs_rows = filters.get("status") not in (None, Status.SUCCESS, Status.FAILED) or not {
             name for name, value in filters.items() if value is not None
         }.isdisjoint({"search", "favorite"})
@@ -416,15 +416,17 @@ class SqlLedger(UploadQueries):
             {**of_filters, **values},
         )
         parts = [Sum(**dict(row)) for row in rows]
-        sandboxes = {api for api in {part.api for part in parts} if self._is_sandbox(api)}
+        apis = {part.api for part in parts if part.api}  # empty where the groups do not name it
+        sandboxes = {api for api in apis if self._is_sandbox(api)}
         return [replace(part, api="sandbox") if part.api in sandboxes else part for part in parts]
 
     def _is_sandbox(self, api: str) -> bool:
         query = "SELECT 1 FROM generations WHERE api = :api AND is_sandbox LIMIT 1"
         return bool(self._fetch(query, {"api": api}))
 
-    def _values_of(self, row: str) -> dict[str, str]:
-        return values_of(row, self._DAY, self._POSITION)
+    def _columns_of_sums(self) -> str:
+        """The columns of the sums for a row named ``single``."""
+        return ", ".join(f"{sql} AS {name}" for name, sql in values_of("single", self._DAY, self._POSITION).items())
 
     def is_built(self, name: Literal["sums", "search"]) -> bool:
         """Whether the sums, or the index of prompts, include all generations."""
@@ -440,7 +442,7 @@ class SqlLedger(UploadQueries):
             if built_to == float("inf"):
                 return False
             end = self._end_of_step(built_to)
-            columns = ", ".join(f"{sql} AS {name}" for name, sql in self._values_of("single").items())
+            columns = self._columns_of_sums()
             values = {"after": built_to, "end": end}
             self._fetch(
                 f"INSERT INTO sums ({COLUMNS}, number) SELECT {COLUMNS}, count(*) FROM "  # noqa: S608 - our own names

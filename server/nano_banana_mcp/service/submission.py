@@ -271,8 +271,8 @@ class Submitter:
             for generation_id in submitting:
                 self._submitting[generation_id].cancel()
             await self._submit_ended.wait()
-        latest = await self._ledger.find_batch(batch.batch_id)
-        withdrawn = [self._failed(generation, WITHDRAWN) for generation in latest if generation.is_unsent]
+        recorded = await self._ledger.find_batch(batch.batch_id)
+        withdrawn = [self._failed(generation, WITHDRAWN) for generation in recorded if generation.is_unsent]
         return [generation for generation in withdrawn if await self._ledger.withdraw(generation)]
 
     async def _submit_child(

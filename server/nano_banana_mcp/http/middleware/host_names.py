@@ -79,7 +79,7 @@ def _entry_name(entry: str) -> str:
 
 
 def _name_in(authority: str) -> str | None:
-    """The name in ``name:port``, in the one form that is compared; None if there is none."""
+    """The name in ``name:port``, in the one form that is compared; None without one."""
     if _NO_AUTHORITY.search(authority):
         return None
     try:
