@@ -77,22 +77,33 @@ def plot(trades: Sequence[Trade]) -> str:
     ]
     below = places[-1].y + PANEL + 72
     height = below + LEGEND_LINE * 4
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-labelledby="t d">',
-        '<title id="t">Lag against queries</title>',
-        '<desc id="d">How soon the end of a picture is noticed, and how many queries that takes: fixed intervals, ours '
-        "by polling and by webhook, and the bound that no schedule of polling can pass.</desc>",
-        f"<style>\n{_STYLE}\n</style>",
-        f'<rect class="paper" width="{WIDTH}" height="{height:g}"/>',
-        _text(LEFT, 32, "How soon a finished picture is noticed, and for how many queries", "title"),
-        _text(LEFT, 54, "Lower and further left is better. Both axes are logarithmic.", "small"),
-    ]
+    parts = _head(
+        height,
+        "Lag against queries",
+        "How soon the end of a picture is noticed, and how many queries that takes: fixed intervals, ours "
+        "by polling and by webhook, and the bound that no schedule of polling can pass.",
+        "How soon a finished picture is noticed, and for how many queries",
+        "Lower and further left is better. Both axes are logarithmic.",
+    )
     for axes, (measured, median) in zip(places, medians, strict=True):
         own = [trade for trade in trades if (trade.measured, trade.median) == (measured, median)]
         how = "measured on real sockets" if measured else "simulated"
         parts += _panel(axes, f"pictures that take {median:g} s ({how})", own)
     parts += _legend(below)
     return "\n".join(parts) + "\n</svg>\n"
+
+
+def _head(height: float, title: str, description: str, heading: str, remark: str) -> list[str]:
+    """The beginning of a plot: what it is for readers and screen readers, its background and its headings."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-labelledby="t d">',
+        f'<title id="t">{title}</title>',
+        f'<desc id="d">{description}</desc>',
+        f"<style>\n{_STYLE}\n</style>",
+        f'<rect class="paper" width="{WIDTH}" height="{height:g}"/>',
+        _text(LEFT, 32, heading, "title"),
+        _text(LEFT, 54, remark, "small"),
+    ]
 
 
 def growth(rows: Sequence[Row]) -> str:
@@ -105,16 +116,14 @@ def growth(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(what for what, *_ in found))
     sizes, times = _range([size for _, size, _, _ in found]), _range([*(time for *_, time in found), 200.0])
     height = TOP + PANEL + 64 + LEGEND_LINE * ((len(names) + 1) // 2)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-labelledby="t d">',
-        '<title id="t">Time against the size of the ledger</title>',
-        '<desc id="d">How many milliseconds each thing takes that people wait for, by the number of requests in the '
-        "ledger, in SQLite and in PostgreSQL.</desc>",
-        f"<style>\n{_STYLE}\n</style>",
-        f'<rect class="paper" width="{WIDTH}" height="{height:g}"/>',
-        _text(LEFT, 32, "How long an answer takes in a ledger that grows", "title"),
-        _text(LEFT, 54, "Both axes are logarithmic. The dashed line is the target of 200 ms.", "small"),
-    ]
+    parts = _head(
+        height,
+        "Time against the size of the ledger",
+        "How many milliseconds each thing takes that people wait for, by the number of requests in the "
+        "ledger, in SQLite and in PostgreSQL.",
+        "How long an answer takes in a ledger that grows",
+        "Both axes are logarithmic. The dashed line is the target of 200 ms.",
+    )
     for number, where in enumerate(dict.fromkeys(where for _, _, where, _ in found)):
         axes = Axes(LEFT + number * (PANEL + GAP), TOP, sizes, times)
         parts.append(f'<rect class="panel" x="{axes.x}" y="{axes.y}" width="{PANEL}" height="{PANEL}"/>')
