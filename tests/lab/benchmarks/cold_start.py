@@ -1,6 +1,7 @@
 """Spawn to answered ``tools/list`` and to the first answered ``tools/call`` over stdio.
 
-Ours by its installed console script, a bare echo server of the SDK and one of FastMCP are started in turn.
+Ours by its installed console script, a bare echo server of the SDK, one of FastMCP and two servers on Node are started
+in turn.
 """
 
 from __future__ import annotations
@@ -122,19 +123,27 @@ def _read_answer(stream: IO[bytes], wanted: int) -> bytes:
 def rows(quick: bool) -> Iterator[Row]:
     """The ratios: medians over the rounds, in each of which all were started side by side."""
     rounds = 3 if quick else 15
-    against_fastmcp = "spawn to tools/list, against a FastMCP echo server"
-    starts = [(OURS, LIST), (ECHO, LIST)]
+    commands = {"a bare SDK echo server": ECHO}
     try:
-        starts.append((peer.obtain(), LIST))
+        commands["a FastMCP echo server"] = peer.fastmcp()
     except NotToBeHadError as error:
-        yield Row(against_fastmcp, None, "×", spread=str(error))
-    ours, *others = measure(starts, rounds)
-    yield _ratio("spawn to tools/list, against a bare SDK echo server", ours, others[0], TARGET_LIST_RATIO)
-    if others[1:]:
-        yield _ratio(against_fastmcp, ours, others[1], None)
+        yield Row("spawn to tools/list, against a FastMCP echo server", None, "×", spread=str(error))
+    try:
+        commands |= {_on_node(name): command for name, command in peer.on_node().items()}
+    except NotToBeHadError as error:
+        for name in peer.NODE_SERVERS:
+            yield Row(f"spawn to tools/list, against {_on_node(name)}", None, "×", spread=str(error))
+    ours, *others = measure([(command, LIST) for command in (OURS, *commands.values())], rounds)
+    for name, theirs in zip(commands, others, strict=True):
+        target = TARGET_LIST_RATIO if commands[name] is ECHO else None
+        yield _ratio(f"spawn to tools/list, against {name}", ours, theirs, target)
     yield Row("spawn to tools/list", statistics.median(ours), "s", spread=f"{min(ours):.2f}-{max(ours):.2f} s")
     ours, echo = measure([(OURS, OUR_CALL), (ECHO, ECHO_CALL)], rounds)
     yield _ratio("spawn to the first tools/call, against a bare SDK echo server", ours, echo, TARGET_CALL_RATIO)
+
+
+def _on_node(name: str) -> str:
+    return f"{name} {peer.NODE_SERVERS[name]} on Node"
 
 
 def _ratio(what: str, ours: list[float], theirs: list[float], target: float | None) -> Row:

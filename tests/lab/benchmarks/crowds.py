@@ -87,8 +87,7 @@ def rows(quick: bool) -> Iterator[Row]:
         "=",
         WAITS,
     )
-    of = "of one wait"
-    yield Row(f"{WAITS_FOR_ONE} waits for one task: queries", of_many, "", f"{of}: {of_one}", target=of_one)
+    yield Row(f"{WAITS_FOR_ONE} waits for one task: queries", of_many, "", f"of one wait: {of_one}")
     if hasattr(os, "fork"):
         yield from _forked(2 if quick else 10)
     if sys.platform == "linux":

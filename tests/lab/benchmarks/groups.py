@@ -44,9 +44,9 @@ GROUPS = {
             "cold-start",
             "Cold start over stdio",
             """A process is spawned, sent `initialize` and `tools/list` (or a first `tools/call`), and timed until the
-            answer arrives. The installed console script, a bare server of the SDK with one echo tool, and the same
-            tool on FastMCP (in an environment of its own, the SDK and its dependencies in the same versions) are
-            started in turn; a figure is the median of the ratios of the rounds.""",
+            answer arrives. The installed console script, a bare server of the SDK with one echo tool, the same tool on
+            FastMCP (in an environment of its own, the SDK and its dependencies in the same versions) and two servers
+            of npm on Node are started in turn; a figure is the median of the ratios of the rounds.""",
             cold_start.rows,
         ),
         Group(
@@ -75,7 +75,8 @@ GROUPS = {
             "When a finished image is noticed, simulated",
             """5,000 images with lognormal latencies (sigma 0.5) on a virtual clock; a query's round trip takes
             0.25 s. The optimum is exact for a known distribution, by dynamic programming over all schedules.
-            With callbacks, the images are waited for one after another.""",
+            One by one, the images are waited for one after another. A hundred at once are submitted together to a
+            fresh server, whose own waiter and callback tracker run on the virtual clock.""",
             detection.rows,
         ),
         Group(

@@ -43,7 +43,7 @@ def rows(quick: bool) -> Iterator[Row]:
     ours, echo = ([over_stdio(command) for _ in rounds] for command in (cold_start.OURS, cold_start.ECHO))
     yield from _against("stdio", ours, echo, TARGET_RATIO)
     try:
-        command = peer.obtain()
+        command = peer.fastmcp()
     except NotToBeHadError as error:
         yield Row("resident memory until the first call, stdio, against FastMCP", None, "×", spread=str(error))
     else:

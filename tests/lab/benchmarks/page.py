@@ -39,35 +39,20 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _conditions(report)
     yield ""
     reached = {row.group: row for row in reversed(report.rows) if row.verdict == MET}
-    if reached:
-        yield "## What is reached"
-        yield ""
-        yield "One figure of each part; all of them, the missed ones too, are below."
-        yield ""
-        yield from _table(reached[name] for name in GROUPS if name in reached)
-        yield ""
-    yield "## Repeat it"
+    yield "## What is reached"
     yield ""
-    yield "```"
-    yield "make bench                                    # everything, half an hour or so; figures in build/bench.json"
-    yield "make bench BENCH='--quick'                    # a first look"
-    yield f"make bench BENCH='--only {','.join(list(GROUPS)[:2])}'   # or {', '.join(list(GROUPS)[2:])}"
-    yield "make bench-docs                               # everything, and this page with its plot"
-    yield "```"
+    yield "One figure of each part. All figures are below."
     yield ""
-    yield (
-        "A ratio is of figures from the same run, taken in turn, so that it means something on any machine. Seconds "
-        "and milliseconds on real sockets depend on the machine, and on what else it does: the load before the "
-        "run says how busy it was. A target that is missed is shown as such. What needs something that the machine "
-        f"does not have (Chromium, PostgreSQL, FastMCP) is shown as “{NOT_MEASURED}”."
-    )
+    yield from _table(reached[name] for name in GROUPS if name in reached)
     yield ""
-    missed = [row for row in report.rows if row.verdict == MISSED]
+    yield "## What is missed"
+    yield ""
+    missed = [row for row in report.rows if row.verdict in (MISSED, NOT_MEASURED)]
     if missed:
-        yield "## What is missed"
-        yield ""
         yield from _table(missed)
-        yield ""
+    else:
+        yield "Nothing: every target is met."
+    yield ""
     yield "## Lag against queries"
     yield ""
     yield f"![How soon a finished picture is noticed, against the queries that takes]({PLOT.name})"
@@ -88,6 +73,15 @@ def _lines(report: Report) -> Iterator[str]:
     yield "## All lags and queries"
     yield ""
     yield from _trades(beside(report.trades))
+    yield ""
+    yield "## Repeat it"
+    yield ""
+    yield "```"
+    yield "make bench                                    # everything, about 20 minutes; figures in build/bench.json"
+    yield "make bench BENCH='--quick'                    # a first look"
+    yield f"make bench BENCH='--only {','.join(list(GROUPS)[:2])}'   # or {', '.join(list(GROUPS)[2:])}"
+    yield "make bench-docs                               # everything, and this page with its plots"
+    yield "```"
 
 
 def _conditions(report: Report) -> Iterator[str]:
@@ -96,7 +90,13 @@ def _conditions(report: Report) -> Iterator[str]:
     yield (
         f"**{report.summary}.** Measured on {facts['date']} with {facts['implementation']} {facts['python']} on "
         f"{facts['system']} ({facts['machine']}, {facts['processors']} processors, load {facts['busy']} before it), "
-        f"in {facts['seconds']} s, with {packages}.{' ' + facts['note'] if 'note' in facts else ''}"
+        f"in {facts['seconds']} s, with {packages}."
+    )
+    yield ""
+    yield (
+        "A ratio compares figures of the same run, taken in turn, so it holds on any machine. Seconds and milliseconds "
+        "depend on the machine and on its load. What needs a program that the machine does not have (Chromium, "
+        f"PostgreSQL, FastMCP, Node) is “{NOT_MEASURED}”."
     )
 
 

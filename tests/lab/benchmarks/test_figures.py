@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +14,17 @@ from xml.etree import ElementTree
 
 import pytest
 
+from nano_banana_mcp.tracking.schedule import Schedule
 from tests.lab.benchmarks import __main__ as program
-from tests.lab.benchmarks import detection, never, peer, sizes
+from tests.lab.benchmarks import at_once, cold_start, detection, never, peer, sizes
+from tests.lab.benchmarks.at_once import lags_at_once
 from tests.lab.benchmarks.figures import BOUND, MET, MISSED, NOT_MEASURED, POLLING, Report, Row, Trade, lines
 from tests.lab.benchmarks.groups import GROUPS, Group
 from tests.lab.benchmarks.page import FIGURES, PAGE, PLOT, page
 from tests.lab.benchmarks.plot import SERIES, growth, plot
 from tests.lab.torture.tally import Tally
+from tests.support import npm
+from tests.support.npm import NotToBeHadError
 from tests.support.paths import ROOT
 
 COMMITTED = Report.from_json(FIGURES.read_text(encoding="utf-8"))
@@ -26,13 +32,12 @@ COMMITTED = Report.from_json(FIGURES.read_text(encoding="utf-8"))
 PROMISES = {
     "cold-start": ("against a bare SDK echo server", "against a FastMCP echo server"),
     "per-call": ("get_task of an open task over stdio", "calls a second"),
-    "sizes": ("tools/list", "get_task, finished: text", "5 MB, finished: text", "structured", "picture.html"),
-    "detection": ("12 s, 10 % of callbacks lost: p95 lag", "180 s, all callbacks lost: mean lag"),
+    "sizes": ("tools/list", "get_task, finished: text", "5 MB, finished: text", "structured"),
+    "detection": ("10 % of callbacks lost: p95 lag", "180 s, all callbacks lost: mean lag"),
     "webhook": ("webhook: p95 lag", "10 % lost: p95 lag", "all lost: mean lag"),
     "load": ("1,000 waits: ended", "1,000 waits: resident", "1,000 waits: longest round", "3,000 waits: ended"),
     "crowds": (
         "100 waits for 100 tasks",
-        "20 waits for one task",
         "20 processes with 50 tasks each on one ledger: rows",
         "kill -9 in the middle of a submit: lost",
         "kill -9 in the middle of a submit: posted twice",
@@ -116,6 +121,18 @@ def test_the_page_opens_with_what_is_reached_then_what_is_missed_and_lists_every
     assert written.count("| fast enough | 1.00 × |  | ≤ 1.1 × | met |") == 2
     order = ["## What is reached", "| fast enough", "## What is missed", "| too slow", "## Cold start over stdio"]
     assert [written.index(part) for part in order] == sorted(written.index(part) for part in order)
+    assert len(written[: written.index("| fast enough")].split()) < 300
+
+
+def test_a_page_without_a_miss_says_so_and_a_figure_that_was_not_measured_is_no_success() -> None:
+    report = Report({**COMMITTED.conditions})
+    report.add("cold-start", Row("fast enough", 1.0, "×", target=1.1))
+    assert "Nothing: every target is met." in page(report)
+    report.add("replicas", Row("not seen", None, spread="there is no initdb"))
+    written = page(report)
+    assert "Nothing: every target is met." not in written
+    missed = written[written.index("## What is missed") : written.index("## Lag against queries")]
+    assert "| not seen | - |  |  | not measured | there is no initdb |" in missed
 
 
 def test_what_is_published_is_a_whole_run_and_names_no_machine() -> None:
@@ -163,6 +180,30 @@ def test_growth_is_drawn_for_each_database_with_a_line_for_each_thing_and_its_na
     assert len(list(drawn.iter("{http://www.w3.org/2000/svg}polyline"))) == 4
     texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert {"SQLite", "PostgreSQL", "history", "browse, a rare text", "1,000,000"} <= set(texts)
+
+
+def test_a_callback_ends_a_wait_at_once_and_a_lost_one_is_noticed_by_a_safety_query() -> None:
+    lags = lags_at_once(12.0, lost=10, seed=1)
+    assert len(lags) == at_once.IMAGES
+    assert statistics.median(lags) == pytest.approx(at_once.ROUND_TRIP)
+    assert 2.0 < max(lags) <= 1.2 * Schedule().safety_interval + Schedule().review
+
+
+def test_without_npm_the_servers_on_node_are_not_measured_and_the_row_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_fastmcp() -> list[str]:
+        raise NotToBeHadError("pip cannot install it")
+
+    monkeypatch.setattr(npm, "FOLDER", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(peer, "fastmcp", no_fastmcp)
+    monkeypatch.setattr(cold_start, "measure", lambda starts, rounds: [[0.1] * rounds for _ in starts])
+    rows = {row.what: row for row in cold_start.rows(True)}
+    for name, version in peer.NODE_SERVERS.items():
+        row = rows[f"spawn to tools/list, against {name} {version} on Node"]
+        assert (row.verdict, row.spread) == (NOT_MEASURED, "there is no npm")
+    assert rows["spawn to tools/list, against a bare SDK echo server"].target == cold_start.TARGET_LIST_RATIO
 
 
 def test_no_simulated_trade_of_ours_is_better_than_the_bound() -> None:

@@ -141,8 +141,6 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
     yield from (_trade(name, True, one) for name, one in results.items())
     others = "".join(f", {name}: {one.p95:.2f}" for name, one in fixed.items())
     yield from promises(f"{MEDIAN_SECONDS:g} s, {count} at once", results, others, at_once=True)
-    for name, one in fixed.items():
-        yield Row(f"{MEDIAN_SECONDS:g} s, {count} at once, {name}: queries a task", one.queries, "", "a bare client")
     if not quick:
         results = anyio.run(side_by_side, scenarios(ONE_BY_ONE, at_once=False))
         yield from (_trade(name, False, one) for name, one in results.items())
