@@ -150,9 +150,15 @@ def served_process(*arguments: str, **settings: Any) -> Iterator[ServedProcess]:
 
 
 def free_port() -> int:
-    """A port that is free now."""
+    """A port that is free, and that the system chooses for no other socket in the next minute.
+
+    A connection that the side of this port has closed keeps it in TIME_WAIT; a listener may take it all the same.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+        address = listener.getsockname()
+        with socket.create_connection(address):
+            listener.accept()[0].close()
+    return int(address[1])
 
 
 @asynccontextmanager
