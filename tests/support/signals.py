@@ -21,27 +21,29 @@ async def answers_at_a_signal(mode: Any, calls: int) -> list[dict[str, Any]]:
 
     Args:
         mode: How the client settles the protocol.
-        calls: Number of submits, and of waits, under way at the signal.
+        calls: Number of submits, and of waits for as many tasks, under way at the signal.
     """
     answers: list[dict[str, Any]] = []
     async with plain_sandbox(seconds=3600, drip_interval=0.03) as sandbox:
         with served_process(**at(sandbox.url)) as server:
             async with Client(server.url, mode=mode) as client:
-                task_id = await make(client)
+                task_ids = [await make(client) for _ in range(calls)]
 
                 async def submit() -> None:
                     arguments = {"prompt": "a cat sandbox:submit=drip"}
                     answers.append(facts(await client.call_tool("generate_image", arguments)))
 
-                async def wait() -> None:
+                async def wait(task_id: str) -> None:
                     answers.append(facts(await client.call_tool("wait_for_image", {"task_id": task_id})))
 
                 with anyio.fail_after(MAX_SECONDS):
                     async with anyio.create_task_group() as group:
-                        for _ in range(calls):
+                        for task_id in task_ids:
                             group.start_soon(submit)
-                            group.start_soon(wait)
-                        await sandbox.until(lambda stats: stats.charged >= calls + 1 and stats.queries >= 1)
+                            group.start_soon(wait, task_id)
+                        await sandbox.until(
+                            lambda stats: stats.charged == 2 * calls and len(stats.queries_by_task) == calls
+                        )
                         server.process.send_signal(signal.SIGTERM)
                     assert await in_thread(server.process.wait) is not None
     return answers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,17 +10,16 @@ import anyio
 import httpx
 import httpx2
 import pytest
-from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from nano_banana_mcp.http.server import KEEP_ALIVE_SECONDS
 from nano_banana_mcp.tracking.schedule import Schedule
 from tests.support.clients import facts
-from tests.support.http_server import at, served, served_process
+from tests.support.http_server import at, served
 from tests.support.sandbox import plain_sandbox
 
-CROWD = 30
+CROWD = 12
 MAX_SECONDS = 240
 
 
@@ -65,7 +63,7 @@ async def test_a_crowd_of_waits_for_as_many_images_all_end_with_them(mode: str) 
 async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_image_and_all_get_it() -> None:
     statuses: list[str] = []
     async with (
-        plain_sandbox(seconds=3.0) as sandbox,
+        plain_sandbox(seconds=2.5) as sandbox,
         served(schedule=Schedule(), **at(sandbox.url)) as server,
         connected(server.url) as client,
         httpx.AsyncClient(trust_env=False, timeout=MAX_SECONDS) as probe,
@@ -83,36 +81,6 @@ async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_image_and_all
                 assert (await probe.get(f"{server.root}/healthz")).json()["status"] == "ok"
     assert statuses == ["success"] * CROWD
     assert sandbox.stats.queries < CROWD
-
-
-async def test_a_signal_in_the_middle_lets_a_crowd_of_waits_answer_with_their_next_step() -> None:
-    answers: list[dict[str, Any]] = []
-    waiting: set[str] = set()
-    all_wait = anyio.Event()
-    async with plain_sandbox(seconds=3600) as sandbox:
-        with served_process(**at(sandbox.url)) as server:
-            async with connected(server.url) as client:
-                task_ids = await submitted(client, CROWD)
-
-                async def wait(task_id: str) -> None:
-                    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-                        waiting.add(task_id)
-                        if len(waiting) == CROWD:
-                            all_wait.set()
-
-                    arguments = {"task_id": task_id, "timeout_seconds": MAX_SECONDS}
-                    result = await client.call_tool("wait_for_image", arguments, progress_callback=on_progress)
-                    answers.append(facts(result))
-
-                with anyio.fail_after(MAX_SECONDS):
-                    async with anyio.create_task_group() as group:
-                        for task_id in task_ids:
-                            group.start_soon(wait, task_id)
-                        await all_wait.wait()
-                        server.process.send_signal(signal.SIGTERM)
-            assert await in_thread(lambda: server.process.wait(60)) is not None
-    assert len(answers) == CROWD
-    assert all(answer["task_id"] in answer["next_step"] for answer in answers)
 
 
 def test_an_idle_connection_is_kept_for_longer_than_clients_keep_one() -> None:

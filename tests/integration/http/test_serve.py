@@ -1,8 +1,7 @@
-"""`serve --http`: a real process, real clients of both eras, and an end that loses nothing."""
+"""`serve --http`: real clients of both eras, and what is refused at the start."""
 
 from __future__ import annotations
 
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
@@ -24,9 +22,8 @@ from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import facts
 from tests.support.command_line import run_here
 from tests.support.handshake import INITIALIZE
-from tests.support.http_server import at, served, served_process, settings_of
+from tests.support.http_server import at, served, settings_of
 from tests.support.sandbox import plain_config, plain_sandbox
-from tests.support.signals import answers_at_a_signal
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -101,28 +98,6 @@ def test_an_answer_does_not_wait_for_the_network_to_gather_more() -> None:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_a_signal_lets_waiting_calls_answer_with_their_next_step() -> None:
-    async with plain_sandbox(seconds=3600) as sandbox:
-        with served_process(**at(sandbox.url)) as server:
-            async with Client(server.url) as client:
-                made = await client.call_tool("generate_image", {"prompt": "a cat"})
-                task_id = facts(made)["task_id"]
-                answers: list[dict[str, Any]] = []
-
-                async def wait() -> None:
-                    answers.append(facts(await client.call_tool("wait_for_image", {"task_id": task_id})))
-
-                async with anyio.create_task_group() as group:
-                    group.start_soon(wait)
-                    with anyio.fail_after(60):
-                        await sandbox.until(lambda stats: stats.queries >= 1)
-                    server.process.send_signal(signal.SIGTERM)
-            [answer] = answers
-            assert answer["finished"] is False
-            assert task_id in answer["next_step"]
-            assert await in_thread(lambda: server.process.wait(60)) is not None
-
-
 def charged(wanted: int) -> Callable[[Stats], bool]:
     return lambda stats: stats.charged >= wanted
 
@@ -182,13 +157,6 @@ def test_an_impossible_port_is_one_line(value: str) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("nano-banana-mcp: NANO_BANANA_PORT")
     assert len(ended.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_signal_in_the_middle_of_submits_and_waits_leaves_no_call_without_an_answer(mode: Any) -> None:
-    answers = await answers_at_a_signal(mode, calls=3)
-    assert len(answers) == 6
-    assert all(answer["task_id"] in answer["next_step"] for answer in answers)
 
 
 def test_an_unusable_ledger_ends_the_server_with_the_reason(tmp_path: Path) -> None:

@@ -20,3 +20,4 @@ async def test_every_call_is_answered_whenever_the_server_is_stopped(mode: Any) 
         answers = await answers_at_a_signal(mode, CALLS)
         assert len(answers) == 2 * CALLS
         assert all(answer["task_id"] in answer["next_step"] for answer in answers)
+        assert not any(answer["finished"] for answer in answers)
