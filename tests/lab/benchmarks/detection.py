@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
@@ -158,9 +158,8 @@ def compromises(median: float) -> list[tuple[float, float]]:
     return [optimum(median, QUERY_COST_SECONDS * 10 ** (step / 4)) for step in range(-8, 9)]
 
 
-def fewest_queries(median: float, lag: float) -> float:
+def fewest_queries(curve: Iterable[tuple[float, float]], lag: float) -> float:
     """How many queries even the optimum needs for that mean lag: on a straight line between two compromises."""
-    curve = compromises(median)
     for (less_lag, more), (more_lag, fewer) in pairwise(curve):
         if less_lag <= lag <= more_lag:
             return more + (fewer - more) * (lag - less_lag) / (more_lag - less_lag)

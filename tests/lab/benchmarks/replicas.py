@@ -34,7 +34,7 @@ class Measured:
 async def measure(database: str, rounds: int) -> Measured:
     """``rounds`` pictures for each figure."""
     lags: dict[bool, list[float]] = {False: [], True: []}
-    async with three(database, SandboxConfig(seconds=1.0)) as (sandbox, [other, called_back, _]):
+    async with three(database, SandboxConfig(seconds=1.0), processes=3) as (sandbox, [other, called_back, _]):
         for number in range(-WARM_UP, 2 * rounds):
             elsewhere = number % 2 == 0
             replica = other if elsewhere else called_back
@@ -50,7 +50,10 @@ async def measure(database: str, rounds: int) -> Measured:
 
 
 async def _queries(database: str, tasks: int, waited_for_at: int) -> float:
-    async with three(database, SandboxConfig(seconds=5.0, directives="callback=lost")) as (sandbox, replicas):
+    async with three(database, SandboxConfig(seconds=5.0, directives="callback=lost"), processes=3) as (
+        sandbox,
+        replicas,
+    ):
         made = [await make(replicas[0].client) for _ in range(tasks)]
         async with anyio.create_task_group() as group:
             for replica in replicas[:waited_for_at]:

@@ -13,11 +13,10 @@ from mcp.client import Client
 from mcp.types import CallToolResult
 
 from nano_banana_mcp import views
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.lab.benchmarks.cold_start import ECHO, answering
 from tests.lab.benchmarks.figures import Relation, Row
 from tests.support.clients import client_at, facts, text
+from tests.support.sandbox import plain_sandbox
 
 TARGET_LIST_BYTES = 10_500
 TARGET_FINISHED_TEXT_BYTES = 600
@@ -30,7 +29,7 @@ PROMPT = "A lighthouse on a quiet coast at dawn, thin fog over the water"
 async def _client() -> AsyncIterator[Client]:
     with tempfile.TemporaryDirectory() as state:
         async with (
-            serve_sandbox(SandboxConfig(seconds=0)) as sandbox,
+            plain_sandbox(seconds=0) as sandbox,
             client_at(sandbox.url, state_dir=state) as client,
         ):
             yield client
