@@ -39,22 +39,23 @@ class Replica:
 
 @asynccontextmanager
 async def three(
-    database: str, config: SandboxConfig, schedule: Schedule | None = None
+    database: str, config: SandboxConfig, schedule: Schedule | None = None, processes: int = 0
 ) -> AsyncIterator[tuple[Sandbox, list[Replica]]]:
     """Three replicas. All callbacks reach the second one: the load balancer's choice.
 
     Args:
         database: URL of the ledger.
         config: Of the sandbox.
-        schedule: When the API is queried, by servers in this process; None: three processes.
+        schedule: When the API is queried, by servers in this process; None: as in server processes.
+        processes: Number of replicas that are processes of their own.
     """
     port = free_port()
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(serve_sandbox(config))
         settings = at(sandbox.url, NANO_BANANA_LEDGER_URL=database, NANO_BANANA_PUBLIC_URL=f"http://127.0.0.1:{port}")
         replicas = []
-        for own in ("0", str(port), "0"):
-            if schedule is None:
+        for number, own in enumerate(("0", str(port), "0")):
+            if number < processes:
                 server: Served = stack.enter_context(served_process("--port", own, **settings))
             else:
                 server = await stack.enter_async_context(served("--port", own, schedule=schedule, **settings))
@@ -100,7 +101,7 @@ class Killed:
 
 async def killed_under_load(postgres: Cluster, database: str) -> Killed:
     """Three replicas under load, one of which is killed in the middle of submits and waits."""
-    async with three(database, plain_config(seconds=6.0)) as (sandbox, [a, b, c]):
+    async with three(database, plain_config(seconds=6.0), processes=1) as (sandbox, [a, b, c]):
         seen: list[float] = []
 
         async def wait(replica: Replica, task_id: str) -> None:

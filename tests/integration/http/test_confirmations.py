@@ -19,7 +19,7 @@ from nano_banana_mcp.http.auth.users_file import OwnLimits
 from nano_banana_mcp.http.signing import SharedStateCodec
 from nano_banana_sandbox.sandbox import Sandbox
 from tests.support.clients import facts, text
-from tests.support.http_server import Served, at, served, served_process, settings_of
+from tests.support.http_server import at, served, settings_of
 from tests.support.people import ACCEPT, DECLINE, Person, choose
 from tests.support.sandbox import plain_sandbox
 from tests.support.task_clients import TasksDeclared, ended
@@ -29,15 +29,14 @@ CAT = {"prompt": "a cat", "count": 4}
 
 
 @asynccontextmanager
-async def replicas(number: int = 2, **settings: Any) -> AsyncIterator[tuple[Sandbox, list[Client]]]:
-    """Servers that always ask, on one ledger, and a client of each."""
+async def replicas(*folders: Path, **settings: Any) -> AsyncIterator[tuple[Sandbox, list[Client]]]:
+    """Servers that always ask, one with each of these state folders, and a client of each."""
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(plain_sandbox(seconds=0))
         values = at(sandbox.url, NANO_BANANA_CONFIRM="always", **settings)
-        if "NANO_BANANA_LEDGER_URL" in settings:
-            servers: list[Served] = [stack.enter_context(served_process(**values)) for _ in range(number)]
-        else:
-            servers = [await stack.enter_async_context(served(**values)) for _ in range(number)]
+        servers = [
+            await stack.enter_async_context(served(**values, NANO_BANANA_STATE_DIR=folder)) for folder in folders
+        ]
         yield (
             sandbox,
             [
@@ -77,8 +76,10 @@ async def refusal(client: Client, state: str, **arguments: Any) -> MCPError:
     return caught.value
 
 
-@pytest.mark.parametrize("era", ["auto", "legacy"])
-@pytest.mark.parametrize(("answer", "submits"), [(ACCEPT, 4), (choose(3), 3), (DECLINE, 0)])
+@pytest.mark.parametrize(
+    ("era", "answer", "submits"),
+    [("auto", ACCEPT, 4), ("legacy", choose(3), 3), ("auto", DECLINE, 0), ("legacy", DECLINE, 0)],
+)
 async def test_a_person_is_asked_over_http(era: Any, answer: Any, submits: int, tmp_path: Path) -> None:
     person = Person(answer)
     async with plain_sandbox(seconds=0) as sandbox:
@@ -97,10 +98,13 @@ async def test_a_person_is_asked_over_http(era: Any, answer: Any, submits: int, 
 async def test_an_answer_that_arrives_at_another_replica_is_taken_once(
     ledger: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    place: dict[str, Any] = {"NANO_BANANA_STATE_DIR": tmp_path}
+    folders, place = [tmp_path, tmp_path], {}
     if ledger == "postgresql":
-        place = {"NANO_BANANA_LEDGER_URL": request.getfixturevalue("database")}
-    async with replicas(**place) as (sandbox, [first, second]):
+        folders, place = (
+            [tmp_path / "one", tmp_path / "two"],
+            {"NANO_BANANA_LEDGER_URL": request.getfixturevalue("database")},
+        )
+    async with replicas(*folders, **place) as (sandbox, [first, second]):
         state = await asked(first)
         batch = facts(await answered(second, state, choose(3)))
         assert sandbox.stats.submits == 3
@@ -110,8 +114,15 @@ async def test_an_answer_that_arrives_at_another_replica_is_taken_once(
         assert sandbox.stats.submits == 3
 
 
-@pytest.mark.parametrize("arguments", [{"count": 1}, {"count": 1, "request_id": "one"}, {"count": 4}])
-@pytest.mark.parametrize("ledger", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    ("ledger", "arguments"),
+    [
+        ("sqlite", {"count": 1}),
+        ("sqlite", {"count": 1, "request_id": "one"}),
+        ("sqlite", {"count": 4}),
+        ("postgresql", {"count": 4}),
+    ],
+)
 async def test_an_approval_is_used_up_by_a_submit_that_ends_in_server_errors(
     ledger: str,
     arguments: dict[str, Any],
@@ -143,7 +154,7 @@ async def test_an_approval_is_used_up_by_a_submit_that_ends_in_server_errors(
 
 
 async def test_a_state_is_valid_for_its_own_arguments_only(tmp_path: Path) -> None:
-    async with replicas(number=1, NANO_BANANA_STATE_DIR=tmp_path) as (sandbox, [client]):
+    async with replicas(tmp_path) as (sandbox, [client]):
         state = await asked(client)
         for arguments in ({"prompt": "a dog"}, {"count": 3}, {"model": "other"}, {"request_id": "one"}):
             error = await refusal(client, state, **arguments)
@@ -156,8 +167,8 @@ async def test_a_state_is_valid_for_its_own_arguments_only(tmp_path: Path) -> No
 async def test_tampered_foreign_and_expired_states_are_refused(tmp_path: Path) -> None:
     folders = [tmp_path / "ours", tmp_path / "theirs"]
     async with (
-        replicas(number=1, NANO_BANANA_STATE_DIR=folders[0]) as (sandbox, [client]),
-        replicas(number=1, NANO_BANANA_STATE_DIR=folders[1]) as (_, [stranger]),
+        replicas(folders[0]) as (sandbox, [client]),
+        replicas(folders[1]) as (_, [stranger]),
     ):
         state = await asked(client)
         codec = SharedStateCodec(settings_of(NANO_BANANA_STATE_DIR=folders[0]))

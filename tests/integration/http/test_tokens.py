@@ -1,4 +1,4 @@
-"""Static tokens: real server processes, real clients of both eras, the real command line."""
+"""Static tokens: a real server, real clients of both eras, the real command line."""
 
 from __future__ import annotations
 
@@ -24,28 +24,32 @@ from nano_banana_mcp.settings import load_settings
 from tests.support.clients import KEY, facts, text
 from tests.support.command_line import run_here
 from tests.support.handshake import INITIALIZE, INITIALIZED
-from tests.support.http_server import at, served, served_process
+from tests.support.http_server import at, served
 from tests.support.sandbox import plain_sandbox
 from tests.support.serving import listening, serving
 from tests.support.team import ACCEPT, REFUSED, bearer, client_with, grant, post, watched_sandbox
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_with_a_token_an_image_arrives_and_nothing_of_the_token_leaves(tmp_path: Path, mode: Any) -> None:
+async def test_with_a_token_an_image_arrives_and_nothing_of_the_token_leaves(
+    tmp_path: Path, mode: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
     token = grant(tmp_path / "tokens.json", "alice")
-    async with watched_sandbox() as (sandbox, egress):
-        with served_process(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server:
-            async with client_with(server.url, mode, token=token) as client:
-                made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
-                assert facts(made)["status"] == "success"
-                assert facts(await client.call_tool("get_task", {"task_id": facts(made)["task_id"]}))["finished"]
-                contents = (await client.read_resource(facts(made)["images"][0]["url"])).contents[0]
-                assert isinstance(contents, BlobResourceContents)
-            server.process.terminate()
-            _, written = await in_thread(server.process.communicate)
+    async with (
+        watched_sandbox() as (sandbox, egress),
+        served(**at(sandbox.url, NANO_BANANA_TOKENS_FILE=str(tmp_path / "tokens.json"))) as server,
+    ):
+        async with client_with(server.url, mode, token=token) as client:
+            made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
+            assert facts(made)["status"] == "success"
+            assert facts(await client.call_tool("get_task", {"task_id": facts(made)["task_id"]}))["finished"]
+            contents = (await client.read_resource(facts(made)["images"][0]["url"])).contents[0]
+            assert isinstance(contents, BlobResourceContents)
         assert sandbox.stats.files >= 1
     assert set(egress.keys()) == {KEY}
-    for place in (*egress.requests, written, (tmp_path / "tokens.json").read_bytes()):
+    assert "generate_image" in caplog.text
+    for place in (*egress.requests, caplog.text.encode(), (tmp_path / "tokens.json").read_bytes()):
         assert token.encode() not in place
 
 
@@ -110,12 +114,12 @@ async def test_whatever_needs_no_identity_stays_open(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_breaks_keeps_the_tokens_of_before_and_says_so_once_without_its_content(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "tokens.json"
     token = grant(file, "alice")
     good = file.read_bytes()
-    with served_process("--sandbox", NANO_BANANA_TOKENS_FILE=str(file)) as server:
+    async with served("--sandbox", NANO_BANANA_TOKENS_FILE=str(file)) as server:
         for broken in (b'{"principals": {"mallory-canary"', b'{"principals": {"m": {"secret-canary": 1}}}'):
             file.write_bytes(broken)
             for _ in range(3):
@@ -125,11 +129,9 @@ async def test_a_file_that_breaks_keeps_the_tokens_of_before_and_says_so_once_wi
             assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 200
         file.write_bytes(good.replace(digest(token).encode(), b"0" * 64))
         assert (await in_thread(post, server.url, token, INITIALIZE)).status_code == 401
-        server.process.terminate()
-        _, written = await in_thread(server.process.communicate)
-    assert written.count(b"the previous tokens stay valid") == 3
-    assert b"canary" not in written
-    assert b"Traceback" not in written
+    assert caplog.text.count("the previous tokens stay valid") == 3
+    assert "canary" not in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_session_of_one_principal_is_not_there_for_another(tmp_path: Path) -> None:

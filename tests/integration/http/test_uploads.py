@@ -36,7 +36,7 @@ async def test_a_photo_is_uploaded_without_a_token_and_belongs_to_its_caller(era
     ):
         first_answer = await ask(alice, purpose="a portrait")
         assert (await get(first_answer["upload_url"])).status_code == 200
-        reference = (await post(first_answer["upload_url"], photo((4000, 3000)))).json()
+        reference = (await post(first_answer["upload_url"], photo((2400, 1800)))).json()
         assert (await ask(alice, upload_id=first_answer["upload_id"]))["references"] == [reference]
         uri = reference["resource_uri"]
         [contents] = (await alice.read_resource(uri)).contents

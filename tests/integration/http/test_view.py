@@ -15,8 +15,7 @@ from tests.support.sandbox import plain_config, plain_sandbox
 from tests.support.two_callers import everything_said_of, shared
 
 
-@pytest.mark.parametrize("era", ["auto", "legacy"])
-@pytest.mark.parametrize("result", ["url", "data-uri"])
+@pytest.mark.parametrize(("era", "result"), [("auto", "data-uri"), ("legacy", "url")])
 async def test_an_image_is_seen_over_http(era: Any, result: str) -> None:
     async with (
         plain_sandbox(seconds=0) as sandbox,
