@@ -16,7 +16,7 @@ class Schedule:
         max_interval: Longest pause between two queries.
         safety_interval: Pause between two queries where a trusted callback is expected.
         safety_jitter: Random part of ``safety_interval``, as a share of it in both directions.
-        review: Longest sleep where a callback is expected, after which trust in callbacks is checked again.
+        review: Longest sleep, after which trust in callbacks is checked again.
         max_backoff: Longest pause after failed queries.
         sweep_first: From the submit to the first query for a task without a waiter.
         sweep_first_with_callback: The same where a trusted callback is expected.

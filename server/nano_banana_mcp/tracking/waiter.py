@@ -138,8 +138,7 @@ class TaskWaiter:
             await polled.query_if_due(self._tasks)
         if polled.error is not None and not isinstance(polled.error, DefapiError):
             raise polled.error
-        trouble = None if polled.generation.finished else polled.trouble
-        return WaitResult(polled.generation, trouble, given_up=polled.error is not None)
+        return WaitResult(polled.generation, polled.trouble, given_up=polled.error is not None)
 
     def poll_interval(self, generation: Generation) -> float:
         """Seconds after which a client that polls should do so again."""
@@ -280,7 +279,7 @@ class _PollLoop:
             pause = self._pause(expects_callback, jitter)
             if pause <= MIN_PAUSE_SECONDS:
                 return
-            with anyio.move_on_after(min(pause, self._schedule.review) if expects_callback else pause):
+            with anyio.move_on_after(min(pause, self._schedule.review)):
                 await self.changed.wait()
 
     def _pause(self, expects_callback: bool, jitter: float) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
+from pydantic import SecretStr
 
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.errors import (
@@ -23,9 +25,17 @@ from nano_banana_mcp.defapi.errors import (
     Unreachable,
 )
 from nano_banana_mcp.defapi.schemas import SubmitRequest
+from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import UNRECORDED_OUTCOME, Generation, Status
 from nano_banana_mcp.generations.quotas import Callers
-from nano_banana_mcp.service.submission import FOREIGN_SUBMIT_SECONDS, RequestIdTaken, Submitter
+from nano_banana_mcp.service.submission import (
+    FOREIGN_SUBMIT_SECONDS,
+    RequestIdTaken,
+    Submitter,
+    options_text,
+    request_hash,
+)
+from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from tests.support.dict_ledger import DictLedger
 
 REQUEST = SubmitRequest(model="m", prompt="a hill")
@@ -40,9 +50,11 @@ class Client:
         self.answers = list(answers)
         self.seconds = seconds
         self.submits = 0
+        self.sent: list[tuple[SubmitRequest, Any]] = []
 
     async def submit(self, request: SubmitRequest, *, key: Any = None) -> str:
         self.submits += 1
+        self.sent.append((request, key))
         with anyio.CancelScope(shield=True):
             await anyio.sleep(self.seconds)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -57,10 +69,11 @@ def new(number: int = 1, **changes: Any) -> Generation:
 
 @asynccontextmanager
 async def submitter_of(
-    client: Client, ledger: DictLedger, now: Callable[[], float] = anyio.current_time
+    client: Client, ledger: DictLedger, now: Callable[[], float] = anyio.current_time, **options: Any
 ) -> AsyncIterator[Submitter]:
     async with anyio.create_task_group() as tasks:
-        yield Submitter(cast(DefapiClient, client), cast(Any, ledger), tasks, Callers(), now)
+        callers = options.pop("callers", Callers())
+        yield Submitter(cast(DefapiClient, client), cast(Any, ledger), tasks, callers, now, **options)
         tasks.cancel_scope.cancel()
 
 
@@ -68,9 +81,9 @@ def virtually(run: Callable[[], Awaitable[Any]]) -> Any:
     return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def submitted(client: Client, ledger: DictLedger, generation: Generation | None = None) -> Generation:
+def submitted(client: Client, ledger: DictLedger, generation: Generation | None = None, **options: Any) -> Generation:
     async def run() -> Generation:
-        async with submitter_of(client, ledger) as submitter:
+        async with submitter_of(client, ledger, **options) as submitter:
             return await submitter.submit_once(REQUEST, generation or new())
 
     result: Generation = virtually(run)
@@ -109,6 +122,76 @@ def test_the_generation_is_recorded_before_anything_is_sent() -> None:
             return await super().submit(request, key=key)
 
     submitted(Looking("ta1"), ledger)
+
+
+@pytest.mark.parametrize(("expects_callback", "url"), [(True, "https://me.org/in-1"), (False, None)])
+def test_the_api_gets_a_callback_url_only_where_a_callback_is_expected(expects_callback: bool, url: str | None) -> None:
+    client, callbacks = Client("ta1"), CallbackTracker(lambda generation_id: f"https://me.org/{generation_id}")
+    submitted(client, DictLedger(), new(expects_callback=expects_callback), callbacks=callbacks)
+    assert client.sent == [(REQUEST.model_copy(update={"callback_url": url}), None)]
+
+
+def test_a_caller_with_a_key_pays_with_it() -> None:
+    keys = {"alice": SecretStr("dk-alice")}
+    client = Client("ta1")
+    submitted(client, DictLedger(), new(principal="alice"), callers=Callers(key_of=keys.get))
+    assert client.sent == [(REQUEST, keys["alice"])]
+
+
+def test_the_times_of_a_generation_are_those_of_its_outcome() -> None:
+    accepted, failed_later = DictLedger(), DictLedger()
+    submitted(Client("ta1", seconds=7.0), accepted)
+    failed(Client(Busy("x", status=500, retry_after=90.0), seconds=7.0), failed_later)
+    assert accepted.generations["in-1"].submitted_at == 7.0
+    assert failed_later.generations["in-1"].finished_at == 7.0
+
+
+def test_metrics_see_each_submit_how_it_ended_and_each_repeated_call() -> None:
+    events: list[tuple[str, Any]] = []
+
+    class Metrics(Instrumentation):
+        @contextmanager
+        def submitting(self, generation: Generation) -> Iterator[None]:
+            try:
+                yield
+                events.append((generation.generation_id, "accepted"))
+            except DefapiError as error:
+                events.append((generation.generation_id, error))
+                raise
+
+        def repeated(self, generation: Generation) -> None:
+            events.append((generation.generation_id, "repeated"))
+
+    async def run() -> None:
+        async with submitter_of(client, DictLedger(), instrumentation=Metrics()) as submitter:
+            await submitter.submit_once(REQUEST, new(1, request_id="r-1"))
+            await submitter.find_repeated(new(9, request_id="r-1"))
+            await submitter.submit_once(REQUEST, new(2))
+            with pytest.raises(RequestRefused):
+                await submitter.submit_once(REQUEST, new(3))
+
+    unknown, refused = OutcomeUnknown("It may have been charged."), RequestRefused("no", status=400)
+    client = Client("ta1", unknown, refused)
+    virtually(run)
+    assert events == [("in-1", "accepted"), ("in-1", "repeated"), ("in-2", unknown), ("in-3", refused)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "line"),
+    [
+        ("ta1", logging.INFO, "task ta1 submitted to m"),
+        (OutcomeUnknown("It may have been charged."), logging.WARNING, "The outcome of submit in-1 is unknown."),
+        (ZeroDivisionError(), logging.ERROR, "A submit failed unexpectedly."),
+    ],
+)
+def test_the_log_tells_what_became_of_a_submit(
+    answer: str | BaseException, level: int, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    submitted(Client(answer), DictLedger(), new(model="m"))
+    records = [record for record in caplog.records if record.name.endswith("submission")]
+    assert (records[0].levelno, records[0].getMessage()) == (level, line)
+    assert getattr(records[0], "task_id", None) == ("ta1" if answer == "ta1" else None)
 
 
 def test_nothing_is_sent_where_the_generation_cannot_be_recorded() -> None:
@@ -156,9 +239,17 @@ def test_three_server_errors_leave_a_failed_record_with_the_three_answers() -> N
     record = ledger.generations["in-1"]
     assert record.status is Status.FAILED
     assert record.credits_consumed is None
-    for words in ("3 times", "first", "second", "third", "did not say whether anything was charged"):
+    for words in ("sent 3 times", "1. first 2. second 3. third", "did not say whether anything was charged"):
         assert words in (record.message or "")
         assert words in error.message
+
+
+def test_a_server_error_that_asks_for_a_long_pause_leaves_a_failed_record_with_the_one_answer() -> None:
+    client, ledger = Client(Busy("closed", status=503, retry_after=90.0)), DictLedger()
+    error = failed(client, ledger)
+    assert (type(error), error.status) == (SubmitFailed, 503)
+    assert error.message.startswith("The request was sent once and the API did not accept it. 1. closed ")
+    assert ledger.generations["in-1"].message == error.message
 
 
 def test_after_three_server_errors_the_same_request_id_is_submitted_again() -> None:
@@ -289,3 +380,30 @@ def test_a_repeated_call_learns_of_an_unrecorded_outcome_though_the_clock_was_pu
 
     ledger = DictLedger()
     virtually(run)
+
+
+def test_the_hash_of_a_request_is_that_of_earlier_versions_since_ledgers_keep_it() -> None:
+    request = SubmitRequest(model="m", prompt="ein Hügel \ud83d", aspect_ratio="16:9")
+    assert request_hash(request) == "e53c784a8ae186d4c29f5a1653ad8f3e33b0c180f66353ce28cf72adc5e4012d"
+    assert request_hash(request, 4) == "7a5b0b0308bb267857988821bdd050cbb61e19a7c286f249258ec53ce9ccefa8"
+
+
+def test_a_count_of_one_is_the_same_request_as_no_count() -> None:
+    assert request_hash(REQUEST, 1) == request_hash(REQUEST) != request_hash(REQUEST, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, None),
+        ({"aspect_ratio": "16:9"}, "16:9"),
+        ({"aspect_ratio": "16:9", "image_size": "4k"}, "16:9, 4k"),
+        ({"images": []}, None),
+        ({"images": ["https://e.org/1.png"]}, "1 reference"),
+        ({"image_size": "1k", "images": ["data:,"] * 2}, "1k, 2 references"),
+    ],
+)
+def test_the_options_of_a_request_are_told_with_the_number_of_its_references(
+    changes: dict[str, Any], text: str | None
+) -> None:
+    assert options_text(REQUEST.model_copy(update=changes)) == text

@@ -35,6 +35,15 @@ def test_where_a_callback_is_expected_a_safety_query_comes_every_fifteen_seconds
     assert SCHEDULE.pause(100.0, 2.0, expects_callback=True, jitter=jitter) == pytest.approx(pause - 2.0)
 
 
+def test_without_a_random_number_a_safety_query_is_neither_early_nor_late() -> None:
+    assert SCHEDULE.pause(0.0, None, expects_callback=True) == 15.0
+
+
+@pytest.mark.parametrize(("elapsed", "pause"), [(0.0, 2.0), (0.5, 1.5), (1.5, 1.0), (30.0, 3.0), (3_600.0, 5.0)])
+def test_a_client_that_polls_comes_when_the_next_query_is_due(elapsed: float, pause: float) -> None:
+    assert SCHEDULE.poll_interval(elapsed) == pytest.approx(pause)
+
+
 @given(st.floats(0, 1e9), st.floats(0, 1e9), st.booleans(), st.floats(-1, 1))
 def test_no_pause_is_longer_than_the_longest_interval(
     elapsed: float, since_query: float, expects_callback: bool, jitter: float
@@ -56,6 +65,13 @@ def test_the_pause_after_failures_doubles_up_to_its_limit_and_respects_retry_aft
 def test_a_task_without_a_waiter_is_first_queried_late_and_with_a_callback_later() -> None:
     assert SCHEDULE.sweep_pause(0.0, None) == 20.0
     assert SCHEDULE.sweep_pause(0.0, None, expects_callback=True) == 90.0
+    assert SCHEDULE.sweep_pause(5.0, None) == 15.0
+
+
+@pytest.mark.parametrize(("elapsed", "pause"), [(20.0, 10.0), (60.0, 15.0), (600.0, 20.0), (1_000.0, 100.0)])
+def test_the_pauses_of_a_task_without_a_waiter_grow_with_its_age(elapsed: float, pause: float) -> None:
+    assert SCHEDULE.sweep_pause(elapsed, 0.0) == pytest.approx(pause)
+    assert SCHEDULE.sweep_pause(elapsed, 3.0) == pytest.approx(pause - 3.0)
 
 
 def test_an_old_task_without_a_waiter_is_queried_less_and_less_often() -> None:

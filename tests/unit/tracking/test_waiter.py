@@ -118,6 +118,11 @@ def test_a_wait_lasts_no_longer_than_its_timeout() -> None:
     assert virtually(run) == pytest.approx(7.0)
 
 
+def test_a_wait_that_ends_before_the_first_query_hands_back_what_is_recorded() -> None:
+    assert waiting_for(api := Refresher(), timeout=1.0) == WaitResult(FRESH)
+    assert api.queried_at == []
+
+
 def test_a_finished_task_is_not_asked_for() -> None:
     api = Refresher()
     assert waiting_for(api, task=replace(FRESH, status=Status.SUCCESS)).generation.finished
@@ -440,16 +445,29 @@ def trusted_callbacks() -> CallbackTracker:
     return callbacks
 
 
-def test_with_trusted_callbacks_only_safety_queries_are_sent() -> None:
+def test_with_trusted_callbacks_only_safety_queries_are_sent_at_random_distances() -> None:
     async def run() -> None:
         async with waiter_of(api, callbacks=trusted_callbacks()) as waiter:
-            await waiter.wait(replace(FRESH, expects_callback=True), 100.0)
+            await waiter.wait(replace(FRESH, expects_callback=True), 900.0)
+
+    api = Refresher(latency=5_000.0)
+    virtually(run)
+    pauses = [later - earlier for earlier, later in pairwise([0.0, *api.queried_at])]
+    assert all(12.0 <= pause <= 18.5 for pause in pauses)
+    assert min(pauses) < 14.0
+    assert max(pauses) > 16.0
+
+
+def test_polls_with_trusted_callbacks_send_only_safety_queries() -> None:
+    async def run() -> None:
+        async with waiter_of(api, callbacks=trusted_callbacks()) as waiter:
+            while anyio.current_time() < 50.0:
+                await waiter.poll(replace(FRESH, expects_callback=True))
+                await anyio.sleep(0.25)
 
     api = Refresher(latency=500.0)
     virtually(run)
-    pauses = [later - earlier for earlier, later in pairwise([0.0, *api.queried_at])]
-    assert 5 <= len(pauses) <= 8
-    assert all(12.0 <= pause <= 18.5 for pause in pauses)
+    assert api.queried_at == [14.5, 29.25, 44.0]
 
 
 def test_a_wait_goes_back_to_polling_when_callbacks_are_no_longer_trusted() -> None:
@@ -488,6 +506,74 @@ def test_polls_query_as_the_schedule_says_however_many_clients_poll() -> None:
     assert virtually(run) <= 12.0 + Schedule().poll_interval(12.0) + api.round_trip
     assert len(api.queried_at) <= 25
     assert all(later - earlier >= 0.5 for earlier, later in pairwise(api.queried_at))
+
+
+@pytest.mark.parametrize("came_at", [1.25, 1.5])
+def test_a_poll_that_comes_half_a_second_early_is_answered_as_if_in_time(came_at: float) -> None:
+    async def run() -> None:
+        async with waiter_of(api) as waiter:
+            await anyio.sleep(came_at)
+            await waiter.poll(FRESH)
+
+    api = Refresher()
+    virtually(run)
+    assert api.queried_at == ([1.5] if came_at == 1.5 else [])
+
+
+@pytest.mark.parametrize("task", [FRESH, Generation("in-1", "ta1")])
+def test_a_client_that_polls_is_told_to_come_back_when_the_first_query_is_due(task: Generation) -> None:
+    async def run() -> float:
+        async with waiter_of(Refresher()) as waiter:
+            return waiter.poll_interval(task)
+
+    assert virtually(run) == 2.0
+
+
+@pytest.mark.parametrize("task", [Generation("in-1"), replace(FRESH, status=Status.FAILED)])
+def test_a_poll_of_what_was_never_accepted_or_has_ended_costs_no_query(task: Generation) -> None:
+    async def run() -> WaitResult:
+        async with waiter_of(api) as waiter:
+            await anyio.sleep(10.0)
+            return await waiter.poll(task)
+
+    api = Refresher()
+    assert virtually(run) == WaitResult(task)
+    assert api.queried_at == []
+
+
+def test_a_failed_query_is_reported_to_who_polls_until_one_succeeds() -> None:
+    async def run() -> list[WaitResult]:
+        async with waiter_of(api) as waiter:
+            states = []
+            for _ in range(2):
+                await anyio.sleep(5.0)
+                states.append(await waiter.poll(FRESH))
+            return states
+
+    trouble = NoAnswer("gone")
+    api = Refresher(latency=500.0, errors={0: trouble})
+    assert virtually(run) == [WaitResult(FRESH, trouble), WaitResult(replace(FRESH, status=Status.IN_PROGRESS))]
+
+
+def test_the_failures_of_the_tasks_that_were_polled_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with waiter_of(api) as waiter:
+            await anyio.sleep(5.0)
+            first, second, third = others(1), others(2), others(3)
+            assert (await waiter.poll(first)).trouble is trouble
+            await waiter.poll(second)
+            assert (await waiter.poll(first)).trouble is trouble
+            await waiter.poll(third)
+            assert (await waiter.poll(first)).trouble is trouble
+            await waiter.poll(second)
+            await waiter.poll(third)
+            assert (await waiter.poll(first)).trouble is None
+
+    monkeypatch.setattr("nano_banana_mcp.tracking.waiter.MAX_POLLED_TASKS", 2)
+    trouble = NoAnswer("gone")
+    api = Refresher(latency=500.0, errors={0: trouble})
+    api.round_trip = 0.0  # the first task is not due again
+    virtually(run)
 
 
 def test_a_client_that_polls_as_told_learns_of_the_end_within_one_interval() -> None:
@@ -538,11 +624,14 @@ def test_a_poll_beside_a_wait_leaves_the_queries_to_it() -> None:
     async def run() -> None:
         async with waiter_of(api) as waiter, anyio.create_task_group() as calls:
             calls.start_soon(waiter.wait, FRESH, 30.0)
-            for _ in range(20):
+            await anyio.sleep(3.0)
+            assert await waiter.poll(FRESH) == WaitResult(FRESH, trouble)
+            for _ in range(17):
                 await anyio.sleep(1.0)
                 await waiter.poll(FRESH)
 
-    waited, polled = Refresher(latency=19.0), (api := Refresher(latency=19.0))
+    trouble = NoAnswer("gone")
+    waited, polled = Refresher(latency=19.0, errors={0: trouble}), (api := Refresher(latency=19.0, errors={0: trouble}))
     waiting_for(waited, timeout=30.0)
     virtually(run)
     assert polled.queried_at == waited.queried_at
