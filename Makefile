@@ -129,7 +129,7 @@ dist: .venv/.dev ## build all files of a release with checksums (reproducible)
 	$(BIN)/python packaging/artefacts.py dist
 
 TORTURE ?= --long
-torture: .venv/.dev ## faults, kill -9, 100,000 malformed requests, ten minutes of load (TORTURE=--quick takes minutes)
+torture: .venv/.dev ## faults, kill -9, 110,000 odd requests, 30 minutes of load: an hour (TORTURE=--quick takes minutes)
 	$(BIN)/python -m tests.lab.torture $(TORTURE)
 
 pins: .venv/.dev ## renew constraints.txt from pyproject.toml

@@ -1,6 +1,7 @@
 """Forks servers over pipes and leaves them in the middle of a submit: by the end of stdin, or by a cancellation.
 
-Usage: python -m tests.lab.crash.disconnects URL STATE_DIR ROUNDS. Prints a JSON line a way of leaving.
+Usage: python -m tests.lab.crash.disconnects URL STATE_DIR ROUNDS [AT_ONCE]. Prints a JSON line a way of leaving. So
+many processes on the one state folder run the rounds of a way (1 if not given).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import httpx
 
 from nano_banana_mcp.app import build_server, serve_stdio
 from nano_banana_mcp.settings import load_settings
-from tests.lab.crash.rounds import check
+from tests.lab.crash.rounds import check, in_processes
 from tests.support.handshake import INITIALIZE
 
 WAYS = ("stdin ends", "the call is cancelled", "the call is cancelled, then stdin ends")
@@ -71,17 +72,20 @@ def say(stdin: Any, number: int | None, method: str, params: dict[str, Any]) -> 
     stdin.write(json.dumps(message).encode() + b"\n")
 
 
-def main(url: str, state: Path, rounds: int) -> None:
+def main(url: str, state: Path, rounds: int, processes: int = 1) -> None:
     """Run all rounds, one way of leaving after the other."""
     dice = random.Random(1)
     for way in WAYS:
-        for number in range(rounds):
-            prompt = f"{way} {number} sandbox:submit=drip"
-            # On a slow machine, every other round may end before the request is sent.
-            one_round(url, state, way, prompt, dice.uniform(0, MAX_PATIENCE_SECONDS) if number else None)
+        # On a slow machine, every other round may end before the request is sent.
+        patience = [None, *(dice.uniform(0, MAX_PATIENCE_SECONDS) for _ in range(rounds - 1))]
+
+        def leave(number: int, way: str = way, patience: list[float | None] = patience) -> None:
+            one_round(url, state, way, f"{way} {number} sandbox:submit=drip", patience[number])
+
+        in_processes(processes, rounds, leave)
         sys.stdout.write(json.dumps(check(url, state, way, rounds)) + "\n")
         sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))

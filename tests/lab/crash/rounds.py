@@ -1,8 +1,9 @@
 """Forks processes that submit pictures and die at a named point. Run as a program: everything is imported once.
 
-Usage: python -m tests.lab.crash.rounds URL STATE_DIR ROUNDS [--count N] [POINT ...]. Prints a JSON line a point. With a
-count, each process submits a batch under a request_id, and dies when its point is reached for the second time, so that
-one of the batch has passed it; then another process repeats the call.
+Usage: python -m tests.lab.crash.rounds URL STATE_DIR ROUNDS [--count N] [--at-once N] [POINT ...]. Prints a JSON line a
+point. With ``--at-once``, so many processes on the one state folder run the rounds of a point. With a count, each
+process submits a batch under a request_id, and dies when its point is reached for the second time, so that one of the
+batch has passed it; then another process repeats the call.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,26 @@ async def submit(url: str, state: Path, prompt: str, count: int) -> None:
         await service.generate(request, count=count, request_id=None if count == 1 else prompt.replace(" ", "-"))
 
 
+def in_processes(number: int, rounds: int, run: Callable[[int], None]) -> None:
+    """Run the rounds in so many forked processes, each of which runs its share of them one by one."""
+    pids = []
+    for first in range(number):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for item in range(first, rounds, number):
+                    run(item)
+                code = 0
+            except Exception:  # noqa: BLE001 - the edge of a process
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    codes = [os.waitpid(pid, 0)[1] for pid in pids]
+    assert not any(codes), codes
+
+
 def one_round(url: str, state: Path, point: str, prompt: str, count: int = 1) -> None:
     pid = os.fork()
     if pid == 0:
@@ -201,23 +223,31 @@ def check(url: str, state: Path, point: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def run_batches(url: str, state: Path, rounds: int, count: int, points: list[str]) -> None:
+def run_batches(url: str, state: Path, rounds: int, count: int, points: list[str], processes: int) -> None:
     """Run all rounds with batches: what is known after the kill, and after the call was repeated."""
     for point in points or BATCH_POINTS:
-        prompts = [f"{point} {number}" for number in range(rounds)]
-        for step in (one_round, repeat):
-            for prompt in prompts:
-                one_round(url, state, point, prompt, count) if step is one_round else repeat(url, state, prompt, count)
+
+        def kill(number: int, point: str = point) -> None:
+            one_round(url, state, point, f"{point} {number}", count)
+
+        def call_again(number: int, point: str = point) -> None:
+            repeat(url, state, f"{point} {number}", count)
+
+        for step, run in ((one_round, kill), (repeat, call_again)):
+            in_processes(processes, rounds, run)
             report = {"step": step.__name__, **check_batches(url, state, point, rounds, count)}
             sys.stdout.write(json.dumps(report) + "\n")
             sys.stdout.flush()
 
 
-def main(url: str, state: Path, rounds: int, points: list[str]) -> None:
+def main(url: str, state: Path, rounds: int, points: list[str], processes: int) -> None:
     """Run all rounds, point by point."""
     for point in points or POINTS:
-        for number in range(rounds):
+
+        def kill(number: int, point: str = point) -> None:
             one_round(url, state, point, f"{point} {number}")
+
+        in_processes(processes, rounds, kill)
         sys.stdout.write(json.dumps(check(url, state, point, rounds)) + "\n")
         sys.stdout.flush()
 
@@ -228,9 +258,10 @@ if __name__ == "__main__":
     parser.add_argument("state", type=Path)
     parser.add_argument("rounds", type=int)
     parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("points", nargs="*")
-    arguments = parser.parse_args()
-    if arguments.count == 1:
-        main(arguments.url, arguments.state, arguments.rounds, arguments.points)
+    given = parser.parse_args()
+    if given.count == 1:
+        main(given.url, given.state, given.rounds, given.points, given.at_once)
     else:
-        run_batches(arguments.url, arguments.state, arguments.rounds, arguments.count, arguments.points)
+        run_batches(given.url, given.state, given.rounds, given.count, given.points, given.at_once)

@@ -25,11 +25,33 @@ RESULTS = ROOT / "build" / "torture.json"
 PACKAGES = ("mcp", "httpx", "anyio", "pydantic", "uvicorn", "starlette", "hypothesis")
 
 SIZES: dict[str, dict[str, Any]] = {
-    "quick": {"rounds": 3, "kills": 3, "soak": 20.0, "requests": 2_500, "stdin": 1_500, "port": 1_000},
-    "long": {"rounds": 100, "kills": 30, "soak": 600.0, "requests": 45_000, "stdin": 35_000, "port": 20_000},
-    "fuzz": {"requests": 250, "stdin": 150, "port": 100},
+    "quick": {
+        "rounds": 3,
+        "kills": 4,
+        "soak": 20.0,
+        "requests": 2_500,
+        "tasks": 300,
+        "confirmations": 300,
+        "uploads": 300,
+        "stdin": 1_500,
+        "port": 1_000,
+    },
+    "long": {
+        "rounds": 100,
+        "kills": 30,
+        "soak": 1_800.0,
+        "requests": 45_000,
+        "tasks": 4_000,
+        "confirmations": 4_000,
+        "uploads": 4_000,
+        "stdin": 35_000,
+        "port": 20_000,
+    },
+    "fuzz": {"requests": 250, "tasks": 40, "confirmations": 60, "uploads": 30, "stdin": 150, "port": 100},
 }
 SHARES = {"tools over stdio": 0.34, "tools over HTTP": 0.1, "methods over stdio": 0.46, "methods over HTTP": 0.1}
+TASK_SHARES = {"stdio": 0.6, "HTTP": 0.4}
+CONFIRMATION_SHARES = {"2025 over stdio": 0.4, "2026 over stdio": 0.3, "2026 over HTTP": 0.3}
 
 
 def _faults(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
@@ -50,19 +72,29 @@ def _ends(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
     yield from ends.crash_rounds(folder / "rounds", size["rounds"])
     yield ends.leaving(folder / "leaving", size["rounds"] * 3, seed)
     yield ends.killed(folder / "killed", size["kills"], seed)
+    yield ends.batches(folder / "batches", size["kills"], seed)
 
 
 def _requests(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
+    from tests.lab.torture.fuzz_confirmations import fuzz_confirmations
     from tests.lab.torture.fuzz_requests import fuzz
+    from tests.lab.torture.fuzz_tasks import fuzz_tasks
 
-    yield from fuzz(folder, {part: round(size["requests"] * share) for part, share in SHARES.items()}, seed)
+    def counts(kind: str, shares: dict[str, float]) -> dict[str, int]:
+        return {part: round(size[kind] * share) for part, share in shares.items()}
+
+    yield from fuzz(folder / "calls", counts("requests", SHARES), seed)
+    yield from fuzz_tasks(folder / "tasks", counts("tasks", TASK_SHARES), seed)
+    yield from fuzz_confirmations(folder / "confirmations", counts("confirmations", CONFIRMATION_SHARES), seed)
 
 
 def _bytes(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
     from tests.lab.torture.fuzz_bytes import fuzz_port, fuzz_stdin
+    from tests.lab.torture.fuzz_uploads import fuzz_uploads
 
     yield fuzz_stdin(folder / "stdin", size["stdin"], seed)
     yield fuzz_port(folder / "port", size["port"], seed)
+    yield fuzz_uploads(folder / "uploads", size["uploads"], seed)
 
 
 def _soak(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
@@ -152,13 +184,15 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m tests.lab.torture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     form = parser.add_mutually_exclusive_group()
+    form.add_argument("--quick", dest="form", action="store_const", const="quick", help="some minutes (the default)")
     form.add_argument(
-        "--quick", dest="form", action="store_const", const="quick", help="some two minutes (the default)"
+        "--long",
+        dest="form",
+        action="store_const",
+        const="long",
+        help="an hour: 110,000 cases, 30 minutes of load",
     )
-    form.add_argument(
-        "--long", dest="form", action="store_const", const="long", help="100,000 cases and ten minutes of load"
-    )
-    form.add_argument("--fuzz", dest="form", action="store_const", const="fuzz", help="5,000 cases, nothing else")
+    form.add_argument("--fuzz", dest="form", action="store_const", const="fuzz", help="600 cases, nothing else")
     parser.add_argument("--only", default="", metavar="PARTS", help=f"some of {', '.join(PARTS)}, with commas")
     parser.add_argument("--seed", type=int, default=1, help="where the search begins (default: 1)")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="where they are kept as JSON")

@@ -23,13 +23,19 @@ raw sockets. Faults are injected on the network, not in mocks.
   lengths, garbage, endless answers, TLS failures and DNS failures, for the submit, the query, the download of an
   image, the callback and the call over HTTP. After each fault the server must say whether credits may be gone, know
   the task or show it as `unknown`, have sent at most one submit, and answer the next call.
-- **ends**: `kill -9` at ten named points of a submit; clients that leave during a submit, over stdio and HTTP; a
-  server process that is killed or gets SIGTERM during a dozen submits.
+- **ends**: `kill -9` at ten named points of a submit and twelve of a batch of four; clients that leave during a
+  submit, over stdio and HTTP; server processes that are killed or get SIGTERM during a dozen submits, or during four
+  batches. Every batch that was cut is called again with its `request_id`: then all four images are accounted for, and
+  none was sent twice. Up to four processes run at once on one state folder.
 - **requests**: every tool from its own schema (valid, almost valid and random arguments) and every other method, in
-  both eras of the protocol. No answer may be missing, an internal error, or an error without a message.
-- **bytes**: invalid lines on stdin and invalid bytes on the port.
-- **soak**: clients that submit, wait, view and browse without a pause, with callbacks, and the memory, files and
-  threads of the server meanwhile.
+  both eras of the protocol; `tasks/*` and calls of clients that declare Tasks. No answer may be missing, an internal
+  error, or an error without a message. Confirmations: approvals, refusals, malformed answers, none, answers to another
+  question, repeated and forged ones. Exactly what was approved may be submitted, once.
+- **bytes**: invalid lines on stdin and invalid bytes on the port; forms on the page for uploads that are broken, cut,
+  from another site, or with a grant that is used up, expired or unknown.
+- **soak**: clients that make images, batches that a person confirms or refuses, tasks, and edits of uploads, with
+  callbacks, and the memory, files and threads of the server meanwhile. The memory must not grow steadily: after a third
+  of the time, the medians of six windows must show no trend (Mann-Kendall, 1 %) of more than 5 % (Theil-Sen).
 
 *Lost* counts images that were or may have been charged and that the ledger does not account for; *double*, submits
 sent again although the first may have arrived; *crashes*, processes that ended, hung, or logged an unexpected error;

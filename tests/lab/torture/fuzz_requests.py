@@ -26,7 +26,7 @@ Request = tuple[str, Any]
 _INTERNAL = {-32603, 0}
 _BARE = re.compile(r"Error executing tool|Traceback|Error: |Exception")
 _ABOUT_MONEY = re.compile(
-    r"[Nn]othing was (sent|charged)|may have been charged|charged twice|was charged|costs nothing"
+    r"[Nn]othing was (sent|charged)|[Nn]ot charged|may have been charged|charged twice|was charged|costs nothing"
 )
 MAX_TEXT_CHARACTERS = 5_000
 
@@ -174,6 +174,7 @@ class Asker:
 
     Attributes:
         submitted: Task ids that ``generate_image`` returned.
+        tasks: Ids of the MCP tasks that it returned in their place.
         unclear: Answers of ``generate_image`` that say that the image may have been charged.
         has_gaps: Whether the server ended while answers were missing.
     """
@@ -185,6 +186,7 @@ class Asker:
         self._ask = ask
         self.server: Any = None
         self.submitted: set[str] = set()
+        self.tasks: set[str] = set()
         self.unclear = 0
         self.has_gaps = False
 
@@ -193,7 +195,7 @@ class Asker:
         try:
             for request, answer in self._ask(self._running(), batch):
                 self._note(request, answer)
-                why = why or bad_answer(request, answer)
+                why = why or self.problem(request, answer)
             why = why or self.server.unforeseen
         except Gone as error:
             self.has_gaps = True
@@ -201,6 +203,10 @@ class Asker:
         if why is not None:
             self.close()
         return why
+
+    def problem(self, request: Request, answer: dict[str, Any]) -> str | None:
+        """What is wrong with an answer."""
+        return bad_answer(request, answer)
 
     def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send one valid request and return its result."""
@@ -244,6 +250,8 @@ class Asker:
         if "task_id" in (facts := result.get("structuredContent") or {}):
             generations = result.get("_meta", {}).get(MEMBERS_META, [facts])  # of a batch, each is a task
             self.submitted.update(generation["task_id"] for generation in generations)
+        elif result.get("resultType") == "task":
+            self.tasks.add(result["taskId"])
         elif "may have been charged" in text_of(result):
             self.unclear += 1
 
@@ -270,7 +278,9 @@ def over_http(http: httpx.Client, url: str, request: Request) -> dict[str, Any]:
         "MCP-Protocol-Version": NEW,
         "Mcp-Method": _in_header(method),
     }
-    if isinstance(params, dict) and isinstance(name := params.get("name", params.get("uri")), str):
+    if isinstance(params, dict) and isinstance(
+        name := params.get("name", params.get("uri", params.get("taskId"))), str
+    ):
         headers["Mcp-Name"] = _in_header(name)
     try:
         answer = http.post(url, content=body, headers=headers)

@@ -20,6 +20,7 @@ from anyio.from_thread import start_blocking_portal
 from mcp.types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 
 from nano_banana_sandbox.sandbox import Sandbox
+from nano_banana_tools.tasks.extension import TASKS
 from tests.support.clients import KEY, child
 from tests.support.handshake import INITIALIZE, INITIALIZED
 from tests.support.sandbox import plain_sandbox
@@ -27,12 +28,24 @@ from tests.support.sandbox import plain_sandbox
 PATIENCE_SECONDS = 60.0
 """How long an answer may take before the server counts as hung: the machine may be busy."""
 
+START_SECONDS = 300.0
+"""How long a server may take to start, where several start on a busy machine."""
+
 NEW = "2026-07-28"
-META = {
-    PROTOCOL_VERSION_META_KEY: NEW,
-    CLIENT_INFO_META_KEY: {"name": "torture", "version": "1"},
-    CLIENT_CAPABILITIES_META_KEY: {},
-}
+
+
+def meta(**capabilities: Any) -> dict[str, Any]:
+    """The ``_meta`` of a request of the newer era, from a client with these capabilities."""
+    return {
+        PROTOCOL_VERSION_META_KEY: NEW,
+        CLIENT_INFO_META_KEY: {"name": "torture", "version": "1"},
+        CLIENT_CAPABILITIES_META_KEY: capabilities,
+    }
+
+
+META = meta()
+WITH_TASKS = meta(extensions={TASKS: {}})
+WITH_FORMS = meta(elicitation={"form": {}})
 
 _UNFORESEEN = re.compile(rb"Traceback \(most recent call last\)|Task exception was never retrieved|never awaited")
 
@@ -99,9 +112,15 @@ class Server:
 
 
 class Stdio(Server):
-    """A server on pipes, after its handshake unless told otherwise."""
+    """A server on pipes, after its handshake unless told otherwise.
 
-    def __init__(self, *arguments: str, folder: Path, handshake: bool = True, **settings: Any) -> None:
+    Args:
+        forms: Whether the handshake declares that a person can be asked (elicitation).
+    """
+
+    def __init__(
+        self, *arguments: str, folder: Path, handshake: bool = True, forms: bool = False, **settings: Any
+    ) -> None:
         super().__init__(*arguments, folder=folder, **settings)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -110,7 +129,8 @@ class Stdio(Server):
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, args=[self.process.stdout], daemon=True).start()
         if handshake:
-            self.send([INITIALIZE])
+            params = {**INITIALIZE["params"], "capabilities": {"elicitation": {}} if forms else {}}
+            self.send([{**INITIALIZE, "params": params}])
             self.answers([1])
             self.send([INITIALIZED])
 
@@ -203,7 +223,7 @@ class Http(Server):
 
     def __init__(self, *arguments: str, folder: Path, port: int = 0, **settings: Any) -> None:
         super().__init__("serve", "--http", "--port", str(port), *arguments, folder=folder, **settings)
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + START_SECONDS
         while (match := re.search(rb"(http://\S+)/mcp", self.said)) is None:
             if not self.alive or time.monotonic() > until:
                 raise Gone(f"it did not start: {self.said!r}")
@@ -238,17 +258,24 @@ class Http(Server):
 
     def tool(self, name: str, **arguments: Any) -> dict[str, Any]:
         """What a tool answers to a client of the newer era."""
-        answer = self.ask(self.call(name, arguments))
+        return self.result("tools/call", name=name, arguments=arguments)
+
+    def result(self, method: str, **params: Any) -> dict[str, Any]:
+        """What a method answers to a client of the newer era; without capabilities, unless ``_meta`` has some."""
+        answer = self.ask(self.message(method, {"_meta": META, **params}))
         match = re.findall(rb'\{"jsonrpc".*\}', answer)
         if not match or "result" not in (message := json.loads(match[-1])):
-            raise Gone(f"{name} answers {answer[:500]!r}; {self.said[-2_000:]!r}")
+            raise Gone(f"{method} answers {answer[:500]!r}; {self.said[-2_000:]!r}")
         result: dict[str, Any] = message["result"]
         return result
 
     def call(self, name: str, arguments: dict[str, Any]) -> bytes:
         """A whole request that calls a tool."""
-        params = {"name": name, "arguments": arguments, "_meta": META}
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+        return self.message("tools/call", {"name": name, "arguments": arguments, "_meta": META})
+
+    def message(self, method: str, params: dict[str, Any]) -> bytes:
+        """A whole request of the newer era."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
         return self.request(
             "POST",
             "/mcp",
@@ -256,8 +283,8 @@ class Http(Server):
             Content_Type="application/json",
             Accept="application/json, text/event-stream",
             MCP_Protocol_Version=NEW,
-            Mcp_Method="tools/call",
-            Mcp_Name=name,
+            Mcp_Method=method,
+            Mcp_Name=next(params[key] for key in ("name", "uri", "taskId") if key in params),
         )
 
     def healthy(self) -> bool:

@@ -24,7 +24,7 @@ MAX_FAILURES = 5
 
 Case = TypeVar("Case")
 Check = Callable[[list[Any]], str | None]
-"""Tries a list of cases. Returns what went wrong."""
+"""Tries a list of cases. Returns what went wrong; "lost: ", "double: " or "wrong: " in front says what it counts as."""
 
 
 class Failed(Exception):
@@ -63,6 +63,8 @@ def search(tally: Tally, cases: SearchStrategy[Any], count: int, seed: int, chec
             run()
         except Exception as error:  # noqa: BLE001 - whatever a search ends with is told, Hypothesis's own errors too
             failures += 1
-            tally.failed(min(failed)[1] if failed else f"seed {number}: {error!r}")
+            why = min(failed)[1] if failed else f"seed {number}: {error!r}"
+            kinds = (kind for kind in ("lost", "double", "wrong") if f"seed {number}: {kind}: " in why)
+            tally.failed(why, next(kinds, "crashes"))
             print(f"{tally.name}: {tally.failures[-1]}", file=sys.stderr, flush=True)  # the part may go on for long
         number += 1

@@ -15,6 +15,7 @@ from tests.lab.torture.__main__ import main
 from tests.lab.torture.fuzz_requests import bad_answer
 from tests.lab.torture.processes import Gone, received
 from tests.lab.torture.search import search
+from tests.lab.torture.soak import Sample, steady_growth, window_medians
 from tests.lab.torture.tally import Tally, rows
 
 CALL = ("tools/call", {"name": "generate_image", "arguments": {}})
@@ -30,6 +31,8 @@ def test_500_malformed_requests_lose_nothing_and_crash_nothing(
     tallies = [Tally.of(values) for part in parts.values() for values in part["tallies"]]
     assert sum(tally.survived for tally in tallies) >= 500
     assert sum(tally.figures.get("charged", 0) for tally in tallies) > 10  # some requests pass the checks of arguments
+    assert sum(tally.figures.get("tasks", 0) for tally in tallies) >= 10  # those that are there from the start
+    assert sum(tally.figures.get("approved", 0) for tally in tallies) > 0
     assert sum(tally.figures.get("answers compared", 0) for tally in tallies) >= 8
 
 
@@ -73,6 +76,34 @@ def test_a_server_that_goes_silent_is_seen_as_gone(ends: str, data: bytes | None
                     received(theirs)
                 return
         assert received(theirs) == data
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "grows"),
+    [
+        ([100, 102, 104, 106, 108, 110], True),
+        ([100, 103, 102, 105, 108, 110], True),
+        ([100, 100.5, 101, 101.5, 102, 102.5], False),
+        ([100, 130, 100, 100, 101, 100], False),
+        ([100, 100, 100, 100, 110, 110], False),
+        ([110, 108, 106, 104, 102, 100], False),
+    ],
+)
+def test_only_memory_that_grows_from_window_to_window_counts_as_growing(megabytes: list[float], grows: bool) -> None:
+    assert (steady_growth(megabytes) > 0) is grows
+
+
+def test_a_window_of_the_soak_counts_with_its_median() -> None:
+    samples = [Sample(float(number), 9_000 if number % 10 == 5 else number // 10, 1, 1) for number in range(60)]
+    assert window_medians(samples) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("lost", 1), ("double", 1), ("wrong", 1), ("crashes", 0)])
+def test_a_failure_of_a_search_counts_as_what_it_says(kind: str, count: int) -> None:
+    tally = Tally("a part")
+    search(tally, st.just(0), 1, 1, lambda batch: f"{kind}: it is")
+    assert getattr(tally, kind) >= count
+    assert tally.lost + tally.double + tally.wrong + tally.crashes == getattr(tally, kind)
 
 
 def test_a_list_of_cases_that_fails_is_shrunk_to_the_case_that_fails() -> None:
