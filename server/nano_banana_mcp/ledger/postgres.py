@@ -28,12 +28,9 @@ from nano_banana_mcp.ledger.postgres_connection import (
     Connection,
     Database,
 )
-from nano_banana_mcp.ledger.queries import MAX_SCANNED_ROWS, Filters, SqlLedger, Values, is_short
+from nano_banana_mcp.ledger.queries import MAX_SCANNED_ROWS, NEWEST_ROWS, Filters, SqlLedger, Values, is_short
 from nano_banana_mcp.ledger.rows import UPSERT, to_row
 from nano_banana_mcp.ledger.sums import COLUMNS, POSTGRES_DAY
-
-NEWEST_ROWS = 1_000
-"""Newest generations that are searched before the index is used: a common text is in many of them."""
 
 CHANNEL = "nano_banana"
 """Notifications are ``<sender> <generation id>``, as in every version before."""

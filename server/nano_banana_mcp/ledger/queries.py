@@ -51,6 +51,9 @@ SKELETON_SECONDS = 30 * 86_400.0
 MIN_INDEXED_LETTERS = 3
 """Shortest text that an index of trigrams finds."""
 
+NEWEST_ROWS = 1_000
+"""Newest generations that are searched before others: a common text is in many of them."""
+
 MAX_SCANNED_ROWS = 20_000
 """Newest generations in which a shorter text is searched."""
 

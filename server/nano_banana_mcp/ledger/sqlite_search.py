@@ -18,6 +18,7 @@ from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.queries import (
     MAX_SCANNED_ROWS,
     MIN_INDEXED_LETTERS,
+    NEWEST_ROWS,
     STEP_ROWS,
     Filters,
     SqlLedger,
@@ -195,6 +196,8 @@ class SqliteSearch(SqlLedger):
         if search is None or (not is_short(search) and self._owns_few(filters)):
             return self._newest_of_owner(limit, offset, filters)
         match = _match(search)
+        if is_short(search) and len(matches := self._of_newest_rows(limit, offset, filters)) == limit:
+            return matches
         if match is None or not self.is_built("search"):
             return super()._newest(limit, offset, filters)
         try:
@@ -204,6 +207,16 @@ class SqliteSearch(SqlLedger):
         except LedgerError as error:
             self._distrust(error)
             return super()._newest(limit, offset, filters)
+
+    def _of_newest_rows(self, limit: int, offset: int, filters: Filters) -> list[Generation]:
+        where, values = self._conditions({**filters, "search": None})
+        return self._all(
+            f"{where} AND created_at >= (SELECT min(created_at) FROM "  # noqa: S608 - our own conditions
+            f"(SELECT created_at FROM generations ORDER BY created_at DESC LIMIT {NEWEST_ROWS})) "
+            f"AND {self._HAS_TEXT.format(position=self._POSITION)} "
+            "ORDER BY created_at DESC, intent_id LIMIT :limit OFFSET :offset",
+            **{**values, "search": filters["search"], "limit": limit, "offset": offset},
+        )
 
     def _owns_few(self, filters: Filters) -> bool:
         if filters.get("principal") is None or not self.is_built("sums"):

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,8 @@ def build_postgres(url: str) -> None:
 
 def queries(ledger: SqlLedger, folder: Path | None, task_id: str, now: float) -> dict[str, Callable[[], object]]:
     """What is measured, by its name."""
-    limits = Limits(open_tasks=1_000, credits_per_day=None)
-    check = Quotas(limits, Limits(), clock=time.monotonic).check_for("")
+    limits = Limits(open_tasks=1_000_000, credits_per_day=Decimal(1_000_000))
+    check = Quotas(limits, limits, clock=time.monotonic).check_for("")
 
     def submit() -> None:
         generation = Generation(new_generation_id(), model=MODELS[0], prompt="고양이", api=API, created_at=now)
@@ -145,7 +146,9 @@ def queries(ledger: SqlLedger, folder: Path | None, task_id: str, now: float) ->
         "browse, a common Korean word": lambda: ledger.recent(8, search="고양이"),
         "browse, a rare text": lambda: ledger.recent(8, search=" 77"),
         "browse, a text that is in no prompt": lambda: ledger.recent(8, search="zebra crossing"),
-        "browse, one letter, in the newest 20,000": lambda: ledger.recent(8, search="q"),
+        "browse, one letter": lambda: ledger.recent(8, search="고"),
+        "browse, one letter that is in no prompt": lambda: ledger.recent(8, search="Z"),
+        "browse, two letters that are in no prompt": lambda: ledger.recent(8, search="퀴즈"),
         "get": lambda: ledger.find(task_id),
         "submit with limits": submit,
         "resources/list": resources,

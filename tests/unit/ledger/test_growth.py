@@ -289,6 +289,18 @@ def test_a_text_of_two_letters_is_searched_for_in_the_newest_rows_and_a_longer_o
     assert [item.prompt for item in ledger.recent(3, search="row 777 ")] == ["row 777 고양이"]
 
 
+def test_the_pages_of_a_short_search_are_those_of_reading_every_prompt(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_search, "NEWEST_ROWS", 6)
+    for index in range(40):  # four at a time, as in a batch
+        ledger.begin(new_generation(prompt=f"row {index}", created_at=NOW + index // 4))
+    for search in ("1", "w ", "zz"):
+        expected = [item.prompt for item in ledger.history() if search in (item.prompt or "")]
+        pages = [ledger.history(limit=3, offset=offset, search=search) for offset in range(0, 45, 3)]
+        assert [item.prompt for page in pages for item in page] == expected
+
+
 def plans(ledger: SqlLedger, query: Callable[[], Any]) -> str:
     """The plans of the statements that a query runs."""
     explain = "EXPLAIN QUERY PLAN " if isinstance(ledger, SqliteLedger) else "EXPLAIN "
