@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mcp.client.stdio import StdioServerParameters
+
 from tests.support.clients import child
 from tests.support.handshake import INITIALIZE, INITIALIZED
 
@@ -60,10 +62,17 @@ class Raw:
 
 @contextmanager
 def raw(*arguments: str, **settings: str) -> Iterator[Raw]:
-    """A server process after its handshake."""
-    parameters = child(*arguments, **settings)
+    """A server process after its handshake; ``settings`` are environment variables."""
+    with raw_process(child(*arguments, **settings)) as server:
+        yield server
+
+
+@contextmanager
+def raw_process(parameters: StdioServerParameters) -> Iterator[Raw]:
+    """The process of these start parameters after its handshake."""
+    command = [parameters.command, *parameters.args]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([parameters.command, *parameters.args], env=parameters.env, **pipes) as process:
+    with subprocess.Popen(command, env=parameters.env, cwd=parameters.cwd, **pipes) as process:
         server = Raw(process)
         try:
             server.send(INITIALIZE)

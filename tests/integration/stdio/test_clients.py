@@ -1,4 +1,4 @@
-"""The server as a real child process over stdio, with real clients of both protocol eras."""
+"""The server with real clients of both protocol eras, over stdio to a child process and in this process."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from fastmcp.client.transports import StdioTransport
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.settings import load_settings
 from nano_banana_mcp.tracking.schedule import Schedule
-from tests.support.clients import child, child_at, client_at, facts, text
+from tests.support.clients import child_at, client_at, facts, text
 from tests.support.sandbox import plain_sandbox
 
 CROWD = 30
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_image_arrives_in_either_protocol_era(mode: Any) -> None:
+@pytest.mark.parametrize(("mode", "is_process"), [("auto", True), ("legacy", False)])
+async def test_an_image_arrives_in_either_protocol_era(mode: Any, is_process: bool) -> None:
     reports: list[tuple[float, float | None, str | None]] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         reports.append((progress, total, message))
 
-    async with plain_sandbox(seconds=1.0) as sandbox, Client(child_at(sandbox.url), mode=mode) as client:
+    async with (
+        plain_sandbox(seconds=1.0) as sandbox,
+        Client(child_at(sandbox.url), mode=mode) if is_process else client_at(sandbox.url, mode=mode) as client,
+    ):
         made = await client.call_tool("generate_image", {"prompt": "a cat"})
         task_id = facts(made)["task_id"]
         done = await client.call_tool("wait_for_image", {"task_id": task_id}, progress_callback=on_progress)
@@ -42,19 +47,21 @@ async def test_a_image_arrives_in_either_protocol_era(mode: Any) -> None:
 
 
 async def test_the_fastmcp_client_gets_its_image() -> None:
-    parameters = child("--sandbox", NANO_BANANA_SANDBOX_SECONDS="0.5")
-    async with FastMCPClient(StdioTransport(parameters.command, parameters.args, env=parameters.env)) as client:
-        names = {tool.name for tool in await client.list_tools()}
-        assert names >= {"generate_image", "get_task", "wait_for_image", "view_image"}
-        result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
-        assert result.structured_content is not None
-        assert result.structured_content["status"] == "success"
-        contents = await client.read_resource(result.structured_content["images"][0]["url"])
-        assert contents
+    async with plain_sandbox(seconds=0.5) as sandbox:
+        parameters = child_at(sandbox.url)
+        transport = StdioTransport(parameters.command, parameters.args, env=parameters.env)
+        async with FastMCPClient(transport) as client:
+            names = {tool.name for tool in await client.list_tools()}
+            assert names >= {"generate_image", "get_task", "wait_for_image", "view_image"}
+            result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
+            assert result.structured_content is not None
+            assert result.structured_content["status"] == "success"
+            contents = await client.read_resource(result.structured_content["images"][0]["url"])
+            assert contents
 
 
 async def test_without_a_key_the_server_starts_lists_its_tools_and_each_call_says_what_to_do() -> None:
-    async with Client(child()) as client:
+    async with Client(build_server(load_settings(), local=True)) as client:
         assert "view_image" in {tool.name for tool in (await client.list_tools()).tools}
         for tool, arguments in (("generate_image", {"prompt": "a cat"}), ("get_task", {"task_id": "ta1"})):
             result = await client.call_tool(tool, arguments)
@@ -64,7 +71,7 @@ async def test_without_a_key_the_server_starts_lists_its_tools_and_each_call_say
 
 
 async def test_many_waits_for_as_many_tasks_all_return() -> None:
-    async with plain_sandbox(seconds=1.0) as sandbox, Client(child_at(sandbox.url)) as client:
+    async with plain_sandbox(seconds=1.0) as sandbox, client_at(sandbox.url) as client:
         done: list[str] = []
 
         async def one(number: int) -> None:

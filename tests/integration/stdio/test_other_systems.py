@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 from anyio.to_thread import run_sync as in_thread
-from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
-from mcp.types import CallToolResult
 
-from tests.support.clients import KEY, child, facts, text
-from tests.support.handshake import INITIALIZE
+from tests.support.clients import KEY, child
 from tests.support.paths import ROOT
+from tests.support.raw_stdio import raw_process
 from tests.support.sandbox import plain_sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
@@ -31,30 +29,45 @@ def elsewhere(platform: str, *arguments: str, **settings: Any) -> StdioServerPar
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
 async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: str, tmp_path: Path) -> None:
     kept, report = tmp_path / "kept", tmp_path / "report.json"
-    common = {"DEFAPI_API_KEY": KEY, "NANO_BANANA_STATE_DIR": tmp_path / "state"}
     folders = {"NANO_BANANA_OUTPUT_DIR": kept, "NANO_BANANA_INPUT_DIRS": kept, "ELSEWHERE_REPORT": report}
-    async with plain_sandbox(seconds=0.0) as sandbox:
-        common["DEFAPI_BASE_URL"] = sandbox.url
-        async with Client(elsewhere(platform, **common, **folders)) as client:
-            assert {tool.name for tool in (await client.list_tools()).tools} >= {"generate_image", "view_image"}
-            made = await draw(client, "a lighthouse at dawn")
-            task_id = facts(made)["task_id"]
+
+    def converse(parameters: StdioServerParameters) -> str:
+        with raw_process(parameters) as server:
+
+            def call(tool: str, **arguments: Any) -> dict[str, Any]:
+                result: dict[str, Any] = server.call(len(server.lines) + 1, tool, arguments)["result"]
+                return result
+
+            def draw(prompt: str, *images: str) -> dict[str, Any]:
+                return call("generate_image", prompt=prompt, images=list(images), wait_seconds=240)
+
+            made = draw("a lighthouse at dawn")["structuredContent"]
             [path] = kept.glob("*.png")
-            assert facts(made)["message"] == f"Saved as {path}."
-            night = await draw(client, "now make it night", str(path))
-            assert facts(night)["status"] == "success", text(night)
+            assert made["message"] == f"Saved as {path}."
+            night = draw("now make it night", str(path))
+            assert night["structuredContent"]["status"] == "success", night
             (kept / "link.png").symlink_to(path)
-            refused = await draw(client, "no", str(kept / "link.png"))
-            assert refused.is_error
-            assert "link" in text(refused)
-            seen = await client.call_tool("view_image", {"task_id": task_id})
-            assert any(part.type == "image" for part in seen.content), text(seen)
-            resource = await client.read_resource(facts(made)["images"][0]["resource_uri"])
-            assert resource.contents
-        saved = await in_thread(
-            run, elsewhere(platform, "save", task_id, "--output", str(tmp_path / "other"), **common)
-        )
-        assert [Path(line).parent for line in saved.splitlines()] == [tmp_path / "other"]
+            refused = draw("no", str(kept / "link.png"))
+            assert refused["isError"]
+            assert "link" in str(refused["content"])
+            seen = call("view_image", task_id=made["task_id"])
+            assert any(part["type"] == "image" for part in seen["content"]), seen
+            uri = {"uri": made["images"][0]["resource_uri"]}
+            server.send({"jsonrpc": "2.0", "id": 99, "method": "resources/read", "params": uri})
+            assert server.answer(99)["result"]["contents"]
+            lines = list(server.lines)
+            code, errors = server.finish()
+        assert code == 0, errors
+        assert all(line.endswith(b"}\n") for line in lines), "no CR"
+        return str(made["task_id"])
+
+    async with plain_sandbox(seconds=0) as sandbox:
+        common = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, "NANO_BANANA_STATE_DIR": tmp_path / "state"}
+        task_id = await in_thread(converse, elsewhere(platform, **common, **folders))
+        if platform == "win32":  # whose files differ most
+            words = ("save", task_id, "--output", str(tmp_path / "other"))
+            saved = await in_thread(run, elsewhere(platform, *words, **common))
+            assert [Path(line).parent for line in saved.splitlines()] == [tmp_path / "other"]
     assert len((kept / "pictures.jsonl").read_text("utf-8").splitlines()) == 2
     loaded = json.loads(report.read_text("utf-8"))
     assert {
@@ -62,27 +75,6 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
         "nano_banana_mcp.images.saving.output_folder",
         "nano_banana_mcp.images.local.local_files",
     } <= set(loaded)
-
-
-async def draw(client: Client, prompt: str, *images: str) -> CallToolResult:
-    arguments = {"prompt": prompt, "images": list(images), "wait_seconds": 240}
-    return await client.call_tool("generate_image", arguments)
-
-
-def test_each_message_ends_with_lf_there_too_and_the_sandbox_with_the_server(tmp_path: Path) -> None:
-    there = elsewhere("win32", "--sandbox", NANO_BANANA_STATE_DIR=tmp_path)
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([there.command, *there.args], env=there.env, cwd=there.cwd, **pipes) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-        process.stdin.close()
-        assert process.stdout.read() == b""
-    assert process.returncode == 0
-    assert json.loads(line)["id"] == INITIALIZE["id"]
-    assert line.endswith(b"}\n")
 
 
 def test_the_pretence_holds() -> None:

@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.settings import load_settings
-from tests.support.clients import WITHOUT_PAUSES, child_at, client_at, facts, text
+from tests.support.clients import WITHOUT_PAUSES, client_at, facts, text
 from tests.support.sandbox import plain_sandbox
 
 
@@ -111,25 +110,6 @@ async def test_the_same_request_id_pays_once_whatever_happened_to_the_answer(tmp
             assert "request_id" in text(other)
             assert "nothing was charged" in text(other)
         assert sandbox.stats.submits == sandbox.stats.charged == 1
-
-
-async def test_twenty_calls_at_once_with_one_request_id_pay_once(tmp_path: Path) -> None:
-    async with (
-        plain_sandbox(drip_interval=0.002) as sandbox,
-        Client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as one,
-        Client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as other,
-    ):
-        ids: list[str] = []
-
-        async def call(client: Client) -> None:
-            arguments = {"prompt": "a cat sandbox:submit=drip", "request_id": "one"}
-            ids.append(facts(await client.call_tool("generate_image", arguments))["task_id"])
-
-        async with anyio.create_task_group() as group:
-            for number in range(20):
-                group.start_soon(call, one if number % 2 else other)
-        assert set(ids) == {sandbox.tasks[0].id}
-        assert sandbox.stats.submits == 1
 
 
 async def test_without_a_request_id_every_call_is_a_new_image() -> None:

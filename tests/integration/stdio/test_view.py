@@ -13,7 +13,7 @@ from tests.support.image_samples import photo_png
 from tests.support.raw_stdio import raw
 from tests.support.sandbox import plain_sandbox
 
-ROUNDS = 3
+ROUNDS = 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from typing import Any
 
 import anyio.to_thread
 import pytest
@@ -14,8 +15,24 @@ from tests.support.raw_stdio import raw
 from tests.support.sandbox import plain_sandbox
 
 
-def test_stdout_carries_nothing_but_protocol_when_everything_goes_wrong() -> None:
-    with raw("--sandbox", NANO_BANANA_LOG_LEVEL="DEBUG", NANO_BANANA_SANDBOX_SECONDS="0") as server:
+def test_when_everything_goes_wrong_stdout_carries_only_protocol_and_no_log_a_key_or_prompt() -> None:
+    settings = {"NANO_BANANA_LOG_LEVEL": "DEBUG", "NANO_BANANA_SANDBOX_SECONDS": "0", "DEFAPI_API_KEY": KEY}
+    foreign = [
+        "nanobanana://tasks/unknown",
+        "nanobanana://tasks/unknown/images/0",
+        "nanobanana://tasks/../etc",
+        "https://example.com/not-ours.png",
+        "file:///etc/passwd",
+        "http://127.0.0.1:1/inside.png",
+        "",
+    ]
+    prompt = "a very private prompt"
+    with raw("--sandbox", **settings) as server:
+
+        def read(number: int, uri: str) -> dict[str, Any]:
+            server.send({"jsonrpc": "2.0", "id": number, "method": "resources/read", "params": {"uri": uri}})
+            return server.answer(number)
+
         server.send(b"this is no JSON")
         server.send(b'{"jsonrpc": "2.0", "id": 2, "method": "no/such/method"}')
         server.send(b"\xff\xfe\x00")
@@ -23,30 +40,22 @@ def test_stdout_carries_nothing_but_protocol_when_everything_goes_wrong() -> Non
         server.send(b'{"jsonrpc": "2.0"}')
         server.send(b"{" * 5_000)
         server.call(10, "no_such_tool", {})
-        server.call(11, "generate_image", {"prompt": "x sandbox:submit=html"})
-        server.call(12, "generate_image", {"prompt": "x sandbox:submit=503"})
-        server.call(13, "generate_image", {"prompt": "x sandbox:result=text", "wait_seconds": 240})
-        server.call(14, "get_task", {"task_id": "unknown"})
-        done = server.call(15, "generate_image", {"prompt": "x sandbox:file=html", "wait_seconds": 240})
-        uri = done["result"]["structuredContent"]["images"][0]["url"]
-        server.send({"jsonrpc": "2.0", "id": 16, "method": "resources/read", "params": {"uri": uri}})
-        assert "error" in server.answer(16)
-        code, _ = server.finish()
+        server.call(11, "generate_image", {"prompt": f"{prompt} sandbox:submit=html"})
+        server.call(12, "generate_image", {"prompt": f"{prompt} sandbox:submit=503"})
+        server.call(13, "generate_image", {"prompt": f"{prompt} sandbox:result=text", "wait_seconds": 240})
+        server.call(14, "generate_image", {"prompt": f"{prompt} sandbox:nonsense=1"})
+        server.call(15, "generate_image", {"prompt": [prompt]})
+        server.call(16, "get_task", {"task_id": "unknown"})
+        done = server.call(17, "generate_image", {"prompt": f"{prompt} sandbox:file=html", "wait_seconds": 240})
+        assert "error" in read(18, done["result"]["structuredContent"]["images"][0]["url"])
+        assert "result" in read(19, "nanobanana://tasks")
+        codes = {uri: read(number, uri)["error"]["code"] for number, uri in enumerate(foreign, 20)}
+        code, err = server.finish()
     assert code == 0
     for line in server.lines:
         assert json.loads(line)["jsonrpc"] == "2.0"
-
-
-def test_key_and_prompts_are_in_no_log_at_any_level() -> None:
-    prompt = "a very private prompt"
-    with raw("--sandbox", NANO_BANANA_LOG_LEVEL="DEBUG", NANO_BANANA_SANDBOX_SECONDS="0", DEFAPI_API_KEY=KEY) as server:
-        server.call(10, "generate_image", {"prompt": prompt, "wait_seconds": 240})
-        server.call(11, "generate_image", {"prompt": f"{prompt} sandbox:submit=503"})
-        server.call(12, "generate_image", {"prompt": f"{prompt} sandbox:nonsense=1"})
-        server.call(13, "generate_image", {"prompt": [prompt]})
-        server.send({"jsonrpc": "2.0", "id": 14, "method": "resources/read", "params": {"uri": "nanobanana://tasks"}})
-        server.answer(14)
-        _, err = server.finish()
+    assert codes == dict.fromkeys(foreign, -32602), "a resource that is not ours is missing"
+    assert b"INFO" in err
     assert KEY.encode() not in err
     assert b"private" not in err
 
@@ -56,24 +65,6 @@ def test_the_end_of_stdin_ends_the_server_cleanly() -> None:
         code, err = server.finish()
     assert code == 0
     assert err == b""
-
-
-def test_a_resource_that_is_not_ours_is_missing() -> None:
-    uris = [
-        "nanobanana://tasks/unknown",
-        "nanobanana://tasks/unknown/images/0",
-        "nanobanana://tasks/../etc",
-        "https://example.com/not-ours.png",
-        "file:///etc/passwd",
-        "http://127.0.0.1:1/inside.png",
-        "",
-    ]
-    with raw("--sandbox") as server:
-        codes = {}
-        for number, uri in enumerate(uris, 2):
-            server.send({"jsonrpc": "2.0", "id": number, "method": "resources/read", "params": {"uri": uri}})
-            codes[uri] = server.answer(number)["error"]["code"]
-    assert codes == dict.fromkeys(uris, -32602)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
