@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -178,9 +179,9 @@ class Quotas:
             return
         now, seconds_per_call = self._clock(), MINUTE_SECONDS / limit
         full_until = max(self._full_until.get(caller, now), now)
-        if full_until + seconds_per_call - now > MINUTE_SECONDS + 1e-6:
-            wait = full_until + seconds_per_call - now - MINUTE_SECONDS
-            raise LimitReached(message, f"Try again in {max(1, round(wait + 0.5))} s.")
+        wait = full_until + seconds_per_call - now - MINUTE_SECONDS
+        if wait > 1e-6:
+            raise LimitReached(message, f"Try again in {math.ceil(wait)} s.")
         if len(self._full_until) > MAX_CALLERS:
             self._full_until = {name: until for name, until in self._full_until.items() if until > now}
         self._full_until[caller] = full_until + seconds_per_call

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,15 @@ import pytest
 
 from nano_banana_mcp.app import quotas
 from nano_banana_mcp.generations.models import Generation, Status
-from nano_banana_mcp.generations.quotas import LimitReached, Limits, Quotas, day_start, month_start
+from nano_banana_mcp.generations.quotas import (
+    LimitReached,
+    Limits,
+    Quotas,
+    Usage,
+    day_start,
+    month_start,
+    usable_amount,
+)
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.base import Ledger
 from nano_banana_mcp.ledger.sqlite import SqliteLedger
@@ -214,10 +224,37 @@ def test_calls_above_the_rate_are_refused_until_it_allows_them() -> None:
         quotas.count_call("alice")
     assert "Try again in 10 s" in refused.value.hint
     quotas.count_call("bob")
-    clock.now += 10.1
+    clock.now += 6.5
+    with pytest.raises(LimitReached) as refused:
+        quotas.count_call("alice")
+    assert refused.value.hint == "Try again in 4 s."
+    clock.now += 3.6
     quotas.count_call("alice")
     with pytest.raises(LimitReached):
         quotas.count_call("alice")
+
+
+def test_a_burst_may_be_as_large_as_the_calls_of_a_minute_and_no_larger() -> None:
+    quotas = limited(calls_per_minute=120)
+    for _ in range(120):
+        quotas.count_call("alice")
+    with pytest.raises(LimitReached) as refused:
+        quotas.count_call("alice")
+    assert refused.value.hint == "Try again in 1 s."
+
+
+def test_of_many_callers_only_idle_ones_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nano_banana_mcp.generations.quotas.MAX_CALLERS", 2)
+    clock = Clock()
+    quotas = limited(clock, calls_per_minute=1)
+    for caller in ("alice", "bob", "carol"):
+        quotas.count_call(caller)
+        clock.now += 25.0
+    quotas.count_call("dave")  # alice has been idle for a minute
+    for caller in ("bob", "carol", "dave"):
+        with pytest.raises(LimitReached):
+            quotas.count_call(caller)
+    quotas.count_call("alice")
 
 
 def test_the_servers_rate_counts_all_callers() -> None:
@@ -249,6 +286,101 @@ def test_a_caller_can_have_limits_of_their_own() -> None:
     quotas.count_call("bob")
     with pytest.raises(LimitReached):
         quotas.count_call("bob")
+
+
+def test_a_caller_can_have_a_budget_of_their_own() -> None:
+    own = {"alice": Limits(credits_per_day=Decimal(9))}
+    quotas = Quotas(Limits(credits_per_day=Decimal(1)), Limits(), special=own.get, clock=Clock())
+    usage = Usage(open_tasks=0, spent=Decimal(5), reserved=Decimal(0), price=Decimal(1))
+    for_alice, for_bob = quotas.check_for("alice"), quotas.check_for("bob")
+    assert for_alice is not None
+    assert for_bob is not None
+    for_alice(lambda principal: usage)
+    with pytest.raises(LimitReached, match="your budget of 1 credit per day"):
+        for_bob(lambda principal: usage)
+
+
+USED = Usage(open_tasks=2, spent=Decimal("1.50"), reserved=Decimal(0), price=Decimal("0.5"))
+WAIT = "Wait for one of them with wait_for_image, then try again."
+TOMORROW = "The budget is renewed at 00:00 UTC. The operator of this server can raise it."
+
+
+@pytest.mark.parametrize(
+    ("own", "overall", "count", "usage", "message", "hint"),
+    [
+        (
+            Limits(open_tasks=2),
+            Limits(),
+            1,
+            USED,
+            "Your limit of 2 unfinished images is reached: 2 are unfinished now.",
+            WAIT,
+        ),
+        (
+            Limits(open_tasks=4),
+            Limits(open_tasks=3),
+            2,
+            USED,
+            "This server's limit of 3 unfinished images does not allow 2 more: 2 are unfinished now.",
+            WAIT,
+        ),
+        (
+            Limits(credits_per_day=Decimal("2.9")),
+            Limits(),
+            1,
+            replace(USED, reserved=Decimal(1)),
+            "This image would exceed your budget of 2.9 credits per day: 1.5 credits spent, 1 credit reserved for "
+            "unfinished images, and this image costs about 0.5 credits.",
+            TOMORROW,
+        ),
+        (
+            Limits(credits_per_day=Decimal("2.5")),
+            Limits(credits_per_day=Decimal(2)),
+            2,
+            USED,
+            "These 2 images would exceed all users' budget of 2 credits per day: 1.5 credits spent, and they cost "
+            "about 1 credit.",
+            TOMORROW,
+        ),
+    ],
+)
+def test_a_refusal_says_which_limit_what_was_used_and_what_to_do(
+    own: Limits, overall: Limits, count: int, usage: Usage, message: str, hint: str
+) -> None:
+    check = Quotas(own, overall, clock=Clock()).check_for("alice", count)
+    assert check is not None
+    with pytest.raises(LimitReached) as refused:
+        check(lambda principal: usage)
+    assert (refused.value.message, refused.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("limits", [Limits(open_tasks=4), Limits(credits_per_day=Decimal("2.5"))])
+def test_what_just_fits_a_limit_is_allowed(limits: Limits) -> None:
+    check = Quotas(limits, limits, clock=Clock()).check_for("alice", 2)
+    assert check is not None
+    check(lambda principal: USED)
+
+
+@pytest.mark.parametrize(
+    ("consumed", "amount"),
+    [("0", "0"), (" 0.50 ", "0.5"), ("12", "12"), ("-1", None), ("Infinity", None), ("NaN", None), ("", None)],
+)
+def test_an_amount_of_the_api_is_used_if_it_can_be_right(consumed: str, amount: str | None) -> None:
+    assert usable_amount(consumed) == (None if amount is None else Decimal(amount))
+
+
+@pytest.mark.parametrize("zone", ["UTC0", "KST-9", "PST8"])
+def test_days_and_months_begin_in_utc_wherever_the_server_stands(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2026, 9, 21, 14, 13, 20, 750_000, UTC).timestamp()
+    with monkeypatch.context() as there:
+        there.setenv("TZ", zone)
+        time.tzset()
+        beginnings = day_start(moment), month_start(moment)
+    time.tzset()
+    assert beginnings == (
+        datetime(2026, 9, 21, tzinfo=UTC).timestamp(),
+        datetime(2026, 9, 1, tzinfo=UTC).timestamp(),
+    )
 
 
 def test_unauthenticated_callers_have_no_limits_by_default() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import anyio
 import pytest
 
 from nano_banana_mcp.generations.uploads import (
+    GRANT,
     GRANT_SECONDS,
     Upload,
     UploadRequest,
@@ -33,6 +35,16 @@ async def add(ledger: Ledger, upload: Upload, now: float = NOW, limit: int = 9) 
             raise OverflowError(number)
 
     return await ledger.add_upload(upload, b"bytes", now, check, NOW - 1)
+
+
+def test_what_was_asked_of_a_person_has_ids_and_a_grant_that_cannot_be_guessed() -> None:
+    request = new_upload_request("alice", "a portrait", 2, NOW)
+    assert request == UploadRequest(
+        request.upload_id, request.grant, "alice", "a portrait", 2, NOW, NOW + GRANT_SECONDS
+    )
+    assert re.fullmatch("up-[0-9a-f]{24}", request.upload_id)
+    assert GRANT.fullmatch(request.grant)
+    assert re.fullmatch("ref-[0-9a-f]{24}", new_reference_id())
 
 
 async def test_a_request_is_found_by_its_id_and_owner_and_by_its_grant(ledger: Ledger) -> None:

@@ -2,7 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from nano_banana_mcp.images.download.ip_policy import ipv4_from_spelling, is_public
+from nano_banana_mcp.images.download.ip_policy import ipv4_from_spelling, is_public, is_synthetic, is_unspecified
 from tests.support.url_corpus import CLOSED, OPEN
 
 
@@ -21,6 +21,21 @@ def test_a_public_address_is_known_as_such(ip: str) -> None:
 @pytest.mark.parametrize("text", ["", "localhost", "010.0.0.1", "127.1", "1.2.3.4 ", "[::1]", "2606:4700::1%eth0"])
 def test_what_is_not_an_address_is_not_public(text: str) -> None:
     assert not is_public(text)
+
+
+@pytest.mark.parametrize(
+    ("ip", "is_made_up"),
+    [("198.18.0.1", True), ("198.19.255.255", True), ("198.20.0.0", False), ("::1", False), ("example.com", False)],
+)
+def test_the_addresses_that_proxy_programs_make_up_are_known(ip: str, is_made_up: bool) -> None:
+    assert is_synthetic(ip) is is_made_up
+
+
+@pytest.mark.parametrize(
+    ("ip", "is_blocked"), [("0.0.0.0", True), ("::", True), ("0.0.0.1", False), ("::1", False), ("example.com", False)]
+)
+def test_the_addresses_that_filters_answer_for_blocked_names_are_known(ip: str, is_blocked: bool) -> None:
+    assert is_unspecified(ip) is is_blocked
 
 
 @pytest.mark.parametrize(

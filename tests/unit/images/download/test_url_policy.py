@@ -149,3 +149,14 @@ def test_what_breaks_a_rule_for_everybody_is_refused(url: str, words: str) -> No
 )
 def test_what_only_resembles_an_inside_name_passes_and_addresses_are_judged_elsewhere(host: str) -> None:
     Target.parse(f"https://{host}/").require_public_form()
+
+
+@pytest.mark.parametrize("host", ["a.example", "[::1]", "10.0.0.1"])
+def test_a_proxy_may_resolve_names_with_a_dot_and_is_given_addresses(host: str) -> None:
+    Target.parse(f"https://{host}/").require_public_name()
+
+
+def test_a_proxy_is_given_no_name_without_a_dot() -> None:
+    with pytest.raises(AddressRefused) as refused:
+        Target.parse("https://intranet/").require_public_name()
+    assert str(refused.value).startswith("The host intranet is a name for inside a network.")

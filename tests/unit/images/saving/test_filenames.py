@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from nano_banana_mcp.images.saving.filenames import NO_WORDS, file_name, is_name_of, words_of
+from nano_banana_mcp.images.saving.filenames import (
+    MAX_CHOSEN_BYTES,
+    NO_WORDS,
+    chosen_name,
+    file_name,
+    is_name_of,
+    numbered,
+    words_of,
+)
 
 TASK = "ta823dfb-eb8e-4bd8-8b5c-3e1a7a1b2c3d"
 
@@ -134,3 +142,56 @@ def test_a_name_is_of_one_task_and_one_number_only(task_id: str, number: int) ->
 @pytest.mark.parametrize("name", ["", "cat.png", ".nano-banana-1", "pictures.jsonl", "2026-11-24_ta1_0.png"])
 def test_foreign_files_are_nobodys_images(name: str) -> None:
     assert not is_name_of(name, "ta1", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("cat.png", "cat"),
+        (" cat.JPEG ", "cat"),
+        ("cat .webp", "cat"),
+        ("cat", "cat"),
+        ("version 1.5", "version 1.5"),
+        ("cat.txt", "cat.txt"),
+        (unicodedata.normalize("NFD", "고양이.png"), "고양이"),
+        ("c" * MAX_CHOSEN_BYTES + ".png", "c" * MAX_CHOSEN_BYTES),
+    ],
+)
+def test_a_chosen_name_loses_the_extension_of_an_image_and_nothing_else(name: str, chosen: str) -> None:
+    assert chosen_name(name) == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "it must be a file name, such as sunset.png"),
+        (" ", "it must be a file name, such as sunset.png"),
+        *[
+            (
+                name,
+                'it must be a plain file name without folders, invisible characters and any of / \\ < > : " | ? *',
+            )
+            for name in ("a/b", "a\\b", "a<b", "a>b", "a:b", 'a"b', "a|b", "a?b", "a*b", "a\nb", "a\u202eb", "a\ud800b")
+        ],
+        *[
+            (name, "this name is hidden or reserved on some systems; use another")
+            for name in (".png", ".hidden", "nul.png", "com1", "cat.")
+        ],
+        ("c" * (MAX_CHOSEN_BYTES + 1), "it must not be longer than 120 bytes"),
+        ("é" * 61, "it must not be longer than 120 bytes"),
+        ("2026-11-18_11-06-40_a_ta1_0.png", "a name of this form belongs to another picture; use another"),
+    ],
+)
+def test_a_chosen_name_that_some_system_would_not_take_is_refused(name: str, words: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - its words are compared
+        chosen_name(name)
+    assert str(refused.value) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "copy", "name"),
+    [(0, 1, "cat"), (1, 1, "cat-2"), (3, 1, "cat-4"), (0, 2, "cat (2)"), (1, 3, "cat-2 (3)")],
+)
+def test_several_images_of_one_chosen_name_are_numbered(number: int, copy: int, name: str) -> None:
+    assert numbered("cat", number, copy) == name
+    assert numbered("cat", number) == numbered("cat", number, 1)

@@ -130,6 +130,71 @@ def test_a_saved_file_of_a_chosen_name_is_known_in_a_locale_that_lacks_its_lette
     assert not folder.has_saved("개.png")
 
 
+def test_the_saved_files_of_a_folder_are_known_and_others_are_not(tmp_path: Path) -> None:
+    output = OutputFolder(tmp_path)
+    assert not output.has_saved("cat.png")
+    (tmp_path / "dog.png").write_bytes(PNG.data)
+    assert output.has_saved(output.save(PNG, FACTS).name)
+    output.save(PNG, replace(FACTS, number=1, save_as="cat"))
+    assert output.has_saved("cat-2.png")
+    assert not output.has_saved("dog.png")
+
+
+def test_an_image_of_a_chosen_name_is_found_by_its_task_and_number(tmp_path: Path) -> None:
+    output = OutputFolder(tmp_path)
+    first = output.save(PNG, replace(FACTS, save_as="cat"))
+    second = output.save(PNG, replace(FACTS, number=1, save_as="cat"))
+    other = output.save(PNG, replace(FACTS, task_id="ta2", save_as="cat"))
+    assert [path.name for path in (first, second, other)] == ["cat.png", "cat-2.png", "cat (2).png"]
+    with (tmp_path / LINES).open("a") as index:
+        index.write('no line, but with ta1 in it\n["ta1"]\n')
+    assert (output.find("ta1", 0), output.find("ta1", 1), output.find("ta2", 0)) == (first, second, other)
+    assert output.find("ta1", 2) is None
+    assert output.find("ta3", 0) is None
+    assert output.save(PNG, replace(FACTS, save_as="dog")) == first
+
+
+@posix_only
+def test_neither_a_link_nor_a_missing_file_is_the_saved_image_of_a_chosen_name(tmp_path: Path) -> None:
+    output = OutputFolder(tmp_path / "kept")
+    saved = output.save(PNG, replace(FACTS, save_as="cat"))
+    target = saved.rename(tmp_path / "cat.png")
+    assert output.find("ta1", 0) is None
+    saved.symlink_to(target)
+    assert output.find("ta1", 0) is None
+
+
+@posix_only
+def test_an_index_that_is_a_link_is_not_read(tmp_path: Path) -> None:
+    output = OutputFolder(tmp_path / "kept")
+    output.save(PNG, replace(FACTS, save_as="cat"))
+    (output.path / LINES).rename(tmp_path / LINES)
+    (output.path / LINES).symlink_to(tmp_path / LINES)
+    assert not output.has_saved("cat.png")
+    assert output.find("ta1", 0) is None
+
+
+def test_an_index_with_bytes_of_another_encoding_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / LINES).write_bytes(b"\xff\xfe ta1\n")
+    output = OutputFolder(tmp_path)
+    saved = output.save(PNG, replace(FACTS, save_as="cat"))
+    assert output.has_saved("cat.png")
+    assert output.find("ta1", 0) == saved
+
+
+def test_the_same_bytes_under_a_chosen_name_are_the_saved_image_and_others_get_the_next_free_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "MAX_COPIES", 3)
+    output = OutputFolder(tmp_path)
+    cat = replace(FACTS, save_as="cat")
+    first = output.save(PNG, cat)
+    (tmp_path / LINES).unlink()  # as if another process were about to write its line
+    assert output.save(PNG, cat) == first
+    names = [output.save(PNG, replace(cat, task_id=f"tb{number}")).name for number in range(3)]
+    assert names == ["cat (2).png", "cat (3).png", "2026-11-18_11-06-40_a-lighthouse-at-dawn_tb2_0.png"]
+
+
 def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "kept")
     folder.check()
