@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nano_banana_mcp.upload_page.endpoint import PATH, UploadPage
 from tests.support.settings import settings_from
 
 
+@cache
 def photo(size: tuple[int, int] = (1200, 900), orientation: int = 6, *, detail: bool = False) -> bytes:
     """A JPEG as a phone writes it: red above, blue below once it is upright, with a place and a camera in it.
 

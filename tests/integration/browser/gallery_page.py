@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from playwright.async_api import Browser, Page, expect
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.storage import open_database
-from tests.integration.browser.host import TIMEOUT_MS, place_for
+from tests.integration.browser.host import TIMEOUT_MS, WINDOW, place_for
 from tests.support.gallery import gallery, record
 from tests.support.settings import settings_from
 
 Entries = Sequence[tuple[Generation, Mapping[int, EncodedImage]]]
 
 
+@cache
 def painted(number: int, size: tuple[int, int] = (640, 480)) -> EncodedImage:
     """An image in a color of its own."""
     image = Image.new("RGB", size, f"hsl({number * 47 % 360}, 55%, 62%)")
@@ -95,7 +97,7 @@ async def opened(browser: Browser, folder: Path, entries: Entries, **options: An
     settings: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(folder)}
     await record(settings, entries)
     with gallery(settings) as served:
-        context = await browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
+        context = await browser.new_context(**{**WINDOW, "viewport": {"width": 1100, "height": 800}, **options})
         context.set_default_timeout(TIMEOUT_MS)
         page = await context.new_page()
         result = LocalGallery(page, settings, served.root)

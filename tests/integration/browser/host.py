@@ -38,6 +38,9 @@ NARROW, USUAL, WIDE, WIDEST = 344, 720, 1100, 1600
 
 HEIGHT = 760
 
+WINDOW: dict[str, Any] = {"viewport": {"width": USUAL, "height": HEIGHT}, "reduced_motion": "reduce"}
+"""Of a browser context. What moves is drawn by the processor, and takes most of its time."""
+
 TIMEOUT_MS = 60_000
 """Of a step in the browser: a busy machine draws a page in several seconds."""
 
@@ -64,7 +67,7 @@ class Host:
     @asynccontextmanager
     async def open(cls, browser: Browser, client: Client, **options: Any) -> AsyncIterator[Self]:
         """A host in a browser window of its own; ``options`` are the browser's."""
-        context = await browser.new_context(**{"viewport": {"width": USUAL, "height": HEIGHT}, **options})
+        context = await browser.new_context(**{**WINDOW, **options})
         context.set_default_timeout(TIMEOUT_MS)
         await context.add_init_script(_COLLECT)
         page = await context.new_page()
@@ -220,7 +223,9 @@ def quick_client(url: str, **settings: Any) -> Client:
 
 async def violations(view: Page | Frame) -> list[str]:
     """What the audit of accessibility finds in a page that its source has been loaded into."""
-    results: list[dict[str, Any]] = await view.evaluate("axe.run().then(results => results.violations)")
+    results: list[dict[str, Any]] = await view.evaluate(
+        "axe.run({ resultTypes: ['violations'] }).then(results => results.violations)"
+    )
     return [f"{result['id']}: {node['html'][:120]}" for result in results for node in result["nodes"]]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -17,6 +17,9 @@ from tests.support.gallery import API, NOW, drawn
 from tests.support.serving import listening, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1100), ("dark", 360))
+"""Colors and widths in pixels."""
 
 PROMPT = "A lighthouse on a quiet coast at dawn, thin fog over the water"
 DEAD = drawn("A harbour whose picture has died", 30)
@@ -53,13 +56,12 @@ async def test_the_grid_shows_what_was_made_without_a_complaint_of_the_browser(
         await expect(it.cards.first).to_contain_text("Outcome unknown")
         await expect(it.cards.nth(3)).to_contain_text("Cannot be shown: ")
         assert "token" not in it.page.url
-        for theme in ("light", "dark"):
+        for theme, width in LOOKS:
             await it.page.emulate_media(color_scheme=theme)
-            for width in (360, 1100):
-                await it.page.set_viewport_size({"width": width, "height": 800})
-                await it.loaded()
-                await it.screenshot(f"grid-{theme}-{width}")
-                assert await it.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
+            await it.page.set_viewport_size({"width": width, "height": 800})
+            await it.loaded()
+            await it.screenshot(f"grid-{theme}-{width}")
+            assert await it.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is cut off"
         assert it.problems == []
 
 

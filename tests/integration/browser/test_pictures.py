@@ -1,4 +1,4 @@
-"""Pictures really arrive in the view: from a real server process, whatever their size, whatever the host passes on."""
+"""Pictures really arrive in the view: whatever their size, whatever the host passes on."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser)
     arguments = {"prompt": f"{PROMPT} sandbox:result=big-data-uri", "wait_seconds": 240}
     async with (
         plain_sandbox(seconds=0) as sandbox,
-        Client(stdio_client(child_at(sandbox.url))) as client,
+        quick_client(sandbox.url) as client,
         Host.open(browser, client) as host,
     ):
         await host.show(IMAGE_URI, arguments)
@@ -100,8 +100,8 @@ async def test_five_megabytes_that_came_as_a_data_uri_are_seen(browser: Browser)
         assert await host.complaints() == []
 
 
-@pytest.mark.parametrize("image", ["png", "jpeg", "webp", "gif", "mislabelled"])
-async def test_every_kind_of_image_is_seen(image: str, browser: Browser) -> None:
+@pytest.mark.parametrize("image", ["jpeg", "webp", "gif", "mislabelled"])
+async def test_every_other_kind_of_image_is_seen(image: str, browser: Browser) -> None:
     async with in_conversation(browser, f"sandbox:picture={image}") as host:
         assert min(await host.pixels()) > 0
         assert await host.complaints() == []
