@@ -124,12 +124,11 @@ def _parsed(source: str) -> ast.Module:
 def scan_all(system: System, *folders: Path, at_import: bool = False) -> list[Finding]:
     """:func:`scan` of every module in ``folders``, their names as paths in the project."""
     paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    return [finding for path in paths for finding in _scan_file(path, system, at_import)]
-
-
-@functools.cache
-def _scan_file(path: Path, system: System, at_import: bool) -> list[Finding]:
-    return scan(path.read_text("utf-8"), path.relative_to(ROOT).as_posix(), system, at_import)
+    return [
+        finding
+        for path in paths
+        for finding in scan(path.read_text("utf-8"), path.relative_to(ROOT).as_posix(), system, at_import)
+    ]
 
 
 class _Scan:
@@ -238,12 +237,14 @@ def _is_text(node: ast.Call, name: str) -> bool:
     return bool(re.fullmatch(r"[rwxat+]{1,3}", text))
 
 
+@functools.cache
 def _stub(module: str) -> ast.Module:
     path = _place(module)
     assert path is not None, module
     return ast.parse(path.read_text("utf-8"))
 
 
+@functools.cache
 def _place(module: str) -> Path | None:
     place = STUBS / module.replace(".", "/")
     return next((path for path in (place / "__init__.pyi", place.with_suffix(".pyi")) if path.exists()), None)
