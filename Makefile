@@ -55,7 +55,7 @@ demo: .venv/.runtime ## make an image with a real client and server process (in 
 WORKERS ?= 4
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-check: lint types contract unit ## the fast gates: lint, types, import contracts and unit tests
+check: lint types contract unit ## the fast gates: lint, types, import contracts and the quick unit tests
 
 test: lint types platforms contract tests ## every gate and every test
 
@@ -77,8 +77,8 @@ platforms: .venv/.dev ## mypy over the server as on Windows and macOS
 contract: .venv/.dev ## import contracts: which package may import which
 	$(BIN)/lint-imports
 
-unit: .venv/.dev ## the unit tests
-	$(PYTEST) tests/unit
+unit: .venv/.dev ## the unit tests that need no database, no process and no large image
+	$(PYTEST) -m "not slow" tests/unit
 
 # A busy machine may fail a test that waits for processes: what failed runs once more, alone, and says so.
 tests: .venv/.dev ## all tests

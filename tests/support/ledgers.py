@@ -11,8 +11,13 @@ import pytest
 from nano_banana_mcp.ledger.async_ledger import DurableLedger
 from nano_banana_mcp.ledger.base import Ledger
 
-KINDS = ["memory", "file", "PostgreSQL"]
-READ_BY_ANOTHER = [f"{kind}, read by another process" for kind in KINDS[1:]]
+KINDS = [
+    "memory",
+    "file",
+    "file, read by another process",
+    pytest.param("PostgreSQL", marks=pytest.mark.slow),
+    pytest.param("PostgreSQL, read by another process", marks=pytest.mark.slow),
+]
 
 
 def memory_ledger() -> DurableLedger:
@@ -20,7 +25,7 @@ def memory_ledger() -> DurableLedger:
     return DurableLedger(None)
 
 
-@pytest.fixture(params=[*KINDS, *READ_BY_ANOTHER])
+@pytest.fixture(params=KINDS)
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
     """Every kind of ledger; some with each call from another process."""
     kind, _, by_another = request.param.partition(",")

@@ -16,6 +16,8 @@ from nano_banana_mcp.images.local.windows_paths import is_pointer, is_special
 from tests.support.paths import ROOT
 from tests.support.platforms import SOURCES, Finding, System, is_missing, lacking, scan, scan_all
 
+pytestmark = pytest.mark.slow
+
 SYSTEMS = [System(platform, version) for platform in ("win32", "darwin") for version in ((3, 11), (3, 14))]
 
 FONT = "a font that is looked for among others, and done without; theirs are in the same list"

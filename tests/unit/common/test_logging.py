@@ -188,6 +188,7 @@ def test_an_unknown_format_is_refused_in_one_line(value: str, monkeypatch: pytes
         load_settings()
 
 
+@pytest.mark.slow
 def test_a_stdio_start_does_not_import_the_metrics() -> None:
     script = (
         "import sys; from nano_banana_mcp.app import build_server; from nano_banana_mcp.settings import load_settings;"

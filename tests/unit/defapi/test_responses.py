@@ -31,6 +31,7 @@ any_value = st.recursive(
 any_object = st.dictionaries(st.sampled_from(NAMES) | any_text, any_value, max_size=8)
 
 
+@pytest.mark.slow
 @given(any_object)
 def test_any_object_is_read_without_a_crash(body: dict[str, Any]) -> None:
     assert isinstance(schemas.unwrap(body), dict)
@@ -43,6 +44,7 @@ def test_any_object_is_read_without_a_crash(body: dict[str, Any]) -> None:
     assert snapshot is None or snapshot.status
 
 
+@pytest.mark.slow
 @given(any_object)
 @example({"data": {"status": LONE_SURROGATE}})
 @example({"data": {"status": "success", "task_id": LONE_SURROGATE}})
@@ -65,6 +67,7 @@ def test_credits_of_anything_are_a_plain_decimal_or_nothing(value: Any) -> None:
     assert text is None or (text.isascii() and set(text) <= set("-.0123456789"))
 
 
+@pytest.mark.slow
 @given(st.sampled_from(STATUSES), any_object.map(json.dumps).map(str.encode) | st.binary(max_size=60))
 def test_any_answer_whatever_ends_as_a_value_or_an_error_of_ours(status: int, body: bytes) -> None:
     answer = Answer(status, body)

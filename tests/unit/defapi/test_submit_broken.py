@@ -162,6 +162,7 @@ def test_what_drips_ends_at_the_deadline_of_the_whole_call(step: Step) -> None:
     virtually(run)
 
 
+@pytest.mark.slow
 def test_an_id_that_dripped_in_whole_before_the_deadline_is_kept() -> None:
     async def run() -> None:
         tried = await submit_to(drip(b'{"task_id": "ta1"}', 2.5), timeout=50.0)

@@ -23,6 +23,7 @@ def test_the_corpus_is_large() -> None:
     assert len({case.data for cases in CASES.values() for case in cases}) >= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("host", "case"), GOOD)
 def test_the_entry_goes_in_and_out_and_nothing_else_changes(host: Host, case: Case, run: Run, home: Path) -> None:
     file = home / "there" / "config"

@@ -88,6 +88,7 @@ def test_a_placeholder_is_not_stored_as_a_key(run: Run, home: Path, monkeypatch:
     assert listing(home) == {}
 
 
+@pytest.mark.slow
 def test_settings_of_a_file_are_read_from_it_and_not_copied(run: Run, home: Path) -> None:
     (home / "my.env").write_text(f"DEFAPI_API_KEY={KEY}\n")
     assert run("--env-file", home / "my.env", "install", "cursor", "--yes")[0] == 0

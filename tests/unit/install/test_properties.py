@@ -6,6 +6,7 @@ import json
 from io import StringIO
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -13,6 +14,8 @@ from ruamel.yaml import YAML
 from nano_banana_mcp.install.errors import Refused
 from nano_banana_mcp.install.formats import jsonc, toml, yaml
 from tests.support.install_files import parsed, without
+
+pytestmark = pytest.mark.slow
 
 ENTRY = {"command": "/opt/nano-banana-mcp", "args": ["--sandbox"], "env": {"A": "$B"}, "timeout": 300}
 PATH = ("servers", "nano-banana")

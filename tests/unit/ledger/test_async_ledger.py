@@ -382,6 +382,7 @@ async def test_an_unchanged_generation_is_not_written(tmp_path: Path) -> None:
     await ledger.aclose()
 
 
+@pytest.mark.slow
 def test_twenty_processes_share_one_ledger(tmp_path: Path) -> None:
     assert share_one_ledger(tmp_path / "state", tasks=5) == Shared(errors=0, finished=100)
 

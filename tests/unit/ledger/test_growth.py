@@ -24,6 +24,8 @@ from nano_banana_mcp.storage import open_database
 from tests.support.generations import new_generation, succeeded
 from tests.support.settings import settings_from
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400.0
 NOW = 1_790_000_000.0
 

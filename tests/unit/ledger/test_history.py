@@ -19,7 +19,7 @@ from tests.support.settings import settings_from
 PNG = EncodedImage(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
 
 
-@pytest.fixture(params=["file", "PostgreSQL"])
+@pytest.fixture(params=["file", pytest.param("PostgreSQL", marks=pytest.mark.slow)])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlLedger]:
     where: dict[str, Any] = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
     if request.param == "PostgreSQL":

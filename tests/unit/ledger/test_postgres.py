@@ -24,6 +24,8 @@ from tests.support.generations import new_generation, succeeded
 from tests.support.postgres import PASSWORD, Cluster, Frozen
 from tests.support.sandbox import plain_sandbox
 
+pytestmark = pytest.mark.slow
+
 PNG = EncodedImage(b"\x89PNG\r\n\x1a\n" + b"x" * 1_000, "image/png")
 
 MAKE_ONE_EACH = """

@@ -29,6 +29,8 @@ from tests.support.command_line import run_here
 from tests.support.generations import only
 from tests.support.sandbox import plain_config
 
+pytestmark = pytest.mark.slow
+
 QUICK = plain_config(seconds=0.0)
 
 

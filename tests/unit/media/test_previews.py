@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 
 from nano_banana_mcp.generations.models import GeneratedImage, Generation, Status
 from nano_banana_mcp.images.image import EncodedImage
@@ -10,6 +11,8 @@ from nano_banana_mcp.media.previews import view
 from tests.support.fake_internet import answer
 from tests.support.image_samples import drawn
 from tests.support.image_stores import Stores
+
+pytestmark = pytest.mark.slow
 
 JPEG = EncodedImage(drawn("JPEG"), "image/jpeg")
 

@@ -9,6 +9,8 @@ from nano_banana_sandbox import drawing
 from tests.support.sandbox_driver import BROWSER, KEY
 from tests.unit.sandbox.conftest import Serve
 
+pytestmark = pytest.mark.slow
+
 
 def opened(response: httpx.Response) -> Image.Image:
     assert response.status_code == 200

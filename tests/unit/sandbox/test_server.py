@@ -88,6 +88,7 @@ def test_serving_loads_neither_pillow_nor_mcp() -> None:
     assert loaded_by("nano_banana_sandbox.server").isdisjoint({"PIL", "mcp"})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_alone_it_serves_until_a_signal_and_ends_cleanly(number: signal.Signals) -> None:

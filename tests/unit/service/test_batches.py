@@ -28,6 +28,8 @@ from tests.support.clients import KEY
 from tests.support.generations import unsent_again
 from tests.support.sandbox import plain_sandbox
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def opened(folder: Path, **settings: Any) -> AsyncIterator[tuple[Sandbox, GenerationService]]:

@@ -19,6 +19,8 @@ from nano_banana_mcp.service.uploads import MAX_PIECES
 from tests.support.image_samples import drawn
 from tests.support.uploads import form, upload_page
 
+pytestmark = pytest.mark.slow
+
 ATTEMPTS = 5_000
 OVER_HTTP = 500
 """Of them, of which each takes a form and an HTTP request."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 from mcp.server.runner import serve_dual_era_loop
 from mcp.shared.message import SessionMessage
 from mcp.types import jsonrpc_message_adapter
@@ -116,6 +117,7 @@ async def ask(lowlevel: Any, lifespan_state: Any, lines: list[bytes], answers_be
     return json.loads(answer.model_dump_json(by_alias=True, exclude_unset=True))
 
 
+@pytest.mark.slow
 async def test_mutated_messages_are_answered_as_by_the_real_server_or_not_at_all(tmp_path: Path) -> None:
     answers = manifest.load(os.environ)
     assert answers is not None

@@ -34,6 +34,8 @@ from tests.support.sandbox import plain_config
 from tests.support.subscribers import Told, subscribe
 from tests.support.uploads import check_upright, get, photo, post, refusal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def whole_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from tests.support.generations import unsent_again
 from tests.support.sandbox import plain_sandbox
 from tests.support.task_clients import ask, call, ended, task_client_at
 
+pytestmark = pytest.mark.slow
+
 
 async def made(client: Client, words: str = "", **arguments: Any) -> CallToolResult:
     return await client.call_tool(

@@ -22,6 +22,7 @@ async def generate(client: Client, prompt: str = "a cat", **arguments: Any) -> C
     return await client.call_tool("generate_image", {"prompt": prompt, **arguments})
 
 
+@pytest.mark.slow
 @either_era
 @pytest.mark.parametrize("content", [None, {}, {"count": None}, {"count": ""}, {"note": "fine"}])
 async def test_an_approval_with_nothing_filled_in_submits_what_was_asked(era: Any, content: Any) -> None:

@@ -94,6 +94,7 @@ async def test_a_failed_look_is_an_error_that_says_asking_is_free(fault: str) ->
         assert sandbox.stats.charged == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", ["429", "500", "502", "503", "504", "html", "truncated", "empty", "garbage", "reset-after", "code"]
 )
@@ -104,6 +105,7 @@ async def test_a_wait_survives_failed_queries(fault: str) -> None:
         assert facts(result)["status"] == "success"
 
 
+@pytest.mark.slow
 async def test_a_wait_whose_queries_all_fail_ends_with_the_state_and_the_trouble() -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=503"})

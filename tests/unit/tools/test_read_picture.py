@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 
+import pytest
 from mcp.types import BlobResourceContents, CallToolResult, ImageContent
 
 from nano_banana_tools.catalog.read_picture import MAX_BYTES
 from tests.support.clients import client_at, facts, text
 from tests.support.sandbox import plain_sandbox
+
+pytestmark = pytest.mark.slow
 
 
 def image(result: CallToolResult) -> ImageContent:

@@ -18,6 +18,8 @@ from tests.support.clients import client_at, facts, text
 from tests.support.fixed_drawings import FixedDrawings
 from tests.support.sandbox import plain_config, plain_sandbox
 
+pytestmark = pytest.mark.slow
+
 QUICK = plain_config(seconds=0.0)
 
 

@@ -340,6 +340,7 @@ def test_an_unknown_outcome_that_is_settled_meanwhile_is_asked_for_at_the_pace_o
     assert len(api.queried_at) < 25
 
 
+@pytest.mark.slow
 def test_three_hundred_waits_at_once_all_end() -> None:
     async def run() -> int:
         ended = 0

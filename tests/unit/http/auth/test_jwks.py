@@ -123,6 +123,7 @@ async def test_while_the_issuer_fails_its_last_keys_stay_valid_and_new_ones_are_
         assert await has_key(keys, issuer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "entry", ["x", 7, None, {}, {"kid": "a"}, {"kid": 7, "kty": "RSA"}, {"kid": "a", "kty": "RSA"}]
 )
@@ -165,6 +166,7 @@ async def an_answer(request: Request) -> Response:
     return answers[request.path_params["kind"]]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["endless", "dripping", "large", "html", "deep", "list", "no-list", "nothing", "error", "redirect", "good"]
 )

@@ -58,6 +58,7 @@ async def test_the_deadline_covers_a_slow_name_and_all_redirects_together(new_fe
         await new_fetcher(deadline_seconds=0.3, resolve=slow).fetch(URL)
 
 
+@pytest.mark.slow
 async def test_the_deadline_covers_a_handshake_that_never_ends_and_leaves_no_socket_open(
     new_fetcher: NewFetcher, internet: Internet, trap: Trap
 ) -> None:

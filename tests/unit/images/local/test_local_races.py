@@ -50,6 +50,7 @@ def swapping(allowed: Path) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("swapping")
 def test_a_race_of_links_leaks_nothing(files: LocalFiles, allowed: Path) -> None:
     read = refused = leaked = tries = 0

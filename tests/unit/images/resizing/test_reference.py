@@ -17,6 +17,8 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.images.resizing.reference import fit_reference
 from tests.support.image_samples import drawn, png
 
+pytestmark = pytest.mark.slow
+
 
 def opened(encoded: EncodedImage) -> Image.Image:
     with Image.open(io.BytesIO(encoded.data)) as image:

@@ -19,6 +19,8 @@ from nano_banana_mcp.images.resizing import resize as module
 from nano_banana_mcp.images.resizing.resize import ShrunkImage, shrink
 from tests.support.image_samples import drawn, png
 
+pytestmark = pytest.mark.slow
+
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (255, 255, 255)
 
 

@@ -15,6 +15,8 @@ from nano_banana_mcp.images.resizing.resize import shrink
 from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 from tests.support.image_samples import drawn, png
 
+pytestmark = pytest.mark.slow
+
 LARGE = EncodedImage(drawn("PNG", (1200, 800)), "image/png")
 
 

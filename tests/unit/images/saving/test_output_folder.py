@@ -90,6 +90,7 @@ def save_in_another_process(folder: str, number: int) -> str:
     return str(OutputFolder(Path(folder)).save(PNG, replace(FACTS, number=number)))
 
 
+@pytest.mark.slow
 def test_many_processes_save_each_image_once_and_their_lines_do_not_mix(tmp_path: Path) -> None:
     with concurrent.futures.ProcessPoolExecutor(6, mp_context=multiprocessing.get_context("spawn")) as pool:
         paths = list(pool.map(save_in_another_process, [str(tmp_path)] * 120, sorted([*range(20)] * 6)))

@@ -260,6 +260,7 @@ async def test_the_null_of_a_task_without_an_end_is_sent_over_http_too() -> None
         assert (await ask(client, "tasks/get", made["taskId"]))["ttlMs"] is None
 
 
+@pytest.mark.slow
 async def test_many_open_tasks_polled_at_once_are_all_answered_and_queried_once_each() -> None:
     schedule = Schedule(first=0.0, min_interval=NEVER_SECONDS, max_interval=NEVER_SECONDS)
     async with serve_sandbox(NEVER) as sandbox, task_client_at(sandbox.url, schedule=schedule) as client:
