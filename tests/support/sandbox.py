@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
+
+from anyio.from_thread import start_blocking_portal
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.sandbox import Sandbox
@@ -26,3 +29,14 @@ def plain_sandbox(**options: Any) -> AbstractAsyncContextManager[Sandbox]:
         options: Of :class:`SandboxConfig`.
     """
     return serve_sandbox(plain_config(**options))
+
+
+@contextmanager
+def sandbox_thread(**options: Any) -> Iterator[Sandbox]:
+    """Serve such a sandbox in another thread while the block runs, for a test without an event loop.
+
+    Args:
+        options: Of :class:`SandboxConfig`.
+    """
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(plain_sandbox(**options)) as sandbox:
+        yield sandbox

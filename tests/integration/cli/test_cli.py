@@ -21,7 +21,6 @@ from nano_banana_mcp.install.configurations import configurations
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, variable_of
 from tests.support.clients import KEY, clean_environment
 from tests.support.command_line import Ended, run_here
-from tests.support.command_line import run_process as run
 from tests.support.sandbox import plain_sandbox
 
 
@@ -32,7 +31,7 @@ def test_help_settings_shows_every_setting() -> None:
 
 
 def test_a_wrong_value_is_one_line_on_stderr_and_no_traceback() -> None:
-    ended = run("doctor", DEFAPI_TIMEOUT_SECONDS="soon")
+    ended = run_here("doctor", DEFAPI_TIMEOUT_SECONDS="soon")
     assert ended.returncode == 2
     assert ended.stdout == ""
     [line] = ended.stderr.splitlines()
@@ -57,8 +56,13 @@ def test_the_version_is_printed() -> None:
     assert run_here("-V").stdout == run_here("--version").stdout
 
 
-def test_the_demo_makes_an_image_that_can_be_opened(tmp_path: Path) -> None:
-    ended = run("demo", "a", "lighthouse", "at", "dawn", cwd=tmp_path, NANO_BANANA_SANDBOX_SECONDS="1")
+def test_the_demo_makes_an_image_that_can_be_opened_and_asks_for_no_confirmation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = str(tmp_path / "state")
+    settings = {"NANO_BANANA_STATE_DIR": state, "NANO_BANANA_SANDBOX_SECONDS": "0", "NANO_BANANA_CONFIRM": "always"}
+    ended = run_here("demo", "a", "lighthouse", "at", "dawn", settings=settings)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "sandbox" in ended.stdout
     assert "nothing is charged" in ended.stdout
@@ -69,6 +73,9 @@ def test_the_demo_makes_an_image_that_can_be_opened(tmp_path: Path) -> None:
     with Image.open(file[1]) as image:
         assert image.size == (1024, 1024)
     assert re.search(r"^wait_for_image  success$", ended.stdout, re.MULTILINE)
+    monkeypatch.chdir(tmp_path.parent)
+    [shown] = json.loads(run_here("history", "--json", settings=settings).stdout)["generations"]
+    assert shown["files"] == [file[1]]
 
 
 async def test_the_demo_uses_the_real_api_where_a_key_is_set(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -23,9 +21,10 @@ from PIL import Image
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.storage import open_database
-from tests.support.clients import KEY, child, client_at, facts
+from tests.support.clients import KEY, client_at, facts, spawned
 from tests.support.command_line import run_here as run
-from tests.support.gallery import NOW, Opened, drawn, gallery, gallery_process, save_with_image
+from tests.support.gallery import NOW, Opened, drawn, gallery, save_with_image
+from tests.support.posix import posix_only
 from tests.support.sandbox import plain_sandbox
 from tests.support.settings import settings_from
 from tests.support.uploads import save_upload
@@ -301,9 +300,9 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
     assert left == []
 
 
-def test_what_a_demo_made_is_shown_though_its_sandbox_has_ended(tmp_path: Path) -> None:
-    settings: dict[str, str] = {"NANO_BANANA_STATE_DIR": str(tmp_path / "state")}
-    made = run("demo", "--output", tmp_path / "out", "a cat", settings={**settings, "NANO_BANANA_SANDBOX_SECONDS": "0"})
+def test_what_was_made_on_a_sandbox_is_shown_though_the_sandbox_has_ended(tmp_path: Path) -> None:
+    settings: dict[str, str] = {"NANO_BANANA_STATE_DIR": str(tmp_path / "state"), "NANO_BANANA_SANDBOX_SECONDS": "0"}
+    made = run("--sandbox", "generate", "a cat", "--output", tmp_path / "out", settings=settings)
     assert made.returncode == 0
     with gallery(settings) as opened, browser(opened) as client:
         [item] = client.get("/generations").json()["generations"]
@@ -456,17 +455,6 @@ def test_a_marked_copy_belongs_to_the_owner_of_its_image_and_is_checked(on_disk:
 # ---- the process
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there a signal is something else")
-@pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_a_signal_ends_it_without_an_error(number: signal.Signals, on_disk: dict[str, str]) -> None:
-    with gallery_process(on_disk) as opened, browser(opened):
-        assert opened.process is not None
-        opened.process.send_signal(number)
-        _, stderr = opened.process.communicate(timeout=60)
-        assert opened.process.returncode == 0
-        assert stderr == ""
-
-
 def test_it_needs_no_key_and_sends_nothing_to_the_api(on_disk: dict[str, str]) -> None:
     with gallery({**on_disk, "DEFAPI_BASE_URL": "http://127.0.0.1:9"}) as opened, browser(opened) as client:
         assert prompts(client) == [KEPT.prompt]
@@ -486,15 +474,15 @@ def test_a_port_that_is_taken_and_a_spoiled_ledger_are_told_in_words(tmp_path: P
     assert "Traceback" not in ended.stderr
 
 
-def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict[str, str], tmp_path: Path) -> None:
+@posix_only
+def test_the_browser_is_opened_with_the_address_and_a_signal_ends_the_gallery_without_an_error(
+    on_disk: dict[str, str], tmp_path: Path
+) -> None:
     opener, events = tmp_path / "opener", tmp_path / "told"
     opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {events}.part && mv {events}.part {events}\n')
     opener.chmod(0o755)
 
-    parameters = child("gallery", **on_disk, BROWSER=f"{opener} %s")
-    with subprocess.Popen(
-        [parameters.command, *parameters.args], env=parameters.env, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with spawned("gallery", **on_disk, BROWSER=f"{opener} %s") as process:
         assert process.stdout is not None
         url = process.stdout.readline().removeprefix("Your pictures: ").strip()
         try:
@@ -502,8 +490,12 @@ def test_the_browser_is_opened_with_the_address_unless_told_not_to(on_disk: dict
             while not events.exists():
                 httpx.get(url, trust_env=False)
             assert events.read_text() == url
+            process.send_signal(signal.SIGTERM)
+            _, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
+    assert process.returncode == 0
+    assert stderr == ""
 
 
 def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk: dict[str, str]) -> None:

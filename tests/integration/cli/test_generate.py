@@ -9,20 +9,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from anyio.to_thread import run_sync as in_thread
 from PIL import Image
 
+from nano_banana_mcp import cli
 from nano_banana_mcp.commands.console import for_person
 from nano_banana_mcp.commands.output_folders import FILE_NAME, remember_folder
 from nano_banana_mcp.storage import open_database
-from nano_banana_sandbox.config import SandboxConfig
-from nano_banana_sandbox.server import serve_sandbox
 from tests.support.clients import KEY, clean_environment
 from tests.support.command_line import run_here
 from tests.support.image_samples import large_png
+from tests.support.sandbox import plain_sandbox, sandbox_thread
 from tests.support.settings import settings_from
 
 MODEL = "google/nano-banana-2"
@@ -33,13 +36,14 @@ FOR_MODELS = re.compile(
 
 
 @pytest.fixture
-def sandboxed(tmp_path: Path) -> dict[str, str]:
-    return {
-        "NANO_BANANA_STATE_DIR": str(tmp_path / "state"),
-        "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "pictures"),
-        "NANO_BANANA_SANDBOX": "1",
-        "NANO_BANANA_SANDBOX_SECONDS": "0",
-    }
+def sandboxed(tmp_path: Path) -> Iterator[dict[str, str]]:
+    with sandbox_thread(seconds=0) as sandbox:
+        yield {
+            "DEFAPI_API_KEY": KEY,
+            "DEFAPI_BASE_URL": sandbox.url,
+            "NANO_BANANA_STATE_DIR": str(tmp_path / "state"),
+            "NANO_BANANA_OUTPUT_DIR": str(tmp_path / "pictures"),
+        }
 
 
 def test_an_image_is_saved_and_its_path_and_price_are_printed(sandboxed: dict[str, str], tmp_path: Path) -> None:
@@ -54,7 +58,7 @@ def test_an_image_is_saved_and_its_path_and_price_are_printed(sandboxed: dict[st
     assert re.search(r"^picture +success$", ended.stderr, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["generate", "demo", "save"])
+@pytest.mark.parametrize("command", ["generate", "save"])
 def test_history_and_delete_name_the_file_that_a_command_saved_in_a_folder_of_its_own(
     command: str, sandboxed: dict[str, str], tmp_path: Path
 ) -> None:
@@ -104,12 +108,8 @@ def test_the_folders_of_the_commands_are_remembered_newest_first_and_ten_of_them
     assert remembered == [str(tmp_path / str(number)) for number in (5, 11, 10, 9, 8, 7, 6, 4, 3, 2)]
 
 
-@pytest.mark.parametrize("command", [("generate", "a cat"), ("demo", "a cat")])
-def test_a_person_who_types_a_command_is_not_asked_to_confirm_it(
-    command: tuple[str, ...], sandboxed: dict[str, str], tmp_path: Path
-) -> None:
-    settings = {**sandboxed, "NANO_BANANA_CONFIRM": "always"}
-    ended = run_here(*command, "--output", str(tmp_path / "pictures"), settings=settings)
+def test_a_person_who_types_a_command_is_not_asked_to_confirm_it(sandboxed: dict[str, str], tmp_path: Path) -> None:
+    ended = run_here("generate", "a cat", settings={**sandboxed, "NANO_BANANA_CONFIRM": "always"})
     assert ended.returncode == 0, ended.stderr
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
 
@@ -181,7 +181,7 @@ def test_without_a_key_the_error_says_where_to_get_one_and_how_to_store_it(tmp_p
     "directive", ["submit=401", "submit=402", "submit=400", "submit=500*9", "submit=drop", "result=text", "end=failed"]
 )
 async def test_a_failure_is_explained_to_a_person_and_not_to_a_model(directive: str, tmp_path: Path) -> None:
-    async with serve_sandbox(SandboxConfig(seconds=0)) as sandbox:
+    async with plain_sandbox(seconds=0) as sandbox:
         settings = {
             "DEFAPI_API_KEY": KEY,
             "DEFAPI_BASE_URL": sandbox.url,
@@ -207,10 +207,9 @@ def test_advice_for_a_model_is_replaced_wherever_a_command_prints_an_error() -> 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_says_how_to_get_what_is_paid_for(sandboxed: dict[str, str]) -> None:
-    settings = {**clean_environment(), **sandboxed, "NANO_BANANA_SANDBOX_SECONDS": "60"}
     with subprocess.Popen(
-        [sys.executable, "-m", "nano_banana_mcp", "generate", "a slow cat"],
-        env=settings,
+        [sys.executable, "-m", "nano_banana_mcp", "generate", "a slow cat sandbox:seconds=3600"],
+        env={**clean_environment(), **sandboxed},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -226,21 +225,18 @@ def test_ctrl_c_says_how_to_get_what_is_paid_for(sandboxed: dict[str, str]) -> N
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="terminals of POSIX")
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_on_a_terminal_no_color_leaves_no_colour(no_color: str, sandboxed: dict[str, str]) -> None:
-    leader, follower = os.openpty()
-    settings = {**clean_environment(), **sandboxed, "NO_COLOR": no_color, "TERM": "xterm-256color"}
     run_here("generate", "a cat", settings=sandboxed)
-    words = [sys.executable, "-m", "nano_banana_mcp", "history"]
-    process = subprocess.Popen(words, env=settings, stdin=follower, stdout=follower, stderr=follower)
-    os.close(follower)
+    leader, follower = os.openpty()
+    with (
+        mock.patch.dict(os.environ, {**sandboxed, "NO_COLOR": no_color, "TERM": "xterm-256color"}),
+        os.fdopen(follower, "w", encoding="utf-8") as terminal,
+        redirect_stdout(terminal),
+    ):
+        assert cli.main(["history"]) == 0
     output = b""
-    while True:
-        try:
-            part = os.read(leader, 65_536)
-        except OSError:  # the last writer has gone
-            break
-        output += part
-        if not part:
-            break
-    assert process.wait(60) == 0
-    assert (b"\x1b[" in output) is not bool(no_color)
+    with suppress(OSError):  # the last writer has gone
+        while part := os.read(leader, 65_536):
+            output += part
     os.close(leader)
+    assert b"a cat" in output
+    assert (b"\x1b[" in output) is not bool(no_color)

@@ -61,7 +61,7 @@ def test_the_key_is_asked_for_without_echo_in_a_real_terminal(home: Path) -> Non
 
 
 @posix_only
-@pytest.mark.parametrize("typed", [b"\x04", b"two words\n", b"sk-0123456789\n"])
+@pytest.mark.parametrize("typed", [b"\x04", b"sk-0123456789\n"])
 def test_no_key_or_none_that_can_be_one_ends_with_a_sentence(typed: bytes, home: Path) -> None:
     with asking(home) as (process, leader):
         said = until(leader, "API key (not shown): ")

@@ -11,28 +11,19 @@ from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from mcp.client.stdio import stdio_client
 
-from nano_banana_sandbox.server import serve_sandbox
-from tests.support.clients import child, clean_environment, facts, text
+from tests.support.clients import child, clean_environment, client_at, facts, text
 from tests.support.command_line import Ended, run_here, run_process
 from tests.support.keyring import file_keyring
+from tests.support.sandbox import plain_sandbox
 
 
 @pytest.fixture
-def keyring(tmp_path: Path) -> dict[str, str]:
-    return file_keyring(tmp_path)
+def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    return file_keyring(tmp_path, monkeypatch)
 
 
-def key(keyring: dict[str, str], *words: str, stdin: str = "", **more: str) -> Ended:
-    ended = subprocess.run(
-        [sys.executable, "-m", "nano_banana_mcp", "key", *words],
-        env={**clean_environment(), **keyring, **more},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
+def key(keyring: dict[str, str], *words: str, stdin: str = "") -> Ended:
+    return run_here("key", *words, stdin=stdin, settings=keyring)
 
 
 def test_a_key_is_stored_shown_nowhere_and_removed(keyring: dict[str, str]) -> None:
@@ -69,17 +60,28 @@ def test_without_a_keyring_the_error_says_what_else_to_do(tmp_path: Path) -> Non
 
 
 async def test_a_running_server_uses_a_changed_key_at_once_and_the_environment_wins(keyring: dict[str, str]) -> None:
-    async with serve_sandbox() as sandbox:
-        settings = {**keyring, "DEFAPI_BASE_URL": sandbox.url}
-        async with Client(stdio_client(child(**settings))) as client:
+    async with plain_sandbox() as sandbox:
+        async with Client(stdio_client(child(**keyring, DEFAPI_BASE_URL=sandbox.url))) as client:
             missing = await client.call_tool("generate_image", {"prompt": "a cat"})
             assert missing.is_error
             assert "No API key" in text(missing)
-            await in_thread(lambda: key(keyring, "set", stdin="dk-invalid\n"))
+            key(keyring, "set", stdin="dk-invalid\n")
             refused = await client.call_tool("generate_image", {"prompt": "a cat"})
             assert "401" in text(refused)
-            await in_thread(lambda: key(keyring, "set", stdin="dk-good-1234567890\n"))
+            await in_thread(set_by_a_process, keyring, "dk-good-1234567890")
             assert facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
-        async with Client(stdio_client(child(DEFAPI_API_KEY="dk-invalid", **settings))) as client:
+        async with client_at(sandbox.url, api_key="dk-invalid") as client:
             refused = await client.call_tool("generate_image", {"prompt": "a cat"})
             assert "401" in text(refused)
+
+
+def set_by_a_process(keyring: dict[str, str], value: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "nano_banana_mcp", "key", "set"],
+        env={**clean_environment(), **keyring},
+        input=f"{value}\n",
+        stdout=subprocess.DEVNULL,
+        text=True,
+        check=True,
+        timeout=240,
+    )
