@@ -1,22 +1,27 @@
-"""Three replicas on one PostgreSQL: how soon a wait at one hears of a callback at another, and what waiting costs."""
+"""Three replicas on one PostgreSQL: how soon a callback at one ends a wait at another, and what waiting costs."""
 
 from __future__ import annotations
 
+import os
 import statistics
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 
 from nano_banana_sandbox.config import SandboxConfig
 from tests.lab.benchmarks.figures import Row
-from tests.support.http_server import make
+from tests.support.http_server import ServedProcess, make
 from tests.support.postgres import NoPostgres, running
-from tests.support.replicas import killed_under_load, lag, three
+from tests.support.replicas import Replica, killed_under_load, lag, three
 
 WARM_UP = 4
 TAKEN_OVER_SECONDS = 30.0
 TARGET_P95_MILLISECONDS = 50
+TARGET_PROCESSOR_RATIO = 1.2
+WAITS = 60
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,38 @@ async def _queries(database: str, tasks: int, waited_for_at: int) -> float:
         return sandbox.stats.queries / tasks
 
 
+async def processor_seconds(database: str, rounds: int) -> tuple[list[float], list[float]]:
+    """Processor seconds of the servers for :data:`WAITS` submits and waits at once, in turn at one and at all three.
+
+    All callbacks reach the one, which is the second. The first round is not counted.
+    """
+    of_one: list[float] = []
+    of_three: list[float] = []
+    async with three(database, SandboxConfig(seconds=4.0, credit=1e6), processes=3) as (_, replicas):
+        for number in range(rounds + 1):
+            for chosen, durations in ((replicas[1:2], of_one), (replicas, of_three)):
+                before = sum(map(_processor_seconds, chosen))
+                async with anyio.create_task_group() as group:
+                    for index in range(WAITS):
+                        group.start_soon(_make_and_wait, chosen, index)
+                if number:
+                    durations.append(sum(map(_processor_seconds, chosen)) - before)
+    return of_one, of_three
+
+
+async def _make_and_wait(replicas: Sequence[Replica], index: int) -> None:
+    replica = replicas[index % len(replicas)]
+    done = await replica.wait(await make(replica.client, f"cat {index}"))
+    assert done["status"] == "success", done
+
+
+def _processor_seconds(replica: Replica) -> float:
+    """What the process has had so far, from /proc."""
+    assert isinstance(replica.server, ServedProcess)
+    fields = Path(f"/proc/{replica.server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _summary(lags: list[float]) -> tuple[float, float]:
     return statistics.median(lags), statistics.quantiles(lags, n=20)[-1]
 
@@ -71,6 +108,9 @@ def rows(quick: bool) -> Iterator[Row]:
     try:
         with running() as cluster:
             measured = anyio.run(measure, cluster.create(), 5 if quick else 20)
+            processor = (
+                anyio.run(processor_seconds, cluster.create(), 1 if quick else 5) if sys.platform == "linux" else None
+            )
             killed = None if quick else anyio.run(killed_under_load, cluster, cluster.create())
     except NoPostgres as error:
         yield Row("three replicas", None, spread=str(error))
@@ -81,6 +121,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield Row("a callback wakes a wait at another replica after", elsewhere * 1000, "ms", compared_to, spread=p95)
     milliseconds = elsewhere_p95 * 1000
     yield Row("a callback wakes a wait at another replica: p95", milliseconds, "ms", target=TARGET_P95_MILLISECONDS)
+    yield _processor_row(processor)
     yield Row(
         "queries a task that is waited for at all three, without callbacks",
         measured.queries_of_three,
@@ -95,3 +136,19 @@ def rows(quick: bool) -> Iterator[Row]:
         of = f"of {len(killed.made)} tasks"
         yield Row("one of three killed under load: posted twice", twice, "", of, "=", 0)
         yield Row("one of three killed under load: lost", lost, "", of, "=", 0)
+
+
+def _processor_row(measured: tuple[list[float], list[float]] | None) -> Row:
+    what = "processor seconds of three replicas a wait, against one replica's"
+    if measured is None:
+        return Row(what, None, "×", target=TARGET_PROCESSOR_RATIO, spread="there is no /proc")
+    of_one, of_three = measured
+    pairs = [three / one for one, three in zip(of_one, of_three, strict=True)]
+    return Row(
+        what,
+        statistics.median(of_three) / statistics.median(of_one),
+        "×",
+        f"its {statistics.median(of_one) / WAITS * 1000:.1f} ms",
+        target=TARGET_PROCESSOR_RATIO,
+        spread=f"pairs {min(pairs):.2f}-{max(pairs):.2f}",
+    )
