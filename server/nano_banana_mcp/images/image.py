@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nano_banana_mcp.images.errors import ImageTooLarge, NotAnImage
@@ -65,25 +66,41 @@ def is_truncated(data: bytes, mime_type: str) -> bool:
     """Return whether the format itself says that bytes are missing: HTTP without a length cannot say so."""
     match mime_type:
         case "image/png":
-            return _is_truncated_png(data)
+            return data[12:16] == b"IHDR" and all(kind != b"IEND" for _, kind in _png_chunks(data))
         case "image/jpeg":
             scan = _first_scan(data)
             return scan >= 0 and data.find(b"\xff\xd9", scan) < 0
         case "image/webp":
-            return len(data) < 8 + int.from_bytes(data[4:8], "little")
+            return len(data) < _webp_length(data)
         case _:
             return False
 
 
-def _is_truncated_png(data: bytes) -> bool:
+def may_have_all_pixels(data: bytes, mime_type: str) -> bool:
+    """Return whether a truncated file may lack no more than what follows its pixels, which some programs leave out.
+
+    Of a JPEG file only decoding can tell, so it may.
+    """
+    match mime_type:
+        case "image/png":
+            return [end for end, _ in _png_chunks(data)][-1:] == [len(data)]
+        case "image/webp":
+            return len(data) == _webp_length(data) - 1  # the byte that makes a chunk even
+        case _:
+            return mime_type == "image/jpeg"
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield where each chunk of a PNG file ends by its own length, and its kind."""
     position = 8
-    if data[position + 4 : position + 8] != b"IHDR":
-        return False
     while position + 8 <= len(data):
-        if data[position + 4 : position + 8] == b"IEND":
-            return False
+        kind = data[position + 4 : position + 8]
         position += 12 + int.from_bytes(data[position : position + 4], "big")
-    return True
+        yield position, kind
+
+
+def _webp_length(data: bytes) -> int:
+    return 8 + int.from_bytes(data[4:8], "little")
 
 
 def _first_scan(data: bytes) -> int:

@@ -141,7 +141,7 @@ def incoming(folder: Path) -> Iterator[Tally]:
                 if state["structuredContent"]["finished"]:
                     return f"a broken callback changed the state: {text_of(state)}"
                 board.routes[b"GET /api/task/query"] = faults.reply(
-                    200, finished(task_id, "https://pictures.invalid/x.png")
+                    200, finished(task_id, "https://pictures.example.com/x.png")
                 )
                 answer = server.ask(b"".join(told(path, task_id)))
                 if b" 204 " not in answer.partition(b"\r\n")[0]:

@@ -241,7 +241,7 @@ def matrix(folder: Path, *, long: bool) -> Iterator[Tally]:
     """On plain sockets: submit, query, fetch."""
     for operation, right in (
         ("submit", taken(TASK)),
-        ("query", finished(TASK, "http://127.0.0.1:9/x.png")),
+        ("query", finished(TASK, "https://pictures.example.com/x.png")),
         ("fetch", PNG),
     ):
         tally = Tally(f"faults: {operation}")

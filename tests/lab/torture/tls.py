@@ -16,7 +16,7 @@ from tests.support.broken_tls import HANGS, MODES, TlsApi, finished, taken
 from tests.support.certificates import Authority
 from tests.support.image_samples import PNG
 
-NOWHERE = "nowhere.invalid"
+NOWHERE = "nowhere.example.com"
 
 
 class TlsCells(Cells):

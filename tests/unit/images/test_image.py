@@ -63,6 +63,21 @@ async def test_an_image_without_its_end_mark_is_whole_where_its_length_was_annou
         await fetcher.fetch(URL)
 
 
+@pytest.mark.parametrize("form", ["png", "webp"])
+async def test_an_image_without_its_last_pixels_is_asked_for_again_though_its_length_was_fulfilled(
+    new_fetcher: NewFetcher, host: Host, form: str
+) -> None:
+    fetcher = new_fetcher()
+    whole = drawn(form)
+    for length in (len(whole) // 2, len(whole) - 13):
+        host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (length, whole[:length])
+        with pytest.raises(ImageUnavailable, match="breaks off") as caught:
+            await fetcher.fetch(URL)
+        assert "again" in caught.value.hint
+    host.answers["/a.png"] = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(whole), whole)
+    assert (await fetcher.fetch(URL)).data == whole
+
+
 def test_a_trailer_with_marks_of_its_own_does_not_make_a_jpeg_truncated() -> None:
     video = b"\x00\x00\x00\x18ftypmp42" + b"\xff\xda\x00\x08 no end"
     assert not is_truncated(drawn("jpeg") + video, "image/jpeg")

@@ -30,6 +30,7 @@ from nano_banana_mcp.images.image import (
     EncodedImage,
     image_from_bytes,
     is_truncated,
+    may_have_all_pixels,
     require_image,
     too_many_bytes,
 )
@@ -216,7 +217,8 @@ class ImageFetcher:
         )
         encoded = image_from_bytes(body, source=source, max_pixels=self._max_pixels)
         # A stored copy would stay broken. Where the length was announced, a file without its end mark is all there is.
-        if "content-length" not in headers and is_truncated(encoded.data, encoded.mime_type):
+        is_all = "content-length" in headers and may_have_all_pixels(encoded.data, encoded.mime_type)
+        if not is_all and is_truncated(encoded.data, encoded.mime_type):
             raise ImageUnavailable(f"{source} breaks off in the middle of the picture.")
         return encoded
 
