@@ -102,7 +102,7 @@ async def check_edit(client: Client, sandbox: Sandbox, uri: str) -> None:
     [contents] = (await client.read_resource(uri)).contents
     assert isinstance(contents, BlobResourceContents)
     assert check_upright(base64.b64decode(contents.blob)) == UPRIGHT
-    arguments = {"prompt": "Add a hat", "images": [uri], "wait_seconds": 30}
+    arguments = {"prompt": "Add a hat", "images": [uri], "wait_seconds": 240}
     assert facts(await client.call_tool("generate_image", arguments))["status"] == "success"
     [task] = sandbox.tasks
     [reference] = task.order.request["images"]

@@ -178,6 +178,7 @@ async def test_saving_downloads_the_very_bytes(browser: Browser, tmp_path: Path)
     async with opened(browser, tmp_path / "state", usual()) as it:
         await it.cards.nth(2).click()
         await it.page.keyboard.press("ArrowRight")
+        await expect(it.page.locator("#place")).to_have_text("4 of 15 · picture 2 of 4")
         async with it.page.expect_download() as begun:
             await it.page.locator("#save").click()
         saved = await begun.value

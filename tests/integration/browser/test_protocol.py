@@ -114,7 +114,7 @@ async def test_the_elapsed_time_is_the_task_s_not_the_page_s(browser: Browser) -
 
 async def test_the_usual_time_of_the_model_is_shown_while_it_waits(browser: Browser) -> None:
     async with in_state(State("usual", (), called=False, then=nothing), browser) as host:
-        await host.client.call_tool("generate_image", {"prompt": PROMPT, "wait_seconds": 30})
+        await host.client.call_tool("generate_image", {"prompt": PROMPT, "wait_seconds": 240})
         await host.call("generate_image", {"prompt": f"{PROMPT} sandbox:seconds=3600"})
         await expect(host.find("#usual")).to_have_text(re.compile(r"^usually about [0-9]+ s$"))
         await expect(host.find("#pace")).to_be_visible()

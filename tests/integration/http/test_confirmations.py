@@ -88,7 +88,7 @@ async def test_a_person_is_asked_over_http(era: Any, answer: Any, submits: int, 
             served(**values) as server,
             Client(server.url, mode=era, elicitation_callback=person) as client,
         ):
-            result = await client.call_tool("generate_image", {**CAT, "wait_seconds": 30})
+            result = await client.call_tool("generate_image", {**CAT, "wait_seconds": 240})
             assert result.is_error is (submits == 0)
         assert sandbox.stats.submits == submits
     assert len(person.questions) == 1
@@ -195,7 +195,7 @@ async def test_each_principal_is_asked_by_their_own_threshold(tmp_path: Path) ->
                 person = Person()
                 async with client_with(server.url, token=token, elicitation_callback=person) as client:
                     for count in (1, 2, 3):
-                        result = await client.call_tool("generate_image", {**CAT, "count": count, "wait_seconds": 30})
+                        result = await client.call_tool("generate_image", {**CAT, "count": count, "wait_seconds": 240})
                         assert not result.is_error, text(result)
                 questions[name] = [question.message.splitlines()[0] for question in person.questions]
                 async with client_with(server.url, token=token) as client:
@@ -218,7 +218,7 @@ async def test_one_principals_state_and_spend_are_not_anothers(tmp_path: Path) -
             client_with(server.url, token=tokens["alice"], elicitation_callback=person) as alice,
             client_with(server.url, token=tokens["bob"], elicitation_callback=person) as bob,
         ):
-            await alice.call_tool("generate_image", {**CAT, "wait_seconds": 30})
+            await alice.call_tool("generate_image", {**CAT, "wait_seconds": 240})
             await bob.call_tool("generate_image", CAT)
             assert person.questions[-1].message.endswith("0 credits")
             await alice.call_tool("generate_image", CAT)

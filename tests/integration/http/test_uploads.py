@@ -42,7 +42,7 @@ async def test_a_photo_is_uploaded_without_a_token_and_belongs_to_its_caller(era
         [contents] = (await alice.read_resource(uri)).contents
         assert isinstance(contents, BlobResourceContents)
         assert check_upright(base64.b64decode(contents.blob)) == (1536, 2048)
-        made = await alice.call_tool("generate_image", {"prompt": "x", "images": [uri], "wait_seconds": 20})
+        made = await alice.call_tool("generate_image", {"prompt": "x", "images": [uri], "wait_seconds": 240})
         assert facts(made)["status"] == "success"
 
         theirs = await bob.call_tool("add_reference", {"upload_id": first_answer["upload_id"]})
