@@ -163,7 +163,8 @@ async def test_no_log_holds_a_secret_or_a_prompt_whatever_happens(form: str, mod
         assert all(LINE.fullmatch(line.rstrip("\n")) for line in server.lines[1:])
 
 
-async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
+async def test_a_record_names_its_tool_task_and_request_whose_id_is_the_callers_if_it_is_sane() -> None:
+    given = ["deploy-7.a_B", "x" * 64, "x" * 65, "two words", "a;b", ""]
     async with plain_sandbox(seconds=0.5) as sandbox:
         with logged(**at(sandbox.url, NANO_BANANA_LOG_LEVEL="INFO", NANO_BANANA_LOG_FORMAT="JSON")) as server:
             async with Client(server.url) as client:
@@ -172,6 +173,16 @@ async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
                 await client.read_resource(done["images"][0]["resource_uri"])
                 with pytest.raises(Exception, match="Resource not found"):
                     await client.read_resource("nanobanana://tasks/ta-of-another")
+            async with httpx.AsyncClient() as http:
+                answers = [
+                    await http.post(server.url, json=INITIALIZE, headers={**ACCEPT, "X-Request-Id": name})
+                    for name in given
+                ]
+                bare = [await http.get(f"{server.root}/healthz") for _ in range(2)]
+                call = {"name": "get_task", "arguments": {"task_id": "ta-of-another"}}
+                session = {"Mcp-Session-Id": answers[0].headers["mcp-session-id"], "X-Request-Id": "my-call"}
+                body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": call}
+                assert (await http.post(server.url, json=body, headers={**ACCEPT, **session})).status_code == 200
     task_id = made["task_id"]
     [submit] = server.about(tool="generate_image", outcome="ok", task_id=task_id)
     [submitted] = server.about(logger="nano_banana_mcp.service.submission", task_id=task_id)
@@ -182,20 +193,6 @@ async def test_a_record_says_which_request_tool_and_task_it_is_about() -> None:
     assert 0.3 < wait["seconds"] < 20
     [_] = server.about(method="resources/read", outcome="ok", task_id=task_id)
     [_] = server.about(method="resources/read", outcome="refused", task_id="ta-of-another")
-
-
-async def test_a_sane_request_id_of_the_caller_is_kept_and_any_other_is_replaced() -> None:
-    given = ["deploy-7.a_B", "x" * 64, "x" * 65, "two words", "a;b", ""]
-    with logged("--sandbox", NANO_BANANA_LOG_LEVEL="INFO", NANO_BANANA_LOG_FORMAT="json") as server:
-        async with httpx.AsyncClient() as http:
-            answers = [
-                await http.post(server.url, json=INITIALIZE, headers={**ACCEPT, "X-Request-Id": name}) for name in given
-            ]
-            bare = [await http.get(f"{server.root}/healthz") for _ in range(2)]
-            call = {"name": "get_task", "arguments": {"task_id": "ta-of-another"}}
-            session = {"Mcp-Session-Id": answers[0].headers["mcp-session-id"], "X-Request-Id": "my-call"}
-            body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": call}
-            assert (await http.post(server.url, json=body, headers={**ACCEPT, **session})).status_code == 200
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert ids[:2] == given[:2]
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in ids[2:])

@@ -19,10 +19,13 @@ from anyio.to_thread import run_sync as in_thread
 from mcp.client import Client
 from starlette.responses import PlainTextResponse
 
+from nano_banana_mcp.http.app import create_app
 from nano_banana_mcp.http.external_asgi import LoopbackOnly
+from nano_banana_mcp.settings import load_settings
 from tests.support.clients import child, facts
 from tests.support.handshake import INITIALIZE
 from tests.support.http_server import free_port
+from tests.support.serving import serving
 from tests.support.team import ACCEPT
 
 FACTORY = ("-m", "uvicorn", "--factory", "nano_banana_mcp.http.app:create_app")
@@ -59,7 +62,7 @@ class Guest:
         for line in stream:
             self.said.append(line)
             if match := re.search(r"running on (http://\S+)", line):
-                self.root = match[1].replace("0.0.0.0", "127.0.0.1")
+                self.root = match[1]
                 self._up.set()
 
 
@@ -130,21 +133,15 @@ def own_address() -> str:
 
 @pytest.mark.skipif(own_address().startswith("127."), reason="this machine has no address but its own")
 @pytest.mark.parametrize("allowed", [False, True])
-def test_on_an_open_bind_others_are_answered_only_if_that_was_said(allowed: bool) -> None:
-    settings: dict[str, Any] = {
-        "NANO_BANANA_SANDBOX": "true",
-        "NANO_BANANA_ALLOW_UNAUTHENTICATED": str(allowed).lower(),
-    }
-    with guest("--host", "0.0.0.0", **settings) as server:
-
-        def status(root: str) -> int:
+async def test_on_an_open_bind_others_are_answered_only_if_that_was_said(allowed: bool) -> None:
+    app = create_app(load_settings(sandbox=True, allow_unauthenticated=allowed))
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        here, outside = (f"http://{host}:{listener.getsockname()[1]}" for host in ("127.0.0.1", own_address()))
+        async with serving(app, listener, lifespan="on"), httpx.AsyncClient(trust_env=False, timeout=60) as http:
             headers = {**ACCEPT, "Host": "localhost"}
-            return httpx.post(f"{root}/mcp", json=INITIALIZE, headers=headers, trust_env=False).status_code
-
-        assert status(server.root) == 200
-        outside = server.root.replace("127.0.0.1", own_address())
-        assert status(outside) == (200 if allowed else 403)
-        assert httpx.get(f"{outside}/healthz", trust_env=False).status_code == 200
+            answers = [await http.post(f"{root}/mcp", json=INITIALIZE, headers=headers) for root in (here, outside)]
+            assert [answer.status_code for answer in answers] == [200, 200 if allowed else 403]
+            assert (await http.get(f"{outside}/healthz")).status_code == 200
 
 
 @pytest.mark.parametrize(
