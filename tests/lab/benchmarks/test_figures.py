@@ -30,7 +30,7 @@ from tests.support.paths import ROOT
 COMMITTED = Report.from_json(FIGURES.read_text(encoding="utf-8"))
 
 PROMISES = {
-    "cold-start": ("against a bare SDK echo server", "against a FastMCP echo server"),
+    "cold-start": ("against a bare SDK echo server",),
     "per-call": ("get_task of an open task over stdio", "calls a second"),
     "sizes": ("tools/list", "get_task, finished: text", "5 MB, finished: text", "structured"),
     "detection": ("10 % of callbacks lost: p95 lag", "180 s, all callbacks lost: mean lag"),
@@ -53,7 +53,7 @@ PROMISES = {
         "odd requests and bytes, over stdio",
     ),
     "replicas": ("killed under load: longest lag", "killed under load: posted twice", "killed under load: lost"),
-    "pictures": ("on the wire", "time of a call", "memory kept", "first paint"),
+    "pictures": ("on the wire", "time of a call", "memory", "first paint"),
 }
 """By group, parts of the names of figures for which there is a target."""
 
