@@ -76,16 +76,21 @@ def _ends(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
 
 
 def _requests(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
-    from tests.lab.torture.fuzz_confirmations import fuzz_confirmations
     from tests.lab.torture.fuzz_requests import fuzz
+
+    yield from fuzz(folder, _shared(size["requests"], SHARES), seed)
+
+
+def _tasks(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
     from tests.lab.torture.fuzz_tasks import fuzz_tasks
 
-    def counts(kind: str, shares: dict[str, float]) -> dict[str, int]:
-        return {part: round(size[kind] * share) for part, share in shares.items()}
+    yield from fuzz_tasks(folder, _shared(size["tasks"], TASK_SHARES), seed)
 
-    yield from fuzz(folder / "calls", counts("requests", SHARES), seed)
-    yield from fuzz_tasks(folder / "tasks", counts("tasks", TASK_SHARES), seed)
-    yield from fuzz_confirmations(folder / "confirmations", counts("confirmations", CONFIRMATION_SHARES), seed)
+
+def _confirmations(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
+    from tests.lab.torture.fuzz_confirmations import fuzz_confirmations
+
+    yield from fuzz_confirmations(folder, _shared(size["confirmations"], CONFIRMATION_SHARES), seed)
 
 
 def _bytes(folder: Path, size: dict[str, Any], seed: int) -> Iterator[Tally]:
@@ -107,9 +112,14 @@ PARTS: dict[str, Callable[[Path, dict[str, Any], int], Iterator[Tally]]] = {
     "faults": _faults,
     "ends": _ends,
     "requests": _requests,
+    "tasks": _tasks,
+    "confirmations": _confirmations,
     "bytes": _bytes,
     "soak": _soak,
 }
+
+
+FUZZ_PARTS = ["requests", "tasks", "confirmations", "bytes"]
 
 
 def run(parts: Iterable[str], size: str, seed: int, results: Path) -> bool:
@@ -131,6 +141,11 @@ def run(parts: Iterable[str], size: str, seed: int, results: Path) -> bool:
             {"form": size, "seed": seed, "date": _today(), "tallies": [item.as_dict() for item in tallies]},
         )
     return well
+
+
+def _shared(count: int, shares: dict[str, float]) -> dict[str, int]:
+    """Cases by part."""
+    return {part: round(count * share) for part, share in shares.items()}
 
 
 def _tell(tally: Tally) -> None:
@@ -198,9 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="where they are kept as JSON")
     parser.set_defaults(form="quick")
     given = parser.parse_args(arguments)
-    parts = [part for part in given.only.split(",") if part] or (
-        ["requests", "bytes"] if given.form == "fuzz" else list(PARTS)
-    )
+    parts = [part for part in given.only.split(",") if part] or (FUZZ_PARTS if given.form == "fuzz" else list(PARTS))
     if unknown := set(parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     print(

@@ -28,9 +28,11 @@ raw sockets. Faults are injected on the network, not in mocks.
   batches. Every batch that was cut is called again with its `request_id`: then all four images are accounted for, and
   none was sent twice. Up to four processes run at once on one state folder.
 - **requests**: every tool from its own schema (valid, almost valid and random arguments) and every other method, in
-  both eras of the protocol; `tasks/*` and calls of clients that declare Tasks. No answer may be missing, an internal
-  error, or an error without a message. Confirmations: approvals, refusals, malformed answers, none, answers to another
-  question, repeated and forged ones. Exactly what was approved may be submitted, once.
+  both eras of the protocol. No answer may be missing, an internal error, or an error without a message.
+- **tasks**: the same for `tasks/*` and the calls of clients that declare Tasks. Each task ends with the answer that
+  `get_task` gives.
+- **confirmations**: approvals, refusals, malformed answers, no answer, answers to another question, repeated and forged
+  ones. Exactly what a person approved may be submitted, once.
 - **bytes**: invalid lines on stdin and invalid bytes on the port; forms on the page for uploads that are broken, cut,
   from another site, or with a grant that is used up, expired or unknown.
 - **soak**: clients that make images, batches that a person confirms or refuses, tasks, and edits of uploads, with

@@ -226,7 +226,9 @@ class Http(Server):
         until = time.monotonic() + START_SECONDS
         while (match := re.search(rb"(http://\S+)/mcp", self.said)) is None:
             if not self.alive or time.monotonic() > until:
-                raise Gone(f"it did not start: {self.said!r}")
+                said = self.said
+                self.__exit__()
+                raise Gone(f"it did not start: {said!r}")
             time.sleep(0.02)
         self.root = match[1].decode()
         self.port = int(self.root.rpartition(":")[2])

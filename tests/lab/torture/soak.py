@@ -37,7 +37,8 @@ WINDOWS = 6
 MIN_TREND = 13
 """Rising pairs of six windows less falling ones: by chance in 0.8 % of all cases (Mann-Kendall, exact, one-sided)."""
 MAX_STEADY_GROWTH_SHARE = 0.05
-"""Of the first window: what an allocator that keeps partly used pages may add without any object being kept."""
+"""Of the first window: what partly used pages of the allocator may add, and the bounded memories that still fill in
+half an hour (metrics, callbacks, MIME types and sizes of the last thousands of images; SQLite's cache of 2 MB)."""
 MAX_GROWTH_MEGABYTES = 12.0
 """After warm-up, between the first and the last quarter of what is left."""
 MAX_MORE_FILES = 8
