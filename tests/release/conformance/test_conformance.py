@@ -1,4 +1,4 @@
-"""The official conformance suite, against a real server process, for both revisions of the protocol."""
+"""The official conformance suite, against a server in this process, for both revisions of the protocol."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.release.conformance.scenarios import (
 from tests.release.conformance.suite import Check
 from tests.release.conformance.task_fixtures import serving_task_fixtures
 from tests.support import npm
-from tests.support.http_server import ServedProcess as Served
-from tests.support.http_server import served_process as served
+from tests.support.http_server import Served, at, served
+from tests.support.sandbox import sandbox_thread
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def command() -> list[str]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
-    with served("--sandbox", NANO_BANANA_LOG_LEVEL="ERROR", NANO_BANANA_STATE_DIR=tmp_path / "state") as running:
+    with sandbox_thread() as sandbox, served(**at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path / "state")) as running:
         yield running
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import runpy
+from contextlib import ExitStack
 from unittest import mock
 
 import pytest
 
-from tests.support.clients import clean_environment
+from tests.support.clients import KEY, clean_environment
 from tests.support.paths import ROOT
+from tests.support.sandbox import sandbox_thread
 
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(file.name for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
@@ -24,6 +26,11 @@ def test_the_example_makes_its_images(
     script: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
-    with mock.patch.dict(os.environ, {**clean_environment(), "NANO_BANANA_SANDBOX_SECONDS": "0.5"}, clear=True):
+    with ExitStack() as stack:
+        settings = {"NANO_BANANA_SANDBOX_SECONDS": "0.5"}
+        if script != "three_tools.py":  # which shows how they start where there is no key
+            sandbox = stack.enter_context(sandbox_thread(seconds=0.5))
+            settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
+        stack.enter_context(mock.patch.dict(os.environ, {**clean_environment(), **settings}, clear=True))
         runpy.run_path(str(EXAMPLES / script), run_name="__main__")
     assert capfd.readouterr().out.count("/files/") >= (4 if script == "many_at_once.py" else 1)

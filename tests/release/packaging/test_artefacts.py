@@ -152,24 +152,19 @@ def test_the_bundle_starts_where_there_is_nothing_but_uv(made: Path, elsewhere: 
     _starts(entry, tmp_path, "__dirname", elsewhere)
 
 
-@pytest.mark.parametrize(
-    ("file", "variable"),
-    [("gemini-extension.json", "extensionPath"), (".claude-plugin/plugin.json", "CLAUDE_PLUGIN_ROOT")],
-)
-def test_a_plugin_starts_out_of_its_folder(
-    file: str, variable: str, made: Path, elsewhere: dict[str, str], tmp_path: Path
-) -> None:
+def test_both_plugins_start_out_of_their_folder(made: Path, elsewhere: dict[str, str], tmp_path: Path) -> None:
     """The folder is the source archive's: a clone has the same."""
     [archive] = made.glob("*.tar.gz")
     with tarfile.open(archive) as source:
         source.extractall(tmp_path, filter="data")
     [folder] = tmp_path.iterdir()
-    said = json.loads((folder / file).read_text("utf-8"))
-    if "skills" in said:
-        [skill] = (folder / said["skills"]).glob("*/SKILL.md")
-        head = skill.read_text("utf-8").split("---")[1]
-        assert {line.split(":")[0] for line in head.strip().splitlines()} == {"name", "description"}
-    _starts(said["mcpServers"]["nano-banana"], folder, variable, elsewhere)
+    gemini = json.loads((folder / "gemini-extension.json").read_text("utf-8"))
+    claude = json.loads((folder / ".claude-plugin" / "plugin.json").read_text("utf-8"))
+    [skill] = (folder / claude["skills"]).glob("*/SKILL.md")
+    head = skill.read_text("utf-8").split("---")[1]
+    assert {line.split(":")[0] for line in head.strip().splitlines()} == {"name", "description"}
+    _starts(gemini["mcpServers"]["nano-banana"], folder, "extensionPath", elsewhere)
+    _starts(claude["mcpServers"]["nano-banana"], folder, "CLAUDE_PLUGIN_ROOT", elsewhere)
 
 
 def test_the_source_archive_starts_where_there_is_nothing_but_uv(

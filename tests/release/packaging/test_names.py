@@ -10,7 +10,7 @@ import yaml
 
 from nano_banana_mcp.cli import build_parser
 from tests.release.packaging.known import FILES, SETTINGS, commands_in, longest_end_seconds, settings_in
-from tests.support.http_server import served_process as served
+from tests.support.http_server import served
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")

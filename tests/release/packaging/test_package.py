@@ -50,8 +50,8 @@ def test_the_wheel_works_in_an_empty_environment_among_folders_of_the_same_names
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=False)
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*install, "--no-compile", "-c", ROOT / "constraints.txt", wheel], check=True)
+    install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", str(python)]
+    subprocess.run([*install, "--constraints", ROOT / "constraints.txt", wheel], check=True)
 
     user = tmp_path / "user"
     user.mkdir()
@@ -61,7 +61,6 @@ def test_the_wheel_works_in_an_empty_environment_among_folders_of_the_same_names
         (user / folder / "__init__.py").write_text("raise SystemExit('a folder of the user was imported')")
     script = python.with_name("nano-banana-mcp")
     assert once([str(script)], cwd=user) > 0
-    assert once([str(script), "--sandbox"], cwd=user) > 0
     shown = subprocess.run(
         [script, "demo", "--sandbox", "a cat"],
         cwd=user,
