@@ -49,6 +49,9 @@ class DictLedger:
                 return generation
         return None
 
+    async def find_batch(self, batch_id: str) -> list[Generation]:
+        return [generation for generation in self.generations.values() if generation.batch_id == batch_id]
+
     async def open_tasks(self, since: float) -> list[Generation]:
         return [
             generation

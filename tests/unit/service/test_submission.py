@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, cast
 
 import anyio
@@ -27,7 +28,7 @@ from nano_banana_mcp.defapi.errors import (
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import UNRECORDED_OUTCOME, Generation, Status
-from nano_banana_mcp.generations.quotas import Callers
+from nano_banana_mcp.generations.quotas import Callers, Check, LimitReached, Limits, Quotas, Usage
 from nano_banana_mcp.service.submission import (
     FOREIGN_SUBMIT_SECONDS,
     RequestIdTaken,
@@ -166,6 +167,7 @@ def test_metrics_see_each_submit_how_it_ended_and_each_repeated_call() -> None:
         async with submitter_of(client, DictLedger(), instrumentation=Metrics()) as submitter:
             await submitter.submit_once(REQUEST, new(1, request_id="r-1"))
             await submitter.find_repeated(new(9, request_id="r-1"))
+            assert anyio.current_time() == client.seconds  # what has a task id is not waited for
             await submitter.submit_once(REQUEST, new(2))
             with pytest.raises(RequestRefused):
                 await submitter.submit_once(REQUEST, new(3))
@@ -248,8 +250,13 @@ def test_a_server_error_that_asks_for_a_long_pause_leaves_a_failed_record_with_t
     client, ledger = Client(Busy("closed", status=503, retry_after=90.0)), DictLedger()
     error = failed(client, ledger)
     assert (type(error), error.status) == (SubmitFailed, 503)
-    assert error.message.startswith("The request was sent once and the API did not accept it. 1. closed ")
+    assert error.message == (
+        "The request was sent once and the API did not accept it. 1. closed "
+        "The API did not report a task, and did not say whether anything was charged."
+    )
     assert ledger.generations["in-1"].message == error.message
+    twice = failed(Client(Busy("x", status=500), Busy("closed", status=503, retry_after=90.0)), DictLedger())
+    assert twice.message.startswith("The request was sent 2 times and")
 
 
 def test_after_three_server_errors_the_same_request_id_is_submitted_again() -> None:
@@ -319,12 +326,75 @@ def test_a_drain_ends_the_pause_between_attempts_with_the_last_error() -> None:
             with pytest.raises(Busy):
                 await submitter.submit_once(REQUEST, new())
             assert anyio.current_time() < 6
-            with pytest.raises(NotSent):
+            with pytest.raises(NotSent) as not_sent:
                 await submitter.submit_once(REQUEST, new(2))
+            assert not_sent.value.message == "The server is shutting down, or the call was cancelled."
+            assert not_sent.value.hint == "Try again in a moment."
 
     client, ledger = Client(Busy("x", status=429, retry_after=30.0), "ta1"), DictLedger()
     virtually(run)
     assert client.submits == 1
+
+
+def test_a_caller_who_has_left_before_the_submit_begins_pays_nothing() -> None:
+    async def run() -> None:
+        async with submitter_of(client, ledger) as submitter:
+            for number in range(20):  # either task may run first
+                with anyio.CancelScope() as caller:
+                    caller.cancel()
+                    await submitter.submit_once(REQUEST, new(number))
+            await anyio.sleep(60)
+
+    client, ledger = Client("ta1"), DictLedger()
+    virtually(run)
+    assert client.submits == 0
+    assert ledger.generations == {}
+
+
+def test_the_end_of_the_server_does_not_cut_the_record_of_a_submit() -> None:
+    class Slow(DictLedger):
+        async def save(self, generation: Generation) -> Generation:
+            await anyio.sleep(0.1)
+            return await super().save(generation)
+
+    async def run() -> None:
+        async with anyio.create_task_group() as callers, submitter_of(Client("ta1"), ledger) as submitter:
+            callers.start_soon(submitter.submit_once, REQUEST, new())
+            await anyio.sleep(0.3)
+            callers.cancel_scope.cancel()
+
+    ledger = Slow()
+    virtually(run)
+    assert ledger.generations["in-1"].task_id == "ta1"
+
+
+def test_a_caller_above_a_limit_is_refused_and_others_are_not() -> None:
+    class Counting(DictLedger):
+        async def begin(self, generation: Generation, check: Check | None = None) -> Generation:
+            if check is not None:
+                check(lambda principal: Usage(1, Decimal(0), Decimal(0), Decimal(0)))
+            return await super().begin(generation)
+
+        async def begin_batch(self, generations: Sequence[Generation], check: Check | None) -> list[Generation]:
+            return [await self.begin(generation, check) for generation in generations]
+
+    async def run() -> None:
+        async with submitter_of(client, Counting(), callers=Callers(quotas=quotas)) as submitter:
+            with pytest.raises(LimitReached):
+                await submitter.submit_once(REQUEST, new(1, principal="alice"))
+            with pytest.raises(LimitReached):
+                await submitter.submit_batch(REQUEST, [new(1, principal="alice")])
+            assert client.submits == 0
+            await submitter.submit_once(REQUEST, new(2, principal="bob"))
+
+    client = Client("ta1")
+    quotas = Quotas(Limits(), Limits(), special={"alice": Limits(open_tasks=1)}.get, clock=anyio.current_time)
+    virtually(run)
+    assert client.submits == 1
+
+
+def test_a_pause_may_be_almost_as_long_as_hosts_wait_for_a_call() -> None:
+    assert submitted(Client(Busy("x", status=429, retry_after=55.0), "ta1"), DictLedger()).task_id == "ta1"
 
 
 def test_the_pauses_are_at_least_what_the_api_asked_for() -> None:
@@ -356,6 +426,69 @@ def test_two_calls_with_one_request_id_submit_once() -> None:
     client, ledger = Client("ta1"), DictLedger()
     assert [generation.task_id for generation in virtually(run)] == ["ta1", "ta1"]
     assert client.submits == 1
+
+
+def test_a_call_that_lost_to_one_that_was_refused_is_sent_itself() -> None:
+    async def run() -> Generation:
+        async with submitter_of(client, DictLedger()) as submitter, anyio.create_task_group() as tasks:
+
+            async def refused() -> None:
+                with pytest.raises(RequestRefused):
+                    await submitter.submit_once(REQUEST, new(1, request_id="r-1"))
+
+            tasks.start_soon(refused)
+            await anyio.sleep(0.1)
+            return await submitter.submit_once(REQUEST, new(2, request_id="r-1"))
+
+    client = Client(RequestRefused("no", status=400), "ta1")
+    generation = virtually(run)
+    assert (generation.generation_id, generation.task_id) == ("in-2", "ta1")
+    assert [request for request, _ in client.sent] == [REQUEST] * 2
+
+
+def test_a_generation_that_is_being_submitted_is_not_submitted_again_and_has_its_outcome() -> None:
+    async def run() -> Generation:
+        async with submitter_of(client, ledger) as submitter, anyio.create_task_group() as tasks:
+
+            async def fail() -> None:
+                with pytest.raises(SubmitFailed):
+                    await submitter.submit_once(REQUEST, new(1, request_id="r-1"))
+
+            tasks.start_soon(fail)
+            await anyio.sleep(0.1)
+            return await submitter.submit_once(REQUEST, new(1, request_id="r-1"))
+
+    client, ledger = Client(Busy("x", status=500)), DictLedger()
+    assert virtually(run) == ledger.generations["in-1"]
+    assert ledger.generations["in-1"].status is Status.FAILED
+    assert client.submits == 3
+
+
+def test_an_earlier_call_is_found_by_its_request_id_and_caller_and_all_of_its_batch() -> None:
+    async def run() -> None:
+        async with submitter_of(Client("ta1"), ledger) as submitter:
+            for generation in (alone, *batch, new(4)):
+                await ledger.save(generation)
+            assert await submitter.find_earlier("r-1", "a", "alice", None) == [alone]
+            assert await submitter.find_earlier("r-1", "a", "bob", None) == []
+            assert await submitter.find_earlier("r-2", "a", "", None) == batch
+            assert await submitter.find_earlier(None, "a", "", None) == []
+
+    ledger = DictLedger()
+    alone = new(1, task_id="ta1", request_id="r-1", principal="alice")
+    batch = [new(2, request_id="r-2", batch_id="ba-1"), new(3, batch_id="ba-1")]
+    virtually(run)
+
+
+def test_the_unrecorded_submit_of_another_process_is_waited_for_as_long_as_it_may_be_under_way() -> None:
+    async def run() -> float:
+        await ledger.save(new(1, request_id="r-1", created_at=1_000.0))
+        async with submitter_of(Client("ta1"), ledger, lambda: 1_000.0 + anyio.current_time()) as submitter:
+            await submitter.find_repeated(new(2, request_id="r-1"))
+            return anyio.current_time()
+
+    ledger = DictLedger()
+    assert virtually(run) == FOREIGN_SUBMIT_SECONDS
 
 
 def test_a_request_id_of_another_request_is_refused() -> None:
@@ -407,3 +540,63 @@ def test_the_options_of_a_request_are_told_with_the_number_of_its_references(
     changes: dict[str, Any], text: str | None
 ) -> None:
     assert options_text(REQUEST.model_copy(update=changes)) == text
+
+
+class BatchLedger(DictLedger):
+    seconds_to_forget = 0.0
+
+    async def begin_batch(self, generations: Sequence[Generation], check: Check | None) -> list[Generation]:
+        return [await self.begin(generation, check) for generation in generations]
+
+    async def claim(self, generation: Generation) -> Generation | None:
+        return await self.save(replace(generation, status=Status.UNKNOWN))
+
+    async def forget(self, generation_id: str) -> None:
+        await anyio.sleep(self.seconds_to_forget)
+        await super().forget(generation_id)
+
+
+BATCH = [new(number, batch_id="ba-1", status=Status.PENDING) for number in (1, 2)]
+
+
+def test_the_generations_of_a_batch_count_from_when_they_are_sent() -> None:
+    async def run() -> list[Generation]:
+        async with submitter_of(Client("ta1"), BatchLedger()) as submitter:
+            await anyio.sleep(100.0)
+            return await submitter.submit_batch(REQUEST, BATCH)
+
+    assert [generation.created_at for generation in virtually(run)] == [100.0, 100.0]
+
+
+def test_the_end_of_the_server_leaves_no_record_of_a_refused_batch() -> None:
+    async def run() -> None:
+        async with anyio.create_task_group() as callers, submitter_of(client, ledger) as submitter:
+            callers.start_soon(submitter.submit_batch, REQUEST, BATCH)
+            await anyio.sleep(0.55)  # the first record is being removed
+            assert len(ledger.generations) == 2
+            callers.cancel_scope.cancel()
+
+    client, ledger = Client(RequestRefused("no", status=400)), BatchLedger()
+    ledger.seconds_to_forget = 0.1
+    virtually(run)
+    assert ledger.generations == {}
+
+
+def test_a_batch_that_another_call_was_refused_for_was_not_sent() -> None:
+    async def run() -> None:
+        async with submitter_of(client, BatchLedger()) as submitter, anyio.create_task_group() as tasks:
+
+            async def refused() -> None:
+                with pytest.raises(RequestRefused):
+                    await submitter.submit_batch(REQUEST, BATCH)
+
+            tasks.start_soon(refused)
+            await anyio.sleep(0.1)
+            with pytest.raises(NotSent) as not_sent:
+                await submitter.submit_batch(REQUEST, BATCH)
+            assert not_sent.value.message == "Another call with this request_id was refused."
+            assert not_sent.value.hint == "Try again."
+
+    client = Client(RequestRefused("no", status=400))
+    virtually(run)
+    assert client.submits == 2

@@ -114,7 +114,7 @@ def path_of(reference: str) -> str:
         FileRefused: It is not an absolute path.
     """
     path = _from_uri(reference) if reference[:5].lower() == "file:" else _native(reference)
-    if path is None or not os.path.isabs(path) or not _is_valid_path(path):  # noqa: PTH117 - not validated yet
+    if path is None or not os.path.isabs(path) or "\0" in path:  # noqa: PTH117 - not validated yet
         folder = "C:/folder" if os.name == "nt" else "/folder"
         raise FileRefused(
             "This is not an absolute path of a file.",
@@ -130,17 +130,11 @@ def _native(path: str) -> str | None:
         return None
 
 
-def _is_valid_path(path: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(path)
-    except UnicodeError:
-        return False
-
-
 def _from_uri(uri: str) -> str | None:
     try:
         parts = urlsplit(uri)
-    except ValueError:
+        path = unquote_to_bytes(parts.path)
+    except ValueError:  # half a surrogate pair, too
         return None
     if parts.netloc.lower() not in ("", "localhost") or parts.query or parts.fragment:
         return None
@@ -149,7 +143,7 @@ def _from_uri(uri: str) -> str | None:
 
         # VS Code and others write the colon after the drive letter as %3A, which url2pathname does not decode.
         return url2pathname(_DRIVE.sub(r"\1:", parts.path))
-    return os.fsdecode(unquote_to_bytes(parts.path))
+    return os.fsdecode(path)
 
 
 def _open_below(root: Path, parts: list[str], flags: int) -> int:

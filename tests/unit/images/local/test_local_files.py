@@ -96,6 +96,7 @@ def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
         "{allowed}/cat.png\0.txt",
         "file://{allowed}/cat.png%00",
         "{allowed}/\ud800.png",
+        "file://{allowed}/\ud800.png",
     ],
 )
 @posix_only
