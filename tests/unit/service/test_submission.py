@@ -448,6 +448,7 @@ def test_a_call_that_lost_to_one_that_was_refused_is_sent_itself() -> None:
 
 def test_a_generation_that_is_being_submitted_is_not_submitted_again_and_has_its_outcome() -> None:
     async def run() -> Generation:
+        await ledger.save(new(9))  # another one without a task id
         async with submitter_of(client, ledger) as submitter, anyio.create_task_group() as tasks:
 
             async def fail() -> None:
@@ -600,3 +601,30 @@ def test_a_batch_that_another_call_was_refused_for_was_not_sent() -> None:
     client = Client(RequestRefused("no", status=400))
     virtually(run)
     assert client.submits == 2
+
+
+def test_what_of_a_batch_was_refused_or_not_sent_is_recorded_with_its_reason() -> None:
+    async def run() -> list[Generation]:
+        async with submitter_of(client, ledger) as submitter:
+            return await submitter.submit_batch(REQUEST, [*BATCH, replace(BATCH[0], generation_id="in-3")])
+
+    unreachable, refused = Unreachable("no connection"), RequestRefused("no", status=400)
+    client, ledger = Client("ta1", refused, unreachable), BatchLedger()
+    generations = virtually(run)
+    assert sorted((generation.status, generation.message) for generation in generations if generation.message) == [
+        (Status.FAILED, "no"),
+        (Status.PENDING, "no connection"),
+    ]
+    assert list(ledger.generations.values()) == generations
+
+
+def test_what_of_a_batch_is_unsent_and_not_being_sent_is_not_waited_for() -> None:
+    async def run() -> list[Generation]:
+        await ledger.save(replace(BATCH[0], request_id="r-1"))
+        async with submitter_of(Client("ta1"), ledger) as submitter:
+            repeated = await submitter.find_repeated(new(9, request_id="r-1"))
+            assert anyio.current_time() == 0.0
+            return repeated
+
+    ledger = BatchLedger()
+    assert [generation.generation_id for generation in virtually(run)] == ["in-1"]

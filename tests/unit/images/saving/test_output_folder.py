@@ -175,6 +175,23 @@ def test_an_index_that_is_a_link_is_not_read(tmp_path: Path) -> None:
     assert output.find("ta1", 0) is None
 
 
+@posix_only
+def test_a_link_of_a_chosen_name_is_not_taken_for_the_image_it_leads_to(tmp_path: Path) -> None:
+    output = OutputFolder(tmp_path / "kept")
+    saved = output.save(PNG, replace(FACTS, save_as="cat"))
+    (output.path / LINES).unlink()
+    saved.symlink_to(saved.rename(tmp_path / "cat.png"))
+    assert output.save(PNG, replace(FACTS, save_as="cat")).name == "cat (2).png"
+
+
+def test_a_file_of_a_chosen_name_and_the_same_size_is_not_taken_for_the_image(tmp_path: Path) -> None:
+    output = OutputFolder(tmp_path)
+    saved = output.save(PNG, replace(FACTS, save_as="cat"))
+    (tmp_path / LINES).unlink()
+    saved.write_bytes(bytes(saved.stat().st_size))
+    assert output.save(PNG, replace(FACTS, save_as="cat")).name == "cat (2).png"
+
+
 def test_an_index_with_bytes_of_another_encoding_is_still_read(tmp_path: Path) -> None:
     (tmp_path / LINES).write_bytes(b"\xff\xfe ta1\n")
     output = OutputFolder(tmp_path)
