@@ -429,7 +429,7 @@ def test_two_calls_with_one_request_id_submit_once() -> None:
 
 
 def test_a_call_that_lost_to_one_that_was_refused_is_sent_itself() -> None:
-    async def run() -> Generation:
+    async def run() -> None:
         async with submitter_of(client, DictLedger()) as submitter, anyio.create_task_group() as tasks:
 
             async def refused() -> None:
@@ -438,16 +438,16 @@ def test_a_call_that_lost_to_one_that_was_refused_is_sent_itself() -> None:
 
             tasks.start_soon(refused)
             await anyio.sleep(0.1)
-            return await submitter.submit_once(REQUEST, new(2, request_id="r-1"))
+            generation = await submitter.submit_once(REQUEST, new(2, request_id="r-1"))
+            assert (generation.generation_id, generation.task_id) == ("in-2", "ta1")
 
     client = Client(RequestRefused("no", status=400), "ta1")
-    generation = virtually(run)
-    assert (generation.generation_id, generation.task_id) == ("in-2", "ta1")
+    virtually(run)
     assert [request for request, _ in client.sent] == [REQUEST] * 2
 
 
 def test_a_generation_that_is_being_submitted_is_not_submitted_again_and_has_its_outcome() -> None:
-    async def run() -> Generation:
+    async def run() -> None:
         await ledger.save(new(9))  # another one without a task id
         async with submitter_of(client, ledger) as submitter, anyio.create_task_group() as tasks:
 
@@ -457,10 +457,11 @@ def test_a_generation_that_is_being_submitted_is_not_submitted_again_and_has_its
 
             tasks.start_soon(fail)
             await anyio.sleep(0.1)
-            return await submitter.submit_once(REQUEST, new(1, request_id="r-1"))
+            generation = await submitter.submit_once(REQUEST, new(1, request_id="r-1"))
+            assert generation == ledger.generations["in-1"]
 
     client, ledger = Client(Busy("x", status=500)), DictLedger()
-    assert virtually(run) == ledger.generations["in-1"]
+    virtually(run)
     assert ledger.generations["in-1"].status is Status.FAILED
     assert client.submits == 3
 
