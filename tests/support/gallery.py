@@ -1,14 +1,12 @@
-"""The gallery in this process or as one of its own, and generations for it to show."""
+"""The gallery in this process, and generations for it to show."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import uvicorn
@@ -21,7 +19,6 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.media.image_folder import ImageFolder
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import open_database
-from tests.support.clients import spawned
 from tests.support.settings import settings_from
 
 NOW = 1_790_000_000.0
@@ -36,12 +33,10 @@ class Opened:
     Attributes:
         url: The address with its token.
         root: Where it is served, without a slash at the end.
-        process: Its process, if it has one of its own.
     """
 
     url: str
     root: str
-    process: subprocess.Popen[str] | None = None
 
 
 @contextmanager
@@ -84,21 +79,6 @@ async def record(settings: Mapping[str, Any], entries: Sequence[tuple[Generation
         for generation, images in entries:
             for number, image in images.items():
                 await service.images.put(generation.generation_id, number, image)
-
-
-@contextmanager
-def gallery_process(settings: Mapping[str, str], *arguments: str) -> Iterator[Opened]:
-    """A gallery by these settings as a process of its own."""
-    with spawned("gallery", "--no-browser", *arguments, **settings) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = process.stdout.readline()
-        url = line.removeprefix("Your pictures: ").strip()
-        assert url.startswith("http"), line + process.stderr.read()
-        try:
-            yield Opened(url, f"http://{urlsplit(url).netloc}", process)
-        finally:
-            process.kill()
 
 
 def drawn(prompt: str, age: float = 0.0, *, url: str | None = URL, count: int = 1, **more: Any) -> Generation:
