@@ -300,7 +300,7 @@ def over_http(http: httpx.Client, url: str, request: Request) -> dict[str, Any]:
 
 def _in_header(text: str) -> str:
     """As it would be for a plain name; the server has to bear whatever differs from the body."""
-    return text.encode("ascii", "ignore").decode().replace("\r", "").replace("\n", "").replace("\x00", "").strip()[:500]
+    return "".join(letter for letter in text if letter.isascii() and letter.isprintable()).strip()[:500]
 
 
 def fuzz(folder: Path, counts: dict[str, int], seed: int) -> Iterator[Tally]:
