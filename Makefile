@@ -51,7 +51,7 @@ demo: export PROMPT := $(value PROMPT)
 demo: .venv/.runtime ## make an image with a real client and server process (in the sandbox if no key is set)
 	@$(BIN)/nano-banana-mcp demo -- "$$PROMPT"
 
-# Worker processes of pytest: most tests wait for clocks, sockets and processes.
+# Worker processes of pytest for all tests: most of those that are not unit tests wait for sockets and processes.
 WORKERS ?= 4
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
@@ -78,7 +78,7 @@ contract: .venv/.dev ## import contracts: which package may import which
 	$(BIN)/lint-imports
 
 unit: .venv/.dev ## the unit tests that need no database, no process and no large image
-	$(PYTEST) -m "not slow" tests/unit
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow" tests/unit
 
 # A busy machine may fail a test that waits for processes: what failed runs once more, alone, and says so.
 tests: .venv/.dev ## all tests
