@@ -94,10 +94,10 @@ def ipv4_from_spelling(host: str) -> IPv4Address | None:
     if not (labels[-1].isdecimal() or labels[-1].startswith("0x")):
         return None
     if len(labels) > _IPV4_PARTS:
-        raise ValueError
+        raise ValueError("more than four parts")
     *parts, last = [_number(label) for label in labels]
     if any(part > 0xFF for part in parts) or last >= 1 << 8 * (_IPV4_PARTS - len(parts)):
-        raise ValueError
+        raise ValueError("a part is too large")
     return IPv4Address(last + sum(part << 8 * (3 - place) for place, part in enumerate(parts)))
 
 
@@ -108,5 +108,5 @@ def _number(label: str) -> int:
     elif label.startswith("0") and len(label) > 1:
         base, digits = 8, label[1:]
     if not set(digits) <= set(_DIGITS[base]):  # int() takes more: signs, underscores, the digits of every script
-        raise ValueError
+        raise ValueError("not a number")
     return int(digits, base)
