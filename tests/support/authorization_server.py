@@ -169,7 +169,7 @@ class _Grants(Authlib):  # type: ignore[misc]  # authlib has no types
         return Response(json.dumps(body) if isinstance(body, dict) else body, status, dict(headers))
 
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """Nobody listens."""
+        """The port is closed."""
 
 
 @dataclass

@@ -30,7 +30,7 @@ _INSTALL_SECONDS = 300
 
 
 class NoChromiumError(Exception):
-    """There is none and none can be installed. The text says why, in one line."""
+    """Chromium is missing and cannot be installed. The text gives the reason in one line."""
 
 
 def obtain() -> str:
@@ -60,7 +60,7 @@ def _found() -> str | None:
 
 def _install() -> None:
     if sys.platform != "linux" or shutil.which("apt-get") is None or os.getuid() != 0:
-        raise NoChromiumError("there is none, and only root on a system with apt-get can install it")
+        raise NoChromiumError("it is missing, and only root on a system with apt-get can install it")
     try:
         ended = subprocess.run(
             [_SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False

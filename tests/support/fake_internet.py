@@ -37,7 +37,7 @@ class Request:
 
 @dataclass
 class Host:
-    """Answers each path as told, and remembers what it was asked."""
+    """Answers each path as configured, and records the requests."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
@@ -77,13 +77,13 @@ class Internet:
     lands_at: tuple[str, int]
     stays: set[int] = field(default_factory=set)
     names: dict[str, list[list[str]]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    resolved: list[str] = field(default_factory=list)
     connections: list[tuple[str, int]] = field(default_factory=list)
 
     async def resolve(self, host: str, port: int) -> list[str]:
-        self.asked.append(host)
+        self.resolved.append(host)
         rounds = self.names.get(host, [[PUBLIC]])
-        return rounds[min(self.asked.count(host), len(rounds)) - 1]
+        return rounds[min(self.resolved.count(host), len(rounds)) - 1]
 
     def connect_to(self, ip: str, port: int) -> tuple[str, int]:
         self.connections.append((ip, port))

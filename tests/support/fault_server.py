@@ -134,7 +134,7 @@ class Connection:
         return True
 
     async def take(self, most: int) -> bytes:
-        """Up to so many bytes of a request, which is not recorded."""
+        """Up to that number of bytes of a request, which is not recorded."""
         await self.readable()
         try:
             return self._sock.recv(most)
@@ -142,7 +142,7 @@ class Connection:
             return b""
 
     def send_no_more(self) -> None:
-        """Half-close: the other side reads an end, and may go on to send."""
+        """Half-close: the other side reads an end, and can still send."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
@@ -216,7 +216,7 @@ async def fault_server(script: Step | Sequence[Step], *, port: int = 0) -> Async
 
 
 def unused_port() -> int:
-    """A port on which nobody listens."""
+    """A closed port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

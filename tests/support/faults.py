@@ -151,7 +151,7 @@ def reset_mid_body(body: Body, keep: int) -> Step:
 
 
 def wrong_length(body: Body, by: int) -> Step:
-    """Send all of ``body`` under a ``Content-Length`` that is wrong by so many bytes, and close."""
+    """Send all of ``body`` under a ``Content-Length`` that is wrong by that number of bytes, and close."""
 
     async def step(connection: Connection) -> None:
         await connection.read()
@@ -176,7 +176,7 @@ def half_closed(data: bytes = b"") -> Step:
 
 
 def reset_amid_reading(most: int) -> Step:
-    """Take so many bytes of the request, then RST."""
+    """Read that number of bytes of the request, then RST."""
 
     async def step(connection: Connection) -> None:
         await connection.take(most)

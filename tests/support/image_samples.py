@@ -32,7 +32,7 @@ def drawn(kind: str, size: tuple[int, int] = (37, 21), mode: str = "RGB", **opti
 
 
 def large_png(size: int) -> bytes:
-    """A PNG with so many bytes behind its header."""
+    """A PNG with that number of bytes behind its header."""
     return png().ljust(size, b"\0")
 
 

@@ -111,7 +111,7 @@ def _install(folder: Path, wanted: Mapping[str, str]) -> None:
 
 
 def install(command: list[str], *, cwd: Path | None = None, seconds: int, name: str, marks: str) -> None:
-    """Run an installer (``name``) for at most so many seconds; ``marks`` is how it begins a line of an error.
+    """Run an installer (``name``) for at most that number of seconds; ``marks`` is how it begins a line of an error.
 
     Raises:
         NotToBeHadError: it cannot install it; says why.

@@ -76,22 +76,22 @@ class Finding(NamedTuple):
 def names(module: str, system: System) -> frozenset[str]:
     """The names that a module has on a system; none where there is no such module."""
     tree = _stub(module)
-    found: set[str] = set()
+    present: set[str] = set()
     for node in _live(tree.body, system):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                found.add(node.name)
+                present.add(node.name)
             case ast.AnnAssign(target=ast.Name(id=name)):
-                found.add(name)
+                present.add(name)
             case ast.Assign():
-                found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+                present |= {target.id for target in node.targets if isinstance(target, ast.Name)}
             case ast.ImportFrom(module=str(source), level=level) if level == 0 or node.names[0].name == "*":
                 inner = f"{module}.{source}" if level else source
                 if node.names[0].name == "*":
-                    found |= names(inner, system)
+                    present |= names(inner, system)
                 else:
-                    found |= {alias.asname for alias in node.names if alias.asname}
-    return frozenset(name for name in found if not name.startswith("_"))
+                    present |= {alias.asname for alias in node.names if alias.asname}
+    return frozenset(name for name in present if not name.startswith("_"))
 
 
 @functools.cache
@@ -103,8 +103,8 @@ def lacking(module: str, platform: str) -> frozenset[str]:
 @functools.cache
 def is_missing(module: str, platform: str) -> bool:
     """Whether a module of the standard library is not on ``platform`` at all."""
-    known = module in sys.stdlib_module_names and _place(module) is not None
-    return known and bool(lacking(module, platform)) and not names(module, System(platform))
+    is_standard = module in sys.stdlib_module_names and _place(module) is not None
+    return is_standard and bool(lacking(module, platform)) and not names(module, System(platform))
 
 
 def scan(source: str, file: str, system: System, at_import: bool = False) -> list[Finding]:
@@ -268,7 +268,7 @@ def _live(block: Iterable[ast.stmt], system: System) -> Iterator[ast.stmt]:
 
 
 def _truth(test: ast.expr, system: System) -> bool | None:
-    """What a condition is on a system; None where that does not tell."""
+    """What a condition is on a system; None where the system does not decide it."""
     match test:
         case ast.BoolOp():
             values = [_truth(value, system) for value in test.values]
@@ -288,8 +288,8 @@ def _truth(test: ast.expr, system: System) -> bool | None:
 
 
 def _compared(left: str, operation: ast.cmpop, right: ast.expr, system: System) -> bool | None:
-    known = {"sys.platform": system.platform, "os.name": system.os_name, "sys.version_info": system.version}
-    if left not in known:
+    facts = {"sys.platform": system.platform, "os.name": system.os_name, "sys.version_info": system.version}
+    if left not in facts:
         return None
     try:
         wanted = ast.literal_eval(right)
@@ -297,11 +297,11 @@ def _compared(left: str, operation: ast.cmpop, right: ast.expr, system: System) 
         return None
     match operation:
         case ast.Eq():
-            return bool(known[left] == wanted)
+            return bool(facts[left] == wanted)
         case ast.NotEq():
-            return bool(known[left] != wanted)
+            return bool(facts[left] != wanted)
         case ast.In():
-            return known[left] in wanted
+            return facts[left] in wanted
         case ast.GtE():
             return bool(system.version >= wanted)
         case ast.Lt():

@@ -19,7 +19,7 @@ import pytest
 from tests.support.in_turn import in_turn
 
 PASSWORD = "canary-password"
-"""Nobody asks for it; it must appear nowhere."""
+"""The server does not ask for it; it must appear nowhere."""
 
 _SHARED = "TESTS_POSTGRES"
 """The environment variable with the folder of the server that a run of the tests shares."""
@@ -49,7 +49,7 @@ class Cluster:
         self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:
-        """End it at once, as a crash would: nobody gets to say good-bye."""
+        """End it at once, as a crash would, without closing the connections."""
         self._run("pg_ctl", "-w", "-m", "immediate", "stop")
 
     def create(self) -> str:

@@ -88,14 +88,14 @@ class Killed:
     Attributes:
         lags: Seconds from the end of each picture that is waited for to the answer.
         submits_by_prompt: How often each was posted.
-        made: Task ids that the API has given; ``kept`` those of rows that have an end.
+        made: Task ids that the API has given; ``finished`` those of rows that have an end.
         rows: All of the ledger.
     """
 
     lags: list[float]
     submits_by_prompt: dict[str, int]
     made: list[str]
-    kept: list[str]
+    finished: list[str]
     rows: int
 
 

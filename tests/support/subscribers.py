@@ -21,7 +21,7 @@ async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
 
 
 class Told:
-    """Collects what a session of the older era is told: changed resources, and finished elicitations by their ids."""
+    """Collects the notifications of a session of the older era: changed resources and ids of finished elicitations."""
 
     def __init__(self) -> None:
         self.uris: list[str] = []

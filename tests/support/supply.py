@@ -137,7 +137,7 @@ def audit() -> int:
 
 
 def verdict(output: str) -> tuple[int, str]:
-    """An exit code, and words, by what the tool has told as JSON; itself it calls clean what it could not look up."""
+    """An exit code and a text by the tool's JSON; its own exit code calls clean what it could not look up."""
     try:
         packages = json.loads(output)["dependencies"]
     except (ValueError, KeyError, TypeError):

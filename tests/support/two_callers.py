@@ -29,8 +29,8 @@ class Shared:
     url: str
     tokens: dict[str, str]
 
-    def caller(self, name: str, era: Any = "auto", told: Any = None) -> AbstractAsyncContextManager[Client]:
-        return client_with(self.url, era, token=self.tokens[name], message_handler=told)
+    def caller(self, name: str, era: Any = "auto", message_handler: Any = None) -> AbstractAsyncContextManager[Client]:
+        return client_with(self.url, era, token=self.tokens[name], message_handler=message_handler)
 
 
 @asynccontextmanager

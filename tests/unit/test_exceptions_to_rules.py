@@ -1,4 +1,4 @@
-"""Where a tool is told to look away, the line says why."""
+"""Where a check is switched off for a line, the line says why."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REASON = re.compile(r"(- |# )\S.*")
 
 
 def unexplained(source: str) -> list[str]:
-    """The comments that tell a tool to look away, without a reason behind them or in a comment on the line above."""
+    """The comments that switch off a check, without a reason behind them or in a comment on the line above."""
     comments, above = [], -1
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT:

@@ -53,9 +53,9 @@ def excused(finding: Finding) -> bool:
 
 
 def test_nothing_is_called_that_a_system_does_not_have_and_no_exception_outlives_its_reason() -> None:
-    found = {(system, finding) for system in SYSTEMS for finding in scan_all(system, *SOURCES)}
-    assert [(str(system), finding) for system, finding in sorted(found) if not excused(finding)] == []
-    assert set(EXCEPTIONS) <= {finding for _, finding in found}
+    findings = {(system, finding) for system in SYSTEMS for finding in scan_all(system, *SOURCES)}
+    assert [(str(system), finding) for system, finding in sorted(findings) if not excused(finding)] == []
+    assert set(EXCEPTIONS) <= {finding for _, finding in findings}
 
 
 def test_the_tests_can_be_collected_on_every_system() -> None:

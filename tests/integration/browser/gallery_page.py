@@ -64,7 +64,7 @@ class LocalGallery:
         await self.still()
 
     async def shows(self, width: int) -> None:
-        """Return when the large image has come, so many pixels wide."""
+        """Return when the large image is shown, ``pixels`` wide."""
         await self.page.wait_for_function("width => document.querySelector('#large').naturalWidth === width", arg=width)
         await expect(self.page.locator("#gone")).to_be_hidden()
 

@@ -158,7 +158,7 @@ class Host:
         return said
 
     async def until_heard(self, method: str, count: int = 1) -> list[dict[str, Any]]:
-        """As :meth:`heard`, when there are so many."""
+        """As :meth:`heard`, when there are at least that number of messages."""
         await self.page.wait_for_function(
             "([method, count]) => heard.filter(one => one.method === method).length >= count", arg=[method, count]
         )

@@ -30,7 +30,7 @@ async def browsing(
     browser: Browser, prompts: tuple[str, ...] = PROMPTS, arguments: dict[str, Any] | None = None, **shown: Any
 ) -> AsyncIterator[Host]:
     """A conversation in which these were made, and looked back at."""
-    asked = arguments or {}
+    shown_arguments = arguments or {}
     async with (
         plain_sandbox(seconds=0) as sandbox,
         quick_client(sandbox.url) as client,
@@ -38,8 +38,8 @@ async def browsing(
     ):
         for prompt in prompts:
             await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240})
-        await host.show(GALLERY_URI, asked, **shown)
-        await host.call("browse_images", asked)
+        await host.show(GALLERY_URI, shown_arguments, **shown)
+        await host.call("browse_images", shown_arguments)
         yield host
 
 
@@ -95,8 +95,8 @@ async def test_it_searches_by_itself(browser: Browser) -> None:
         await expect(host.find("#grid .card")).to_have_count(1)
         await host.find("#search").fill("nothing has this")
         await expect(host.find("#empty")).to_have_text("Nothing fits.")
-        asked = [one["arguments"] for one in await host.heard("tools/call") if one["name"] == "browse_images"]
-        assert asked[-1] == {"limit": 20, "search": "nothing has this"}
+        browsed = [one["arguments"] for one in await host.heard("tools/call") if one["name"] == "browse_images"]
+        assert browsed[-1] == {"limit": 20, "search": "nothing has this"}
 
 
 async def test_every_state_is_accessible(browser: Browser, audit_source: str) -> None:

@@ -123,7 +123,7 @@ def test_the_public_url_is_an_allowed_name(public_url: str, host: str, origin: s
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "10.1.2.3"])
 async def test_under_another_server_the_names_and_the_tokens_hold_too(tmp_path: Path, host: str) -> None:
-    """As under gunicorn, hypercorn or uvicorn's own command, where nobody checks the bind."""
+    """As under gunicorn, hypercorn or uvicorn's own command, where the bind is not checked."""
     token = grant(tmp_path / "tokens.json", "alice")
     values: dict[str, Any] = {"host": host, "port": free_port(), "sandbox": True, "state_dir": tmp_path}
     app = create_app(load_settings(tokens_file=tmp_path / "tokens.json", **values))

@@ -70,7 +70,7 @@ def logged(*arguments: str, **settings: Any) -> Iterator[Logged]:
 
 
 async def misuse(sandbox: Sandbox, server: Served, mode: Any) -> list[str]:
-    """Do all that may go right or wrong, with words in it that nobody should log. Returns these."""
+    """Make calls of every kind that contain secrets and prompts. Returns what must not be logged."""
     prompts = [
         "",
         "sandbox:submit=401",

@@ -48,12 +48,12 @@ async def test_a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nob
         record_property("cases", len(tokens))
 
         def answers() -> dict[str, httpx.Response]:
-            found = {}
+            answers = {}
             with httpx.Client(trust_env=False, headers=ACCEPT) as http:
                 for name, token in tokens.items():
                     headers = {b"Authorization": b"Bearer " + token.encode("latin-1")}
-                    found[name] = http.post(group.url, json=CALL, headers=headers)
-            return found
+                    answers[name] = http.post(group.url, json=CALL, headers=headers)
+            return answers
 
         refused = await in_thread(answers)
         assert {name: answer.status_code for name, answer in refused.items()} == dict.fromkeys(tokens, 401)

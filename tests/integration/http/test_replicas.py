@@ -63,7 +63,7 @@ async def test_a_replica_that_is_killed_under_load_loses_and_repeats_nothing(pos
     outcome = await killed_under_load(postgres, database)
     assert len(outcome.lags) == 24
     assert set(outcome.submits_by_prompt.values()) == {1}
-    assert outcome.kept == outcome.made
+    assert outcome.finished == outcome.made
     assert len(outcome.submits_by_prompt) == outcome.rows == 28
 
 

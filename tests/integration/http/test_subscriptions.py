@@ -1,4 +1,4 @@
-"""Who subscribes to a task is told when it changes, in both protocol eras, and without waiting for it."""
+"""Subscribers of a task are notified when it changes, in both protocol eras, without a call that waits for it."""
 
 from __future__ import annotations
 

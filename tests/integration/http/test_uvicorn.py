@@ -47,7 +47,7 @@ class Guest:
         assert self._up.wait(60), self.said
 
     def end(self) -> int:
-        """Tell it to end, and wait for that. Returns the exit code."""
+        """Send SIGTERM and wait for the end. Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(60)
         self.join()

@@ -1,4 +1,4 @@
-"""Looking at pictures over HTTP, in both eras; and a cache that lets nobody see another's picture."""
+"""`view_image` over HTTP in both eras, and a cache that shows no caller another's image."""
 
 from __future__ import annotations
 

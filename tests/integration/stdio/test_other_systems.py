@@ -28,8 +28,8 @@ def elsewhere(platform: str, *arguments: str, **settings: Any) -> StdioServerPar
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
 async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: str, tmp_path: Path) -> None:
-    kept, report = tmp_path / "kept", tmp_path / "report.json"
-    folders = {"NANO_BANANA_OUTPUT_DIR": kept, "NANO_BANANA_INPUT_DIRS": kept, "ELSEWHERE_REPORT": report}
+    output, report = tmp_path / "kept", tmp_path / "report.json"
+    folders = {"NANO_BANANA_OUTPUT_DIR": output, "NANO_BANANA_INPUT_DIRS": output, "ELSEWHERE_REPORT": report}
 
     def converse(parameters: StdioServerParameters) -> str:
         with raw_process(parameters) as server:
@@ -42,12 +42,12 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
                 return call("generate_image", prompt=prompt, images=list(images), wait_seconds=240)
 
             made = draw("a lighthouse at dawn")["structuredContent"]
-            [path] = kept.glob("*.png")
+            [path] = output.glob("*.png")
             assert made["message"] == f"Saved as {path}."
             night = draw("now make it night", str(path))
             assert night["structuredContent"]["status"] == "success", night
-            (kept / "link.png").symlink_to(path)
-            refused = draw("no", str(kept / "link.png"))
+            (output / "link.png").symlink_to(path)
+            refused = draw("no", str(output / "link.png"))
             assert refused["isError"]
             assert "link" in str(refused["content"])
             seen = call("view_image", task_id=made["task_id"])
@@ -68,7 +68,7 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
             words = ("save", task_id, "--output", str(tmp_path / "other"))
             saved = await in_thread(run, elsewhere(platform, *words, **common))
             assert [Path(line).parent for line in saved.splitlines()] == [tmp_path / "other"]
-    assert len((kept / "pictures.jsonl").read_text("utf-8").splitlines()) == 2
+    assert len((output / "pictures.jsonl").read_text("utf-8").splitlines()) == 2
     loaded = json.loads(report.read_text("utf-8"))
     assert {
         "nano_banana_mcp.app",

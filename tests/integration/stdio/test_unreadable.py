@@ -1,4 +1,4 @@
-"""Whatever comes over stdio and cannot be read is answered where an answer is due: nobody waits for ever."""
+"""Unreadable messages over stdio are answered where the protocol has an answer, so that no client waits for ever."""
 
 from __future__ import annotations
 

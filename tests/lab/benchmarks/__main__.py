@@ -31,7 +31,7 @@ PACKAGES = ("nano-banana-mcp", "mcp", "pydantic", "anyio", "httpx", "starlette",
 
 
 def conditions(quick: bool) -> dict[str, Any]:
-    """What the figures may depend on: nothing that tells whose machine it was."""
+    """What the figures may depend on, without anything that identifies the machine."""
     pins = dict(line.split(" ")[0].split("==") for line in peer.PINS.read_text("utf-8").splitlines() if "==" in line)
     packages = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
@@ -84,7 +84,7 @@ def _aside(log: Path) -> Iterator[TextIO]:
     level = logging.root.manager.disable
     with log.open("wb") as file, os.fdopen(os.dup(2), "w", buffering=1) as terminal:
         os.dup2(file.fileno(), 2)
-        logging.disable(logging.INFO)  # servers in this process would tell of every call
+        logging.disable(logging.INFO)  # servers in this process would log every call
         try:
             yield terminal
         finally:

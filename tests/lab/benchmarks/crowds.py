@@ -30,7 +30,7 @@ TARGET_GROWTH_MEGABYTES = 6.0
 
 
 async def stdio_waits() -> tuple[int, int, int]:
-    """Of so many waits on one connection, how many got their picture; then queries for one task of one, and of many."""
+    """How many concurrent waits on one connection got their image; queries for one task by one wait, and by many."""
     with tempfile.TemporaryDirectory() as state:
         async with (
             serve_sandbox(SandboxConfig(seconds=3.0)) as sandbox,

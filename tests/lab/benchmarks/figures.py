@@ -59,7 +59,7 @@ class Row:
 
     @property
     def shown(self) -> str:
-        """What was found, with so many digits that they do not contradict the verdict."""
+        """The measured value, with as many digits as the verdict needs."""
         if self.found is None:
             return "-"
         decimals = _DECIMALS[self.unit]
@@ -75,7 +75,7 @@ class Row:
 
     @property
     def promised(self) -> str:
-        """The target in words; empty where there is none."""
+        """The target in words; empty without a target."""
         if self.target is None:
             return ""
         number = f"{self.target:,.0f}" if self.target == int(self.target) else f"{self.target:,.6g}"
@@ -117,12 +117,12 @@ class Report:
     trades: list[Trade] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
 
-    def add(self, group: str, found: Row | Trade) -> None:
-        """Take up what a group found."""
-        if isinstance(found, Trade):
-            self.trades.append(found)
+    def add(self, group: str, measured: Row | Trade) -> None:
+        """Take up what a group measured."""
+        if isinstance(measured, Trade):
+            self.trades.append(measured)
         else:
-            self.rows.append(replace(found, group=group))
+            self.rows.append(replace(measured, group=group))
 
     def count(self, verdict: str) -> int:
         """How many figures ended so."""

@@ -68,7 +68,7 @@ def rows_of(number: int, now: float) -> list[tuple[Any, ...]]:
 
 
 def fill_sqlite(folder: Path, number: int, now: float) -> SqliteLedger:
-    """A ledger with so many rows, as after an upgrade from a version without indexes."""
+    """A ledger with that number of rows, as after an upgrade from a version without indexes."""
     ledger = SqliteLedger(folder)
     ledger._fetch("PRAGMA cache_size = -1000000")
     ledger._fetch("UPDATE builds SET built_to = -9e999")
@@ -142,7 +142,7 @@ def queries(ledger: SqlLedger, folder: Path | None, task_id: str, now: float) ->
     return {
         "history": lambda: (ledger.history(limit=50), ledger.totals()),
         "browse": lambda: ledger.recent(8),
-        "browse, of a caller without any": lambda: ledger.recent(8, "somebody new"),
+        "browse, of a caller without any": lambda: ledger.recent(8, "a new caller"),
         "browse, a common Korean word": lambda: ledger.recent(8, search="고양이"),
         "browse, a rare text": lambda: ledger.recent(8, search=" 77"),
         "browse, a text that is in no prompt": lambda: ledger.recent(8, search="zebra crossing"),

@@ -35,7 +35,7 @@ PROBE_EVERY_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Load:
-    """How so many waits at once ended, and what they cost the server.
+    """How a number of concurrent waits ended, and what they cost the server.
 
     Attributes:
         ends: How many ended in which state, or with which error.
@@ -208,7 +208,7 @@ def waits(
     timeout: float = 240,
     progress: bool = True,
 ) -> Load:
-    """So many waits at once, by ``clients_of`` clients (each wait by its own where None), for ``tasks`` tasks."""
+    """Concurrent waits, by ``clients_of`` clients (each wait by its own where None), for ``tasks`` tasks."""
     with sandbox(seconds) as api, server(api) as (pid, root):
         where = {"url": f"{root}/mcp", "mode": mode}
         with clients({"do": "submit", **where, "count": 1}) as first:
@@ -230,7 +230,7 @@ def waits(
 
 
 def shutdown(count: int) -> tuple[dict[str, int], float]:
-    """A signal in the middle of so many waits: how they ended, and the seconds until the last had its answer."""
+    """A signal during concurrent waits: how they ended, and the seconds until the last answer."""
     with sandbox(3600) as api, server(api) as (pid, root):
         where = {"url": f"{root}/mcp", "mode": "auto"}
         with clients({"do": "submit", **where, "count": count}) as submitting:

@@ -126,7 +126,7 @@ def _named(error: BaseException) -> str:
 
 
 async def _call(order: dict[str, Any]) -> dict[str, Any]:
-    """Call each place's tool in turn, so many calls a round by so many clients; seconds of each round, by place."""
+    """Call each place's tool in turn, ``calls`` a round by all clients; seconds of each round, by place."""
     async with AsyncExitStack() as open_clients:
         places = [
             (

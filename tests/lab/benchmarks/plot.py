@@ -108,13 +108,13 @@ def _head(height: float, title: str, description: str, heading: str, remark: str
 
 def growth(rows: Sequence[Row]) -> str:
     """Time against the size of the ledger: one panel for each database, a line for each thing that is asked for."""
-    found = [
+    growth = [
         (match[1], float(match[2].replace(",", "")), match[3], max(row.found, 0.01))
         for row in rows
         if row.found is not None and row.unit == "ms" and (match := _GROWTH.fullmatch(row.what))
     ]
-    names = list(dict.fromkeys(what for what, *_ in found))
-    sizes, times = _range([size for _, size, _, _ in found]), _range([*(time for *_, time in found), 200.0])
+    names = list(dict.fromkeys(what for what, *_ in growth))
+    sizes, times = _range([size for _, size, _, _ in growth]), _range([*(time for *_, time in growth), 200.0])
     height = TOP + PANEL + 64 + LEGEND_LINE * ((len(names) + 1) // 2)
     parts = _head(
         height,
@@ -124,17 +124,17 @@ def growth(rows: Sequence[Row]) -> str:
         "How long an answer takes in a ledger that grows",
         "Both axes are logarithmic. The dashed line is the target of 200 ms.",
     )
-    for number, where in enumerate(dict.fromkeys(where for _, _, where, _ in found)):
+    for number, where in enumerate(dict.fromkeys(where for _, _, where, _ in growth)):
         axes = Axes(LEFT + number * (PANEL + GAP), TOP, sizes, times)
         parts.append(f'<rect class="panel" x="{axes.x}" y="{axes.y}" width="{PANEL}" height="{PANEL}"/>')
         parts.append(_text(axes.x, axes.y - 10, where, "head"))
-        for tick in sorted({size for _, size, _, _ in found}):
+        for tick in sorted({size for _, size, _, _ in growth}):
             parts.append(_text(axes.at(tick, times[0])[0], axes.y + PANEL + 17, f"{tick:,.0f}", "small middle"))
         for tick in _ticks(times):
             parts.append(_text(axes.x - 7, axes.at(sizes[0], tick)[1] + 4, f"{tick:g} ms", "small end"))
         parts.append(f'<path class="bound" d="M{axes.x} {axes.at(sizes[0], 200.0)[1]}h{PANEL}"/>')
         for line, what in enumerate(names):
-            points = sorted((size, time) for name, size, place, time in found if (name, place) == (what, where))
+            points = sorted((size, time) for name, size, place, time in growth if (name, place) == (what, where))
             path = " ".join(f"{x},{y}" for x, y in (axes.at(*point) for point in points))
             parts.append(f'<g class="{_colour(line)}"><polyline class="line" points="{path}"{_dashes(line)}/></g>')
     for line, what in enumerate(names):

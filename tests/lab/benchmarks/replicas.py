@@ -129,7 +129,7 @@ def rows(quick: bool) -> Iterator[Row]:
     )
     if killed is not None:
         twice = sum(count > 1 for count in killed.submits_by_prompt.values())
-        lost = len(set(killed.made) - set(killed.kept))
+        lost = len(set(killed.made) - set(killed.finished))
         slowest = max(killed.lags)
         target = TAKEN_OVER_SECONDS
         yield Row("one of three killed under load: longest lag", slowest, "s", target=target)

@@ -85,7 +85,7 @@ def test_the_table_shows_a_miss_as_a_miss_and_counts_it() -> None:
     report = Report({})
     report.add("cold-start", Row("kept", 1.0, "×", "something", target=1.1))
     report.add("cold-start", Row("broken", 1.5, "×", "something", target=1.1))
-    report.add("sizes", Row("elsewhere", None, "kB", target=3, spread="there is none"))
+    report.add("sizes", Row("elsewhere", None, "kB", target=3, spread="nothing to compare"))
     shown = list(lines(report, {"cold-start": "Cold start", "sizes": "Bytes"}))
     [met_line] = [line for line in shown if "kept" in line]
     [broken] = [line for line in shown if "broken" in line]
@@ -171,10 +171,10 @@ def test_the_plot_holds_every_series_in_every_panel_and_is_well_formed() -> None
 
 def test_growth_is_drawn_for_each_database_with_a_line_for_each_thing_and_its_name() -> None:
     rows = [
-        Row(f"{what}: {size} requests, {where}", found, "ms", target=200)
+        Row(f"{what}: {size} requests, {where}", milliseconds, "ms", target=200)
         for where in ("SQLite", "PostgreSQL")
         for what in ("history", "browse, a rare text")
-        for size, found in (("100", 0.4), ("10,000", 3.0), ("1,000,000", 250.0))
+        for size, milliseconds in (("100", 0.4), ("10,000", 3.0), ("1,000,000", 250.0))
     ]
     drawn = ElementTree.fromstring(growth([*rows, Row("growth in PostgreSQL", None)]))
     assert len(list(drawn.iter("{http://www.w3.org/2000/svg}polyline"))) == 4

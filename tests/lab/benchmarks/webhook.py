@@ -38,7 +38,7 @@ Drawings = list[tuple[float, bool]]
 
 
 def images(count: int, *, lost: int = 0) -> Drawings:
-    """So many, of which one in ``lost`` loses its callback: the same ones each time."""
+    """Tasks of which one in ``lost`` loses its callback: the same ones each time."""
     dice = random.Random(count)
     return [
         (round(MEDIAN_SECONDS * math.exp(dice.gauss(0, SIGMA)), 2), lost > 0 and number % lost == lost // 2)

@@ -131,7 +131,7 @@ async def submit(url: str, state: Path, prompt: str, count: int) -> None:
 
 
 def in_processes(number: int, rounds: int, run: Callable[[int], None]) -> None:
-    """Run the rounds in so many forked processes, each of which runs its share of them one by one."""
+    """Run the rounds in a number of forked processes, each of which runs its share one after another."""
     pids = []
     for first in range(number):
         pid = os.fork()

@@ -41,7 +41,7 @@ class ClientFailed(Exception):
 
 
 def program(entry: Entry) -> tuple[list[str], dict[str, Any]]:
-    """How a client is started, and what it is told of where it lives.
+    """How a client is started, and with which environment.
 
     Raises:
         NotToBeHadError: it cannot be installed.

@@ -1,4 +1,4 @@
-"""The clients, what each cannot do, and what whoever uses it should know."""
+"""The clients, what each cannot do, and what its users should know."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ async def walk(client: Client, seen: Seen) -> None:
     await _call(client, seen, "browse_images", {}, task)
     await _call(client, seen, "get_account", {}, "credits")
     await _call(client, seen, "read_picture", {"task_id": task}, "")
-    asked = await _call(client, seen, "add_reference", {"purpose": "a photo of you"}, "up-")
-    await _call(client, seen, "upload_image", {"upload_id": upload_id(asked), "data": PHOTO}, "nanobanana://uploads/")
+    opened = await _call(client, seen, "add_reference", {"purpose": "a photo of you"}, "up-")
+    await _call(client, seen, "upload_image", {"upload_id": upload_id(opened), "data": PHOTO}, "nanobanana://uploads/")
 
     _note(seen, "structured", any("status" in (answer.structured or {}) for answer in (made, waited)))
     _note(seen, "link", bool(waited.links))

@@ -104,7 +104,7 @@ def leaving(folder: Path, rounds: int, seed: int) -> Tally:
 
 
 def killed(folder: Path, rounds: int, seed: int) -> Tally:
-    """A whole HTTP server is killed within a dozen submits, or told to end, and started again on the same state."""
+    """A whole HTTP server is killed or gets SIGTERM during a dozen submits, and is started again on the same state."""
     tally = Tally("kill -9 and SIGTERM of a serving process")
     dice = random.Random(seed)
     with sandbox(drip_interval=0.001) as served:
@@ -122,7 +122,7 @@ def killed(folder: Path, rounds: int, seed: int) -> Tally:
                 for thread in threads:
                     thread.join()
                 if politely and (code not in (0, -signal.SIGTERM, 128 + signal.SIGTERM) or server.unforeseen):
-                    tally.failed(f"told to end, it ends with {code}: {server.unforeseen}")
+                    tally.failed(f"after SIGTERM it ends with {code}: {server.unforeseen}")
 
         with ThreadPoolExecutor(SERVERS) as pool:
             list(pool.map(kill, range(rounds), [dice.uniform(0.02, 1.5) for _ in range(rounds)]))
@@ -138,7 +138,7 @@ def killed(folder: Path, rounds: int, seed: int) -> Tally:
 
 def batches(folder: Path, rounds: int, seed: int) -> Tally:
     """Batches are cut by kill -9, SIGTERM, a close or a reset, and repeated in the end: no image is lost or doubled."""
-    tally = Tally("kill -9, SIGTERM and disconnects amid batches")
+    tally = Tally("kill -9, SIGTERM and disconnects during batches")
     dice = random.Random(seed)
     prompts = [[f"cut {number} {item} sandbox:submit=drip" for item in range(4)] for number in range(rounds)]
     with sandbox(drip_interval=0.001) as served:
@@ -192,7 +192,7 @@ def _threads(works: Iterable[Callable[[], None]]) -> list[threading.Thread]:
 
 
 def _end(server: Server, *, politely: bool) -> int | None:
-    """Kill a server, or tell it to end. Returns its exit code."""
+    """Send SIGKILL or SIGTERM to a server. Returns its exit code."""
     server.process.send_signal(signal.SIGTERM if politely else signal.SIGKILL)
     return _code(server)
 

@@ -146,7 +146,7 @@ class HandshakeConfirmer(Confirmer):
         server: Stdio = self._server
         calls = {server.number(): prompt for prompt in cases}
         numbers = {prompt: number for number, prompt in calls.items()}
-        asked: set[str] = set()
+        questioned: set[str] = set()
 
         def reply(message: dict[str, Any]) -> None:
             if message.get("method") != "elicitation/create":
@@ -154,16 +154,16 @@ class HandshakeConfirmer(Confirmer):
             match = _PROMPT.search(message["params"]["message"])
             if match is None or (prompt := match[1]) not in cases:
                 raise Gone(f"a question about another call: {message}")
-            asked.add(prompt)
+            questioned.add(prompt)
             server.send(self._replies(cases[prompt], message["id"], numbers[prompt]))
 
         server.send(_tool_call(number, cases[prompt].arguments(prompt)) for number, prompt in calls.items())
         answered = {number for number, prompt in calls.items() if _is_answered(cases[prompt])}
         answers = server.answers(answered, reply)
         until = time.monotonic() + PATIENCE_SECONDS
-        while asked != cases.keys():
+        while questioned != cases.keys():
             if time.monotonic() > until:
-                raise Gone(f"no question for {sorted(cases.keys() - asked)}")
+                raise Gone(f"no question for {sorted(cases.keys() - questioned)}")
             number = server.number()
             server.send([{"jsonrpc": "2.0", "id": number, "method": "ping"}])
             server.answers([number], reply)

@@ -57,8 +57,8 @@ def bad_task_answer(request: Request, answer: dict[str, Any], task_ids: list[str
     if "error" in answer:
         return f"wrong: a task that exists is refused: {answer}"
     if method == "tasks/get" and result["status"] == "completed":
-        told = result["result"]["structuredContent"]["task_id"]
-        return None if told == params["taskId"] else f"wrong: task {params['taskId']} has the result of {told}"
+        named = result["result"]["structuredContent"]["task_id"]
+        return None if named == params["taskId"] else f"wrong: task {params['taskId']} has the result of {named}"
     return None if method == "tasks/cancel" or result["status"] == "working" else f"wrong: its state is {result}"
 
 

@@ -161,8 +161,8 @@ class Uploader:
             self._server = None
 
     def _upload(self, server: Http, batch: list[Case]) -> str | None:
-        asked = server.tool("add_reference", count=COUNT)["structuredContent"]
-        grants = {**self._closed, "open": asked["upload_url"].rpartition("/")[2]}
+        opened = server.tool("add_reference", count=COUNT)["structuredContent"]
+        grants = {**self._closed, "open": opened["upload_url"].rpartition("/")[2]}
         taken, unseen = [], 0
         for case in batch:
             got = _send(server, case, grants)
@@ -174,7 +174,7 @@ class Uploader:
                     return f"wrong: {case} is taken: {got[:600]!r}"
                 taken.append(json.loads(got.rpartition(b"\r\n\r\n")[2])["resource_uri"])
             unseen += case.sent == 1 and not case.is_answered
-        arrived = server.tool("add_reference", upload_id=asked["upload_id"])["structuredContent"]["references"]
+        arrived = server.tool("add_reference", upload_id=opened["upload_id"])["structuredContent"]["references"]
         uris = [reference["resource_uri"] for reference in arrived]
         self.taken += len(uris)
         if lost := [uri for uri in taken if uri not in uris]:

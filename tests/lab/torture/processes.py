@@ -101,7 +101,7 @@ class Server:
 
     @property
     def unforeseen(self) -> str | None:
-        """The errors of which it told on stderr that nobody foresaw."""
+        """Unexpected errors that it logged on stderr."""
         said = self.said
         match = _UNFORESEEN.search(said)
         return (
@@ -112,7 +112,7 @@ class Server:
 
 
 class Stdio(Server):
-    """A server on pipes, after its handshake unless told otherwise.
+    """A server on pipes, after its handshake by default.
 
     Args:
         forms: Whether the handshake declares that a person can be asked (elicitation).

@@ -20,7 +20,7 @@ ROUNDS = 100
 """Lists of one search; each begins with a new seed."""
 
 MAX_FAILURES = 5
-"""After so many the part ends: each costs a shrinking."""
+"""Failures after which the part ends: each is shrunk, which takes time."""
 
 Case = TypeVar("Case")
 Check = Callable[[list[Any]], str | None]
@@ -61,10 +61,10 @@ def search(tally: Tally, cases: SearchStrategy[Any], count: int, seed: int, chec
 
         try:
             run()
-        except Exception as error:  # noqa: BLE001 - whatever a search ends with is told, Hypothesis's own errors too
+        except Exception as error:  # noqa: BLE001 - every end of a search is reported, Hypothesis's own errors too
             failures += 1
             why = min(failed)[1] if failed else f"seed {number}: {error!r}"
             kinds = (kind for kind in ("lost", "double", "wrong") if f"seed {number}: {kind}: " in why)
             tally.failed(why, next(kinds, "crashes"))
-            print(f"{tally.name}: {tally.failures[-1]}", file=sys.stderr, flush=True)  # the part may go on for long
+            print(f"{tally.name}: {tally.failures[-1]}", file=sys.stderr, flush=True)  # the rest may take long
         number += 1

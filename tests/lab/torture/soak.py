@@ -203,12 +203,12 @@ class Caller:
         self._load.ended(task["result"]["structuredContent"])
 
     def _upload(self, prompt: str) -> None:
-        asked = self._load.tool("add_reference", purpose=prompt)
-        path = asked["upload_url"].partition(self._load.server.host)[2]
+        opened = self._load.tool("add_reference", purpose=prompt)
+        path = opened["upload_url"].partition(self._load.server.host)[2]
         sent = self._load.server.request("POST", path, self._load.photo, Content_Type="multipart/form-data; boundary=x")
         answer = self._load.server.ask(sent)
         self._load.checked({"answer": answer[:600]}, "an upload", ok=b" 200 " in answer.partition(b"\r\n")[0])
-        [reference] = self._load.tool("add_reference", upload_id=asked["upload_id"])["references"]
+        [reference] = self._load.tool("add_reference", upload_id=opened["upload_id"])["references"]
         made = self._load.tool(
             "generate_image", prompt=prompt, images=[reference["resource_uri"]], wait_seconds=WAIT_SECONDS
         )

@@ -126,9 +126,9 @@ NOT_APPLICABLE: dict[str, frozenset[str]] = {
 
 
 def problems(revision: str, scenarios: Mapping[str, Sequence[Check]]) -> list[str]:
-    """What is not as it should be in a run of the suite; also what was not run, or nobody has judged."""
+    """What is wrong in a run of the suite, including scenarios that were not run or have no verdict yet."""
     unknown = set(scenarios) - APPLICABLE[revision] - frozenset().union(*NOT_APPLICABLE.values())
-    unexpected = [f"{scenario}: nobody has judged whether it applies" for scenario in sorted(unknown)]
+    unexpected = [f"{scenario}: there is no verdict whether it applies" for scenario in sorted(unknown)]
     for scenario in sorted(APPLICABLE[revision]):
         excused = CHECKS_THAT_NEED_A_FIXTURE.get((revision, scenario), frozenset())
         checks = scenarios.get(scenario, [])

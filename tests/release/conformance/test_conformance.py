@@ -29,7 +29,7 @@ def command() -> list[str]:
     try:
         return suite.obtain()
     except npm.NotToBeHadError as reason:
-        # pytest lists this in its summary (-rs): whoever reads the run sees what it did not check.
+        # pytest lists this in its summary (-rs): readers of the run see what it did not check.
         pytest.skip(f"THE CONFORMANCE SUITE DID NOT RUN (it needs npm): {reason}")
 
 

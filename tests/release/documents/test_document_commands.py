@@ -131,5 +131,5 @@ def _answers(process: subprocess.Popen[str], address: str) -> int:
         except OSError as error:
             if not isinstance(getattr(error, "reason", None), ConnectionRefusedError):
                 raise
-        time.sleep(0.05)  # a process of its own: nothing tells when it listens
+        time.sleep(0.05)  # a process of its own, which does not report when it listens
     raise AssertionError(f"{address} did not answer: {process.stderr.read() if process.stderr else ''}")

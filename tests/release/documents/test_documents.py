@@ -76,18 +76,18 @@ def test_a_readme_names_every_model_and_every_tool_that_a_model_sees(page: str) 
 def test_the_entries_to_copy_are_those_that_install_writes_and_an_output_folder(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     desktop, vs_code = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL))
-    stored, asked = Secret(KEY, "stored", EXAMPLE_KEY), Secret(KEY, "input")
+    stored, typed = Secret(KEY, "stored", EXAMPLE_KEY), Secret(KEY, "input")
     for block, table, host, secret in (
         (desktop, "mcpServers", HOSTS["claude-desktop"], stored),
         (desktop, "mcpServers", HOSTS["cursor"], stored),
         (desktop, "mcpServers", HOSTS["windsurf"], stored),
-        (vs_code, "servers", HOSTS["vscode"], asked),
+        (vs_code, "servers", HOSTS["vscode"], typed),
     ):
         assert table == host.table
         entry = host.entry(host, NAME, Server(("/path/to/nano-banana-mcp",), secret=secret))
         entry["env"]["NANO_BANANA_OUTPUT_DIR"] = "~/Pictures/nano-banana"
         assert block[table] == {NAME: entry}, host.id
-    assert vs_code["inputs"] == [input_of(asked)]
+    assert vs_code["inputs"] == [input_of(typed)]
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)

@@ -118,7 +118,7 @@ def test_the_official_packer_takes_the_bundle(made: Path, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of somebody who has nothing but uv: an empty home, an empty cache, no packages."""
+    """An environment with nothing but uv: an empty home, an empty cache, no packages."""
     home = tmp_path_factory.mktemp("home")
     leftover = {
         name: value for name, value in os.environ.items() if re.match(r"PIP_|UV_|SSL_|.*_proxy$", name, re.IGNORECASE)

@@ -44,7 +44,7 @@ def caddy() -> str:
 
 @contextmanager
 def proxied(caddy: str, folder: Path, servers: list[str]) -> Iterator[str]:
-    """The Caddyfile as it is, but for where the servers are: two ports instead of one name of a network."""
+    """The Caddyfile with other addresses of the servers: two ports instead of one name of a network."""
     upstreams = " ".join(server.removeprefix("http://") for server in servers)
     text, replaced = re.subn(r"dynamic a \{.*?\}", f"to {upstreams}", CADDYFILE, flags=re.DOTALL)
     assert replaced == 1
@@ -90,7 +90,7 @@ async def test_everyone_keeps_their_session_through_the_proxy_in_either_era(
     mode: Any, caddy: str, tmp_path: Path
 ) -> None:
     async with team(caddy, tmp_path) as url:
-        # Of so many, some would meet the other server if requests were spread in any other way.
+        # Some of them would meet the other server if requests were spread in any other way.
         for number in range(8):
             async with client(url, f"nb_person-{number}", mode) as connected:
                 for _ in range(4):

@@ -1,4 +1,4 @@
-"""TLS that fails: before the request nothing can have been charged, after it nobody knows, and nothing else happens."""
+"""TLS that fails: before the request nothing can have been charged, after it the outcome is unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture that breaks off is told from a whole one, by the formats that say how long they are."""
+"""A truncated image is distinguished from a whole one where the format says how long it is."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_an_index_finds_what_reading_all_prompts_finds(
     where: dict[str, Any], ledger: SqlLedger, built: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_search, "MIN_WAITING_ROWS", 1)
-    monkeypatch.setattr(sqlite_search, "STEP_ROWS", 5)  # nobody owns few
+    monkeypatch.setattr(sqlite_search, "STEP_ROWS", 5)  # every owner has more
     fill_with_prompts(ledger)
     if built == "after an upgrade":
         forget_indexes(ledger)
@@ -199,7 +199,7 @@ def test_a_deleted_or_pruned_prompt_leaves_nothing_in_the_index(
 ) -> None:
     monkeypatch.setattr(sqlite_search, "MIN_WAITING_ROWS", 1)
     with closing(SqliteLedger(tmp_path)) as ledger:
-        kept, deleted, pruned = (
+        remaining, deleted, pruned = (
             ledger.save(
                 replace(succeeded(new_generation(prompt=prompt).accepted(f"ta{age}", 1.0)), finished_at=NOW - age)
             )
@@ -212,7 +212,7 @@ def test_a_deleted_or_pruned_prompt_leaves_nothing_in_the_index(
         while ledger.build_search():
             pass
         assert ledger.is_built("search")
-        assert ledger.recent(9, search="kept kettle") == [kept]
+        assert ledger.recent(9, search="kept kettle") == [remaining]
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
         db.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, prompts, row)")
         terms = {term for (term,) in db.execute("SELECT term FROM terms")}

@@ -1,4 +1,4 @@
-"""What `browse_images` tells the model: little, and enough to go on."""
+"""What `browse_images` returns to the model: short, and enough for the next call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is offered while somebody fills in a prompt or a URI."""
+"""Completions of the arguments of prompts and resource templates."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ async def test_a_folder_that_cannot_be_written_is_a_warning_and_the_image_is_han
         assert f"Not saved: {folder}: Not a directory." in facts(result)["message"]
         assert "not lost" in text(result)
         assert facts(result)["images"][0]["url"] in text(result)
-        folder.unlink()  # mended: whoever asks again, gets it saved
+        folder.unlink()  # mended: the next call saves it
         again = await client.call_tool("get_task", {"task_id": facts(result)["task_id"]})
         assert facts(again)["message"] == f"Saved as {images(folder)[0]}."
 

@@ -119,12 +119,13 @@ async def test_one_of_many_is_picked_by_its_number() -> None:
 
 async def test_a_image_that_cannot_be_shown_says_why_and_hides_no_other() -> None:
     async with serve_sandbox(QUICK) as sandbox:
-        good = noise(100, "JPEG")
-        sandbox.images = FixedDrawings(good, noise(300)[:20_000], b"<html>no</html>", good)
+        cut_png, cut_jpeg = noise(300)[:20_000], noise(300, "JPEG")[:20_000]
+        sandbox.images = FixedDrawings(noise(100, "JPEG"), cut_png, b"<html>no</html>", cut_jpeg)
         result = await looked(sandbox, "sandbox:result=many")
         assert not result.is_error
-        assert len(images(result)) == 2
-        assert "Picture 1 is missing: The picture is broken or cut off" in text(result)
+        assert len(images(result)) == 1
+        assert "Picture 1 is missing: The answer of 127.0.0.1 breaks off in the middle of the picture" in text(result)
+        assert "Picture 3 is missing: The picture is broken or cut off" in text(result)
         assert "Picture 2 is missing: The answer of 127.0.0.1 holds a web page (HTML)" in text(result)
 
 
@@ -212,7 +213,7 @@ async def test_a_cached_image_outlives_its_url_and_the_server() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         task_id = await made(client)
         await client.call_tool("view_image", {"task_id": task_id})
-    async with client_at(sandbox.url) as client:  # nobody is there any more
+    async with client_at(sandbox.url) as client:  # the sandbox has ended
         assert len(images(await client.call_tool("view_image", {"task_id": task_id}))) == 1
 
 

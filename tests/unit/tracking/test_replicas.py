@@ -58,7 +58,7 @@ class Wait:
 
 
 async def listening(postgres: Cluster, database: str, number: int) -> list[int]:
-    """The listeners' processes, once there are so many that were not there before."""
+    """The listeners' processes, once that number of new ones is there."""
     with postgres.connect(database) as db, anyio.fail_after(60):
         while True:
             rows = db.execute(

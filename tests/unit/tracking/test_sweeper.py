@@ -46,10 +46,10 @@ class House:
     called_back: set[str] = field(default_factory=set)
     trouble: Exception | None = None
     ledger: DictLedger = field(default_factory=DictLedger)
-    asked: list[tuple[str, float]] = field(default_factory=list)
+    queried: list[tuple[str, float]] = field(default_factory=list)
 
     async def refresh(self, generation: Generation, why: str) -> None:
-        self.asked.append((generation.generation_id, anyio.current_time()))
+        self.queried.append((generation.generation_id, anyio.current_time()))
         await anyio.sleep(0.25)
         if self.trouble is not None:
             raise self.trouble
@@ -57,7 +57,7 @@ class House:
             await self.ledger.save(replace(generation, status=Status.SUCCESS, finished_at=anyio.current_time()))
 
     def seconds_since_query(self, generation: Generation) -> float | None:
-        times = [at for name, at in self.asked if name == generation.generation_id]
+        times = [at for name, at in self.queried if name == generation.generation_id]
         return anyio.current_time() - times[-1] if times else None
 
     def has_waiter(self, generation: Generation) -> bool:
@@ -85,7 +85,7 @@ def task(name: str, submitted_at: float = 0.0) -> Generation:
 def test_the_end_of_a_task_without_a_waiter_is_noticed_within_thirty_seconds(latency: float) -> None:
     house = House(latency)
     virtually(lambda: house.run(latency + 60.0, task("a")))
-    assert house.asked[-1][1] - latency <= 30.0
+    assert house.queried[-1][1] - latency <= 30.0
     end = virtually(lambda: house.ledger.find("a"))
     assert end.finished
 
@@ -95,32 +95,32 @@ def test_a_task_from_before_the_clock_was_put_back_is_queried_too() -> None:
     virtually(lambda: house.run(180.0, task("a", submitted_at=3_600.0)))
     end = virtually(lambda: house.ledger.find("a"))
     assert end.finished
-    assert len(house.asked) <= 6
+    assert len(house.queried) <= 6
 
 
 def test_a_task_with_a_waiter_is_not_swept() -> None:
     house = House(waited_for={"a"})
     virtually(lambda: house.run(300.0, task("a"), task("b")))
-    assert {name for name, _ in house.asked} == {"b"}
+    assert {name for name, _ in house.queried} == {"b"}
 
 
 def test_a_task_with_an_expected_callback_is_queried_late() -> None:
     house = House(latency=1_000.0, called_back={"a"})
     virtually(lambda: house.run(85.0, task("a")))
-    assert house.asked == []
+    assert house.queried == []
 
 
 def test_a_failed_query_does_not_end_the_sweeper() -> None:
     house = House(trouble=NoAnswer("nothing"))
     virtually(lambda: house.run(120.0, task("a"), task("b")))
-    assert len(house.asked) >= 6
+    assert len(house.queried) >= 6
 
 
 @pytest.mark.parametrize("odd", [ValueError("a row"), KeyError("an answer"), OSError("a disk")])
 def test_an_unexpected_error_does_not_end_the_sweeper(odd: Exception) -> None:
     house = House(trouble=odd)
     virtually(lambda: house.run(120.0, task("a"), task("b")))
-    assert len(house.asked) >= 6
+    assert len(house.queried) >= 6
 
 
 def test_a_ledger_that_fails_unexpectedly_is_swept_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,20 +134,20 @@ def test_a_ledger_that_fails_unexpectedly_is_swept_again(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(house.ledger, "open_tasks", odd)
     virtually(lambda: house.run(90.0, task("a")))
-    assert house.asked
+    assert house.queried
 
 
 def test_many_tasks_are_all_queried_a_few_at_a_time() -> None:
     house = House(latency=5.0)
     virtually(lambda: house.run(60.0, *(task(f"t{n}") for n in range(200))))
-    assert {name for name, _ in house.asked} == {f"t{n}" for n in range(200)}
-    assert max(sum(1 for _, at in house.asked if moment <= at < moment + 0.25) for _, moment in house.asked) <= 8
+    assert {name for name, _ in house.queried} == {f"t{n}" for n in range(200)}
+    assert max(sum(1 for _, at in house.queried if moment <= at < moment + 0.25) for _, moment in house.queried) <= 8
 
 
 def test_a_task_older_than_a_day_is_not_swept() -> None:
     house = House(latency=1e9)
     virtually(lambda: house.run(60.0, task("old", submitted_at=-MAX_AGE_SECONDS - 1), task("new", submitted_at=-50.0)))
-    assert {name for name, _ in house.asked} == {"new"}
+    assert {name for name, _ in house.queried} == {"new"}
 
 
 def test_the_ledger_is_tidied_every_hour_even_if_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_a_process_without_the_sweep_lock_does_not_sweep(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(house.ledger, "acquire_sweep_lock", refuse)
     virtually(lambda: house.run(300.0, task("a")))
-    assert house.asked == []
+    assert house.queried == []
 
 
 def test_images_of_the_last_day_are_stored_soon_after_the_start_and_again_every_hour() -> None:

@@ -52,7 +52,7 @@ class Inspector(Client):
         return await self._do("initialize")
 
     async def list_tools(self) -> list[str]:
-        """With ``--strict``: what is not portable in a schema is told on stderr."""
+        """With ``--strict``: warnings about schemas that are not portable appear on stderr."""
         return [tool["name"] for tool in (await self._do("tools/list", "--strict"))["tools"]]
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:

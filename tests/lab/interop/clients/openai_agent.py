@@ -56,7 +56,7 @@ class _Scripted(Model):
 
 
 class OpenAIAgents(Client):
-    """An answer is what the model is shown, and what the application is told beside it."""
+    """An answer is what the model is shown, and what the application gets beside it."""
 
     def __init__(self) -> None:
         self.server: Any = None

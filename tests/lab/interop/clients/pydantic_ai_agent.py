@@ -35,7 +35,7 @@ class PydanticAI(Client):
         self.progress += 1
 
     async def list_tools(self) -> list[str]:
-        """Those that the model is told of."""
+        """Those that the model sees."""
 
         def look(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
             self.names = [tool.name for tool in info.function_tools]
@@ -52,7 +52,7 @@ class PydanticAI(Client):
                 return ModelResponse([TextPart("done")])
             return ModelResponse([ToolCallPart(tool, arguments)])
 
-        if tool not in self.names:  # an app's own, which the model is not told of
+        if tool not in self.names:  # an app's own, which the model does not see
             return _shown(ToolReturnPart(tool, await self.toolset.direct_call_tool(tool, arguments), "direct"))
         await Agent(FunctionModel(script), toolsets=[self.toolset]).run("Go on")
         return self.answer

@@ -24,7 +24,7 @@ from tests.lab.interop.walk import Answer, Client, Seen, run, walk
 
 
 def answer(result: CallToolResult) -> Answer:
-    """A result of a call, as it is noted."""
+    """A result of a call, as recorded."""
     return Answer(
         text="\n".join(item.text for item in result.content if isinstance(item, TextContent)),
         error=bool(result.is_error),

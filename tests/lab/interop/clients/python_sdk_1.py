@@ -15,7 +15,7 @@ from tests.lab.interop.walk import Answer, Client, Seen, run, walk
 
 
 def answer(result: Any) -> Answer:
-    """A result of a call, as it is noted."""
+    """A result of a call, as recorded."""
     return Answer(
         text="\n".join(item.text for item in result.content if item.type == "text"),
         error=result.isError,

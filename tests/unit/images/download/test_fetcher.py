@@ -30,7 +30,7 @@ async def test_the_name_is_resolved_once_and_the_checked_address_is_connected_to
     internet.names["pictures.example"] = [[PUBLIC], ["127.0.0.1"], ["127.0.0.1"]]
     host.answers["/a.png"] = answer(PNG)
     await fetcher.fetch(URL)
-    assert internet.asked == ["pictures.example"]
+    assert internet.resolved == ["pictures.example"]
     assert internet.connections == [(PUBLIC, 443)]
     assert host.server_names == ["pictures.example"]
     assert host.requests[0].headers["host"] == "pictures.example"

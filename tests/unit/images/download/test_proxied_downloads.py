@@ -32,7 +32,7 @@ async def test_the_proxy_gets_the_name_and_the_image_comes_through_it(
     assert host.server_names == ["pictures.example"]
     assert host.requests[0].headers["host"] == "pictures.example"
     assert "proxy-authorization" not in host.requests[0].headers
-    assert not internet.asked
+    assert not internet.resolved
     assert not internet.connections
 
 

@@ -14,7 +14,7 @@ async def test_a_redirect_is_followed(status: str, fetcher: ImageFetcher, host: 
     assert (await fetcher.fetch(START)).data == PNG
     assert host.paths() == ["/start", "/b?c=d"]
     assert host.server_names == ["pictures.example", "cdn.example"]
-    assert internet.asked == ["pictures.example", "cdn.example"]
+    assert internet.resolved == ["pictures.example", "cdn.example"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ async def test_each_hop_resolves_once_and_a_rebound_name_is_refused(
     host.answers |= {"/start": redirect("/b"), "/b": answer(PNG)}
     with pytest.raises(AddressRefused):
         await fetcher.fetch(START)
-    assert internet.asked == ["pictures.example", "pictures.example"]
+    assert internet.resolved == ["pictures.example", "pictures.example"]
     assert internet.connections == [(PUBLIC, 443)]
 
 

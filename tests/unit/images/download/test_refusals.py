@@ -36,7 +36,7 @@ async def test_a_forbidden_url_is_refused_without_a_connection(
     with pytest.raises(AddressRefused) as refused:
         await fetcher.fetch(url)
     assert not trap.was_reached()
-    assert not internet.asked
+    assert not internet.resolved
     assert "secret" not in str(refused.value)
 
 

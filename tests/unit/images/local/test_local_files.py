@@ -1,4 +1,4 @@
-"""Files that somebody else names: nothing outside of the allowed folders is read, and nothing hangs."""
+"""Local files that a caller names: nothing outside of the allowed folders is read, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ def test_a_pipe_that_is_allowed_as_a_folder_is_not_waited_for(allowed: Path) -> 
 LINK = "its path contains a link, or a component that is not a folder"
 WORDS: dict[Callable[[Path], str], str] = {
     link_file: LINK,
-    link_to_nothing: LINK,  # of what is outside, nothing is told: not even whether it is there
+    link_to_nothing: LINK,  # of what is outside nothing is revealed, not even whether it exists
     link_to_a_folder: LINK,
     link_folder: LINK,
     no_folder: LINK,
