@@ -62,6 +62,13 @@ class LimitedConnection(H11Protocol):
         else:
             self._stop_awaiting_head()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse an invalid request. uvicorn's answer has a body, which fails after HEAD, or once another began."""
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:
+            self.transport.close()
+
     def on_response_complete(self) -> None:
         """Go on with the next request, of which a part may have come with the one before."""
         super().on_response_complete()
