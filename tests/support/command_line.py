@@ -14,6 +14,7 @@ from unittest import mock
 
 from nano_banana_mcp import cli
 from tests.support.clients import clean_environment
+from tests.support.logs import restored_logging
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def run_here(*arguments: object, stdin: str = "", settings: Mapping[str, str] | 
         mock.patch.object(sys, "stdin", io.StringIO(stdin)),
         redirect_stdout(out),
         redirect_stderr(err),
+        restored_logging(),
     ):
         try:
             code = cli.main([str(word) for word in arguments])

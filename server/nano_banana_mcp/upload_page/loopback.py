@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Collection
 
@@ -87,9 +88,12 @@ class LoopbackPage:
             try:
                 await self._until_idle(state.tasks)
             finally:
-                server.close()
                 with anyio.CancelScope(shield=True):
+                    # A connection that asyncio accepts while the server closes gets no protocol and is never closed.
+                    with contextlib.suppress(NotImplementedError):  # Windows' event loop
+                        loop.remove_reader(listener)
                     await asyncio.sleep(ACCEPT_SECONDS)
+                    server.close()
                     for connection in list(state.connections):
                         connection.transport.abort()
                     if state.tasks:

@@ -21,6 +21,7 @@ from nano_banana_mcp.app import build_server
 from nano_banana_mcp.common import logging as logs
 from nano_banana_mcp.settings import SettingsError, load_settings
 from tests.support.clients import clean_environment
+from tests.support.logs import restored_logging
 
 logger = logging.getLogger("nano_banana_mcp.test")
 
@@ -48,13 +49,8 @@ class Log:
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in (*logs._OURS, *logs._MIN_LEVELS))]
-    before = [(item, item.level, item.handlers[:]) for item in loggers]
-    yield Log(io.StringIO())
-    logging.captureWarnings(False)
-    for item, level, handlers in before:
-        item.setLevel(level)
-        item.handlers[:] = handlers
+    with restored_logging():
+        yield Log(io.StringIO())
 
 
 def test_fields_of_a_record_take_precedence_over_the_context(log: Log) -> None:

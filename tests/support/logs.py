@@ -1,0 +1,23 @@
+"""Undoes what `configure_logging` does to the loggers of this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nano_banana_mcp.common.logging import _MIN_LEVELS, _OURS
+
+
+@contextmanager
+def restored_logging() -> Iterator[None]:
+    """Give the loggers their levels and handlers back at the end: pytest's own handler is one of them."""
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in (*_OURS, *_MIN_LEVELS))]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger, level, handlers in before:
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
