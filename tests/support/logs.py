@@ -1,4 +1,4 @@
-"""Undoes what `configure_logging` does to the loggers of this process."""
+"""Undoes what commands do to the loggers of this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from nano_banana_mcp.common.logging import _MIN_LEVELS, _OURS
 @contextmanager
 def restored_logging() -> Iterator[None]:
     """Give the loggers their levels and handlers back at the end: pytest's own handler is one of them."""
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in (*_OURS, *_MIN_LEVELS))]
+    names = (*_OURS, *_MIN_LEVELS, "mcp.client")  # `doctor` silences the last
+    loggers = [logging.getLogger(), *map(logging.getLogger, names)]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     try:
         yield

@@ -63,10 +63,13 @@ class LimitedConnection(H11Protocol):
             self._stop_awaiting_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse an invalid request. uvicorn's answer has a body, which fails after HEAD, or once another began."""
+        """Refuse an invalid request, of which the head may have been passed to the application."""
+        cycle: Any = self.cycle  # None before the first request
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True  # what the application sends is dropped
         try:
             super().send_400_response(msg)
-        except h11.LocalProtocolError:
+        except h11.LocalProtocolError:  # it has a body, which HEAD excludes; or another response has begun
             self.transport.close()
 
     def on_response_complete(self) -> None:

@@ -76,15 +76,15 @@ def test_above_the_maximum_of_connections_new_ones_are_closed_and_others_are_ser
             assert client.get(f"{server.root}/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("method", [b"HEAD", b"POST"])
+@pytest.mark.parametrize("request_line", [b"HEAD /mcp", b"POST /mcp", b"HEAD /healthz", b"GET /healthz"])
 def test_a_request_with_an_invalid_body_is_refused_without_an_error_in_the_log(
-    method: bytes, caplog: pytest.LogCaptureFixture
+    request_line: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
         served("--sandbox", protocol=limited_connections(100)) as server,
         socket.create_connection(("127.0.0.1", server.port)) as connection,
     ):
-        head = method + b" /mcp HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = request_line + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + b"no chunk\r\n")
         connection.settimeout(30)
         assert connection.recv(1_000).startswith(b"HTTP/1.1 400")
