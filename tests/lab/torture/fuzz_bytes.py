@@ -121,7 +121,7 @@ class _Talker:
             why = None if "result" in answer else f"a ping is answered by {answer}"
             why = why or server.unforeseen
         except Gone as error:
-            why = f"{error}; {server.said[-3_000:].decode('utf-8', 'replace')}"
+            why = server.describe(error)
         if why is not None:
             server.__exit__()
             self._server = None
@@ -340,7 +340,7 @@ class _Caller:
                 why = "it is not healthy any more"
             why = why or server.unforeseen
         except Gone as error:
-            why = f"{error}; {server.said[-3_000:].decode('utf-8', 'replace')}"
+            why = server.describe(error)
         if why is not None:
             self.close()
         return why

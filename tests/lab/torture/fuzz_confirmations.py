@@ -118,7 +118,7 @@ class Confirmer(ABC):
             why, expected = self._confirm(by_prompt)
             why = self._miscounted(by_prompt, expected) or why or self._server.unforeseen
         except Gone as error:
-            why = f"{error}; {self._server.said[-3_000:].decode('utf-8', 'replace')}"
+            why = self._server.describe(error)
         if why is not None:
             self.close()
         return why

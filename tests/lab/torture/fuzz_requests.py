@@ -199,7 +199,7 @@ class Asker:
             why = why or self.server.unforeseen
         except Gone as error:
             self.has_gaps = True
-            why = f"{error}; {self.server.said[-3_000:].decode('utf-8', 'replace')}"
+            why = self.server.describe(error)
         if why is not None:
             self.close()
         return why

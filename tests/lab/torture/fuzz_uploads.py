@@ -149,7 +149,7 @@ class Uploader:
             if why is None and not server.healthy():
                 why = "it is not healthy any more"
         except Gone as error:
-            why = f"{error}; {server.said[-3_000:].decode('utf-8', 'replace')}"
+            why = server.describe(error)
         if why is not None:
             self.close()
         return why

@@ -99,6 +99,10 @@ class Server:
         self._errors.seek(0)
         return self._errors.read()
 
+    def describe(self, error: Gone) -> str:
+        """An error of this server with the end of what it has written to stderr."""
+        return f"{error}; {self.said[-3_000:].decode('utf-8', 'replace')}"
+
     @property
     def unforeseen(self) -> str | None:
         """Unexpected errors that it logged on stderr."""
