@@ -130,7 +130,7 @@ class Host:
             "sandbox": sandbox,
         }
         await self.page.evaluate("settings => start(settings)", settings)
-        await self.page.wait_for_function("heard.some(one => one.method === 'ui/notifications/initialized')")
+        await self.page.wait_for_function("() => heard.some(one => one.method === 'ui/notifications/initialized')")
         await self.tell("ui/notifications/tool-input", {"arguments": arguments})
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:

@@ -118,7 +118,7 @@ async def test_the_page_is_painted_before_its_list_has_come(browser: Browser, tm
 
         await it.page.route("**/generations?*", hold)
         await it.page.reload(wait_until="commit")
-        await it.page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length === 1")
+        await it.page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length === 1")
         await expect(it.page.get_by_role("searchbox")).to_be_visible()
         assert await it.cards.count() == 0
         released.set()
