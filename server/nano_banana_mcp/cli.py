@@ -176,7 +176,7 @@ def _help(_: Settings, arguments: argparse.Namespace) -> int:
     if arguments.topic == ["settings"]:
         sys.stdout.write(_settings_help())
         return 0
-    command = arguments.topic[0] if arguments.topic else None
+    command = arguments.topic[0] if arguments.topic else "help"
     build_parser(command if command in COMMANDS else None).parse_args([*arguments.topic, "--help"])
     return 0
 
@@ -186,6 +186,8 @@ def _command_in(words: Sequence[str]) -> str | None:
     for word in words:
         if word in COMMANDS:
             return word
+        if word in ("-h", "--help", "-V", "--version"):
+            return "help"  # needs no module
         if word != "--sandbox":
             return None
     return "serve"

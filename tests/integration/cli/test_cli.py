@@ -177,6 +177,17 @@ def test_the_parser_of_one_command_reads_as_the_whole_parser(words: list[str]) -
     assert vars(one) == vars(whole)
 
 
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["help"], ["--sandbox", "-h"]])
+def test_the_version_and_the_overview_import_no_command_and_no_sdk(words: list[str]) -> None:
+    code = (
+        "import atexit, sys; from nano_banana_mcp.cli import main; "
+        "atexit.register(lambda: print(sorted({'mcp', 'httpx', 'rich', 'nano_banana_mcp.app'} & set(sys.modules)))); "
+        f"main({words})"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", code], env=clean_environment(), text=True)
+    assert printed.endswith("\n[]\n")
+
+
 def test_every_command_has_a_module() -> None:
     shown = run_here("--help").stdout
     for name in cli.COMMANDS:
