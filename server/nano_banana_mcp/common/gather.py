@@ -16,6 +16,8 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     Raises:
         Exception: The first error of a call, as it is; the other calls are cancelled.
     """
+    if len(calls) == 1:  # a single generation is the usual case, and a task group costs more than some calls
+        return [await calls[0]()]
     results: dict[int, T] = {}
 
     async def run(number: int, call: Callable[[], Awaitable[T]]) -> None:
