@@ -148,7 +148,7 @@ async def listen(database: Database, sender: str, changed: Changed) -> None:
     while True:
         try:
             connection = await _connect(database)
-            async with connection:
+            try:
                 await connection.execute(f"LISTEN {CHANNEL}".encode())
                 await changed(None)
                 pause = MIN_RECONNECT_SECONDS
@@ -156,6 +156,8 @@ async def listen(database: Database, sender: str, changed: Changed) -> None:
                     notifier, _, generation_id = notification.payload.partition(" ")
                     if notifier != sender:
                         await changed(generation_id)
+            finally:  # not `async with`: where cancelled, it waits for the lock of notifies(), and closes nothing
+                await connection.close()
         except psycopg.Error as error:
             logger.info("Not listening for other replicas: %s", type(error).__name__)
         except Exception as error:  # noqa: BLE001 - the edge of this task: an error here must not end the server

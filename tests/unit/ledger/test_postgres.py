@@ -14,9 +14,9 @@ from anyio.to_thread import run_sync as in_thread
 
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger import postgres_connection
+from nano_banana_mcp.ledger import notifications, postgres_connection
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
-from nano_banana_mcp.ledger.notifications import SharedLedger
+from nano_banana_mcp.ledger.notifications import AsyncConnection, SharedLedger
 from nano_banana_mcp.ledger.postgres import CHANNEL, PostgresLedger
 from nano_banana_mcp.ledger.postgres_connection import MIGRATIONS, Database
 from tests.support.clients import KEY, clean_environment
@@ -323,6 +323,38 @@ async def test_a_change_by_another_replica_is_seen_at_once(database: str) -> Non
     assert await first.find("ta1") == done
     assert await first.load_image(done.generation_id, 1) == PNG
     assert await first.load_image(done.generation_id, 0) is None
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_a_listener_that_is_cancelled_while_it_reports_a_change_closes_its_connection(
+    monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    connections = []
+
+    async def connect(database: Database) -> AsyncConnection:
+        connections.append(await original(database))
+        return connections[-1]
+
+    original = notifications._connect
+    monkeypatch.setattr(notifications, "_connect", connect)
+    listening, reporting = anyio.Event(), anyio.Event()
+
+    async def report(generation_id: str | None) -> None:
+        if generation_id is None:
+            listening.set()
+        else:
+            reporting.set()
+            await anyio.sleep_forever()
+
+    first, second = SharedLedger(database), SharedLedger(database)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first.follow, report)
+        await listening.wait()
+        await second.begin(new_generation())
+        await reporting.wait()
+        tasks.cancel_scope.cancel()
+    assert [connection.closed for connection in connections] == [True]
     await first.aclose()
     await second.aclose()
 
