@@ -54,10 +54,10 @@ _LEFT_BY = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 
 class System(NamedTuple):
-    """One that the code may run on."""
+    """One that the code may run on. Without a version of Python, it is any of them."""
 
     platform: str
-    version: tuple[int, int] = sys.version_info[:2]
+    version: tuple[int, int] | None = sys.version_info[:2]
 
     @property
     def os_name(self) -> str:
@@ -113,22 +113,16 @@ def scan(source: str, file: str, system: System, at_import: bool = False) -> lis
     Args:
         at_import: Leave out the bodies of functions, which an import does not reach.
     """
-    return sorted(_Scan(file, system, at_import).of(_parsed(source)))
+    return sorted(_Scan(file, system, at_import).of(ast.parse(source)))
 
 
-@functools.cache
-def _parsed(source: str) -> ast.Module:
-    return ast.parse(source)
-
-
-def scan_all(system: System, *folders: Path, at_import: bool = False) -> list[Finding]:
-    """:func:`scan` of every module in ``folders``, their names as paths in the project."""
-    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    return [
-        finding
-        for path in paths
-        for finding in scan(path.read_text("utf-8"), path.relative_to(ROOT).as_posix(), system, at_import)
-    ]
+def scan_all(systems: Iterable[System], *folders: Path, at_import: bool = False) -> Iterator[tuple[System, Finding]]:
+    """:func:`scan` of every module in ``folders`` on each system, their names as paths in the project."""
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        for system in systems:
+            findings = _Scan(path.relative_to(ROOT).as_posix(), system, at_import).of(tree)
+            yield from ((system, finding) for finding in findings)
 
 
 class _Scan:
@@ -182,6 +176,8 @@ class _Scan:
 
     def _expression(self, node: ast.AST) -> Iterator[str]:
         match node:
+            case ast.Name() | ast.expr_context():
+                return
             case ast.IfExp():
                 sure = _truth(node.test, self._system)
                 yield from self._expression(node.test)
@@ -289,7 +285,7 @@ def _truth(test: ast.expr, system: System) -> bool | None:
 
 def _compared(left: str, operation: ast.cmpop, right: ast.expr, system: System) -> bool | None:
     facts = {"sys.platform": system.platform, "os.name": system.os_name, "sys.version_info": system.version}
-    if left not in facts:
+    if facts.get(left) is None:
         return None
     try:
         wanted = ast.literal_eval(right)
@@ -302,9 +298,9 @@ def _compared(left: str, operation: ast.cmpop, right: ast.expr, system: System) 
             return bool(facts[left] != wanted)
         case ast.In():
             return facts[left] in wanted
-        case ast.GtE():
+        case ast.GtE() if system.version is not None:
             return bool(system.version >= wanted)
-        case ast.Lt():
+        case ast.Lt() if system.version is not None:
             return bool(system.version < wanted)
         case _:
             return None

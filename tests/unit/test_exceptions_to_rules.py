@@ -23,6 +23,8 @@ REASON = re.compile(r"(- |# )\S.*")
 
 def unexplained(source: str) -> list[str]:
     """The comments that switch off a check, without a reason behind them or in a comment on the line above."""
+    if not LOOKS_AWAY.search(source):  # tokens take long
+        return []
     comments, above = [], -1
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT:
