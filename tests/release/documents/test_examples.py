@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import sys
 from contextlib import ExitStack
 from unittest import mock
 
@@ -26,6 +27,7 @@ def test_the_example_makes_its_images(
     script: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr(sys, "argv", [script])
     with ExitStack() as stack:
         settings = {"NANO_BANANA_SANDBOX_SECONDS": "0.5"}
         if script != "three_tools.py":  # which shows how they start where there is no key
