@@ -26,9 +26,9 @@ any_text = st.text(st.characters(exclude_categories=()), max_size=30) | st.sampl
 any_value = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | any_text,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES) | any_text, inner, max_size=6),
-    max_leaves=20,
+    max_leaves=8,
 )
-any_object = st.dictionaries(st.sampled_from(NAMES) | any_text, any_value, max_size=8)
+any_object = st.dictionaries(st.sampled_from(NAMES) | any_text, any_value, max_size=5)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import sys
+from typing import Any
 
 import pytest
 from PIL import ExifTags, Image, ImageCms
@@ -12,12 +12,24 @@ from PIL.PngImagePlugin import PngInfo
 from pillow_heif import register_heif_opener
 
 from nano_banana_mcp.images.data_uri import to_data_uri
-from nano_banana_mcp.images.errors import ImageTooLarge, ImageUnavailable, NotAnImage
+from nano_banana_mcp.images.errors import ImageTooLarge, NotAnImage
 from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.images.resizing import reference
 from nano_banana_mcp.images.resizing.reference import fit_reference
+from nano_banana_mcp.images.resizing.resize import ShrunkImage, shrink
 from tests.support.image_samples import drawn, png
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker, which has tests of its own, does the same in another process: a process per image takes long."""
+
+    async def shrink_here(image: EncodedImage, *, max_seconds: float, **options: Any) -> ShrunkImage:
+        return shrink(image, **options)
+
+    monkeypatch.setattr(reference, "shrink_in_worker", shrink_here)
 
 
 def opened(encoded: EncodedImage) -> Image.Image:
@@ -197,16 +209,6 @@ async def test_a_heavy_image_becomes_light_enough() -> None:
 async def test_a_image_with_too_many_pixels_is_not_decoded(max_side: int) -> None:
     with pytest.raises(ImageTooLarge, match="9900 x 9900"):
         await fit_reference(EncodedImage(png(9_900, 9_900), "image/png"), max_side=max_side)
-
-
-async def test_it_is_decoded_in_another_process_and_only_where_it_has_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "open", None)
-    large = EncodedImage(drawn("PNG", (3000, 1500)), "image/png")
-    assert len((await fit_reference(large, max_side=1000)).data) < len(large.data)
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert await fit_reference(large, max_side=3000) == large
-    with pytest.raises(ImageUnavailable, match="starts no process"):
-        await fit_reference(large, max_side=1000)
 
 
 @pytest.mark.parametrize(("mode", "side"), [("RGBA", 5_200), ("I;16", 5_200)])

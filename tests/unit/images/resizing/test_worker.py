@@ -8,9 +8,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from PIL import Image
 
 from nano_banana_mcp.images.errors import ImageError, ImageTooLarge, ImageUnavailable, NotAnImage
 from nano_banana_mcp.images.image import EncodedImage
+from nano_banana_mcp.images.resizing.reference import fit_reference
 from nano_banana_mcp.images.resizing.resize import shrink
 from nano_banana_mcp.images.resizing.worker import shrink_in_worker
 from tests.support.image_samples import drawn, png
@@ -130,3 +132,15 @@ def test_it_runs_on_either_backend(backend: str) -> None:
         assert (await shrink_in_worker(LARGE, max_side=300, max_bytes=100_000)).size == (300, 200)
 
     anyio.run(main, backend=backend)
+
+
+async def test_a_reference_is_decoded_in_another_process_and_only_where_it_has_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "open", None)
+    large = EncodedImage(drawn("PNG", (3000, 1500)), "image/png")
+    assert len((await fit_reference(large, max_side=1000)).data) < len(large.data)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert await fit_reference(large, max_side=3000) == large
+    with pytest.raises(ImageUnavailable, match="starts no process"):
+        await fit_reference(large, max_side=1000)

@@ -92,8 +92,8 @@ def save_in_another_process(folder: str, number: int) -> str:
 
 @pytest.mark.slow
 def test_many_processes_save_each_image_once_and_their_lines_do_not_mix(tmp_path: Path) -> None:
-    with concurrent.futures.ProcessPoolExecutor(6, mp_context=multiprocessing.get_context("spawn")) as pool:
-        paths = list(pool.map(save_in_another_process, [str(tmp_path)] * 120, sorted([*range(20)] * 6)))
+    with concurrent.futures.ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+        paths = list(pool.map(save_in_another_process, [str(tmp_path)] * 80, sorted([*range(20)] * 4)))
     assert len(set(paths)) == 20
     assert {str(path) for path in encoded_images(tmp_path)} == set(paths)
     assert sorted(str(line["number"]) for line in lines(tmp_path)) == sorted(map(str, range(20)))
