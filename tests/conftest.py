@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """The first process of a run ends what all of its processes share."""
     if not hasattr(config, "workerinput"):
         config.add_cleanup(own_postgres.share())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """No garbage collection walks through the modules and tests, of which nothing is garbage before the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
