@@ -79,6 +79,7 @@ def no_settings_from_outside(
     monkeypatch.setenv("XDG_STATE_HOME", tempfile.mkdtemp("", "state-", tmp_path_factory.getbasetemp()))
     # To load a whole bundle, for each HTTP client anew, takes longer than most tests.
     monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))
+    monkeypatch.setattr(certifi, "where", lambda: str(one_certificate))  # for httpx without trust_env
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from nano_banana_sandbox.sandbox import Sandbox
 from tests.support.sandbox import plain_config
 from tests.support.serving import listening, serving
 
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For httpx2 without trust_env, which would load the system's certificates for each client anew."""
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 REFUSED = {"error": "invalid_token", "error_description": "Authentication required"}
 CALL = {
@@ -61,7 +64,9 @@ async def client_with(
 ) -> AsyncIterator[Client]:
     """The SDK's client, with this token or what `auth` gets for itself."""
     async with (
-        httpx2.AsyncClient(headers=bearer(token) if token else {}, auth=auth, timeout=30, trust_env=False) as http,
+        httpx2.AsyncClient(
+            headers=bearer(token) if token else {}, auth=auth, timeout=30, trust_env=False, verify=NO_TLS
+        ) as http,
         Client(
             streamable_http_client(url, http_client=http),
             mode=mode,
