@@ -13,15 +13,29 @@ from pathlib import Path
 import httpx
 import pytest
 from anyio.to_thread import run_sync as in_thread
+from mcp.client.stdio import StdioServerParameters
 from PIL import Image
 from ruamel.yaml import YAML
 
 from nano_banana_mcp import cli
+from nano_banana_mcp.app import build_server
+from nano_banana_mcp.commands import demo
 from nano_banana_mcp.install.configurations import configurations
-from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, variable_of
+from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, load_settings, variable_of
+from nano_banana_tools.server import ImageServer
 from tests.support.clients import KEY, clean_environment
 from tests.support.command_line import Ended, run_here
 from tests.support.sandbox import plain_sandbox
+
+
+@pytest.fixture
+def server_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of `demo` without a process, whose start takes longer than all that the demo does."""
+
+    def here(parameters: StdioServerParameters) -> ImageServer:
+        return build_server(load_settings(sandbox="--sandbox" in parameters.args), local=True)
+
+    monkeypatch.setattr(demo, "stdio_client", here)
 
 
 def test_help_settings_shows_every_setting() -> None:
@@ -78,6 +92,7 @@ def test_the_demo_makes_an_image_that_can_be_opened_and_asks_for_no_confirmation
     assert shown["files"] == [file[1]]
 
 
+@pytest.mark.usefixtures("server_in_this_process")
 async def test_the_demo_uses_the_real_api_where_a_key_is_set(tmp_path: Path) -> None:
     """A sandbox stands in for it here, behind DEFAPI_BASE_URL."""
     async with plain_sandbox() as sandbox:
@@ -90,6 +105,7 @@ async def test_the_demo_uses_the_real_api_where_a_key_is_set(tmp_path: Path) -> 
     assert len(list((tmp_path / "out").glob("*.png"))) == 1
 
 
+@pytest.mark.usefixtures("server_in_this_process")
 async def test_a_demo_that_fails_says_why_and_ends_with_an_error(tmp_path: Path) -> None:
     async with plain_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": "dk-invalid", "DEFAPI_BASE_URL": sandbox.url}
@@ -99,6 +115,7 @@ async def test_a_demo_that_fails_says_why_and_ends_with_an_error(tmp_path: Path)
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
+@pytest.mark.usefixtures("server_in_this_process")
 def test_a_demo_whose_image_cannot_be_fetched_says_so_and_still_prints_its_url(tmp_path: Path) -> None:
     words = ("demo", "a cat sandbox:file=404", "--sandbox", "--output", tmp_path)
     ended = run_here(*words, NANO_BANANA_SANDBOX_SECONDS="0")

@@ -6,8 +6,6 @@ from typing import Any
 
 import anyio
 import pytest
-from fastmcp.client import Client as FastMCPClient
-from fastmcp.client.transports import StdioTransport
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
@@ -47,6 +45,10 @@ async def test_an_image_arrives_in_either_protocol_era(mode: Any, is_process: bo
 
 
 async def test_the_fastmcp_client_gets_its_image() -> None:
+    # Every worker of a run would import it with this module, which takes most of a second.
+    from fastmcp.client import Client as FastMCPClient
+    from fastmcp.client.transports import StdioTransport
+
     async with plain_sandbox(seconds=0.5) as sandbox:
         parameters = child_at(sandbox.url)
         transport = StdioTransport(parameters.command, parameters.args, env=parameters.env)
