@@ -63,8 +63,14 @@ class Session:
         Raises:
             OSError: The client has closed the stream.
         """
-        self.outgoing.write(lines)
-        self.outgoing.flush()
+        try:
+            self.outgoing.write(lines)
+            self.outgoing.flush()
+        except OSError:
+            # Python would report the unsent bytes again when it closes the stream.
+            with open(os.devnull, "wb") as null:
+                os.dup2(null.fileno(), self.outgoing.fileno())
+            raise
 
     def fail(self, problem: str) -> None:
         """Answer the held request with an error: the real server could not start.
