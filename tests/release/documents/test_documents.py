@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -25,6 +26,8 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_tables_are_as_the_code_says(document: Path) -> None:
     """If not: python -m tests.support.documents"""
+    if document.name == "dependencies.md" and (sys.platform, sys.version_info[:2]) != ("linux", (3, 11)):
+        pytest.skip("the table is of Linux and Python 3.11: elsewhere other packages are needed")
     text = document.read_text(encoding="utf-8")
     assert "<!-- table:" in text
     assert text == renewed(text)

@@ -220,7 +220,8 @@ def test_a_deleted_or_pruned_prompt_leaves_nothing_in_the_index(
     assert "ket" in terms
     assert not terms & {"sec", "har", "비밀 ", "편지 "}
     assert "비밀".encode() not in blocks
-    assert pruned.generation_id not in {item.generation_id for item in SqliteLedger(tmp_path).history()}
+    with closing(SqliteLedger(tmp_path)) as ledger:
+        assert pruned.generation_id not in {item.generation_id for item in ledger.history()}
 
 
 def test_a_library_without_fts5_searches_and_deletes_and_the_index_is_built_again_afterwards(
