@@ -42,7 +42,7 @@ def run(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     def do(*words: object) -> tuple[int, str]:
         capsys.readouterr()
         try:
-            code = cli.main([*map(str, words), *(["--no-test"] if words[0] == "install" else [])])
+            code = cli.main([*map(str, words), *(["--no-test"] if "install" in words else [])])
         except SystemExit as ended:
             code = int(ended.code or 0)
         output = capsys.readouterr()
