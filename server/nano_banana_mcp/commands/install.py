@@ -16,7 +16,6 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.commands.console import KEY_ADVICE, USAGE_ERROR, print_json, refuse
 from nano_banana_mcp.commands.entry_key import EntryKey, choose_key
-from nano_banana_mcp.commands.host_checks import key_problem, launch_in, start_problem
 from nano_banana_mcp.common.key_store import NoKeyring, store_key, stored_key
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.install.config_file import ConfigFile, check_writable, read_config, replace
@@ -187,6 +186,9 @@ def _install(host: Host, config: ConfigFile, settings: Settings, arguments: argp
 
 def _test(host: Host, written: Any) -> int:
     """Start the new entry as the host would. Returns the exit code: 1 if it does not start."""
+    # They import the SDK, which takes longer than all that comes before.
+    from nano_banana_mcp.commands.host_checks import key_problem, launch_in, start_problem
+
     launch = launch_in(host, written)
     with start_blocking_portal() as portal:
         problem = portal.call(start_problem, launch)
