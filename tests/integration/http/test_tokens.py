@@ -48,7 +48,7 @@ async def test_with_a_token_an_image_arrives_and_nothing_of_the_token_leaves(
             assert isinstance(contents, BlobResourceContents)
         assert sandbox.stats.files >= 1
     assert set(egress.keys()) == {KEY}
-    assert "generate_image" in caplog.text
+    assert "tools/call: ok" in caplog.text
     for place in (*egress.requests, caplog.text.encode(), (tmp_path / "tokens.json").read_bytes()):
         assert token.encode() not in place
 
