@@ -114,7 +114,7 @@ async def test_a_body_of_another_type_is_refused(content_type: str, status: int,
     [
         (photo() + zipped(), {"mime_type": b"image/svg+xml", "name": b"../../../etc/passwd"}),
         (drawn("JPEG", comment=SCRIPT), {"mime_type": b"text/html", "name": b"C:\\\\windows\\\\a.exe\0.png"}),
-        (png_with_text(SCRIPT.decode() + "\0" * 50_000_000), {"name": b"\xff\xfe"}),
+        (png_with_text(SCRIPT.decode() + "\0" * 5_000_000), {"name": b"\xff\xfe"}),
     ],
     ids=["jpeg and zip", "jpeg with a script", "text bomb"],
 )
