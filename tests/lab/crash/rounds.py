@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpcore  # noqa: F401 - httpx imports it late: here once for all forked processes
 import httpx
 from pydantic import SecretStr
 
