@@ -27,6 +27,8 @@ from nano_banana_sandbox.tasks import Task
 __all__ = ["Sandbox", "SandboxConfig", "run_sandbox", "serve_sandbox"]
 
 _CLOSING_SECONDS = 0.5
+_ACCEPTING_ROUNDS = 2
+"""Rounds of asyncio's event loop until an accepted connection is one of the server's, which are aborted."""
 
 
 @asynccontextmanager
@@ -146,11 +148,15 @@ async def _serving(listener: socket.socket, app: ASGIApp) -> AsyncIterator[None]
     try:
         yield
     finally:
-        server.close()
-        for connection in list(state.connections):
-            connection.transport.abort()
-        requests.cancel()
         with anyio.CancelScope(shield=True):
+            if sys.platform != "win32":  # asyncio closes no connection that it accepts while its server closes
+                loop.remove_reader(listener)
+                for _ in range(_ACCEPTING_ROUNDS):
+                    await asyncio.sleep(0)
+            server.close()
+            for connection in list(state.connections):
+                connection.transport.abort()
+            requests.cancel()
             if state.tasks:
                 await asyncio.wait(state.tasks, timeout=_CLOSING_SECONDS)
             await server.wait_closed()

@@ -1,9 +1,12 @@
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -45,6 +48,17 @@ async def test_the_port_is_free_again_afterwards() -> None:
         port = int(sandbox.url.rpartition(":")[2])
     async with serve_sandbox(port=port) as again:
         assert again.url == sandbox.url
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its event loop accepts in another way")
+@pytest.mark.parametrize("rounds", range(5))
+async def test_a_connection_that_is_being_accepted_at_the_end_is_closed(rounds: int) -> None:
+    async with serve_sandbox() as sandbox:
+        client = socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2])), timeout=60)
+        for _ in range(rounds):
+            await anyio.lowlevel.checkpoint()
+    with client, contextlib.suppress(ConnectionResetError):
+        assert await anyio.to_thread.run_sync(client.recv, 1) == b""
 
 
 async def test_an_error_of_the_user_comes_through_as_it_is() -> None:
