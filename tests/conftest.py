@@ -42,11 +42,6 @@ def _shared_validator(session: ClientSession, name: str, output_schema: dict[str
 ClientSession._output_schema_validator = _shared_validator  # type: ignore[assignment, method-assign]  # see above
 
 
-def pytest_collection_finish() -> None:
-    """The collector of garbage need not search thousands of collected tests again and again."""
-    gc.freeze()
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """The first process of a run ends what all of its processes share."""
     if not hasattr(config, "workerinput"):
