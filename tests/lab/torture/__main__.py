@@ -47,7 +47,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "stdin": 35_000,
         "port": 20_000,
     },
-    "fuzz": {"requests": 250, "tasks": 40, "confirmations": 60, "uploads": 30, "stdin": 150, "port": 100},
+    "fuzz": {"requests": 200, "tasks": 30, "confirmations": 40, "uploads": 30, "stdin": 120, "port": 80},
 }
 SHARES = {"tools over stdio": 0.34, "tools over HTTP": 0.1, "methods over stdio": 0.46, "methods over HTTP": 0.1}
 TASK_SHARES = {"stdio": 0.6, "HTTP": 0.4}
@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
         const="long",
         help="an hour: 110,000 cases, 30 minutes of load",
     )
-    form.add_argument("--fuzz", dest="form", action="store_const", const="fuzz", help="600 cases, nothing else")
+    form.add_argument("--fuzz", dest="form", action="store_const", const="fuzz", help="500 cases, nothing else")
     parser.add_argument("--only", default="", metavar="PARTS", help=f"some of {', '.join(PARTS)}, with commas")
     parser.add_argument("--seed", type=int, default=1, help="where the search begins (default: 1)")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="where they are kept as JSON")

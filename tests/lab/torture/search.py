@@ -16,8 +16,11 @@ from tests.lab.torture.tally import Tally
 AT_ONCE = 24
 """Most cases that are sent before their answers are read."""
 
-ROUNDS = 100
-"""Lists of one search; each begins with a new seed."""
+MAX_LISTS = 100
+"""Lists of one round of a search; each round begins with a new seed."""
+
+MEAN_CASES = 6
+"""Cases in a list that Hypothesis draws, on average: a round draws no more lists than the rest of the search takes."""
 
 MAX_FAILURES = 5
 """Failures after which the part ends: each is shrunk, which takes time."""
@@ -40,7 +43,7 @@ def search(tally: Tally, cases: SearchStrategy[Any], count: int, seed: int, chec
 
         @seeded(number)
         @settings(
-            max_examples=ROUNDS,
+            max_examples=min(MAX_LISTS, 1 + (wanted - tally.tried) // MEAN_CASES),
             database=None,
             deadline=None,
             phases=[Phase.generate, Phase.shrink],
