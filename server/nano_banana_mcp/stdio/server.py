@@ -109,7 +109,7 @@ class DeduplicatedOutput(io.TextIOWrapper):
     """What the real server writes, without the answers that the client has had from the front."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__(cast(Any, session.outgoing), encoding="utf-8", newline="\n")
+        super().__init__(cast(Any, session.outgoing), encoding="utf-8", newline="\n", line_buffering=True)
         self._session = session
         self._expected: set[str | int] = {REPLAY_ID} if session.front.handshake else set()
         self._expected |= session.front.listens.keys()
