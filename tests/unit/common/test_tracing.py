@@ -123,10 +123,12 @@ async def test_the_span_of_a_failed_fetch_names_the_error_but_not_the_url(spans:
         done = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
         with pytest.raises(Exception, match="404"):
             await client.read_resource(done["images"][0]["resource_uri"])
-    [fetch] = spans.named("picture.fetch")
-    assert attributes(fetch)["error.type"] == "ImageUnavailable"
-    assert attributes(fetch)["http.response.status_code"] == 404
-    assert sandbox.url not in fetch.to_json()
+    fetches = spans.named("picture.fetch")  # the image store may have tried by itself before
+    assert fetches
+    for fetch in fetches:
+        assert attributes(fetch)["error.type"] == "ImageUnavailable"
+        assert attributes(fetch)["http.response.status_code"] == 404
+        assert sandbox.url not in fetch.to_json()
 
 
 async def test_a_request_for_credits_has_a_span(spans: Spans) -> None:
