@@ -176,8 +176,8 @@ def _help(_: Settings, arguments: argparse.Namespace) -> int:
     if arguments.topic == ["settings"]:
         sys.stdout.write(_settings_help())
         return 0
-    command = arguments.topic[0] if arguments.topic else "help"
-    build_parser(command if command in COMMANDS else None).parse_args([*arguments.topic, "--help"])
+    words = [*arguments.topic, "--help"]
+    build_parser(_command_in(words)).parse_args(words)
     return 0
 
 
