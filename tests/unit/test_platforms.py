@@ -143,7 +143,8 @@ def test_a_uri_names_a_drive_in_either_way(drive: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(urllib.request, "url2pathname", nturl2path.url2pathname)  # type: ignore[deprecated]
     monkeypatch.setattr(local_files, "os", SimpleNamespace(name="nt", path=ntpath, fsencode=os.fsencode))
     path = local_files.path_of(f"file:///{drive}/%ED%95%9C%20a.png")
-    assert path in ("C:\\한 a.png", "c:\\한 a.png")  # the same to Windows
+    # The same to Windows: Python 3.14 leaves the letter as it was written.
+    assert path in {f"{letter}:\\한 a.png" for letter in (drive[0], drive[0].upper())}
     with pytest.raises(local_files.FileRefused) as refused:
         local_files.path_of("cat.png")
     assert "C:/folder/cat.png or file:///C:/folder/cat.png" in refused.value.hint
