@@ -24,9 +24,6 @@ RESERVED_FILES = 256
 FALLBACK_MAX_CONNECTIONS = 5_000
 """Maximum of connections on Windows, which has no limit of open files for sockets."""
 
-BACKLOG = 128
-"""Connections that the system queues. asyncio logs one error for each of them when it runs out of files."""
-
 LOG_INTERVAL_SECONDS = 60.0
 """Repeated records about refused connections are logged once in this time."""
 
@@ -119,7 +116,10 @@ def connections_within(open_files: int) -> int:
 
 
 class AcceptErrorFilter(logging.Filter):
-    """Passes asyncio's record that accepting a connection failed once in a while: it comes thousands of times."""
+    """Passes asyncio's record that accepting a connection failed once in a while.
+
+    asyncio logs one for each connection that may be queued, once a second, while it is out of files.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

@@ -18,7 +18,6 @@ from nano_banana_mcp.common.logging import announce
 from nano_banana_mcp.http.app import MCP_PATH, build_application
 from nano_banana_mcp.http.auth.bind_policy import check_bind, is_unspecified, listen_addresses
 from nano_banana_mcp.http.connections import (
-    BACKLOG,
     AcceptErrorFilter,
     LimitedConnection,
     limited_connections,
@@ -82,7 +81,6 @@ class HttpServer(uvicorn.Server):
                 lifespan="on",
                 log_config=None,  # uvicorn's own would write to stdout
                 access_log=False,
-                backlog=BACKLOG,
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
@@ -139,7 +137,7 @@ def _without_included(addresses: list[str]) -> list[str]:
 def _listen(host: str, port: int, *, dual_stack: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual_stack)
+        listener = socket.create_server((host, port), family=family, dualstack_ipv6=dual_stack)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
     # asyncio sets this on its own sockets only; without it every answer waits for 40 ms.

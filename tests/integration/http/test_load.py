@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,11 +21,13 @@ from mcp.client.streamable_http import streamable_http_client
 from nano_banana_mcp.http.server import KEEP_ALIVE_SECONDS
 from nano_banana_mcp.tracking.schedule import Schedule
 from tests.support.clients import facts
-from tests.support.http_server import at, served
+from tests.support.http_server import at, served, served_process
 from tests.support.sandbox import plain_sandbox
 
 CROWD = 12
 MAX_SECONDS = 240
+BURST = 300
+QUEUE_LIMIT = Path("/proc/sys/net/core/somaxconn")
 
 
 @asynccontextmanager
@@ -88,3 +95,21 @@ def test_an_idle_connection_is_kept_for_longer_than_clients_keep_one() -> None:
     clients_keep = httpx2.Limits().keepalive_expiry
     assert clients_keep is not None
     assert clients_keep < KEEP_ALIVE_SECONDS
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or int(QUEUE_LIMIT.read_text()) < BURST, reason="the system queues fewer connections"
+)
+def test_a_burst_of_connections_is_queued_while_the_server_is_busy_and_then_answered() -> None:
+    with served_process("--sandbox") as server, ExitStack() as connections:
+        request = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
+        assert httpx.get(f"{server.root}/healthz", trust_env=False).status_code == 200  # it has started
+        os.kill(server.process.pid, signal.SIGSTOP)
+        burst = [
+            connections.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            for _ in range(BURST)
+        ]
+        for connection in burst:
+            connection.sendall(request)
+        os.kill(server.process.pid, signal.SIGCONT)
+        assert [connection.recv(1_000)[:12] for connection in burst] == [b"HTTP/1.1 200"] * BURST
