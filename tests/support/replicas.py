@@ -24,6 +24,9 @@ from tests.support.http_server import Served, ServedProcess, at, free_port, make
 from tests.support.postgres import Cluster
 from tests.support.sandbox import plain_config
 
+DOOMED = 8
+"""Calls that wait at the replica that is killed."""
+
 
 @dataclass
 class Replica:
@@ -103,6 +106,8 @@ async def killed_under_load(postgres: Cluster, database: str) -> Killed:
     """Three replicas under load, one of which is killed in the middle of submits and waits."""
     async with three(database, plain_config(seconds=6.0), processes=1) as (sandbox, [a, b, c]):
         seen: list[float] = []
+        doomed_ids: list[str] = []
+        all_doomed_answered = anyio.Event()
 
         async def wait(replica: Replica, task_id: str) -> None:
             done = await replica.wait(task_id)
@@ -114,11 +119,14 @@ async def killed_under_load(postgres: Cluster, database: str) -> Killed:
         async def doomed(client: Client, number: int) -> None:
             task_id = await make(client, f"doomed {number} sandbox:callback=lost")
             group.start_soon(wait, c, task_id)
+            doomed_ids.append(task_id)
+            if len(doomed_ids) == DOOMED:
+                all_doomed_answered.set()
             await client.call_tool("wait_for_image", {"task_id": task_id, "timeout_seconds": 240})
 
         async def use(server: Served) -> None:
             async with Client(server.url) as client, anyio.create_task_group() as calls:
-                for number in range(8):
+                for number in range(DOOMED):
                     calls.start_soon(doomed, client, number)
                 for number in range(4):  # it is killed in the middle of these submits
                     calls.start_soon(make, client, f"cut {number} sandbox:submit=drip")
@@ -137,6 +145,7 @@ async def killed_under_load(postgres: Cluster, database: str) -> Killed:
             group.start_soon(load, b, "b", 8)
             group.start_soon(load, c, "c", 8)
             with anyio.fail_after(240):
+                await all_doomed_answered.wait()
                 await sandbox.until(lambda stats: stats.charged >= 28 and stats.queries >= 8)
             a.server.process.kill()
             await in_thread(a.server.process.wait)
