@@ -63,7 +63,7 @@ async def test_attach_menus_are_spared_the_page() -> None:
         assert not [one.uri for one in (await client.list_resources()).resources if one.uri.startswith("ui:")]
 
 
-async def test_the_tools_that_bring_a_image_show_it_and_the_page_has_a_tool_of_its_own() -> None:
+async def test_the_tools_that_bring_an_image_show_it_and_the_page_has_a_tool_of_its_own() -> None:
     async with client_at(NOWHERE) as client:
         ui = {tool.name: (tool.meta or {}).get("ui") for tool in (await client.list_tools()).tools}
         extensions = client.server_capabilities.extensions or {}

@@ -43,7 +43,7 @@ async def test_paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_
         assert sandbox.stats.submits == 0
 
 
-async def test_a_image_made_before_is_a_reference_over_http_and_is_kept(tmp_path: Path) -> None:
+async def test_an_image_made_before_is_a_reference_over_http_and_is_kept(tmp_path: Path) -> None:
     async with plain_sandbox(seconds=0.0) as sandbox:
         settings = at(sandbox.url, NANO_BANANA_OUTPUT_DIR=str(tmp_path), NANO_BANANA_ALLOWED_HOSTS="a.example")
         async with served(**settings) as server, Client(server.url) as client:

@@ -100,7 +100,7 @@ class Storage:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize("path", ["", "/tenant"])
-async def test_the_sdks_client_finds_its_way_from_the_refusal_to_a_image(mode: Any, path: str) -> None:
+async def test_the_sdks_client_finds_its_way_from_the_refusal_to_an_image(mode: Any, path: str) -> None:
     """401, the resource's metadata, the issuer's metadata, the code with PKCE, the token, the picture."""
     landed: list[str] = []
 

@@ -78,7 +78,7 @@ CORPORA = (
             ),
             *_of("unit/images/test_dimensions.py", "a_pixel_bomb_is_refused_before_anything_decodes_it"),
             *_of("unit/images/test_data_uri.py", "a_huge_data_uri_is_refused_without_decoding_it"),
-            *_of("unit/images/download/test_fetcher.py", "a_image_takes_no_more_memory_than_twice_the_cap"),
+            *_of("unit/images/download/test_fetcher.py", "an_image_takes_no_more_memory_than_twice_the_cap"),
             *_of(
                 "unit/images/resizing/test_resize.py",
                 "what_explodes_beside_the_pixels_takes_no_memory",
@@ -99,7 +99,7 @@ CORPORA = (
             *_of(
                 "unit/images/saving/test_output_folder_faults.py",
                 "what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waited_for_and_the_log_says_so",
-                "a_image_that_is_a_link_is_not_followed",
+                "an_image_that_is_a_link_is_not_followed",
                 "a_pipe_is_no_image_and_not_waited_for_even_if_it_offers_one",
             ),
             *_of("unit/tools/test_references.py", "what_may_not_be_read_is_refused_in_words_and_nothing_is_sent"),

@@ -7,7 +7,7 @@ SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "avif", "bmp"])
-def test_a_image_is_recognised_by_its_bytes(kind: str) -> None:
+def test_an_image_is_recognised_by_its_bytes(kind: str) -> None:
     assert sniff(drawn(kind)) == f"image/{kind}"
 
 

@@ -87,7 +87,7 @@ async def test_own_tasks_are_offered_newest_first_by_how_they_begin(mode: Any) -
             assert await offered(client, ref, "task_id", first[1:]) == []
 
 
-async def test_only_tasks_with_a_image_are_offered_where_one_is_needed() -> None:
+async def test_only_tasks_with_an_image_are_offered_where_one_is_needed() -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         good, bad = await made(client), await made(client, "a cat sandbox:result=text")
         assert await offered(client, TASK, "task_id") == [bad, good]

@@ -104,7 +104,7 @@ async def test_only_the_tools_that_spend_or_store_are_not_read_only() -> None:
         assert tool.annotations.destructive_hint is False
 
 
-async def test_only_the_tools_that_make_or_watch_a_image_have_an_output_schema() -> None:
+async def test_only_the_tools_that_make_or_watch_an_image_have_an_output_schema() -> None:
     """Hosts that get structured content drop the images beside it; and what is plain is not worth its bytes."""
     for tool in (await listed())[0]:
         assert (tool.output_schema is None) is (tool.name not in ("generate_image", "get_task", "wait_for_image"))

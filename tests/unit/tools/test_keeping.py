@@ -129,7 +129,7 @@ async def test_without_a_folder_nothing_is_saved_or_fetched() -> None:
         assert sandbox.stats.files == 0
 
 
-async def test_twenty_waits_and_later_looks_fetch_and_save_a_image_once(tmp_path: Path) -> None:
+async def test_twenty_waits_and_later_looks_fetch_and_save_an_image_once(tmp_path: Path) -> None:
     async with desk(tmp_path) as (sandbox, client):
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         messages = []

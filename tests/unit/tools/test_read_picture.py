@@ -46,7 +46,7 @@ async def test_it_is_meant_for_the_person_and_has_no_structure_that_repeats_the_
         assert tool.output_schema is None
 
 
-async def test_a_image_that_would_be_too_much_for_a_result_is_shrunk() -> None:
+async def test_an_image_that_would_be_too_much_for_a_result_is_shrunk() -> None:
     prompt = "a cat sandbox:result=big-data-uri"
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
@@ -56,7 +56,7 @@ async def test_a_image_that_would_be_too_much_for_a_result_is_shrunk() -> None:
         assert len(result.model_dump_json()) < 1_000_000
 
 
-async def test_a_image_that_is_not_there_is_said_to_be_so() -> None:
+async def test_an_image_that_is_not_there_is_said_to_be_so() -> None:
     async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})
@@ -64,7 +64,7 @@ async def test_a_image_that_is_not_there_is_said_to_be_so() -> None:
         assert "no picture with that number" in text(result)
 
 
-async def test_a_image_that_cannot_be_fetched_says_why() -> None:
+async def test_an_image_that_cannot_be_fetched_says_why() -> None:
     arguments = {"prompt": "a cat sandbox:file=404", "wait_seconds": 240}
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", arguments))

@@ -63,7 +63,7 @@ def sent(sandbox: Sandbox, task: int = -1) -> list[bytes]:
 
 
 @pytest.mark.parametrize("spelling", ["{}/cat.png", "file://{}/cat.png"])
-async def test_a_image_in_an_allowed_folder_is_sent_with_its_bytes(folder: Path, spelling: str) -> None:
+async def test_an_image_in_an_allowed_folder_is_sent_with_its_bytes(folder: Path, spelling: str) -> None:
     async with desk(input_dirs=f"/nowhere{os.pathsep}{folder}") as (sandbox, client):
         reference = spelling.format(str(folder).replace(" ", "%20") if "file" in spelling else folder)
         result = await client.call_tool("generate_image", {"prompt": "now at night", "images": [reference]})
@@ -137,7 +137,7 @@ async def test_a_server_that_is_not_local_refuses_paths_without_touching_the_dis
 
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("words", ["", "sandbox:result=data-uri", "sandbox:result=many"])
-async def test_a_image_made_before_is_a_reference_by_its_resource_uri(local: bool, words: str) -> None:
+async def test_an_image_made_before_is_a_reference_by_its_resource_uri(local: bool, words: str) -> None:
     async with desk(local=local) as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": f"a cat {words}", "wait_seconds": 240})
         uri = facts(made)["images"][-1]["resource_uri"]
@@ -148,7 +148,7 @@ async def test_a_image_made_before_is_a_reference_by_its_resource_uri(local: boo
         assert sent(sandbox) == [base64.b64decode(contents.blob)]
 
 
-async def test_a_image_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Path) -> None:
+async def test_an_image_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Path) -> None:
     """The host hands it out once, to be saved, and never again."""
     async with desk(output_dir=tmp_path / "kept") as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
@@ -202,7 +202,7 @@ async def test_an_image_of_the_sandbox_itself_is_a_reference_by_its_url() -> Non
 
 
 @pytest.mark.parametrize(("fault", "expected"), [("404", "images: "), ("html", "web page")])
-async def test_a_image_whose_bytes_cannot_be_had_is_not_paid_for(fault: str, expected: str) -> None:
+async def test_an_image_whose_bytes_cannot_be_had_is_not_paid_for(fault: str, expected: str) -> None:
     async with desk() as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:file={fault}", "wait_seconds": 240})
         uri = facts(made)["images"][0]["resource_uri"]
@@ -220,7 +220,7 @@ async def test_a_host_that_refuses_this_server_may_not_refuse_the_api() -> None:
         assert sandbox.tasks[-1].order.request["images"] == [image["url"]]
 
 
-async def test_a_image_that_is_not_there_is_refused_in_words() -> None:
+async def test_an_image_that_is_not_there_is_refused_in_words() -> None:
     async with desk(config=plain_config(seconds=3600)) as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat"})
         task_id = facts(made)["task_id"]

@@ -113,7 +113,7 @@ async def test_a_data_uri_is_readable_as_a_resource_and_never_in_text_or_structu
     assert contents.mime_type == "image/png"
 
 
-async def test_a_image_with_a_wrong_label_is_read_out_with_the_type_of_its_bytes() -> None:
+async def test_an_image_with_a_wrong_label_is_read_out_with_the_type_of_its_bytes() -> None:
     _, contents = await finished("a cat sandbox:picture=mislabelled")
     assert contents.mime_type == "image/jpeg"
 
@@ -128,7 +128,7 @@ async def test_a_image_with_a_wrong_label_is_read_out_with_the_type_of_its_bytes
     ],
 )
 @pytest.mark.parametrize("tool", ["wait_for_image", "get_task"])
-async def test_an_end_without_a_image_says_why(words: str, expected: str, tool: str) -> None:
+async def test_an_end_without_an_image_says_why(words: str, expected: str, tool: str) -> None:
     result, _ = await finished(f"a cat {words}", tool)
     answer = facts(result)
     assert answer["status"] == "failed"
@@ -139,7 +139,7 @@ async def test_an_end_without_a_image_says_why(words: str, expected: str, tool: 
     assert result.is_error is (tool == "wait_for_image")
 
 
-async def test_a_success_without_a_image_says_that_credits_may_be_gone() -> None:
+async def test_a_success_without_an_image_says_that_credits_may_be_gone() -> None:
     result, _ = await finished("a cat sandbox:result=text")
     assert "charged" in facts(result)["message"]
 

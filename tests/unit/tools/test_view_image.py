@@ -57,7 +57,7 @@ async def looked(sandbox: Sandbox, words: str = "", **arguments: Any) -> CallToo
 
 
 @pytest.mark.parametrize("where", ["url", "data-uri"])
-async def test_a_image_is_seen_wherever_its_bytes_are(where: str) -> None:
+async def test_an_image_is_seen_wherever_its_bytes_are(where: str) -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, f"sandbox:result={where}", max_side=512)
         [image] = images(result)
@@ -70,7 +70,7 @@ async def test_a_image_is_seen_wherever_its_bytes_are(where: str) -> None:
         assert len(text(result)) < 400
 
 
-async def test_a_image_that_fits_is_handed_over_as_it_is() -> None:
+async def test_an_image_that_fits_is_handed_over_as_it_is() -> None:
     given = noise(100, "JPEG")
     async with serve_sandbox(QUICK) as sandbox:
         sandbox.images = FixedDrawings(given)
@@ -117,7 +117,7 @@ async def test_one_of_many_is_picked_by_its_number() -> None:
         assert "Picture 2:" in text(result)
 
 
-async def test_a_image_that_cannot_be_shown_says_why_and_hides_no_other() -> None:
+async def test_an_image_that_cannot_be_shown_says_why_and_hides_no_other() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         cut_png, cut_jpeg = noise(300)[:20_000], noise(300, "JPEG")[:20_000]
         sandbox.images = FixedDrawings(noise(100, "JPEG"), cut_png, b"<html>no</html>", cut_jpeg)
@@ -149,7 +149,7 @@ async def test_a_number_that_is_too_high_says_which_there_are(words: str, count:
         assert count in text(result)
 
 
-async def test_a_image_that_is_not_finished_is_no_error_and_says_what_to_do() -> None:
+async def test_an_image_that_is_not_finished_is_no_error_and_says_what_to_do() -> None:
     async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         result = await client.call_tool("view_image", {"task_id": task_id})
@@ -158,7 +158,7 @@ async def test_a_image_that_is_not_finished_is_no_error_and_says_what_to_do() ->
         assert f'Call wait_for_image with task_id "{task_id}"' in text(result)
 
 
-async def test_a_image_that_failed_says_why() -> None:
+async def test_an_image_that_failed_says_why() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, "sandbox:result=failed sandbox:reason=too_wet")
         assert result.is_error
@@ -217,7 +217,7 @@ async def test_a_cached_image_outlives_its_url_and_the_server() -> None:
         assert len(images(await client.call_tool("view_image", {"task_id": task_id}))) == 1
 
 
-async def test_once_a_image_was_seen_its_type_is_that_of_its_bytes() -> None:
+async def test_once_an_image_was_seen_its_type_is_that_of_its_bytes() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         task_id = await made(client, "sandbox:picture=mislabelled")
         await client.call_tool("view_image", {"task_id": task_id})

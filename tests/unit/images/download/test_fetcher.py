@@ -17,7 +17,7 @@ from tests.support.image_samples import PNG, drawn, large_png, png
 URL = "https://pictures.example/a.png"
 
 
-async def test_a_image_is_fetched(fetcher: ImageFetcher, host: Host, internet: Internet) -> None:
+async def test_an_image_is_fetched(fetcher: ImageFetcher, host: Host, internet: Internet) -> None:
     host.answers["/a.png"] = answer(PNG, "Content-Type: image/png")
     image = await fetcher.fetch(URL)
     assert (image.data, image.mime_type) == (PNG, "image/png")
@@ -241,7 +241,7 @@ async def test_a_trusted_origin_is_still_held_to_bytes_and_types(sandbox: Host) 
     await fetcher.aclose()
 
 
-async def test_a_image_takes_no_more_memory_than_twice_the_cap(new_fetcher: NewFetcher, host: Host) -> None:
+async def test_an_image_takes_no_more_memory_than_twice_the_cap(new_fetcher: NewFetcher, host: Host) -> None:
     cap = 4 * 1024 * 1024
     part = bytes(65536)
 

@@ -40,7 +40,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 @posix_only
-def test_a_image_inside_is_read_however_its_path_is_spelt(files: LocalFiles, allowed: Path, spelling: str) -> None:
+def test_an_image_inside_is_read_however_its_path_is_spelt(files: LocalFiles, allowed: Path, spelling: str) -> None:
     reference = spelling.format(allowed=allowed, quoted=quote("새벽 등대.png"))
     image = files.read(reference)
     assert (image.data, image.mime_type) == (INSIDE, "image/png")

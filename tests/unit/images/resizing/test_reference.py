@@ -40,7 +40,7 @@ def opened(encoded: EncodedImage) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-async def test_a_image_that_fits_is_sent_as_it_is(kind: str) -> None:
+async def test_an_image_that_fits_is_sent_as_it_is(kind: str) -> None:
     encoded = EncodedImage(drawn(kind.upper(), (2048, 100)), f"image/{kind}")
     assert await fit_reference(encoded, max_side=2048) == encoded
 
@@ -206,7 +206,7 @@ async def test_a_heavy_image_becomes_light_enough() -> None:
 
 
 @pytest.mark.parametrize("max_side", [2_048, 16_000])
-async def test_a_image_with_too_many_pixels_is_not_decoded(max_side: int) -> None:
+async def test_an_image_with_too_many_pixels_is_not_decoded(max_side: int) -> None:
     with pytest.raises(ImageTooLarge, match="9900 x 9900"):
         await fit_reference(EncodedImage(png(9_900, 9_900), "image/png"), max_side=max_side)
 
@@ -223,7 +223,7 @@ async def test_what_has_to_be_shrunk_and_cannot_be_opened_is_refused_in_words(da
         await fit_reference(EncodedImage(data, "image/png"), max_side=2048)
 
 
-def test_a_image_as_text_is_a_to_data_uri() -> None:
+def test_an_image_as_text_is_a_data_uri() -> None:
     head, _, text = to_data_uri(EncodedImage(b"abc", "image/png")).partition(",")
     assert head == "data:image/png;base64"
     assert base64.b64decode(text) == b"abc"

@@ -142,7 +142,7 @@ UPRIGHT = {
 
 @pytest.mark.parametrize(("kind", "max_side"), [("JPEG", 256), ("JPEG", 1024), ("PNG", 256)])
 @pytest.mark.parametrize("orientation", list(UPRIGHT))
-def test_a_image_stands_upright_whatever_its_exif_data_say(orientation: int, max_side: int, kind: str) -> None:
+def test_an_image_stands_upright_whatever_its_exif_data_say(orientation: int, max_side: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     small = shrunk(saved(UPRIGHT[orientation](flag()), kind, exif=exif), max_side=max_side)
@@ -270,7 +270,7 @@ def test_nothing_but_pixels_is_handed_on() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP"])
 @pytest.mark.parametrize(("side", "left"), [(128, 0.1), (128, 0.5), (128, 0.9), (600, 0.5)])
-def test_a_image_that_was_cut_off_is_refused_in_words(kind: str, side: int, left: float) -> None:
+def test_an_image_that_was_cut_off_is_refused_in_words(kind: str, side: int, left: float) -> None:
     data = saved(noise("RGB", side), kind)
     cut = data[: round(len(data) * left)]
     with pytest.raises(NotAnImage, match="broken or cut off"):
@@ -278,7 +278,7 @@ def test_a_image_that_was_cut_off_is_refused_in_words(kind: str, side: int, left
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP"])
-def test_spoiled_bytes_are_a_image_or_refused_and_nothing_else(kind: str) -> None:
+def test_spoiled_bytes_are_an_image_or_refused_and_nothing_else(kind: str) -> None:
     data = saved(flag(size=(64, 32)), kind)
     refused = 0
     for place in range(16, len(data), max(1, len(data) // 60)):

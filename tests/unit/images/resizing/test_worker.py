@@ -85,7 +85,7 @@ class _SysPath(list[str]):
 
 
 @pytest.mark.parametrize("code", ["import os; os._exit(9)", "import os, signal; os.kill(os.getpid(), 9)", "print()"])
-async def test_a_child_that_crashes_is_a_image_that_cannot_be_decoded(
+async def test_a_child_that_crashes_is_an_image_that_cannot_be_decoded(
     code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", _SysPath(code))

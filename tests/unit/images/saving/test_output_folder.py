@@ -22,7 +22,7 @@ from tests.support.posix import posix_only
 from tests.support.saved_images import FACTS, PNG, encoded_images, lines
 
 
-def test_a_image_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
+def test_an_image_is_saved_with_a_line_about_it(tmp_path: Path) -> None:
     path = OutputFolder(tmp_path / "kept").save(PNG, FACTS)
     assert path == tmp_path / "kept" / "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
     assert encoded_images(tmp_path / "kept") == [path]
@@ -69,7 +69,7 @@ def test_malformed_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
         assert path.read_bytes() == data
 
 
-def test_a_image_is_saved_once_under_whatever_time_and_words(tmp_path: Path) -> None:
+def test_an_image_is_saved_once_under_whatever_time_and_words(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     first = folder.save(PNG, FACTS)
     again = folder.save(PNG, replace(FACTS, created_at=0.0, prompt="others"))
@@ -78,7 +78,7 @@ def test_a_image_is_saved_once_under_whatever_time_and_words(tmp_path: Path) -> 
     assert folder.save(PNG, replace(FACTS, number=1)) != first
 
 
-def test_a_image_that_its_owner_has_changed_is_not_written_to(tmp_path: Path) -> None:
+def test_an_image_that_its_owner_has_changed_is_not_written_to(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     path = folder.save(PNG, FACTS)
     path.write_bytes(b"painted over")
@@ -113,7 +113,7 @@ def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:
     assert folder.save(PNG, FACTS).exists()
 
 
-def test_a_image_that_is_kept_can_be_read_again(tmp_path: Path) -> None:
+def test_an_image_that_is_kept_can_be_read_again(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     assert folder.read("ta1", 0) is None
     folder.save(PNG, FACTS)

@@ -88,7 +88,7 @@ def test_a_line_of_which_only_a_part_is_written_is_told_in_the_log_and_spoils_no
 NAME = "2026-11-18_11-06-40_a-lighthouse-at-dawn_ta1_0.png"
 
 
-def test_a_image_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_an_image_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "outside.png").write_bytes(PNG.data)
     output = OutputFolder(tmp_path / "kept")
     output.make()
@@ -106,7 +106,7 @@ def test_a_pipe_is_no_image_and_not_waited_for_even_if_it_offers_one(tmp_path: P
     os.close(offering)
 
 
-def test_a_folder_with_a_images_name_is_an_error_and_does_not_stay_open(
+def test_a_folder_with_an_images_name_is_an_error_and_does_not_stay_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / NAME).mkdir()
@@ -207,7 +207,7 @@ def is_interrupted(*_: object, **__: object) -> int:
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 @pytest.mark.parametrize("fault", [fails, is_interrupted])
-def test_a_image_that_cannot_be_given_its_name_is_not_there(
+def test_an_image_that_cannot_be_given_its_name_is_not_there(
     links: bool, fault: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as disk:
@@ -230,7 +230,7 @@ def test_what_the_disk_says_when_looking_is_what_is_raised(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_image_is_durable_before_it_has_its_name_and_its_name_before_its_line(
+def test_an_image_is_durable_before_it_has_its_name_and_its_name_before_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash of the machine leaves a whole picture, or none: an empty file of that name would never be made good."""
