@@ -1,4 +1,4 @@
-"""A stand-in for the image API: the same answers, failures on request, no cost. It imports nothing of the server.
+"""A local image API for tests and demos: the same answers, faults on demand, no cost; it imports nothing of the server.
 
 Start with :func:`nano_banana_sandbox.server.serve_sandbox`.
 """

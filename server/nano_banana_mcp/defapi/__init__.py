@@ -1,1 +1,1 @@
-"""Client of the remote image API. Independent of MCP."""
+"""The client of the image API: submits, queries, retries and errors; no MCP."""

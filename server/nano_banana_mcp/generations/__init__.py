@@ -1,1 +1,1 @@
-"""The domain: what was asked for, what became of it, and when to ask again. Knows no MCP and no HTTP."""
+"""The generation record, batches, quotas and the change bus; no I/O."""

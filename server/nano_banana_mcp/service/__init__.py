@@ -1,1 +1,1 @@
-"""The use cases of the server: generate an image, look at a task, wait for it."""
+"""The use cases of the server: generate an image, get a task, wait for it."""

@@ -1,8 +1,4 @@
-"""Pages that a host shows in the conversation (MCP Apps).
-
-Each is served as one whole file, put together when it is requested: ``shared.html`` has the style and the messages to
-and from the host that all have in common, ``markup.html`` the canvas for marks on an image.
-"""
+"""The HTML pages for MCP Apps and the gallery; each includes ``shared.html``, and is served as one whole file."""
 
 import base64
 import hashlib

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
@@ -111,6 +112,46 @@ def test_every_place_that_a_document_links_to_exists(file: Path) -> None:
         assert not part or part in headings(page.read_text(encoding="utf-8")), (target, part)
     for target in re.findall(r'src="(?!https?:)([^"]+)"', text):
         assert (file.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_every_file_that_a_page_for_developers_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    names = re.findall(r"`([\w.-]+(?:/[\w.-]*)+|\w+\.py)`", text)
+    assert len(names) > 5
+    for name in names:
+        folders = [ROOT, ROOT / "server/nano_banana_mcp"]
+        assert any((folder / name).exists() for folder in folders) or any(ROOT.glob(f"t*/**/{name}")), name
+
+
+def test_the_layout_names_every_package_of_the_server() -> None:
+    layout = FENCE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))[0]
+    for package in (ROOT / "server/nano_banana_mcp").glob("*/__init__.py"):
+        assert f" {package.parent.name}/" in layout, package
+
+
+def test_the_page_of_questions_quotes_messages_as_the_program_writes_them() -> None:
+    """A quotation may leave out, with an ellipsis or a number, what differs from message to message."""
+    page = (ROOT / "docs/faq.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (.*?) \|", page, re.MULTILINE)
+    quotations = [quotation for cell in cells for quotation in re.findall(r"\*([^*]+)\*", cell)]
+    assert len(quotations) > 10
+    constants = [text for folder in ("server", "tools") for text in string_constants(ROOT / folder)]
+    for quotation in quotations:
+        for part in re.split(r"…|\d+", quotation):
+            assert any(part.strip() in constant for constant in constants), quotation
+
+
+def string_constants(folder: Path) -> list[str]:
+    """The texts in the code of a folder, without the docstrings."""
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in folder.rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
 
 
 def headings(text: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Edits of configuration texts that keep everything outside the entry: JSON with comments, TOML, YAML."""
+"""Edit one entry in the text of a JSON, TOML or YAML file and leave everything else as it is."""
 
 from __future__ import annotations
 
