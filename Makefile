@@ -91,7 +91,7 @@ pythons: ## the tests on every installed Python from 3.11
 
 snapshots: .venv/.dev ## renew the snapshots of tools, resources and prompts, and the tables of the documents; then read the diff
 	$(BIN)/python -m tests.support.manifest
-	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/unit/tools/test_contract.py tests/unit/tools/test_prompts.py
+	RENEW_SNAPSHOTS=1 $(BIN)/pytest -n 0 tests/unit/tools/test_contract.py tests/unit/tools/prompts/test_prompts.py
 	$(BIN)/python -m tests.support.documents
 	git --no-pager diff --stat -- server/nano_banana_mcp/stdio tests/snapshots README.md CONTRIBUTING.md docs
 

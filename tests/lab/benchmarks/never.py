@@ -104,7 +104,7 @@ CORPORA = (
             ),
             *_of("unit/tools/test_references.py", "what_may_not_be_read_is_refused_in_words_and_nothing_is_sent"),
             *_of(
-                "integration/http/test_files.py",
+                "integration/http/test_server_files.py",
                 "paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_allowed_folder",
             ),
         ),
@@ -177,7 +177,7 @@ CORPORA = (
     Corpus(
         "states of the view with an error on the console, or with one that an accessibility audit finds",
         _of(
-            "integration/browser/test_states.py",
+            "integration/browser/test_view_states.py",
             "a_state_says_what_it_is_and_is_accessible_in_light_as_in_dark_narrow_and_wide",
         ),
         long=True,
