@@ -90,10 +90,10 @@ class ServiceOptions(TypedDict, total=False):
     Attributes:
         callback_for: Returns the callback URL for a generation id; None if this server receives no callbacks.
         callers: Keys and limits of the callers, if they are authenticated.
-        care: Whether to query tasks that no call waits for.
+        sweeps_open_tasks: Whether to query tasks that no call waits for.
         local: Whether all callers are on this machine, as over stdio: only then may they name files.
         uploads_at: Where the upload page is served. None: for local callers on the loopback interface, else nowhere.
-        telemetry: Receives what metrics count.
+        instrumentation: Receives what metrics count.
         schedule: When the API is queried.
         timing: Pauses and limits.
         now: Wall-clock time, Unix seconds.
@@ -101,10 +101,10 @@ class ServiceOptions(TypedDict, total=False):
 
     callback_for: Callable[[str], str] | None
     callers: Callers | None
-    care: bool
+    sweeps_open_tasks: bool
     local: bool
     uploads_at: BaseUrl | None
-    telemetry: Instrumentation
+    instrumentation: Instrumentation
     schedule: Schedule | None
     timing: Timing
     now: Callable[[], float]
@@ -127,7 +127,7 @@ def build_server(
     return ImageServer(
         open_service(settings, **options),
         ResourceUpdateBus(),
-        options.get("telemetry", NO_INSTRUMENTATION),
+        options.get("instrumentation", NO_INSTRUMENTATION),
         resource_links=settings.resource_links == "on",
         keep_days=settings.keep_days,
         icon_url=icon_url,
@@ -196,10 +196,10 @@ async def compose_service(
     api: str,
     callback_for: Callable[[str], str] | None = None,
     callers: Callers | None = None,
-    care: bool = False,
+    sweeps_open_tasks: bool = False,
     local: bool = False,
     uploads_at: BaseUrl | None = None,
-    telemetry: Instrumentation = NO_INSTRUMENTATION,
+    instrumentation: Instrumentation = NO_INSTRUMENTATION,
     schedule: Schedule | None = None,
     timing: Timing = DEFAULT_TIMING,
     now: Callable[[], float] = time.time,
@@ -231,7 +231,9 @@ async def compose_service(
             exporter = Exporter(images, folder, tasks, now, shown=is_for_operator, retry_seconds=timing.export_retries)
         bus = ChangeBus()
         callbacks = CallbackTracker(callback_for)
-        refresher = TaskRefresher(client, ledger, images, callers_or_default, callbacks, bus, telemetry, tasks, now)
+        refresher = TaskRefresher(
+            client, ledger, images, callers_or_default, callbacks, bus, instrumentation, tasks, now
+        )
         waiter = TaskWaiter(refresher, callbacks, tasks, now, schedule)
         loopback_page = LoopbackPage(lambda: uploads, tasks)
         uploads = UploadService(
@@ -251,7 +253,7 @@ async def compose_service(
             input_folders=settings.input_folders if local else None,
             max_side=settings.reference_max_side,
         )
-        submitter = Submitter(client, ledger, tasks, callers_or_default, now, telemetry, callbacks)
+        submitter = Submitter(client, ledger, tasks, callers_or_default, now, instrumentation, callbacks)
         bus.subscribe(waiter.on_change)
         for subscriber in (callbacks.on_end, images.on_end, *([exporter.on_end] if exporter else [])):
             bus.subscribe_to_ends(subscriber)
@@ -271,7 +273,7 @@ async def compose_service(
             waiter=waiter,
             bus=bus,
             callers=callers_or_default,
-            instrumentation=telemetry,
+            instrumentation=instrumentation,
             default_model=settings.model,
             api=api,
             now=now,
@@ -284,7 +286,7 @@ async def compose_service(
         tasks.start_soon(partial(supervise, "The sweeper of missing images", missing_images.run, restarts=True))
         builder = IndexBuilder(ledger)
         tasks.start_soon(partial(supervise, "Building the indexes of the ledger", builder.run, restarts=True))
-        if care:
+        if sweeps_open_tasks:
             sweeper = OpenTaskSweeper(ledger, images, refresher, waiter, callbacks, api=api, now=now, schedule=schedule)
             tasks.start_soon(partial(supervise, "The sweeper of open tasks", sweeper.run, restarts=True))
         async with _closing(images):
@@ -313,13 +315,13 @@ def _is_open_to_others(settings: Settings, callers: Callers | None) -> bool:
 
 
 def quotas(
-    settings: Settings, *, authenticated: bool = False, special: Callable[[str], Limits | None] | None = None
+    settings: Settings, *, authenticated: bool = False, own_limits: Callable[[str], Limits | None] | None = None
 ) -> Quotas:
     """Return the limits of ``settings``.
 
     Args:
         authenticated: Whether callers are authenticated: only then are there default limits, for a team of fifty.
-        special: Returns a caller's own limits; None if they have none.
+        own_limits: Returns a caller's own limits; None if they have none.
     """
 
     def limit(value: Number | None, default: Number) -> Number | None:
@@ -336,7 +338,7 @@ def quotas(
         limit(settings.total_open_tasks, 300),
         limit(settings.total_credits_per_day, Decimal(1_000)),
     )
-    return Quotas(per_caller, overall, special=special, clock=time.monotonic)
+    return Quotas(per_caller, overall, own_limits=own_limits, clock=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)

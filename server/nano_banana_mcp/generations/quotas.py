@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from nano_banana_mcp.common.rate_limit import RateLimiter
+
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
@@ -25,8 +27,6 @@ MAY_BE_CHARGED = "may have been charged"
 """Words in the message of a failed generation that counts for budgets although the API named no amount."""
 
 MINUTE_SECONDS = 60.0
-MAX_CALLERS = 10_000
-"""Callers with a remembered rate before idle ones are dropped."""
 
 
 class LimitReached(Exception):
@@ -115,9 +115,9 @@ class Quotas:
     """Enforces the limits of each caller, and of all together.
 
     Args:
-        per_caller: Limits of every caller that ``special`` has none for.
+        per_caller: Limits of every caller that ``own_limits`` has none for.
         overall: Limits of all callers together.
-        special: Returns a caller's own limits, if there are any.
+        own_limits: Returns a caller's own limits, if there are any.
         clock: Monotonic time in seconds.
     """
 
@@ -126,18 +126,17 @@ class Quotas:
         per_caller: Limits,
         overall: Limits,
         *,
-        special: Callable[[str], Limits | None] | None = None,
+        own_limits: Callable[[str], Limits | None] | None = None,
         clock: Callable[[], float],
     ) -> None:
         self._per_caller = per_caller
         self._overall = overall
-        self._special = special
-        self._clock = clock
-        self._full_until: dict[str | None, float] = {}
+        self._own_limits = own_limits
+        self._rates = RateLimiter(clock)
 
     def limits_of(self, principal: str) -> Limits:
         """Return the limits of one caller."""
-        return (self._special and self._special(principal)) or self._per_caller
+        return (self._own_limits and self._own_limits(principal)) or self._per_caller
 
     @property
     def overall(self) -> Limits:
@@ -174,17 +173,11 @@ class Quotas:
         return check
 
     def _count(self, caller: str | None, limit: int | None, message: str) -> None:
-        """A leaky bucket that holds the calls of one minute: bursts pass, the mean rate is kept."""
         if limit is None:
             return
-        now, seconds_per_call = self._clock(), MINUTE_SECONDS / limit
-        full_until = max(self._full_until.get(caller, now), now)
-        wait = full_until + seconds_per_call - now - MINUTE_SECONDS
-        if wait > 1e-6:
-            raise LimitReached(message, f"Try again in {math.ceil(wait)} s.")
-        if len(self._full_until) > MAX_CALLERS:
-            self._full_until = {name: until for name, until in self._full_until.items() if until > now}
-        self._full_until[caller] = full_until + seconds_per_call
+        wait_seconds = self._rates.acquire(caller, burst=limit, interval_seconds=MINUTE_SECONDS / limit)
+        if wait_seconds:
+            raise LimitReached(message, f"Try again in {math.ceil(wait_seconds)} s.")
 
 
 def _limits_spending(limits: Limits) -> bool:

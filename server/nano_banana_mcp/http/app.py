@@ -103,10 +103,10 @@ def build_application(
         settings,
         callback_for=callback_for,
         callers=callers,
-        care=True,
+        sweeps_open_tasks=True,
         uploads_at=partial(_uploads_at, settings.public_url),
         icon_url=icon_url,
-        telemetry=counts,
+        instrumentation=counts,
         schedule=schedule,
         state_codec=SharedStateCodec(settings),
     )
@@ -182,6 +182,6 @@ def callers_of(settings: Settings, authentication: Authentication) -> Callers:
     return Callers(
         authenticated=True,
         key_of=authentication.api_key_for,
-        quotas=quotas(settings, authenticated=True, special=own_limits),
+        quotas=quotas(settings, authenticated=True, own_limits=own_limits),
         confirms=lambda: settings.confirm_above is not None or authentication.has_confirm,
     )

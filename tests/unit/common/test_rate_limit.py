@@ -42,3 +42,13 @@ def test_full_buckets_are_forgotten() -> None:
     clock.now += 2.0
     limiter.acquire("a", burst=1, interval_seconds=1.0)
     assert len(limiter._full_at) == 1
+
+
+def test_of_many_keys_those_without_a_full_bucket_are_remembered() -> None:
+    clock = Clock()
+    limiter = RateLimiter(clock)
+    for number in range(MAX_KEYS):
+        limiter.acquire(number, burst=1, interval_seconds=1.0)
+    clock.now += 0.5
+    assert limiter.acquire("a", burst=1, interval_seconds=1.0) == 0.0
+    assert limiter.acquire(0, burst=1, interval_seconds=1.0) == pytest.approx(0.5)

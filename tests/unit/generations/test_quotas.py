@@ -243,20 +243,6 @@ def test_a_burst_may_be_as_large_as_the_calls_of_a_minute_and_no_larger() -> Non
     assert refused.value.hint == "Try again in 1 s."
 
 
-def test_of_many_callers_only_idle_ones_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nano_banana_mcp.generations.quotas.MAX_CALLERS", 2)
-    clock = Clock()
-    quotas = limited(clock, calls_per_minute=1)
-    for caller in ("alice", "bob", "carol"):
-        quotas.count_call(caller)
-        clock.now += 25.0
-    quotas.count_call("dave")  # alice has been idle for a minute
-    for caller in ("bob", "carol", "dave"):
-        with pytest.raises(LimitReached):
-            quotas.count_call(caller)
-    quotas.count_call("alice")
-
-
 def test_the_servers_rate_counts_all_callers() -> None:
     quotas = limited(overall=Limits(calls_per_minute=2))
     quotas.count_call("alice")
@@ -278,7 +264,7 @@ def test_a_caller_can_have_limits_of_their_own() -> None:
     quotas = Quotas(
         Limits(calls_per_minute=1),
         Limits(),
-        special=lambda principal: Limits(calls_per_minute=2) if principal == "alice" else None,
+        own_limits=lambda principal: Limits(calls_per_minute=2) if principal == "alice" else None,
         clock=Clock(),
     )
     quotas.count_call("alice")
@@ -290,7 +276,7 @@ def test_a_caller_can_have_limits_of_their_own() -> None:
 
 def test_a_caller_can_have_a_budget_of_their_own() -> None:
     own = {"alice": Limits(credits_per_day=Decimal(9))}
-    quotas = Quotas(Limits(credits_per_day=Decimal(1)), Limits(), special=own.get, clock=Clock())
+    quotas = Quotas(Limits(credits_per_day=Decimal(1)), Limits(), own_limits=own.get, clock=Clock())
     usage = Usage(open_tasks=0, spent=Decimal(5), reserved=Decimal(0), price=Decimal(1))
     for_alice, for_bob = quotas.check_for("alice"), quotas.check_for("bob")
     assert for_alice is not None

@@ -388,7 +388,7 @@ def test_a_caller_above_a_limit_is_refused_and_others_are_not() -> None:
             await submitter.submit_once(REQUEST, new(2, principal="bob"))
 
     client = Client("ta1")
-    quotas = Quotas(Limits(), Limits(), special={"alice": Limits(open_tasks=1)}.get, clock=anyio.current_time)
+    quotas = Quotas(Limits(), Limits(), own_limits={"alice": Limits(open_tasks=1)}.get, clock=anyio.current_time)
     virtually(run)
     assert client.submits == 1
 
