@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import anyio
 from anyio.abc import TaskGroup
@@ -36,6 +37,17 @@ NO_SUCH_TASK = "You have no such task on this server."
 CHECK_THE_ID = "Check the task_id: it is the one that generate_image returned."
 
 MAX_REMEMBERED_QUERIES = 10_000
+
+
+class Callback(NamedTuple):
+    """A callback with a verified signature.
+
+    Attributes:
+        at: When it is acted on, Unix seconds.
+    """
+
+    task_id: str
+    at: float
 
 
 class TaskRefresher:
@@ -106,12 +118,12 @@ class TaskRefresher:
         return await (self._read_again(generation) if generation.finished else self.refresh(generation, "look"))
 
     async def refresh(
-        self, generation: Generation, why: Why = "poll", *, called_back_at: float | None = None
+        self, generation: Generation, why: Why = "poll", *, callback: Callback | None = None
     ) -> Generation:
         """Query the API once, record the answer, and publish the generation if it has changed.
 
         Args:
-            called_back_at: When the callback arrived that led to this query, Unix seconds.
+            callback: What led to this query. A generation of unknown outcome gets its task id, if the API knows it.
 
         Returns:
             The generation in its present state. Without a task id there is nothing to query: what the ledger has.
@@ -120,18 +132,21 @@ class TaskRefresher:
             DefapiError: the query failed, or the API does not know the task.
             LedgerError: the bytes of a finished image could not be stored; the end is not recorded yet.
         """
-        if generation.task_id is None:  # a callback, or another process, may have settled it
+        task_id = generation.task_id or (callback and callback.task_id)
+        if task_id is None:  # a callback, or another process, may have settled it
             self._remember_query(generation.generation_id)
             return (await self._ledger.find(generation.generation_id) or generation).with_message()
         try:
-            snapshot = await self._query(generation, generation.task_id)
+            snapshot = await self._query(generation, task_id)
         except TaskNotFound:
             elapsed = generation.elapsed_seconds(self._now())
             if elapsed is not None and elapsed < NOT_FOUND_GRACE_SECONDS:
                 return generation
             raise
-        if called_back_at is not None:
-            generation = replace(generation, open_at=called_back_at)
+        if generation.task_id is None and callback is not None:
+            generation = await self._take_over(generation, callback)
+        elif callback is not None:
+            generation = replace(generation, open_at=callback.at)
         return await self._record(generation, snapshot, why)
 
     def seconds_since_query(self, generation: Generation) -> float | None:
@@ -169,19 +184,19 @@ class TaskRefresher:
 
     async def _refresh_after_callback(self, generation_id: str, task_id: str, pause: float) -> None:
         await anyio.sleep(pause)
-        called_back_at = self._now()
+        callback = Callback(task_id, self._now())
         generation = await self._ledger.find(generation_id)
-        if generation is None or generation.finished:
-            return
-        if generation.task_id is not None:
-            await self.refresh(generation, called_back_at=called_back_at)
-            return
-        snapshot = await self._query(generation, task_id)  # a task that the API does not know settles nothing
-        generation = generation.accepted(task_id, called_back_at)
+        if generation is not None and not generation.finished:
+            await self.refresh(generation, callback=callback)
+
+    async def _take_over(self, generation: Generation, callback: Callback) -> Generation:
+        generation = generation.accepted(callback.task_id, callback.at)
         await self._ledger.save(generation)
         self._bus.publish(generation)
-        logger.info("task %s is that of a submit of unknown outcome", task_id, extra={"task_id": task_id})
-        await self._record(generation, snapshot, "poll")
+        logger.info(
+            "task %s is that of a submit of unknown outcome", generation.task_id, extra={"task_id": generation.task_id}
+        )
+        return generation
 
     async def _query(self, generation: Generation, task_id: str) -> TaskSnapshot:
         try:
