@@ -39,7 +39,7 @@ def serve(session: Session, *, sandbox: bool = False, env_file: Path | None = No
     is answered with the variable and what it must be.
     """
     settings, problem = load_usable_settings(env_file, **({"sandbox": True} if sandbox else {}))
-    server = build_server(settings, local=True)
+    server = build_server(settings, local=True, sweeps_open_tasks=True)
     if problem is not None:
         sys.stderr.write(f"nano-banana-mcp: {problem}\n")
         server.middleware.append(CallRefusal(problem))

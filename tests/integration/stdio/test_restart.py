@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp.client import Client
 from mcp.types import BlobResourceContents, TextResourceContents
 
 from nano_banana_mcp.app import build_server
 from nano_banana_mcp.settings import load_settings
-from tests.support.clients import WITHOUT_PAUSES, client_at, facts, text
+from tests.support.clients import WITHOUT_PAUSES, child_at, client_at, facts, text
 from tests.support.sandbox import plain_sandbox
 
 
@@ -50,6 +52,22 @@ async def test_after_a_restart_everything_that_was_paid_for_is_there(tmp_path: P
             assert facts(again)["status"] in ("pending", "submitted")
             assert len((await client.list_resources()).resources) == 4
         assert sandbox.stats.submits == 4
+
+
+async def test_an_image_that_no_call_waits_for_is_noticed_and_stored_while_a_server_runs(tmp_path: Path) -> None:
+    async with plain_sandbox(seconds=0) as sandbox:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
+            await client.call_tool("generate_image", {"prompt": "a cat"})
+        ledger = sqlite3.connect(tmp_path / "ledger.sqlite3", isolation_level=None)
+        ledger.execute("UPDATE generations SET submitted_at = submitted_at - 60")  # it need not be waited for here
+        ledger.close()
+        async with Client(child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path)) as client:
+            await client.call_tool("browse_images", {})  # at the first call the real server starts
+            with anyio.fail_after(60):
+                await sandbox.until(lambda stats: stats.files == 1)
+        assert (sandbox.stats.submits, sandbox.stats.queries) == (1, 1)
+        stored = [path.read_bytes()[:4] for path in (tmp_path / "images").rglob("*") if path.is_file()]
+        assert stored.count(b"\x89PNG") == 1
 
 
 async def test_two_servers_of_one_user_know_each_others_images(tmp_path: Path) -> None:
