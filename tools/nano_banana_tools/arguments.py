@@ -227,7 +227,7 @@ SaveAs = Annotated[
 CallbackUrl = Annotated[
     str | None,
     AfterValidator(_callback),
-    _described({"type": "string"}, "URL that the API should POST the end to. Seldom needed."),
+    _described({"type": "string"}, "URL that the API calls when the image is finished. Rarely needed."),
 ]
 RequestId = Annotated[
     str | None,
@@ -298,13 +298,13 @@ Limit = Annotated[
     int,
     _integer(8),
     Field(ge=1, le=20),
-    _described({"type": "integer", "minimum": 1, "maximum": 20, "default": 8}, "Most to list."),
+    _described({"type": "integer", "minimum": 1, "maximum": 20, "default": 8}, "Maximum number of pictures."),
 ]
 Purpose = Annotated[
     str | None,
     Field(max_length=300),
     AfterValidator(lambda text: clean(text or "").strip() or None),
-    _described({"type": "string"}, "Shown to the person."),
+    _described({"type": "string"}, "What the picture is for. Shown to the person."),
 ]
 UploadCount = Annotated[
     int,
@@ -315,7 +315,7 @@ UploadCount = Annotated[
 UploadId = Annotated[
     str | None,
     AfterValidator(_upload_id),
-    _described({"type": "string"}, "Of an earlier answer."),
+    _described({"type": "string"}, "upload_id from an earlier answer."),
 ]
 UploadWaitSeconds = Annotated[
     float,

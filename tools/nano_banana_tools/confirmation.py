@@ -44,9 +44,8 @@ _INVALID_STATE = {"reason": "invalid_request_state"}
 
 NO_FORM = (
     "A person must confirm this call before it spends credits (NANO_BANANA_CONFIRM), and this client cannot ask: it "
-    "does not support form elicitation. Not sent, not charged. Use a client that supports it; or the operator of this "
-    'server can set NANO_BANANA_CONFIRM to never or to a higher number of credits, for one user as "confirm" in the '
-    "tokens file."
+    "does not support form elicitation. Not sent, not charged. Use a client that supports it. The operator can set "
+    'NANO_BANANA_CONFIRM to never or a higher number, or set "confirm" for one user in the tokens file.'
 )
 
 
@@ -206,8 +205,8 @@ class ConfirmationNotices(ServerMiddleware[Any]):
                 raise
             raise MCPError(
                 error.error.code,
-                "This answer to a confirmation is not valid (any more): it came more than an hour after the question, "
-                "for other arguments, or from another user. Not sent, not charged. Call the tool again to ask again.",
+                "This confirmation is no longer valid: it is over an hour old, or belongs to other arguments or "
+                "another user. Nothing was sent or charged. Call again to get a new question.",
                 error.error.data,
             ) from error
         if ctx.method != "tools/list" or answer is None or not self._callers().confirms():

@@ -193,7 +193,7 @@ def _describe_format(outcome: WaitResult) -> str | None:
     if not asked_for or outcome.generation.status is Status.FAILED:
         return None
     sizes = dict.fromkeys(f"{size[0]}×{size[1]}" for size in outcome.sizes if size is not None)
-    return f"Asked {asked_for}, got {' and '.join(sizes)}." if sizes else f"Asked {asked_for}."
+    return f"Requested {asked_for}, got {' and '.join(sizes)}." if sizes else f"Requested {asked_for}."
 
 
 def _describe_export(export: ExportResult | None) -> str:
@@ -222,7 +222,7 @@ def _next_step(item: GenerationOrBatch) -> str | None:
     if item.is_open:
         return f'Call wait_for_image with task_id "{item.public_id}".'
     if any(generation.is_unsent and generation.request_id for generation in members(item)):
-        return "The same call with the same request_id sends only what was not sent."
+        return "Call again with the same request_id: only images that were never sent are submitted."
     if item.status is Status.UNKNOWN:
         return "Do not repeat the call: it could be charged twice. Ask the person to check the defapi account."
     if item.status is Status.FAILED:

@@ -266,7 +266,16 @@ def _tokens(settings: Settings, file: Path) -> Finding:
     tokens = sum(len(principal.tokens) for principal in principals)
     is_good = tokens > 0 or settings.oauth_issuer is not None
     advice = None if is_good else "Every call is refused. Create a token: nano-banana-mcp token create NAME"
-    return Finding(is_good, "tokens file", f"{tokens} tokens of {len(principals)} principals in {file}", advice)
+    return Finding(
+        is_good,
+        "tokens file",
+        f"{_counted(tokens, 'token')} of {_counted(len(principals), 'principal')} in {file}",
+        advice,
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _limits(settings: Settings) -> Finding:

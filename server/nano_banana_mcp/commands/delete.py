@@ -86,7 +86,7 @@ def _delete(settings: Settings, generations: list[Generation], uploads: list[Upl
         successes.append(is_deleted)
         if is_deleted:
             for path in chain.from_iterable(exported_files(settings, generation)):
-                sys.stdout.write(f"  Its file stays, delete it yourself: {path}\n")
+                sys.stdout.write(f"  The saved file was kept. Delete it yourself: {path}\n")
     for upload in uploads:
         successes.append(_delete_bytes(upload.reference_id, folder, partial(_delete_upload, upload=upload)))
     return 0 if all(successes) else FAILED

@@ -222,8 +222,9 @@ class _Job:
                 self._files[number].append(await save(service.images, self._folder, generation, image))
             except (ImageError, NoSuchImage, OSError, LedgerError) as error:
                 reason = reason_of(error) if isinstance(error, OSError) else explained(error)
+                reason = reason or "the image data is no longer available"
                 self.errors.append(
-                    f"A picture is paid for but not saved in {self._folder.path}: {reason or 'its bytes are gone'}. "
+                    f"A picture is paid for but not saved in {self._folder.path}: {reason}. "
                     f"Try again with `nano-banana-mcp save {generation.public_id}`."
                 )
 

@@ -9,7 +9,7 @@
     ├── Refused                 a complete answer of the API refused the request
     │   ├── RequestRefused      400, another 4xx, a redirect, or 200 with `code` ≠ 0
     │   ├── KeyRefused          401, 403
-    │   ├── Blocked             403 of a bot wall in front of the API: it says nothing about the key
+    │   ├── Blocked             403 of bot protection in front of the API: it says nothing about the key
     │   ├── ModelRefused        the API does not know the model
     │   ├── OutOfCredits        402
     │   ├── TaskNotFound        404
@@ -93,11 +93,11 @@ class KeyRefused(Refused):
 
 
 class Blocked(Refused):
-    """A bot wall or a proxy in front of the API refused the request, not the API."""
+    """Bot protection or a proxy in front of the API refused the request, not the API."""
 
     hint = (
-        "The API key is not the cause. Try again later or from another network; if it stays, ask the API's support to "
-        "let this address through."
+        "The API key is not the cause. Try again later or from another network. If it persists, ask defapi support to "
+        "allow your IP address."
     )
 
 

@@ -204,7 +204,9 @@ def _refusal(answer: Answer, body: dict[str, Any] | None) -> DefapiError:
         hint = "Set DEFAPI_BASE_URL to the address that the redirect leads to."
         return RequestRefused(f"The image API answered with a redirect ({name}).", status=status, hint=hint)
     if status == HTTPStatus.FORBIDDEN and _is_from_wall(answer, body):
-        return Blocked(f"A bot wall in front of the image API blocked this request ({_wall_name(answer)}).", status=403)
+        return Blocked(
+            f"Bot protection in front of the image API blocked this request ({_wall_name(answer)}).", status=403
+        )
     said = schemas.failure_text(body) or ""
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (status == 400 and _TOO_LARGE.search(said)):
         hint = "Pass fewer or smaller reference images."

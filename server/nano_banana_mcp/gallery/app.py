@@ -126,7 +126,7 @@ def create_app(service: GalleryService) -> Starlette:
             ImageError: lambda request, error: _refuse(415 if request.method == "POST" else 502, str(error).strip()),
             LimitReached: lambda _, error: _refuse(429, str(error)),
             NoSuchImage: lambda _, error: _refuse(404, "The picture is no longer available."),
-            OSError: lambda _, error: _refuse(503, f"The disk refused it: {reason_of(error)}."),
+            OSError: lambda _, error: _refuse(503, f"It could not be written: {reason_of(error)}."),
         },
     )
 

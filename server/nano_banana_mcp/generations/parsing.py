@@ -108,7 +108,7 @@ def _images(
         if source[:5].lower() in ("http:", "https"):
             url = without_user(source)
             if is_inside_network(url) and origin_of(url) != origin_of(api_url):
-                problems.append("its URL leads to an address inside a network, which is not passed on")
+                problems.append("its URL leads to an internal address, which is not passed on")
                 continue
             if url != source:
                 remarks.append("A user name was removed from an image's URL.")
@@ -140,5 +140,5 @@ def _why_no_image(snapshot: TaskSnapshot, problems: list[str]) -> str:
     if snapshot.texts:
         return f"{charged} The model answered in words instead of drawing: “{clean(' '.join(snapshot.texts))}”"
     if snapshot.reason:
-        return f"{charged} The answer holds no image: {sentence(snapshot.reason)}"
-    return f"{charged} The answer holds no image."
+        return f"{charged} The answer contains no image: {sentence(snapshot.reason)}"
+    return f"{charged} The answer contains no image."

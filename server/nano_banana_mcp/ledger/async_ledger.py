@@ -42,8 +42,8 @@ STEP_PAUSE_SECONDS = 0.1
 READ_ONLY = "The ledger cannot be written: its file or its folder is read-only."
 
 NOTHING_NEW_IS_SENT = (
-    "No new image is requested until it can be written, so nothing is paid for that would be lost. Images that are "
-    "already paid for are recorded as soon as it can."
+    "No new image is requested until it can be written, so that no paid image is lost. Images that are already paid "
+    "for are recorded as soon as it can."
 )
 
 NOT_DURABLE = (

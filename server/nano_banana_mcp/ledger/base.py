@@ -238,7 +238,7 @@ class Ledger(Protocol):
         """Prune what is older than the settings want to keep."""
 
     async def build_indexes(self) -> None:
-        """Build what answers quickly in a large ledger, in steps that block nothing for long, until cancelled.
+        """Build the search index and the sums, in steps that block nothing for long, until cancelled.
 
         Until it is built, answers are the same, but slower."""
 

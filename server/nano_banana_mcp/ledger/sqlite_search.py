@@ -1,4 +1,4 @@
-"""What finds a few of many generations in SQLite: an index of the prompts, and lists by owner.
+"""Full-text and per-owner search indexes in SQLite.
 
 The index is an FTS5 table of trigrams without positions: it names the generations that may have a text, and the prompt
 decides. It is built in steps, and new prompts wait in the table ``unindexed`` until enough have come together. Other

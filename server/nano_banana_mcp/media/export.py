@@ -204,7 +204,7 @@ class Exporter:
             case ImageError():
                 job.problem = job.public_problem = error.message
             case NoSuchImage():
-                job.problem = job.public_problem = "its bytes are gone"
+                job.problem = job.public_problem = "the image data is no longer available"
             case _:
                 job.problem = job.public_problem = str(error)
         logger.warning("an image of task %s was not exported: %s", job.generation.public_id, job.problem)

@@ -50,7 +50,7 @@ MAX_SIZE_SECONDS = 2.0
 """How long it waits for the bytes of an image whose format or size was asked for, to compare them."""
 
 MIN_EXPORT_SECONDS = 2.0
-"""How long it waits even when its own time is over."""
+"""Minimum wait for the export, even after the caller's time is over."""
 
 
 class SaveAsRefused(Exception):
@@ -284,7 +284,7 @@ class GenerationService:
         recent = await self.ledger.recent(MAX_RECENT, principal)
         models = [generation.model for generation in recent if generation.status is Status.SUCCESS and generation.model]
         others = [name for name in dict.fromkeys(models) if name != model and name not in RETIRED_MODELS][:3]
-        return f"Models that worked lately: {', '.join(others)}." if others else None
+        return f"Models that worked recently: {', '.join(others)}." if others else None
 
     async def _sizes(self, item: GenerationOrBatch) -> tuple[Size | None, ...]:
         if not item.requested_format:

@@ -126,9 +126,8 @@ class ReferenceResolver:
         if "@" in parts.netloc:
             return "has a user name or a password in its URL, which is not passed on."
         if is_inside_network(url):
-            return (
-                f"is at {parts.hostname}, which only this machine or its network knows. The image API cannot reach it."
-            )
+            host = parts.hostname
+            return f"is at {host}, reachable only from this machine or its network. The image API cannot reach it."
         return None
 
     def _read_file(self, reference: str) -> EncodedImage:
@@ -168,7 +167,7 @@ class ReferenceResolver:
         try:
             image = await self._images.open(generation, number)
         except NoSuchImage:
-            raise ReferenceRefused("The bytes of this image are gone.") from None
+            raise ReferenceRefused("The data of this image is no longer available.") from None
         except ImageUnavailable as error:
             if url is None or error.status in GONE_STATUSES or not self._images.still_serves(generation):
                 raise

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RECHECK_SECONDS = 0.25
-"""Pause between two looks at a request that another call is submitting."""
+"""Pause between two checks of a request that another call is submitting."""
 
 FOREIGN_SUBMIT_SECONDS = 15.0
 """How long the unrecorded submit of another process is taken to be under way."""

@@ -117,7 +117,7 @@ class OpenTaskSweeper:
 
 
 class MissingImageSweeper:
-    """Stores the images of ends that a process recorded and did not live to store.
+    """Stores images whose end was recorded by a process that ended before storing them.
 
     Args:
         api: Only images of this API are stored.
@@ -145,7 +145,7 @@ class MissingImageSweeper:
 
 
 class IndexBuilder:
-    """Builds what answers quickly in a large ledger, after the start."""
+    """Builds the search index and the sums of a large ledger, after the start."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

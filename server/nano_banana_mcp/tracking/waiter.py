@@ -237,7 +237,7 @@ class _PollLoop:
             self.wake()
 
     def wake(self) -> None:
-        """Let all waiters look at the state."""
+        """Wake all waiters."""
         self.changed.set()
         self.changed = anyio.Event()
 

@@ -45,7 +45,7 @@ _HEADERS = {
 }
 _NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
-_GONE = "This address does not exist, or it was used or has expired. Ask the assistant for a new one."
+_GONE = "This upload link is invalid, used or expired. Ask the assistant for a new one."
 
 
 class UploadPage:
@@ -102,7 +102,7 @@ class UploadPage:
         """Why a request comes from another site; None if it does not."""
         hosts, origins = request.headers.getlist("host"), request.headers.getlist("origin")
         if len(hosts) != 1 or not self._is_own_host(hosts[0]):
-            return "This server does not answer to this host name."
+            return "This server does not accept this host name."
         own = {*self._origins, f"http://{hosts[0]}", f"https://{hosts[0]}"}
         if any(origin not in own for origin in origins):
             return "Uploads are accepted from this server's own page only."

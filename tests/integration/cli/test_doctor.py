@@ -155,7 +155,7 @@ def test_a_tokens_file_is_read_and_its_tokens_counted(home: Path) -> None:
     run_here("token", "create", "alice", settings=settings)
     ended = doctor(**settings)
     assert ended.returncode == 0, ended.stdout
-    assert "1 tokens of 1 principals" in line(ended, "tokens file")
+    assert "1 token of 1 principal in " in line(ended, "tokens file")
     assert "120 calls a minute" in line(ended, "limits")
     run_here("token", "revoke", "alice", settings=settings)
     assert line(doctor(**settings), "tokens file").startswith("FAIL")

@@ -86,7 +86,7 @@ def test_history_and_delete_name_the_file_that_a_command_saved_in_a_folder_of_it
     shutil.copytree(copy, folder)
     deleted = run_here("delete", shown["task_id"], "--yes", settings=sandboxed).stdout
     for saved in (copied, folder / copied.name):
-        assert f"Its file stays, delete it yourself: {saved}" in deleted
+        assert f"The saved file was kept. Delete it yourself: {saved}" in deleted
 
 
 def test_where_no_saved_file_is_left_history_names_the_stored_copy(sandboxed: dict[str, str], tmp_path: Path) -> None:

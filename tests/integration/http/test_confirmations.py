@@ -159,7 +159,7 @@ async def test_a_state_is_valid_for_its_own_arguments_only(tmp_path: Path) -> No
         for arguments in ({"prompt": "a dog"}, {"count": 3}, {"model": "other"}, {"request_id": "one"}):
             error = await refusal(client, state, **arguments)
             assert error.code == INVALID_PARAMS
-            assert "Not sent, not charged." in error.message
+            assert "Nothing was sent or charged." in error.message
         assert sandbox.stats.submits == 0
         assert not (await answered(client, state)).is_error
 
@@ -179,7 +179,7 @@ async def test_tampered_foreign_and_expired_states_are_refused(tmp_path: Path) -
         for invalid in (expired, changed, state[:40], "", "v1.", "{}", await asked(stranger)):
             error = await refusal(client, invalid)
             assert error.code == INVALID_PARAMS
-            assert "Not sent, not charged." in error.message
+            assert "Nothing was sent or charged." in error.message
         assert sandbox.stats.submits == 0
 
 

@@ -1,4 +1,4 @@
-"""The application as a guest of plain ``uvicorn --factory``, which knows nothing of what `serve --http` sees to."""
+"""The application under plain ``uvicorn --factory``, without what ``serve --http`` sets up."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ async def test_a_task_id_reaches_the_api_unchanged_and_changes_nothing_else(task
         pytest.param(reply(401, {"code": 401, "message": "bad key"}), KeyRefused, "bad key", id="401, code 401"),
         pytest.param(reply(401, {"code": 1, "message": "bad key"}), KeyRefused, "bad key", id="401, code 1"),
         pytest.param(reply(402), OutOfCredits, "credits (402)", id="402"),
-        pytest.param(reply(403, "error code: 1010"), Blocked, "bot wall", id="403"),
+        pytest.param(reply(403, "error code: 1010"), Blocked, "Bot protection", id="403"),
         pytest.param(reply(404, UNKNOWN), TaskNotFound, "task not found", id="404"),
         pytest.param(html(404), TaskNotFound, "(404)", id="404 as HTML"),
         pytest.param(reply(400, {"detail": "task_id is required"}), RequestRefused, "is required", id="400"),

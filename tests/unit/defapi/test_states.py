@@ -256,7 +256,7 @@ async def test_a_status_word_that_is_not_known_means_still_working(word: str, st
     [
         pytest.param({"result": [{"text": "I drew it in words."}]}, "I drew it in words.", id="only text"),
         pytest.param({"result": [], "status_reason": {"message": "empty content"}}, "empty content", id="a reason"),
-        pytest.param({"result": None}, "holds no image", id="nothing at all"),
+        pytest.param({"result": None}, "contains no image", id="nothing at all"),
     ],
 )
 async def test_a_success_without_an_image_is_a_failure_that_may_have_cost(data: dict[str, Any], words: str) -> None:

@@ -57,7 +57,7 @@ async def test_of_many_uploads_with_one_grant_those_that_were_asked_for_get_in(
     async with limited(tmp_path) as (uploads, send):
         request = await uploads.ask("alice", count=2)
         answers = Counter([await answer_of(send(request, form(IMAGE))) for _ in range(OVER_HTTP)])
-        gone = "This address does not exist, or it was used or has expired. Ask the assistant for a new one."
+        gone = "This upload link is invalid, used or expired. Ask the assistant for a new one."
         assert answers == {(200, None): 2, (404, gone): OVER_HTTP - 2}
         assert len(await uploads.arrived(request)) == 2
     assert len(decoded) == 2

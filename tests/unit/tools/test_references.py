@@ -262,11 +262,11 @@ async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"aspect_ratio": "16:9", "image_size": "4k"}, "Asked 16:9 4k, got 1024×1024."),
+        ({"aspect_ratio": "16:9", "image_size": "4k"}, "Requested 16:9 4k, got 1024×1024."),
         ({"image_size": "0.5k", "model": "google/nano-banana-2", "prompt": "x sandbox:result=data-uri"},
-         "Asked 0.5k, got 512×512."),
-        ({"aspect_ratio": "4:1", "model": "google/nano-banana"}, "Asked 4:1, got 1024×256."),
-        ({"image_size": 512}, "Asked 512, got 1024×1024."),
+         "Requested 0.5k, got 512×512."),
+        ({"aspect_ratio": "4:1", "model": "google/nano-banana"}, "Requested 4:1, got 1024×256."),
+        ({"image_size": 512}, "Requested 512, got 1024×1024."),
     ],
 )  # fmt: skip
 async def test_what_was_asked_and_what_came_is_in_every_result(arguments: dict[str, Any], words: str) -> None:
@@ -282,4 +282,4 @@ async def test_what_was_asked_and_what_came_is_in_every_result(arguments: dict[s
 async def test_a_submit_says_what_was_asked() -> None:
     async with desk() as (_, client):
         started = await client.call_tool("generate_image", {"prompt": "a hill", "image_size": "2k"})
-        assert "Asked 2k." in facts(started)["message"]
+        assert "Requested 2k." in facts(started)["message"]

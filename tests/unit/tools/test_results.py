@@ -123,7 +123,7 @@ async def test_an_image_with_a_wrong_label_is_read_out_with_the_type_of_its_byte
     [
         ("sandbox:result=text", "instead of drawing"),
         ("sandbox:result=empty", "billed"),
-        ("sandbox:result=null", "holds no image"),
+        ("sandbox:result=null", "contains no image"),
         ("sandbox:result=failed sandbox:reason=too_wet", "too wet"),
     ],
 )

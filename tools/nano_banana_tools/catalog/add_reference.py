@@ -122,7 +122,7 @@ async def _result(
     references = [upload_reference(upload) for upload in await uploads.arrived(request)]
     finished = not uploads.is_open(request)
     if is_declined:
-        next_step = "The person did not want to add a picture now. Ask them how to go on."
+        next_step = "The person did not want to add a picture now. Ask them how to proceed."
     elif finished:
         next_step = (
             _USE if references else "Nothing arrived in time. Call add_reference without upload_id to ask again."
@@ -149,7 +149,7 @@ async def _result(
 
 def _describe_open(request: UploadRequest, url: str | None, *, shows_page: bool) -> str:
     if shows_page:
-        now = "The person sees a place for the picture in this conversation, and you get a message with it."
+        now = "The person sees an upload area in this conversation; you get a message when the picture arrives."
     elif url is None:
         now = "Wait until the person has added the picture on the page that is open."
     else:

@@ -13,7 +13,7 @@ from nano_banana_tools.definition import READ_ONLY, ToolDefinition
 from nano_banana_tools.results import GenerationResult, to_result
 
 DESCRIPTION = (
-    "Look once at the state of a picture, free of charge. Do not call it in a loop: to get a picture that is not "
+    "Return the current state of a picture, free of charge. Do not call it in a loop: to get a picture that is not "
     "finished, call wait_for_image."
 )
 

@@ -137,11 +137,11 @@ class GenerationTasks:
         if medians is not None and medians.seconds is not None:
             usual = f"; {generation.model} usually takes {medians.seconds:.0f} s"
         is_partly_unsent = any(one.is_unsent for one in members(state.generation))
-        unsent = "; what was not sent yet is not sent" if is_partly_unsent else ""
+        unsent = " Images not yet sent are not sent." if is_partly_unsent else ""
         trouble = "" if state.trouble is None else f" The last query failed: {state.trouble.message}"
         message = (
-            f"{_describe(state.generation, service.now())}{usual}. It cannot be stopped: after a cancel, too, the "
-            f"image is finished, charged and kept{unsent}.{trouble}"
+            f"{_describe(state.generation, service.now())}{usual}. Cancelling does not stop it: the image is still "
+            f"made, charged and stored.{unsent}{trouble}"
         )
         return self._task(state.generation, task_id, message)
 

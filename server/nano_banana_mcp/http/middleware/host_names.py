@@ -143,4 +143,4 @@ def _is_internal(host: str) -> bool:
 def _misdirected(host: str) -> str:
     name = _name_in(host) or ""
     named = name if _NAME.fullmatch(name) or _is_address(name) else "the name of this server"
-    return f"This server does not answer to this host name. Add {named} to {variable_of('allowed_hosts')}."
+    return f"This server does not accept this host name. Add {named} to {variable_of('allowed_hosts')}."

@@ -243,7 +243,7 @@ def _refusal(host: str, addresses: list[str]) -> AddressRefused:
     if any(map(is_synthetic, addresses)):
         return AddressRefused(
             f"{message} by the DNS of this machine: its address is in 198.18.0.0/15. Proxy and VPN programs with "
-            "fake-IP DNS (Clash, Surge, sing-box) answer so.",
+            "fake-IP DNS (Clash, Surge, sing-box) do this.",
             hint="If you use one, set NANO_BANANA_TRUST_RESOLVER=true, or HTTPS_PROXY to the address of the program.",
         )
     if all(map(is_unspecified, addresses)):

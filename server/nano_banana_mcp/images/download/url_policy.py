@@ -101,16 +101,16 @@ class Target:
         if self.port != _PORTS["https"]:
             raise AddressRefused("The URL names a port other than 443.")
         if self.address is None and any(f".{self.host}".endswith(f".{name}") for name in _INSIDE_NAMES):
-            raise AddressRefused(f"The host {self.host} is a name for inside a network.")
+            raise AddressRefused(f"The host {self.host} is an internal network name.")
 
     def require_public_name(self) -> None:
-        """Require an address, or a name with a dot, for a proxy that resolves it: others are names inside a network.
+        """Require an address, or a name with a dot, for a proxy that resolves it: others are internal network names.
 
         Raises:
             AddressRefused: It is a name without a dot.
         """
         if self.address is None and "." not in self.host:
-            raise AddressRefused(f"The host {self.host} is a name for inside a network.")
+            raise AddressRefused(f"The host {self.host} is an internal network name.")
 
 
 def _read_host(written: str) -> tuple[str, IPv4Address | IPv6Address | None]:

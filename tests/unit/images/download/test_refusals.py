@@ -49,7 +49,7 @@ async def test_a_forbidden_url_is_refused_without_a_connection(
         ("https://pictures.example:70000/", "port does not exist"),
         ("https://1.2.3.4.5/", "neither a name nor an address"),
         ("https://127.1/?signature=secret", r"127\.0\.0\.1 is not on the public internet"),
-        ("https://a.localhost/?signature=secret", r"a\.localhost is a name for inside a network"),
+        ("https://a.localhost/?signature=secret", r"a\.localhost is an internal network name"),
     ],
 )
 async def test_a_refusal_says_why_and_what_to_do(url: str, words: str, fetcher: ImageFetcher) -> None:

@@ -131,11 +131,11 @@ def test_a_location_may_be_as_long_as_a_url() -> None:
     [
         ("http://a.example/", "The URL is not an https:// URL."),
         ("https://a.example:444/", "The URL names a port other than 443."),
-        ("https://localhost/", "The host localhost is a name for inside a network."),
-        ("https://a.local/", "The host a.local is a name for inside a network."),
-        ("https://a.localdomain/", "The host a.localdomain is a name for inside a network."),
-        ("https://a.internal/", "The host a.internal is a name for inside a network."),
-        ("https://a.home.arpa/", "The host a.home.arpa is a name for inside a network."),
+        ("https://localhost/", "The host localhost is an internal network name."),
+        ("https://a.local/", "The host a.local is an internal network name."),
+        ("https://a.localdomain/", "The host a.localdomain is an internal network name."),
+        ("https://a.internal/", "The host a.internal is an internal network name."),
+        ("https://a.home.arpa/", "The host a.home.arpa is an internal network name."),
     ],
 )
 def test_what_breaks_a_rule_for_everybody_is_refused(url: str, words: str) -> None:
@@ -159,4 +159,4 @@ def test_a_proxy_may_resolve_names_with_a_dot_and_is_given_addresses(host: str) 
 def test_a_proxy_is_given_no_name_without_a_dot() -> None:
     with pytest.raises(AddressRefused) as refused:
         Target.parse("https://intranet/").require_public_name()
-    assert str(refused.value).startswith("The host intranet is a name for inside a network.")
+    assert str(refused.value).startswith("The host intranet is an internal network name.")

@@ -123,7 +123,7 @@ async def test_a_cancel_is_acknowledged_and_the_image_is_kept_as_the_status_says
         task_id = (await call(client, "generate_image", prompt="a cat"))["taskId"]
         assert (await ask(client, "tasks/cancel", task_id)).keys() - {"_meta"} == {"resultType"}
         task = await ask(client, "tasks/get", task_id)
-        assert "It cannot be stopped" in task["statusMessage"]
+        assert "Cancelling does not stop it" in task["statusMessage"]
         assert (await ended(client, task_id))["result"]["structuredContent"]["status"] == "success"
         assert (await ask(client, "tasks/cancel", task_id))["resultType"] == "complete"
 
