@@ -17,6 +17,28 @@ MAX_SIDE = {"512": 512, "0.5k": 512, "1k": 1024, "2k": 2048, "4k": 4096}
 _CANVAS = 2048
 
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+RIBBON = "SANDBOX · not a real generation"
+_MAX_LINES = 3
+_PAPER = (12, 14, 24)
+_BANANA = (255, 214, 64)
+# Pillow's own font has Latin letters only. The first font here that draws most of a caption is used.
+_SYSTEM_FONTS = (
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/google-noto-cjk/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/truetype/nanum/NanumGothic.ttf",
+    "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
+    "/System/Library/Fonts/AppleSDGothicNeo.ttc",
+    "/System/Library/Fonts/PingFang.ttc",
+    "C:/Windows/Fonts/malgun.ttf",
+    "C:/Windows/Fonts/msyh.ttc",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+    "C:/Windows/Fonts/segoeui.ttf",
+)
+
+
 def size_of(aspect_ratio: str, image_size: str) -> tuple[int, int]:
     """Width and height in pixels."""
     return _within(aspect_ratio, MAX_SIDE[image_size])
@@ -67,28 +89,6 @@ def _within(aspect_ratio: str, max_side: int) -> tuple[int, int]:
     wide, high = map(int, aspect_ratio.split(":"))
     scale = max_side / max(wide, high)
     return round(wide * scale), round(high * scale)
-
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-RIBBON = "SANDBOX · not a real generation"
-_MAX_LINES = 3
-_PAPER = (12, 14, 24)
-_BANANA = (255, 214, 64)
-# Pillow's own font has Latin letters only. The first font here that draws most of a caption is used.
-_SYSTEM_FONTS = (
-    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/google-noto-cjk/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/truetype/nanum/NanumGothic.ttf",
-    "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
-    "/System/Library/Fonts/AppleSDGothicNeo.ttc",
-    "/System/Library/Fonts/PingFang.ttc",
-    "C:/Windows/Fonts/malgun.ttf",
-    "C:/Windows/Fonts/msyh.ttc",
-    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
-    "C:/Windows/Fonts/segoeui.ttf",
-)
 
 
 def inscribe(image: Image.Image, words: str, marks: list[str]) -> Image.Image:

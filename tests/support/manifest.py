@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 
 from nano_banana_mcp.stdio import manifest
-from nano_banana_mcp.stdio.manifest_builder import build_answers
+from nano_banana_mcp.stdio.manifest_builder import build_answers, write
 
 if __name__ == "__main__":
-    manifest.write(manifest.SHIPPED_PATH, anyio.run(build_answers), manifest.installed_versions())
+    write(Path(manifest.SHIPPED_PATH), anyio.run(build_answers), manifest.installed_versions(), mode=0o644)

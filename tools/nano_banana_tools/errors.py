@@ -63,7 +63,7 @@ def unknown_tool(name: str, names: Iterable[str]) -> ToolError:
 def _describe_charge(error: DefapiError) -> list[str]:
     if isinstance(error, OutcomeUnknown):
         return []  # its own message says so
-    if error.asking and not isinstance(error, NotSent):
+    if error.is_query and not isinstance(error, NotSent):
         return ["Queries are free, and the task is not lost."]
     if isinstance(error, NotSent):
         return [NOTHING_CHARGED]

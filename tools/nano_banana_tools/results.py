@@ -14,6 +14,7 @@ from mcp.types import Annotations, CallToolResult, ContentBlock, ResourceLink, T
 from pydantic import BaseModel
 
 from nano_banana_mcp.common.files import display_path
+from nano_banana_mcp.common.text import shorten
 from nano_banana_mcp.generations.batches import MAX_REASON_CHARACTERS, Batch, GenerationOrBatch, located_images, members
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import in_credits
@@ -160,9 +161,7 @@ def _message(outcome: WaitResult) -> str | None:
         advice = f" {outcome.trouble.hint}" if outcome.given_up else ""
         remains = "" if outcome.generation.finished else " The task itself is not lost."
         parts.insert(0, f"The last query failed: {outcome.trouble.message}{remains}{advice}")
-    other = " ".join(part for part in parts if part)
-    if len(other) > MAX_MESSAGE_CHARACTERS:
-        other = other[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+    other = shorten(" ".join(part for part in parts if part), MAX_MESSAGE_CHARACTERS)
     return " ".join(part for part in (saved, other) if part) or None
 
 

@@ -34,6 +34,7 @@ from nano_banana_mcp.commands.console import (
     table,
 )
 from nano_banana_mcp.commands.output_folders import exported_files
+from nano_banana_mcp.common.text import shorten
 from nano_banana_mcp.defapi.errors import DefapiError
 from nano_banana_mcp.generations.batches import is_batch_id
 from nano_banana_mcp.generations.models import Generation
@@ -350,8 +351,7 @@ def _amount(credits_text: str | None) -> str:
 
 
 def _shortened(text: str, letters: int | None) -> str:
-    text = printable(text)
-    return text if letters is None or len(text) <= letters else f"{text[: letters - 1]}…"
+    return printable(text) if letters is None else shorten(printable(text), letters)
 
 
 def _iso(moment: float) -> str:

@@ -21,6 +21,9 @@ _HTML_IMAGE = re.compile(r"<\s*/?\s*(?:img|image|picture|svg|object|embed|iframe
 _HTML_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
+_STREAM_ERRORS = "nano_banana_mcp.stream"
+
+
 def clean(text: str, limit: int = MAX_CLEAN_CHARACTERS) -> str:
     """Return ``text`` as one safe line.
 
@@ -44,9 +47,6 @@ def shorten(text: str, limit: int) -> str:
 def sentence(text: str) -> str:
     """Return ``text`` with a full stop, unless it already ends with a punctuation mark."""
     return text if text.endswith((".", "!", "?", "…", "。", "！", "？")) else f"{text}."
-
-
-_STREAM_ERRORS = "nano_banana_mcp.stream"
 
 
 def configure_stream(stream: object) -> None:

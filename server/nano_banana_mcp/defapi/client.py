@@ -1,4 +1,4 @@
-"""The client of the image API: ``submit`` → ``_post``; ``query``, ``credits`` → ``_ask``."""
+"""The client of the image API: ``submit`` → ``_post``; ``query``, ``credits`` → ``_get``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import anyio
 
 from nano_banana_mcp.common.tracing import name_task, request_span
-from nano_banana_mcp.defapi import responses as answers
+from nano_banana_mcp.defapi import responses
 from nano_banana_mcp.defapi.errors import DefapiError, KeyMissing, NoAnswer, OutcomeUnknown, Unreachable
 from nano_banana_mcp.defapi.responses import MAY_HAVE_BEEN_CHARGED, Answer
 from nano_banana_mcp.defapi.schemas import SubmitRequest, TaskSnapshot
-from nano_banana_mcp.defapi.transport import Broken, Connection, QueryBudget
+from nano_banana_mcp.defapi.transport import Broken, Connection, QueryRateLimit
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -61,7 +61,7 @@ class DefapiClient:
         self._timeout = timeout_seconds
         self._connection = Connection(base_url, timeout_seconds)
         self._submits, self._queries = anyio.Semaphore(concurrency), anyio.Semaphore(concurrency)
-        self._budget = QueryBudget(queries_per_second)
+        self._query_rate = QueryRateLimit(queries_per_second)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -107,10 +107,10 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: As their classes say.
         """
-        secret = await self._require_key(key, asking=True)
-        with _asking(secret), request_span("defapi.query", "GET", self._host, nano_banana__task_id=task_id):
-            answer = await self._ask("/api/task/query", {"task_id": task_id}, secret)
-            snapshot = answers.read_query(answer)
+        secret = await self._require_key(key, is_query=True)
+        with _query_errors(secret), request_span("defapi.query", "GET", self._host, nano_banana__task_id=task_id):
+            answer = await self._get("/api/task/query", {"task_id": task_id}, secret)
+            snapshot = responses.read_query(answer)
         reason = None if snapshot.reason is None else _without_key(snapshot.reason, secret)
         texts = tuple(_without_key(text, secret) for text in snapshot.texts)
         answer = _value_without_key(snapshot.answer, secret)
@@ -125,9 +125,9 @@ class DefapiClient:
         Raises:
             NotSent, Refused, NoAnswer: As their classes say.
         """
-        secret = await self._require_key(key, asking=True)
-        with _asking(secret), request_span("defapi.credits", "GET", self._host):
-            return answers.read_account(await self._ask("/api/user", {}, secret))
+        secret = await self._require_key(key, is_query=True)
+        with _query_errors(secret), request_span("defapi.credits", "GET", self._host):
+            return responses.read_account(await self._get("/api/user", {}, secret))
 
     async def _post(self, request: SubmitRequest, secret: str) -> str:
         try:
@@ -137,20 +137,20 @@ class DefapiClient:
         except Broken as broken:
             if not broken.sent:
                 raise self._unreachable(broken) from broken
-            task_id = answers.task_id_in_fragment(broken.received)
+            task_id = responses.task_id_in_fragment(broken.received)
             if task_id:
                 return task_id
             raise OutcomeUnknown(
                 f"The request was sent, but no complete answer of the image API arrived ({broken}). "
                 f"{MAY_HAVE_BEEN_CHARGED}"
             ) from broken
-        return answers.read_submit(answer)
+        return responses.read_submit(answer)
 
-    async def _ask(self, path: str, params: dict[str, str], secret: str) -> Answer:
+    async def _get(self, path: str, params: dict[str, str], secret: str) -> Answer:
         seconds = min(self._timeout, MAX_QUERY_SECONDS)
         try:
             async with self._queries:
-                await self._budget.take()  # last, so that a reserved turn is used
+                await self._query_rate.take()  # last, so that a reserved turn is used
                 return await self._connection.send("GET", path, key=secret, seconds=seconds, params=params)
         except Broken as broken:
             if not broken.sent:
@@ -161,22 +161,22 @@ class DefapiClient:
         host = urlsplit(self.base_url).netloc
         return Unreachable(f"The image API at {host} could not be reached: {broken}.")
 
-    async def _require_key(self, own: SecretStr | None = None, *, asking: bool = False) -> str:
+    async def _require_key(self, own: SecretStr | None = None, *, is_query: bool = False) -> str:
         key = own or self._key or await anyio.to_thread.run_sync(self._stored_key)
         if key is None:
             missing = KeyMissing(self._key_problem)
-            missing.asking = asking
+            missing.is_query = is_query
             raise missing
         return key.get_secret_value().strip()
 
 
 @contextmanager
-def _asking(secret: str) -> Iterator[None]:
+def _query_errors(secret: str) -> Iterator[None]:
     """Mark errors of the block as errors of a query, which is free, and mask the key in them."""
     try:
         yield
     except DefapiError as error:
-        error.asking = True
+        error.is_query = True
         error.message = _without_key(error.message, secret)
         raise
 

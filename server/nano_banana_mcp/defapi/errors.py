@@ -32,12 +32,12 @@ class DefapiError(Exception):
         message: What happened, one or two sentences.
         hint: What to do next.
         status: The HTTP status of a complete answer, else None.
-        asking: Whether the request was a query, which is free.
+        is_query: Whether the request was a query, which is free.
         is_safe_to_log: The ``repr`` contains no text of the API or of a caller.
     """
 
     hint = "Try again later."
-    asking = False
+    is_query = False
     is_safe_to_log = True
 
     def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:

@@ -31,6 +31,16 @@ RETIRED_MODELS = frozenset(
 """Ids that Google retired in 2026. They are passed on, but not suggested: the API may not serve them any more."""
 
 
+MAX_DECIMALS = 9
+"""Decimals of an amount that is sent as a number: further ones are noise of its binary form."""
+
+_END_NAMES = ("completed_at", "finished_at", "ended_at", "finish_time", "end_time", "completedAt", "finishedAt")
+"""Names of the end's time in tasks of common APIs; the guide of this one names only ``created_at``."""
+
+_MIN_MILLISECONDS = 1e11
+"""A larger number is a time in milliseconds: as seconds it would be later than the year 5000."""
+
+
 class SubmitRequest(BaseModel):
     """Body of ``POST /api/image/gen``."""
 
@@ -46,16 +56,6 @@ class SubmitRequest(BaseModel):
     def body(self) -> dict[str, Any]:
         """Return the JSON body without the fields that are not set."""
         return self.model_dump(exclude_none=True)
-
-
-MAX_DECIMALS = 9
-"""Decimals of an amount that is sent as a number: further ones are noise of its binary form."""
-
-_END_NAMES = ("completed_at", "finished_at", "ended_at", "finish_time", "end_time", "completedAt", "finishedAt")
-"""Names of the end's time in tasks of common APIs; the guide of this one names only ``created_at``."""
-
-_MIN_MILLISECONDS = 1e11
-"""A larger number is a time in milliseconds: as seconds it would be later than the year 5000."""
 
 
 class TaskSnapshot(BaseModel):

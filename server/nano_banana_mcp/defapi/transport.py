@@ -194,7 +194,7 @@ def failure_reason(error: Exception, proxy: Proxy | None) -> str:
     return next((reason for kind, reason in reasons if isinstance(error, kind)), "the connection failed")
 
 
-class QueryBudget:
+class QueryRateLimit:
     """Rate limit of queries, first come, first served.
 
     Args:

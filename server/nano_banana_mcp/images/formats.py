@@ -98,6 +98,12 @@ _TEXTS = (
 )
 
 
+Size = tuple[int, int]
+
+MAX_HEADER_BYTES = 500_000
+"""Dimensions are looked for in these first bytes: a hostile header without end must not keep the processor busy."""
+
+
 def sniff(data: bytes) -> str | None:
     """Return the MIME type of an image, or None if the format is not known here."""
     for magic, mime_type in (*_MAGIC.items(), *_PREFIXES.items()):
@@ -163,12 +169,6 @@ def _brands(data: bytes) -> set[bytes]:
     """The brands of an ISO media file: the major one, and (after its version) the compatible ones."""
     end = min(int.from_bytes(data[:4], "big"), len(data), HEAD_BYTES)
     return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
-
-
-Size = tuple[int, int]
-
-MAX_HEADER_BYTES = 500_000
-"""Dimensions are looked for in these first bytes: a hostile header without end must not keep the processor busy."""
 
 
 def dimensions(data: bytes) -> Size | None:

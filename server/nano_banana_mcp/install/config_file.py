@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nano_banana_mcp.common.files import sync_folder
 from nano_banana_mcp.install.errors import Refused, Unreadable
 
 BACKUP_SUFFIX = ".nano-banana.bak"
@@ -144,7 +145,7 @@ def replace(config: ConfigFile, new: bytes | None) -> Path | None:
             _check_unchanged(config)
             temporary.replace(config.target)
         leftovers.clear()
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise Refused(f"it cannot be written: {error.strerror or error}") from None
     finally:
@@ -212,12 +213,3 @@ def _copy_owner_and_mode(config: ConfigFile, file: Path) -> None:
 def _writable(path: Path) -> bool:
     # Root could write anyway, but a file that was made read-only on purpose is respected.
     return bool(path.stat().st_mode & stat.S_IWUSR) and os.access(path, os.W_OK)
-
-
-def _sync_folder(folder: Path) -> None:
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

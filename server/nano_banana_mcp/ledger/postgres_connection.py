@@ -56,6 +56,9 @@ STEP_LOCK = 0x6E62_0007
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 
+_ESCAPED = re.compile("\x01([0-9a-f]{4})")
+
+
 def _sum_of(row: str) -> str:
     """Part of migrations: it must not change."""
     return ", ".join(values_of(row, POSTGRES_DAY, "strpos").values())
@@ -168,9 +171,6 @@ BACKGROUND_INDEXES = {
     TRIGRAM_INDEX: "generations USING gin (trigrams(lower(prompt))) WITH (fastupdate = off)",
 }
 """Indexes that are built without blocking anything after the ledger was opened."""
-
-
-_ESCAPED = re.compile("\x01([0-9a-f]{4})")
 
 
 class Connection(psycopg.Connection[dict[str, Any]]):

@@ -66,6 +66,16 @@ STEP_ROWS = 2_000
 PRUNED_MESSAGE = "The details were removed after the time set by NANO_BANANA_KEEP_DAYS."
 
 
+Order = Literal["newest", "oldest", "prompt"]
+
+
+_ORDERS: Mapping[Order, str] = {
+    "newest": "created_at DESC, intent_id",
+    "oldest": "created_at, intent_id",
+    "prompt": "lower(prompt), created_at DESC, intent_id",
+}
+
+
 class Filters(TypedDict, total=False):
     """Which generations to return: those that match every filter given.
 
@@ -80,15 +90,6 @@ class Filters(TypedDict, total=False):
     until: float | None
     principal: str | None
     favorite: bool | None
-
-
-Order = Literal["newest", "oldest", "prompt"]
-
-_ORDERS: Mapping[Order, str] = {
-    "newest": "created_at DESC, intent_id",
-    "oldest": "created_at, intent_id",
-    "prompt": "lower(prompt), created_at DESC, intent_id",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,9 @@ _CREATE_INDEX = (
 )
 
 
+_LIMIT = {"rows": STEP_ROWS}
+
+
 @functools.lru_cache(maxsize=1)
 def has_trigrams() -> bool:
     """Whether this SQLite library can index trigrams."""
@@ -277,9 +280,6 @@ class SqliteSearch(SqlLedger):
             "WHERE id IN (SELECT rowid FROM prompts WHERE prompts MATCH :match) "
             f"UNION SELECT intent_id FROM unindexed UNION {self._WITH_ID})"
         )
-
-
-_LIMIT = {"rows": STEP_ROWS}
 
 
 def _indexable(prompt: str) -> str:

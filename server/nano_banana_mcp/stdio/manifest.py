@@ -82,32 +82,3 @@ def read(path: str, versions: tuple[str, str]) -> Answers | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     return answers
-
-
-def write(path: str, answers: Answers, versions: tuple[str, str]) -> None:
-    """Write a manifest, whole or not at all. Equal results of several revisions are written once.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    results: dict[str, list[dict[str, Any]]] = {}
-    for revision, by_method in answers.items():
-        for method, result in by_method.items():
-            variants = results.setdefault(method, [])
-            # As text: the order of the keys counts too.
-            same = next((item for item in variants if json.dumps(item["result"]) == json.dumps(result)), None)
-            if same is None:
-                variants.append({"revisions": [revision], "result": result})
-            else:
-                same["revisions"].append(revision)
-    document = {"nano-banana-mcp": versions[0], "mcp": versions[1], "results": results}
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-        os.replace(temporary, path)
-    except OSError:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise

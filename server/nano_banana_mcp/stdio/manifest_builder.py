@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from nano_banana_mcp.app import build_server
+from nano_banana_mcp.common.files import atomic_write, private_folder
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.stdio.manifest import Answers
 from nano_banana_mcp.stdio.messages import ENVELOPE, MODERN
@@ -32,6 +34,31 @@ async def build_answers() -> Answers:
                 revision: await _ask_all(lowlevel, lifespan_state, _requests(revision))
                 for revision in (*HANDSHAKE_REVISIONS, MODERN)
             }
+
+
+def write(path: Path, answers: Answers, versions: tuple[str, str], *, mode: int = 0o600) -> None:
+    """Write a manifest, whole or not at all. Equal results of several revisions are written once.
+
+    Args:
+        versions: Of this package and of the SDK.
+        mode: Permissions of the file (POSIX).
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    results: dict[str, list[dict[str, Any]]] = {}
+    for revision, by_method in answers.items():
+        for method, result in by_method.items():
+            variants = results.setdefault(method, [])
+            # As text: the order of the keys counts too.
+            same = next((item for item in variants if json.dumps(item["result"]) == json.dumps(result)), None)
+            if same is None:
+                variants.append({"revisions": [revision], "result": result})
+            else:
+                same["revisions"].append(revision)
+    document = {"nano-banana-mcp": versions[0], "mcp": versions[1], "results": results}
+    folder = private_folder(path.parent)
+    atomic_write(folder / path.name, (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode(), mode=mode)
 
 
 def _requests(revision: str) -> list[JSONRPCRequest | JSONRPCNotification]:

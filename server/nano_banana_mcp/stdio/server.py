@@ -68,11 +68,11 @@ async def _write_missing_manifest() -> None:
     versions = manifest.installed_versions()
     if folder is None or not all(versions) or manifest.load(os.environ) is not None:
         return
-    from nano_banana_mcp.stdio.manifest_builder import build_answers  # only needed once a version
+    from nano_banana_mcp.stdio import manifest_builder  # only needed once a version
 
-    answers = await build_answers()
+    answers = await manifest_builder.build_answers()
     with suppress(OSError):  # the next start is a full one again
-        manifest.write(manifest.state_path(folder, versions), answers, versions)
+        manifest_builder.write(Path(manifest.state_path(folder, versions)), answers, versions)
 
 
 def _divert_standard_streams() -> None:

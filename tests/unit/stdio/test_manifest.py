@@ -10,7 +10,7 @@ import pytest
 
 from nano_banana_mcp import __version__
 from nano_banana_mcp.stdio import manifest
-from nano_banana_mcp.stdio.manifest_builder import build_answers
+from nano_banana_mcp.stdio.manifest_builder import build_answers, write
 
 VERSIONS = ("1.2.3", "2.3.4")
 ANSWERS: manifest.Answers = {
@@ -30,7 +30,7 @@ def test_the_installed_versions_are_those_that_the_packages_name() -> None:
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = manifest.state_path(str(tmp_path / "new"), VERSIONS)
-    manifest.write(path, ANSWERS, VERSIONS)
+    write(Path(path), ANSWERS, VERSIONS)
     assert manifest.read(path, VERSIONS) == ANSWERS
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["manifest-1.2.3-mcp-2.3.4.json"]
 
@@ -38,7 +38,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("versions", [("1.2.3", "2.3.5"), ("1.2.4", "2.3.4")])
 def test_a_manifest_of_other_versions_is_not_used(versions: tuple[str, str], tmp_path: Path) -> None:
     path = str(tmp_path / "manifest.json")
-    manifest.write(path, ANSWERS, VERSIONS)
+    write(Path(path), ANSWERS, VERSIONS)
     assert manifest.read(path, versions) is None
 
 

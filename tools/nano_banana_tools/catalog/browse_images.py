@@ -8,7 +8,7 @@ from typing import Any
 
 from mcp.types import CallToolResult, TextContent
 
-from nano_banana_mcp.common.text import clean
+from nano_banana_mcp.common.text import clean, shorten
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.queries import SHORT_SEARCH, is_short
 from nano_banana_tools import apps
@@ -53,7 +53,7 @@ def _row(generation: Generation) -> dict[str, Any]:
     return {
         "task_id": generation.public_id,
         "status": generation.status.value,
-        "prompt": _shorten(clean(generation.prompt or "")),
+        "prompt": shorten(clean(generation.prompt or ""), MAX_PROMPT_CHARACTERS),
         "pictures": len(generation.images),
         "resource_uri": resource_uri(generation.public_id, 0) if generation.images else None,
         "created_at": datetime.fromtimestamp(generation.created_at, UTC).isoformat(timespec="seconds"),
@@ -70,10 +70,6 @@ def _line(row: dict[str, Any]) -> str:
     batch = f"batch {row['batch_id']}" if row["batch_id"] else None
     facts = [created, row["model"], row["format"], format_credits(row["credits_consumed"]), batch]
     return f"{row['task_id']} {row['status']}{count}, {', '.join(fact for fact in facts if fact)}: {row['prompt']}"
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= MAX_PROMPT_CHARACTERS else text[: MAX_PROMPT_CHARACTERS - 1].rstrip() + "…"
 
 
 def _result(text: str, rows: list[dict[str, Any]]) -> CallToolResult:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from nano_banana_mcp.common.files import display_path, native_path
+from nano_banana_mcp.common.text import shorten
 from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.image import MAX_BYTES, EncodedImage, image_from_bytes, too_many_bytes
 from nano_banana_mcp.images.local.windows_paths import is_pointer, is_special
@@ -240,5 +241,4 @@ def _reason(error: OSError) -> str:
 
 
 def _printable(text: str) -> str:
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return plain if len(plain) <= 200 else plain[:199] + "…"
+    return shorten("".join(letter if letter.isprintable() else "?" for letter in text), 200)

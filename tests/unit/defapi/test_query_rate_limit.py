@@ -1,4 +1,4 @@
-"""The budget of queries that all calls share."""
+"""The rate limit of queries that all calls share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.defapi import transport as connection
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.transport import BURST_SECONDS, QueryBudget
+from nano_banana_mcp.defapi.transport import BURST_SECONDS, QueryRateLimit
 from tests.support.fault_server import fault_server
 from tests.support.faults import never_answer, reply
 from tests.unit.defapi.driver import KEY, TASK, virtually
@@ -16,17 +16,17 @@ from tests.unit.defapi.driver import KEY, TASK, virtually
 PENDING = {"code": 0, "message": "ok", "data": {"task_id": TASK, "status": "pending"}}
 
 
-async def _spend_the_burst(budget: QueryBudget, per_second: int) -> None:
+async def _spend_the_burst(rate_limit: QueryRateLimit, per_second: int) -> None:
     for _ in range(round(BURST_SECONDS * per_second)):
-        await budget.take()
+        await rate_limit.take()
 
 
 def test_queries_are_spread_after_a_burst_and_served_in_the_order_they_came() -> None:
     async def run() -> None:
-        budget, began, came = QueryBudget(2), anyio.current_time(), []
+        rate_limit, began, came = QueryRateLimit(2), anyio.current_time(), []
 
         async def one(number: int) -> None:
-            await budget.take()
+            await rate_limit.take()
             came.append((number, anyio.current_time() - began))
 
         async with anyio.create_task_group() as tasks:
@@ -41,15 +41,15 @@ def test_queries_are_spread_after_a_burst_and_served_in_the_order_they_came() ->
 
 def test_one_that_is_cancelled_in_line_gives_its_turn_to_the_next() -> None:
     async def run() -> None:
-        budget = QueryBudget(2)
-        await _spend_the_burst(budget, 2)
+        rate_limit = QueryRateLimit(2)
+        await _spend_the_burst(rate_limit, 2)
         async with anyio.create_task_group() as gone:
             for _ in range(50):
-                gone.start_soon(budget.take)
+                gone.start_soon(rate_limit.take)
             await anyio.sleep(0.25)
             gone.cancel_scope.cancel()
         began = anyio.current_time()
-        await budget.take()
+        await rate_limit.take()
         assert anyio.current_time() - began == 0.25
 
     virtually(run)
