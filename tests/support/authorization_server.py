@@ -92,7 +92,7 @@ class Code:
         return self.scope
 
 
-class _Asked(OAuth2Request):  # type: ignore[misc]  # authlib has no types
+class _RecordedRequest(OAuth2Request):  # type: ignore[misc]  # authlib has no types
     def __init__(self, request: Request, values: dict[str, str]) -> None:
         super().__init__(request.method, str(request.url), headers=request.headers)
         self.payload = BasicOAuth2Payload(values)
@@ -163,7 +163,7 @@ class _Grants(Authlib):  # type: ignore[misc]  # authlib has no types
         """Its tokens are signed; there is nothing to keep."""
 
     def create_oauth2_request(self, request: tuple[Request, dict[str, str]]) -> OAuth2Request:
-        return _Asked(*request)
+        return _RecordedRequest(*request)
 
     def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Response:
         return Response(json.dumps(body) if isinstance(body, dict) else body, status, dict(headers))

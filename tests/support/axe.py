@@ -11,6 +11,6 @@ def obtain() -> str:
     """The source of axe-core, installed first where it is missing.
 
     Raises:
-        npm.NotToBeHadError: there is no npm, or it cannot install.
+        npm.PackageUnavailableError: there is no npm, or it cannot install.
     """
     return (npm.packages("axe", {"axe-core": VERSION}) / "axe-core" / "axe.min.js").read_text(encoding="utf-8")

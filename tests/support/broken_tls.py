@@ -42,7 +42,7 @@ def finished(task_id: str, image: str) -> dict[str, Any]:
     }
 
 
-class Asked(NamedTuple):
+class RecordedRequest(NamedTuple):
     """A request that was read."""
 
     method: str
@@ -75,7 +75,7 @@ class TlsApi:
             part.mkdir()
             self._contexts[name] = signer.server_context(part, names, [])
         self.mode: str | None = None
-        self.requests: list[Asked] = []
+        self.requests: list[RecordedRequest] = []
         self.task_id = ""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"https://localhost:{self._listener.getsockname()[1]}"
@@ -136,7 +136,7 @@ class TlsApi:
             )
             while len(body) < length:
                 body += secure.recv(65_536)
-            self.requests.append(Asked(head.partition(b" ")[0].decode(), whole=len(body) == length))
+            self.requests.append(RecordedRequest(head.partition(b" ")[0].decode(), whole=len(body) == length))
             answer = self._right(head)
             if mode == "closed after the request":
                 return

@@ -20,7 +20,7 @@ def python_with(folder: Path, requirements: str, constraints: str = "") -> str:
         constraints: Versions of what that needs, likewise.
 
     Raises:
-        NotToBeHadError: pip cannot install it.
+        PackageUnavailableError: pip cannot install it.
     """
     program = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     files = {folder / "requirements.txt": requirements, folder / "constraints.txt": constraints}

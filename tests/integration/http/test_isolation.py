@@ -17,7 +17,7 @@ from mcp.types import INTERNAL_ERROR, ResourceLink, TextResourceContents
 from tests.support.clients import facts, text
 from tests.support.handshake import INITIALIZE
 from tests.support.sandbox import plain_config
-from tests.support.subscribers import Told, subscribe
+from tests.support.subscribers import NotificationRecorder, subscribe
 from tests.support.team import ACCEPT, bearer
 from tests.support.two_callers import ERAS, everything_said_of, read, shared
 
@@ -84,7 +84,7 @@ async def test_a_request_id_of_another_is_free(era: Any, tmp_path: Path) -> None
 
 
 async def test_nobody_is_told_of_anothers_task(tmp_path: Path) -> None:
-    notifications = Told()
+    notifications = NotificationRecorder()
     async with (
         shared(tmp_path, plain_config(seconds=1.0)) as server,
         server.caller("alice") as alice,

@@ -227,11 +227,11 @@ def metrics() -> Metrics:
 
 def test_a_model_has_a_label_once_the_api_has_taken_it_and_only_so_many_do(metrics: Metrics) -> None:
     for number in range(2 * MAX_MODELS):
-        intent = made(number, model=f"of-a-caller-{number}")
-        with pytest.raises(Busy), metrics.submitting(intent):
+        generation = made(number, model=f"of-a-caller-{number}")
+        with pytest.raises(Busy), metrics.submitting(generation):
             raise Busy("", status=503)
         assert counted(metrics, "submits_total", model=f"of-a-caller-{number}", outcome="refused") == 0
-        with metrics.submitting(intent):
+        with metrics.submitting(generation):
             pass
     models = {
         sample.labels["model"]

@@ -163,11 +163,11 @@ async def test_behind_a_public_url_the_audience_and_the_metadata_are_under_it() 
 
 
 async def test_the_address_of_the_keys_can_be_given() -> None:
-    async with serve_authorization() as keeper, team(NANO_BANANA_OAUTH_JWKS_URL=f"{keeper.url}/keys") as group:
-        group.issuer.keys = keeper.keys
+    async with serve_authorization() as key_server, team(NANO_BANANA_OAUTH_JWKS_URL=f"{key_server.url}/keys") as group:
+        group.issuer.keys = key_server.keys
         assert await group.status(group.token()) == 200
         assert group.issuer.requests == {}
-        assert keeper.requests == {"keys": 1}
+        assert key_server.requests == {"keys": 1}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from nano_banana_tools.subscriptions.bus import ResourceUpdateBus
 from tests.support.clients import WITHOUT_QUERIES, client_at
 from tests.support.http_server import at, make, reachable, served, served_process
 from tests.support.sandbox import plain_config, plain_sandbox
-from tests.support.subscribers import Told, subscribe
+from tests.support.subscribers import NotificationRecorder, subscribe
 
 
 async def status_of(client: Client, uri: str) -> str:
@@ -55,7 +55,7 @@ async def test_the_list_of_tasks_is_told_of_too() -> None:
 
 
 async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
-    notifications = Told()
+    notifications = NotificationRecorder()
     async with (
         reachable(plain_config(seconds=2.0), WITHOUT_QUERIES) as (_, server, _client),
         Client(server.url, mode="legacy", message_handler=notifications) as client,
@@ -72,7 +72,7 @@ async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
 
 
 async def test_who_unsubscribes_is_told_no_more() -> None:
-    notifications = Told()
+    notifications = NotificationRecorder()
     async with (
         plain_sandbox(seconds=0.5) as sandbox,
         client_at(sandbox.url, mode="legacy", message_handler=notifications) as client,

@@ -31,12 +31,12 @@ from tests.support.team import ACCEPT
 FACTORY = ("-m", "uvicorn", "--factory", "nano_banana_mcp.http.app:create_app")
 
 
-class Guest:
+class UvicornProcess:
     """A process of uvicorn's, and all that it has written; that is complete once the process has ended."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.said: list[str] = []
+        self.output: list[str] = []
         self.root = ""
         self._up = threading.Event()
         self._readers = [
@@ -44,7 +44,7 @@ class Guest:
         ]
         for reader in self._readers:
             reader.start()
-        assert self._up.wait(60), self.said
+        assert self._up.wait(60), self.output
 
     def end(self) -> int:
         """Send SIGTERM and wait for the end. Returns the exit code."""
@@ -54,20 +54,20 @@ class Guest:
         return code
 
     def join(self) -> None:
-        """Wait until all that it said is read."""
+        """Wait until all of its output is read."""
         for reader in self._readers:
             reader.join()
 
     def _read(self, stream: IO[str]) -> None:
         for line in stream:
-            self.said.append(line)
+            self.output.append(line)
             if match := re.search(r"running on (http://\S+)", line):
                 self.root = match[1]
                 self._up.set()
 
 
 @contextmanager
-def guest(*arguments: str, port: int = 0, **settings: Any) -> Iterator[Guest]:
+def running_uvicorn(*arguments: str, port: int = 0, **settings: Any) -> Iterator[UvicornProcess]:
     environment = child(**settings).env
     with subprocess.Popen(
         [sys.executable, *FACTORY, "--port", str(port), *arguments],
@@ -78,7 +78,7 @@ def guest(*arguments: str, port: int = 0, **settings: Any) -> Iterator[Guest]:
         text=True,
     ) as process:
         try:
-            server = Guest(process)
+            server = UvicornProcess(process)
             yield server
             process.kill()
             server.join()  # before the streams that they read are closed
@@ -94,14 +94,14 @@ async def test_uvicorns_log_and_the_sandboxs_do_not_tell_the_addresses_of_callba
         "NANO_BANANA_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "NANO_BANANA_LOG_LEVEL": "DEBUG",
     }
-    with guest(port=port, **settings) as server:
+    with running_uvicorn(port=port, **settings) as server:
         async with Client(f"{server.root}/mcp") as client:
             made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
             assert facts(made)["finished"] is True
         async with httpx.AsyncClient(trust_env=False) as http:
             await http.post(f"{server.root}/webhooks/in-canary/secretcanary?x=querycanary")
         await in_thread(server.end)
-    output = "".join(server.said)
+    output = "".join(server.output)
     assert "POST /webhooks/*** HTTP/1.1" in output, "uvicorn's access log still works"
     assert "/webhooks/in-" not in output
     assert "canary" not in output
@@ -113,11 +113,11 @@ async def test_logging_is_set_up_by_the_settings() -> None:
         "NANO_BANANA_LOG_LEVEL": "INFO",
         "NANO_BANANA_LOG_FORMAT": "json",
     }
-    with guest("--no-access-log", **settings) as server:
+    with running_uvicorn("--no-access-log", **settings) as server:
         async with Client(f"{server.root}/mcp") as client:
             task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         await in_thread(server.end)
-    records = [json.loads(line) for line in server.said if line.startswith("{")]
+    records = [json.loads(line) for line in server.output if line.startswith("{")]
     assert [record["tool"] for record in records if record.get("task_id") == task_id and "tool" in record]
 
 

@@ -20,16 +20,16 @@ from tests.support.sandbox import plain_sandbox
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no need to pretend")
 
 
-def elsewhere(platform: str, *arguments: str, **settings: Any) -> StdioServerParameters:
+def on_platform(platform: str, *arguments: str, **settings: Any) -> StdioServerParameters:
     """The program as a process on another system."""
     here = child(*arguments, **settings)
-    return here.model_copy(update={"args": ["-m", "tests.support.elsewhere", platform, *arguments], "cwd": ROOT})
+    return here.model_copy(update={"args": ["-m", "tests.support.other_platform", platform, *arguments], "cwd": ROOT})
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
 async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: str, tmp_path: Path) -> None:
     output, report = tmp_path / "kept", tmp_path / "report.json"
-    folders = {"NANO_BANANA_OUTPUT_DIR": output, "NANO_BANANA_INPUT_DIRS": output, "ELSEWHERE_REPORT": report}
+    folders = {"NANO_BANANA_OUTPUT_DIR": output, "NANO_BANANA_INPUT_DIRS": output, "OTHER_PLATFORM_REPORT": report}
 
     def converse(parameters: StdioServerParameters) -> str:
         with raw_process(parameters) as server:
@@ -63,10 +63,10 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
 
     async with plain_sandbox(seconds=0) as sandbox:
         common = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, "NANO_BANANA_STATE_DIR": tmp_path / "state"}
-        task_id = await in_thread(converse, elsewhere(platform, **common, **folders))
+        task_id = await in_thread(converse, on_platform(platform, **common, **folders))
         if platform == "win32":  # whose files differ most
             words = ("save", task_id, "--output", str(tmp_path / "other"))
-            saved = await in_thread(run, elsewhere(platform, *words, **common))
+            saved = await in_thread(run, on_platform(platform, *words, **common))
             assert [Path(line).parent for line in saved.splitlines()] == [tmp_path / "other"]
     assert len((output / "pictures.jsonl").read_text("utf-8").splitlines()) == 2
     loaded = json.loads(report.read_text("utf-8"))
@@ -79,7 +79,7 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
 
 def test_the_pretence_holds() -> None:
     script = (
-        "from tests.support.elsewhere import pretend\n"
+        "from tests.support.other_platform import pretend\n"
         "pretend('win32')\n"
         "from nano_banana_mcp.images.local import local_files\n"
         "from nano_banana_mcp.images.saving import output_folder as folder\n"

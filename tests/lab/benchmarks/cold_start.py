@@ -6,30 +6,20 @@ in turn.
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from tests.lab.benchmarks import peer
 from tests.lab.benchmarks.figures import Row
-from tests.support.clients import clean_environment
-from tests.support.handshake import INITIALIZE, INITIALIZED
-from tests.support.npm import NotToBeHadError
+from tests.support.npm import PackageUnavailableError
+from tests.support.stdio_start import LIST, Message, seconds_to_answer
 
 TARGET_LIST_RATIO = 0.12
 TARGET_CALL_RATIO = 1.15
 OURS = [str(Path(sys.executable).with_name("nano-banana-mcp"))]
 ECHO = [sys.executable, "-m", "tests.lab.benchmarks.echo_server"]
-
-Message = dict[str, object]
-
-LIST: Message = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
 
 
 def call(name: str, **arguments: object) -> Message:
@@ -54,70 +44,10 @@ def measure(starts: list[tuple[list[str], Message]], rounds: int) -> list[list[f
     order = list(zip(starts, times, strict=True))
     for number in range(rounds + 1):
         for (command, message), durations in order if number % 2 else reversed(order):
-            seconds = once(command, message)
+            seconds = seconds_to_answer(command, message)
             if number:
                 durations.append(seconds)
     return times
-
-
-def once(
-    command: list[str],
-    message: Message = LIST,
-    *,
-    cwd: Path | None = None,
-    environment: dict[str, str] | None = None,
-) -> float:
-    """Seconds from the spawn to the answer to ``message``."""
-    began = time.perf_counter()
-    with (
-        tempfile.TemporaryDirectory() as state,
-        answering(command, message, cwd=cwd, environment=environment, NANO_BANANA_STATE_DIR=state),
-    ):
-        return time.perf_counter() - began
-
-
-class answering:  # noqa: N801 - a context manager
-    """A server process over stdio that has answered one message; ``answer`` is the line it sent."""
-
-    answer: bytes
-
-    def __init__(
-        self,
-        command: list[str],
-        message: Message = LIST,
-        *,
-        cwd: Path | None = None,
-        environment: dict[str, str] | None = None,
-        **settings: str,
-    ) -> None:
-        self._message = message
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**(environment or clean_environment()), **settings},
-            cwd=cwd,
-        )
-
-    def __enter__(self) -> answering:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        for message in (INITIALIZE, INITIALIZED, self._message):
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-        self.process.stdin.flush()
-        self.answer = _read_answer(self.process.stdout, 2)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate(timeout=10)
-
-
-def _read_answer(stream: IO[bytes], wanted: int) -> bytes:
-    for line in stream:
-        if json.loads(line).get("id") == wanted:
-            return line
-    raise RuntimeError("the server ended without an answer")
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -126,11 +56,11 @@ def rows(quick: bool) -> Iterator[Row]:
     commands = {"a bare SDK echo server": ECHO}
     try:
         commands["a FastMCP echo server"] = peer.fastmcp()
-    except NotToBeHadError as error:
+    except PackageUnavailableError as error:
         yield Row("spawn to tools/list, against a FastMCP echo server", None, "×", spread=str(error))
     try:
         commands |= {_on_node(name): command for name, command in peer.on_node().items()}
-    except NotToBeHadError as error:
+    except PackageUnavailableError as error:
         for name in peer.NODE_SERVERS:
             yield Row(f"spawn to tools/list, against {_on_node(name)}", None, "×", spread=str(error))
     ours, *others = measure([(command, LIST) for command in (OURS, *commands.values())], rounds)

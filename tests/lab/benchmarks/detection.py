@@ -17,7 +17,7 @@ from statistics import NormalDist
 
 from nano_banana_mcp.tracking.callbacks import MAX_MISSED_IN_A_ROW
 from nano_banana_mcp.tracking.schedule import Schedule
-from tests.lab.benchmarks.at_once import ROUND_TRIP, SIGMA, lags_at_once
+from tests.lab.benchmarks.concurrent_waits import ROUND_TRIP, SIGMA, lags_of_concurrent_waits
 from tests.lab.benchmarks.figures import BOUND, POLLING, Row, Trade
 from tests.lab.benchmarks.noticing import (
     LOST,
@@ -189,7 +189,7 @@ def rows(quick: bool) -> Iterator[Row | Trade]:
             f"polling: {alone.p95:.2f} s",
             target=TARGET_LAG_WITH_SOME_LOST_SECONDS,
         )
-        rounds = [lags_at_once(median, lost=10, seed=seed) for seed in range(2 if quick else CROWDS)]
+        rounds = [lags_of_concurrent_waits(median, lost=10, seed=seed) for seed in range(2 if quick else CROWDS)]
         of_rounds = [_p95(lags) for lags in rounds]
         yield Row(
             f"{median:g} s, a hundred at once, 10 % of callbacks lost: p95 lag",

@@ -12,14 +12,15 @@ from mcp.client import Client
 
 from tests.lab.benchmarks import cold_start, load, peer
 from tests.lab.benchmarks.figures import NOT_MEASURED, Row
-from tests.support.npm import NotToBeHadError
+from tests.support.npm import PackageUnavailableError
+from tests.support.stdio_start import answering
 
 TARGET_RATIO = 0.25
 
 
 def over_stdio(command: list[str]) -> float:
     """MB."""
-    with tempfile.TemporaryDirectory() as state, cold_start.answering(command, NANO_BANANA_STATE_DIR=state) as server:
+    with tempfile.TemporaryDirectory() as state, answering(command, NANO_BANANA_STATE_DIR=state) as server:
         return load.resident(server.process.pid) * 1.024e-3
 
 
@@ -44,7 +45,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield from _against("stdio", ours, echo, TARGET_RATIO)
     try:
         command = peer.fastmcp()
-    except NotToBeHadError as error:
+    except PackageUnavailableError as error:
         yield Row("resident memory until the first call, stdio, against FastMCP", None, "×", spread=str(error))
     else:
         theirs = statistics.median(over_stdio(command) for _ in rounds)

@@ -26,7 +26,7 @@ def fastmcp() -> list[str]:
     """The command of an echo server, installed first where it is missing or of other versions.
 
     Raises:
-        NotToBeHadError: pip cannot install it.
+        PackageUnavailableError: pip cannot install it.
     """
     return [python_with(_FOLDER, PINS.read_text(encoding="utf-8")), "-P", str(SERVER)]
 
@@ -35,7 +35,7 @@ def on_node() -> dict[str, list[str]]:
     """The commands of :data:`NODE_SERVERS` by their names, installed first where one is missing or of another version.
 
     Raises:
-        NotToBeHadError: npm cannot install them, or there is no Node.
+        PackageUnavailableError: npm cannot install them, or there is no Node.
     """
     packages = npm.packages("servers", NODE_SERVERS)
     node = npm.node()

@@ -13,10 +13,11 @@ from mcp.client import Client
 from mcp.types import CallToolResult
 
 from nano_banana_mcp import views
-from tests.lab.benchmarks.cold_start import ECHO, answering
+from tests.lab.benchmarks.cold_start import ECHO
 from tests.lab.benchmarks.figures import Relation, Row
 from tests.support.clients import client_at, facts, text
 from tests.support.sandbox import plain_sandbox
+from tests.support.stdio_start import answering
 
 TARGET_LIST_BYTES = 10_500
 TARGET_FINISHED_TEXT_BYTES = 600

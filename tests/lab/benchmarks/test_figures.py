@@ -16,15 +16,15 @@ import pytest
 
 from nano_banana_mcp.tracking.schedule import Schedule
 from tests.lab.benchmarks import __main__ as program
-from tests.lab.benchmarks import at_once, cold_start, detection, never, peer, sizes
-from tests.lab.benchmarks.at_once import lags_at_once
+from tests.lab.benchmarks import cold_start, detection, never, peer, sizes
+from tests.lab.benchmarks.concurrent_waits import IMAGES, ROUND_TRIP, lags_of_concurrent_waits
 from tests.lab.benchmarks.figures import BOUND, MET, MISSED, NOT_MEASURED, POLLING, Report, Row, Trade, lines
 from tests.lab.benchmarks.groups import GROUPS, Group
 from tests.lab.benchmarks.page import FIGURES, PAGE, PLOT, page
 from tests.lab.benchmarks.plot import SERIES, growth, plot
 from tests.lab.torture.tally import Tally
 from tests.support import npm
-from tests.support.npm import NotToBeHadError
+from tests.support.npm import PackageUnavailableError
 from tests.support.paths import ROOT
 
 COMMITTED = Report.from_json(FIGURES.read_text(encoding="utf-8"))
@@ -215,9 +215,9 @@ def test_growth_is_drawn_for_each_database_with_a_line_for_each_thing_and_its_na
 
 
 def test_a_callback_ends_a_wait_at_once_and_a_lost_one_is_noticed_by_a_safety_query() -> None:
-    lags = lags_at_once(12.0, lost=10, seed=1)
-    assert len(lags) == at_once.IMAGES
-    assert statistics.median(lags) == pytest.approx(at_once.ROUND_TRIP)
+    lags = lags_of_concurrent_waits(12.0, lost=10, seed=1)
+    assert len(lags) == IMAGES
+    assert statistics.median(lags) == pytest.approx(ROUND_TRIP)
     assert 2.0 < max(lags) <= 1.2 * Schedule().safety_interval + Schedule().review
 
 
@@ -225,7 +225,7 @@ def test_without_npm_the_servers_on_node_are_not_measured_and_the_row_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def no_fastmcp() -> list[str]:
-        raise NotToBeHadError("pip cannot install it")
+        raise PackageUnavailableError("pip cannot install it")
 
     monkeypatch.setattr(npm, "FOLDER", tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: None)

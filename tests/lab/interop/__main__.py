@@ -26,7 +26,7 @@ from tests.lab.interop.table import COLUMNS, Row, document, judge
 from tests.lab.interop.walk import FAILING, NO_SUCH_TASK, PHOTO, PROMPT, SHOWS, Seen
 from tests.support.clients import child, clean_environment
 from tests.support.http_server import served_process as served
-from tests.support.npm import NotToBeHadError
+from tests.support.npm import PackageUnavailableError
 from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "interop.md"
@@ -44,7 +44,7 @@ def program(entry: Entry) -> tuple[list[str], dict[str, Any]]:
     """How a client is started, and with which environment.
 
     Raises:
-        NotToBeHadError: it cannot be installed.
+        PackageUnavailableError: it cannot be installed.
     """
     if entry.environment != "npm":
         return [environments.python(entry.environment), "-m", f"tests.lab.interop.clients.{entry.program}"], {}
@@ -71,7 +71,7 @@ def observe(entry: Entry, transport: str) -> Seen:
     """What one client saw over one transport.
 
     Raises:
-        NotToBeHadError: it cannot be installed.
+        PackageUnavailableError: it cannot be installed.
         ClientFailed: its program failed.
     """
     command, place = program(entry)
@@ -107,7 +107,7 @@ def run(entry: Entry, transport: str) -> Row:
     row = Row(entry, transport)
     try:
         row.seen = observe(entry, transport)
-    except NotToBeHadError as reason:
+    except PackageUnavailableError as reason:
         row.problems.append(f"NOT RUN: {reason}")
     except ClientFailed as failure:
         row.problems.append(str(failure))
@@ -120,7 +120,7 @@ def run_task_client(entry: Entry, transport: str) -> tuple[str, str, bool]:
     """What one client of MCP Tasks did over one transport: what, what came of it, and whether it is as it should be."""
     try:
         seen = observe(entry, transport)
-    except NotToBeHadError as reason:
+    except PackageUnavailableError as reason:
         return f"{entry.name}, {transport}: background tasks", f"**not run**: {reason}", False
     except ClientFailed as failure:
         return f"{entry.name}, {transport}: background tasks", str(failure)[-300:], False

@@ -21,7 +21,7 @@ from tests.release.conformance.scenarios import (
 )
 from tests.release.conformance.task_fixtures import serving_task_fixtures
 from tests.support.clients import clean_environment
-from tests.support.npm import NotToBeHadError
+from tests.support.npm import PackageUnavailableError
 
 LINT = ["-m", "tdqs", "lint", "--fail-on", "warning"]
 
@@ -33,7 +33,7 @@ def conformance(url: str, folder: Path) -> list[tuple[str, str, bool]]:
         what = f"conformance suite {suite.SUITE_VERSION}, {revision}"
         try:
             report = suite.run(suite.obtain(), url, revision, folder / revision)
-        except NotToBeHadError as reason:
+        except PackageUnavailableError as reason:
             rows.append((what, f"**not run**: {reason}", False))
             continue
         wrong = problems(revision, report.scenarios)
@@ -53,7 +53,7 @@ def task_conformance(folder: Path) -> tuple[str, str, bool]:
 
     try:
         wrong = anyio.run(report)
-    except NotToBeHadError as reason:
+    except PackageUnavailableError as reason:
         return what, f"**not run**: {reason}", False
     checked = len(TASK_SCENARIOS - SKIPPED_BY_THE_SUITE)
     return what, "; ".join(wrong) or f"all {checked} scenarios pass; the suite skips that of notifications", not wrong

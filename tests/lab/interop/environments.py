@@ -20,7 +20,7 @@ def python(name: str) -> str:
     """The Python of the environment ``name``, installed first where it is missing or of other versions; "" is this one.
 
     Raises:
-        NotToBeHadError: pip cannot install it.
+        PackageUnavailableError: pip cannot install it.
     """
     if not name:
         return sys.executable
@@ -33,7 +33,7 @@ def node() -> tuple[str, str]:
     """A Node, and the folder ``node_modules`` with the clients of npm.
 
     Raises:
-        NotToBeHadError: npm cannot install them.
+        PackageUnavailableError: npm cannot install them.
     """
     return npm.node(), str(npm.packages("interop", PINS["npm"]))
 

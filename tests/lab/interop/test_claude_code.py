@@ -38,7 +38,7 @@ def test_the_content_that_the_model_is_shown_is_described_in_order() -> None:
 
 def test_where_the_program_cannot_be_had_its_rows_say_so_and_are_not_good(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> str:
-        raise npm.NotToBeHadError("there is no npm")
+        raise npm.PackageUnavailableError("there is no npm")
 
     monkeypatch.setattr(host, "program", missing)
     assert [(came, good) for _, came, good in report.rows()] == [("**not run**: there is no npm", False)] * 3

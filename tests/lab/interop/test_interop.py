@@ -59,5 +59,5 @@ def test_a_client_that_was_not_run_is_a_problem_and_says_so_in_its_row() -> None
 def test_without_npm_it_is_said_that_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(npm, "FOLDER", tmp_path)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(npm.NotToBeHadError, match="there is no npm"):
+    with pytest.raises(npm.PackageUnavailableError, match="there is no npm"):
         npm.packages("nothing", {"some-package": "1.0.0"})

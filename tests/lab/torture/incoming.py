@@ -119,7 +119,7 @@ def incoming(folder: Path) -> Iterator[Tally]:
         with Http(folder=folder, port=port, **environment) as server:
             numbers = iter(range(1_000_000))
 
-            def told(path: str, task_id: str) -> tuple[bytes, bytes]:
+            def callback_request(path: str, task_id: str) -> tuple[bytes, bytes]:
                 body = json.dumps({"task_id": task_id, "status": "success", "result": None}).encode()
                 head, _, _ = server.request("POST", path, body, Content_Type="application/json").partition(b"\r\n\r\n")
                 return head + b"\r\n\r\n", body
@@ -136,14 +136,14 @@ def incoming(folder: Path) -> Iterator[Tally]:
                 posts = upstream.posts
                 # It may refuse before it has read all.
                 with server.socket() as sock, contextlib.suppress(OSError):
-                    fault(sock, *told(path, task_id))
+                    fault(sock, *callback_request(path, task_id))
                 state = server.tool("get_task", task_id=task_id)
                 if state["structuredContent"]["finished"]:
                     return f"a broken callback changed the state: {text_of(state)}"
                 board.routes[b"GET /api/task/query"] = faults.reply(
                     200, finished(task_id, "https://pictures.example.com/x.png")
                 )
-                answer = server.ask(b"".join(told(path, task_id)))
+                answer = server.ask(b"".join(callback_request(path, task_id)))
                 if b" 204 " not in answer.partition(b"\r\n")[0]:
                     return f"a right callback afterwards is answered by {answer[:300]!r}"
                 done = server.tool("wait_for_image", task_id=task_id, timeout_seconds=30)

@@ -116,7 +116,7 @@ class Cells:
         try:
             why, kind = cell(), "wrong"
         except Gone as error:
-            why, kind = f"{error}; {self.child.said[-2_000:].decode('utf-8', 'replace')}", "crashes"
+            why, kind = f"{error}; {self.child.output[-2_000:].decode('utf-8', 'replace')}", "crashes"
         if why is None and (unforeseen := self.child.unforeseen):
             why, kind = unforeseen, "crashes"
         if why is None:
@@ -161,7 +161,7 @@ class Cells:
         if not (_UNSURE.search(text) or _NOT_SENT.search(text)):
             return f"it does not say whether credits may be gone: {text}"
         if _UNSURE.search(text) and (not rows or rows[0].public_id not in text):
-            return f"it does not name the handle of what may have been charged: {text}"
+            return f"it does not name the id of what may have been charged: {text}"
         return self._goes_on()
 
     def query(self, step: Any) -> str | None:

@@ -94,24 +94,24 @@ class Server:
         return self.process.poll() is None
 
     @property
-    def said(self) -> bytes:
+    def output(self) -> bytes:
         """All that it has written to stderr."""
         self._errors.seek(0)
         return self._errors.read()
 
     def describe(self, error: Gone) -> str:
         """An error of this server with the end of what it has written to stderr."""
-        return f"{error}; {self.said[-3_000:].decode('utf-8', 'replace')}"
+        return f"{error}; {self.output[-3_000:].decode('utf-8', 'replace')}"
 
     @property
     def unforeseen(self) -> str | None:
         """Unexpected errors that it logged on stderr."""
-        said = self.said
-        match = _UNFORESEEN.search(said)
+        output = self.output
+        match = _UNFORESEEN.search(output)
         return (
             None
             if match is None
-            else said[max(0, match.start() - 500) : match.start() + 6_000].decode("utf-8", "replace")
+            else output[max(0, match.start() - 500) : match.start() + 6_000].decode("utf-8", "replace")
         )
 
 
@@ -228,11 +228,11 @@ class Http(Server):
     def __init__(self, *arguments: str, folder: Path, port: int = 0, **settings: Any) -> None:
         super().__init__("serve", "--http", "--port", str(port), *arguments, folder=folder, **settings)
         until = time.monotonic() + START_SECONDS
-        while (match := re.search(rb"(http://\S+)/mcp", self.said)) is None:
+        while (match := re.search(rb"(http://\S+)/mcp", self.output)) is None:
             if not self.alive or time.monotonic() > until:
-                said = self.said
+                output = self.output
                 self.__exit__()
-                raise Gone(f"it did not start: {said!r}")
+                raise Gone(f"it did not start: {output!r}")
             time.sleep(0.02)
         self.root = match[1].decode()
         self.port = int(self.root.rpartition(":")[2])
@@ -271,7 +271,7 @@ class Http(Server):
         answer = self.ask(self.message(method, {"_meta": META, **params}))
         match = re.findall(rb'\{"jsonrpc".*\}', answer)
         if not match or "result" not in (message := json.loads(match[-1])):
-            raise Gone(f"{method} answers {answer[:500]!r}; {self.said[-2_000:]!r}")
+            raise Gone(f"{method} answers {answer[:500]!r}; {self.output[-2_000:]!r}")
         result: dict[str, Any] = message["result"]
         return result
 

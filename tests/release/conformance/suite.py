@@ -38,7 +38,7 @@ def obtain() -> list[str]:
     """The start of the suite's command line, installed first where it is not yet.
 
     Raises:
-        npm.NotToBeHadError: there is no npm, or it cannot install, or what it installs does not run here.
+        npm.PackageUnavailableError: there is no npm, or it cannot install, or what it installs does not run here.
     """
     return [npm.node(), str(npm.packages("conformance", {SUITE: SUITE_VERSION}) / SUITE / "dist" / "index.js")]
 

@@ -28,7 +28,7 @@ from tests.support.sandbox import sandbox_thread
 def command() -> list[str]:
     try:
         return suite.obtain()
-    except npm.NotToBeHadError as reason:
+    except npm.PackageUnavailableError as reason:
         # pytest lists this in its summary (-rs): readers of the run see what it did not check.
         pytest.skip(f"THE CONFORMANCE SUITE DID NOT RUN (it needs npm): {reason}")
 

@@ -21,9 +21,9 @@ import artefacts
 from nano_banana_mcp import __version__
 from nano_banana_mcp.settings import variables
 from nano_banana_tools.registry import tools as registered
-from tests.lab.benchmarks.cold_start import once
-from tests.support.npm import NotToBeHadError, packages
+from tests.support.npm import PackageUnavailableError, packages
 from tests.support.paths import ROOT
+from tests.support.stdio_start import seconds_to_answer
 
 pytestmark = pytest.mark.package
 RENEW = "python packaging/artefacts.py metadata"
@@ -106,7 +106,7 @@ def test_the_same_sources_give_the_same_bytes(made: Path, tmp_path: Path) -> Non
 def test_the_official_packer_takes_the_bundle(made: Path, tmp_path: Path) -> None:
     try:
         packer = packages("mcpb", {"@anthropic-ai/mcpb": "2.1.2"}) / ".bin" / "mcpb"
-    except NotToBeHadError as error:
+    except PackageUnavailableError as error:
         pytest.skip(f"THE BUNDLE WAS NOT CHECKED BY ITS PACKER: {error}")
     with zipfile.ZipFile(made / artefacts.bundle_name()) as archive:
         archive.extractall(tmp_path / "bundle")
@@ -142,7 +142,7 @@ def _starts(entry: dict[str, Any], folder: Path, variable: str, environment: dic
     assert program is not None
     command = [program, *map(fill, entry["args"])]
     filled = {name: fill(value) for name, value in entry.get("env", {}).items()}
-    assert once(command, cwd=folder, environment={**environment, **filled}) > 0
+    assert seconds_to_answer(command, cwd=folder, environment={**environment, **filled}) > 0
 
 
 def test_the_bundle_starts_where_there_is_nothing_but_uv(made: Path, elsewhere: dict[str, str], tmp_path: Path) -> None:

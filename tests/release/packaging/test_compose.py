@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from nano_banana_mcp.cli import build_parser
-from tests.release.packaging.known import longest_end_seconds
+from tests.release.packaging.documented_names import longest_end_seconds
 from tests.support.paths import ROOT
 
 TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")

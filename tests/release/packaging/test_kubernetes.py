@@ -13,7 +13,7 @@ from nano_banana_mcp import __version__
 from nano_banana_mcp.cli import build_parser
 from nano_banana_mcp.http.app import ICON_PATH, MCP_PATH
 from nano_banana_mcp.upload_page.endpoint import PATH as UPLOAD_PATH
-from tests.release.packaging.known import SETTINGS, longest_end_seconds
+from tests.release.packaging.documented_names import SETTINGS, longest_end_seconds
 from tests.support.http_server import served
 from tests.support.paths import ROOT
 

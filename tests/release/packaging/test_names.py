@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from nano_banana_mcp.cli import build_parser
-from tests.release.packaging.known import FILES, SETTINGS, commands_in, longest_end_seconds, settings_in
+from tests.release.packaging.documented_names import FILES, SETTINGS, commands_in, longest_end_seconds, settings_in
 from tests.support.http_server import served
 from tests.support.paths import ROOT
 

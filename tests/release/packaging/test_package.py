@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.benchmarks.cold_start import once
 from tests.support.paths import ROOT
+from tests.support.stdio_start import seconds_to_answer
 
 PACKAGES = {
     "nano_banana_mcp": ROOT / "server",
@@ -60,7 +60,7 @@ def test_the_wheel_works_in_an_empty_environment_among_folders_of_the_same_names
         (user / folder).mkdir()
         (user / folder / "__init__.py").write_text("raise SystemExit('a folder of the user was imported')")
     script = python.with_name("nano-banana-mcp")
-    assert once([str(script)], cwd=user) > 0
+    assert seconds_to_answer([str(script)], cwd=user) > 0
     shown = subprocess.run(
         [script, "demo", "--sandbox", "a cat"],
         cwd=user,

@@ -13,7 +13,7 @@ import pytest
 
 from nano_banana_mcp.cli import USAGE_ERROR, build_parser
 from nano_banana_mcp.commands import serve
-from tests.release.packaging.known import longest_end_seconds
+from tests.release.packaging.documented_names import longest_end_seconds
 from tests.support.paths import ROOT
 
 UNIT = ROOT / "packaging" / "nano-banana-mcp.service"

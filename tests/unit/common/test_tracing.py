@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.support.clients import KEY, client_at, facts
+from tests.support.defapi_calls import credits_from
 from tests.support.fault_server import fault_server
 from tests.support.faults import reply
 from tests.support.sandbox import plain_sandbox
-from tests.unit.defapi.driver import credits_from
 
 WORD = "zebracanary"
 

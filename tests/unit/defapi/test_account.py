@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from nano_banana_mcp.defapi.errors import Busy, DefapiError, KeyRefused, NoAnswer, RequestRefused, TaskNotFound
+from tests.support.defapi_calls import KEY, credits_from
 from tests.support.fault_server import Step
 from tests.support.faults import close_after_reading, html, redirect, reply, reset_after_reading, truncated
-from tests.unit.defapi.driver import KEY, credits_from
 
 
 async def test_the_account_is_one_get_with_the_key() -> None:
-    tried = await credits_from(reply(200, {"code": 0, "data": {"credit": "1"}}))
-    [request] = tried.server.requests
+    outcome = await credits_from(reply(200, {"code": 0, "data": {"credit": "1"}}))
+    [request] = outcome.server.requests
     assert (request.method, request.target) == ("GET", "/api/user")
     assert request.headers["authorization"] == f"Bearer {KEY}"
 
@@ -21,8 +21,8 @@ async def test_the_account_is_one_get_with_the_key() -> None:
     ("credit", "read_as"), [("12.500000", "12.500000"), (12, "12"), (0, "0"), (1.25, "1.25"), ("-0.5", "-0.5")]
 )
 async def test_credits_are_a_decimal_string(credit: Any, read_as: str) -> None:
-    tried = await credits_from(reply(200, {"code": 0, "message": "ok", "data": {"credit": credit}}))
-    assert tried.value == read_as
+    outcome = await credits_from(reply(200, {"code": 0, "message": "ok", "data": {"credit": credit}}))
+    assert outcome.value == read_as
 
 
 async def test_credits_of_a_flat_body_are_read() -> None:
@@ -55,10 +55,10 @@ async def test_credits_of_a_flat_body_are_read() -> None:
 async def test_an_account_that_cannot_be_read_says_why_and_is_asked_once(
     step: Step, kind: type[DefapiError], words: str
 ) -> None:
-    tried = await credits_from(step)
-    assert type(tried.error) is kind
-    assert words in tried.error.message
-    assert len(tried.server.requests) == 1
+    outcome = await credits_from(step)
+    assert type(outcome.error) is kind
+    assert words in outcome.error.message
+    assert len(outcome.server.requests) == 1
 
 
 async def test_an_account_endpoint_that_is_not_there_does_not_speak_of_a_task_id() -> None:

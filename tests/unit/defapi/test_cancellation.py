@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from nano_banana_mcp.defapi.errors import DefapiError, OutcomeUnknown
+from tests.support.defapi_calls import MAX_TEST_SECONDS, REQUEST, TAKEN, TASK, client_of, virtually
 from tests.support.fault_server import Step, fault_server
 from tests.support.faults import held, never_answer, reply
-from tests.unit.defapi.driver import MAX_TEST_SECONDS, REQUEST, TAKEN, TASK, client_of, virtually
 
 
 async def cancelled_under_way(

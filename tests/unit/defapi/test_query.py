@@ -19,6 +19,7 @@ from nano_banana_mcp.defapi.errors import (
     TaskNotFound,
     Unreachable,
 )
+from tests.support.defapi_calls import KEY, TASK, client_of, query_to, virtually
 from tests.support.fault_server import Step, fault_server, unused_port
 from tests.support.faults import (
     close_after_headers,
@@ -36,15 +37,14 @@ from tests.support.faults import (
     reset_mid_body,
     truncated,
 )
-from tests.unit.defapi.driver import KEY, TASK, client_of, query_to, virtually
 
 PENDING = {"code": 0, "message": "ok", "data": {"task_id": TASK, "status": "pending"}}
 UNKNOWN = {"code": 1, "message": "task not found"}
 
 
 async def test_a_query_is_one_get_with_the_key_and_no_body() -> None:
-    tried = await query_to(reply(200, PENDING))
-    [request] = tried.server.requests
+    outcome = await query_to(reply(200, PENDING))
+    [request] = outcome.server.requests
     assert (request.method, request.target) == ("GET", f"/api/task/query?task_id={TASK}")
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.headers["user-agent"].startswith("Mozilla/5.0 (compatible; nano-banana-mcp/")
@@ -70,8 +70,8 @@ async def test_a_query_is_one_get_with_the_key_and_no_body() -> None:
     ],
 )
 async def test_a_task_id_reaches_the_api_unchanged_and_changes_nothing_else(task_id: str) -> None:
-    tried = await query_to(reply(200, PENDING), task_id=task_id)
-    [request] = tried.server.requests
+    outcome = await query_to(reply(200, PENDING), task_id=task_id)
+    [request] = outcome.server.requests
     assert request.path == "/api/task/query"
     assert request.params == {"task_id": [task_id]}
     assert request.target.isascii()
@@ -124,36 +124,36 @@ async def test_a_task_id_reaches_the_api_unchanged_and_changes_nothing_else(task
 async def test_a_query_without_a_state_says_why_and_is_asked_once(
     step: Step, kind: type[DefapiError], words: str
 ) -> None:
-    tried = await query_to(step)
-    assert type(tried.error) is kind
-    assert words in tried.error.message
-    assert "charged" not in tried.error.message
-    assert tried.error.hint
-    assert tried.server.connections == 1
-    assert len(tried.server.requests) <= 1
+    outcome = await query_to(step)
+    assert type(outcome.error) is kind
+    assert words in outcome.error.message
+    assert "charged" not in outcome.error.message
+    assert outcome.error.hint
+    assert outcome.server.connections == 1
+    assert len(outcome.server.requests) <= 1
 
 
 async def test_a_failure_without_words_is_told_without_words() -> None:
-    tried = await query_to(reply(200, {"code": 1}))
-    assert "None" not in tried.error.message
+    outcome = await query_to(reply(200, {"code": 1}))
+    assert "None" not in outcome.error.message
 
 
 async def test_a_query_that_is_limited_tells_for_how_long() -> None:
-    tried = await query_to(reply(429, headers={"Retry-After": "7"}))
-    assert isinstance(tried.error, Busy)
-    assert tried.error.retry_after == 7.0
+    outcome = await query_to(reply(429, headers={"Retry-After": "7"}))
+    assert isinstance(outcome.error, Busy)
+    assert outcome.error.retry_after == 7.0
 
 
 async def test_a_query_is_not_redirected_with_its_key() -> None:
     async with fault_server(reply(200, PENDING)) as elsewhere:
-        tried = await query_to(redirect(f"{elsewhere.url}/api/task/query"))
-    assert type(tried.error) is RequestRefused
+        outcome = await query_to(redirect(f"{elsewhere.url}/api/task/query"))
+    assert type(outcome.error) is RequestRefused
     assert elsewhere.connections == 0
 
 
 async def test_a_key_that_the_api_repeats_in_its_words_is_not_shown() -> None:
-    tried = await query_to(reply(401, {"code": 401, "message": f"Incorrect API key provided: {KEY}"}))
-    assert KEY not in tried.error.message
+    outcome = await query_to(reply(401, {"code": 401, "message": f"Incorrect API key provided: {KEY}"}))
+    assert KEY not in outcome.error.message
 
 
 async def test_a_refused_connection_is_unreachable_and_says_where() -> None:
@@ -178,8 +178,8 @@ async def test_without_a_key_nothing_is_asked() -> None:
 def test_a_query_that_hangs_is_given_up_sooner_than_a_submit(step: Step, seconds: float) -> None:
     async def run() -> None:
         started = anyio.current_time()
-        tried = await query_to(step, timeout=60.0)
-        assert type(tried.error) is NoAnswer
+        outcome = await query_to(step, timeout=60.0)
+        assert type(outcome.error) is NoAnswer
         assert anyio.current_time() - started == pytest.approx(seconds, abs=0.5)
 
     virtually(run)
@@ -187,9 +187,9 @@ def test_a_query_that_hangs_is_given_up_sooner_than_a_submit(step: Step, seconds
 
 async def test_an_endless_answer_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "MAX_ANSWER_BYTES", 20_000)
-    tried = await query_to(endless_body())
-    assert type(tried.error) is NoAnswer
-    assert "its answer is too large" in tried.error.message
+    outcome = await query_to(endless_body())
+    assert type(outcome.error) is NoAnswer
+    assert "its answer is too large" in outcome.error.message
 
 
 async def test_a_gzipped_answer_is_read() -> None:

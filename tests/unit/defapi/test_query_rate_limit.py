@@ -9,9 +9,9 @@ from pydantic import SecretStr
 from nano_banana_mcp.defapi import transport as connection
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.defapi.transport import BURST_SECONDS, QueryRateLimit
+from tests.support.defapi_calls import KEY, TASK, virtually
 from tests.support.fault_server import fault_server
 from tests.support.faults import never_answer, reply
-from tests.unit.defapi.driver import KEY, TASK, virtually
 
 PENDING = {"code": 0, "message": "ok", "data": {"task_id": TASK, "status": "pending"}}
 

@@ -7,8 +7,8 @@ import pytest
 
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.parsing import KEPT_ANSWER, read
+from tests.support.defapi_calls import TASK, query_to
 from tests.support.faults import reply
-from tests.unit.defapi.driver import TASK, query_to
 
 URL = "https://google.datas.systems/a.png"
 DATA_URI = (

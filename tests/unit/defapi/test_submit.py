@@ -7,16 +7,16 @@ import pytest
 from nano_banana_mcp import __version__
 from nano_banana_mcp.defapi.errors import OutcomeUnknown
 from nano_banana_mcp.defapi.schemas import SubmitRequest
+from tests.support.defapi_calls import KEY, REQUEST, TAKEN, TASK, client_of, submit_to
 from tests.support.fault_server import Body, fault_server
 from tests.support.faults import reply, reply_then_close
-from tests.unit.defapi.driver import KEY, REQUEST, TAKEN, TASK, client_of, submit_to
 
 MAX_ID = "a" * 128
 
 
 async def test_a_submit_sends_exactly_the_fields_that_are_set() -> None:
-    tried = await submit_to(reply(200, TAKEN))
-    assert tried.server.requests[0].body == b'{"model":"google/gempix2","prompt":"a hill"}'
+    outcome = await submit_to(reply(200, TAKEN))
+    assert outcome.server.requests[0].body == b'{"model":"google/gempix2","prompt":"a hill"}'
 
 
 async def test_a_submit_sends_every_field_that_is_set() -> None:
@@ -28,13 +28,13 @@ async def test_a_submit_sends_every_field_that_is_set() -> None:
         aspect_ratio="16:9",
         image_size="2k",
     )
-    tried = await submit_to(reply(200, TAKEN), request=request)
-    assert tried.server.requests[0].json == request.model_dump()
+    outcome = await submit_to(reply(200, TAKEN), request=request)
+    assert outcome.server.requests[0].json == request.model_dump()
 
 
 async def test_a_submit_is_one_post_to_the_image_endpoint() -> None:
-    tried = await submit_to(reply(200, TAKEN))
-    [request] = tried.server.requests
+    outcome = await submit_to(reply(200, TAKEN))
+    [request] = outcome.server.requests
     assert (request.method, request.target, request.whole) == ("POST", "/api/image/gen", True)
 
 
@@ -71,16 +71,16 @@ async def test_the_key_travels_in_no_other_place_than_its_header() -> None:
     ],
 )
 async def test_the_task_id_is_read_out_of_every_shape_of_success(body: Body, task_id: str) -> None:
-    tried = await submit_to(reply(200, body))
-    assert tried.task_id == task_id
-    assert tried.server.posts == 1
+    outcome = await submit_to(reply(200, body))
+    assert outcome.task_id == task_id
+    assert outcome.server.posts == 1
 
 
 @pytest.mark.parametrize("status", [201, 202])
 async def test_the_task_id_in_any_answer_of_success_is_kept(status: int) -> None:
-    tried = await submit_to(reply(status, TAKEN))
-    assert tried.task_id == TASK
-    assert tried.server.posts == 1
+    outcome = await submit_to(reply(status, TAKEN))
+    assert outcome.task_id == TASK
+    assert outcome.server.posts == 1
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ async def test_the_task_id_in_any_answer_of_success_is_kept(status: int) -> None
     ],
 )
 async def test_a_success_without_a_usable_task_id_may_have_been_charged(body: Body) -> None:
-    tried = await submit_to(reply(200, body))
-    assert type(tried.error) is OutcomeUnknown
-    assert "no task id" in tried.error.message
-    assert "may have been charged" in tried.error.message
-    assert tried.error.status == 200
-    assert tried.server.posts == 1
+    outcome = await submit_to(reply(200, body))
+    assert type(outcome.error) is OutcomeUnknown
+    assert "no task id" in outcome.error.message
+    assert "may have been charged" in outcome.error.message
+    assert outcome.error.status == 200
+    assert outcome.server.posts == 1
 
 
 async def test_two_submits_arrive_on_two_connections() -> None:

@@ -7,6 +7,17 @@ import pytest
 
 from nano_banana_mcp.defapi import transport as connection_module
 from nano_banana_mcp.defapi.errors import OutcomeUnknown, Unreachable
+from tests.support.defapi_calls import (
+    KEY,
+    MAX_TEST_SECONDS,
+    REQUEST,
+    TAKEN,
+    TASK,
+    client_of,
+    shown,
+    submit_to,
+    virtually,
+)
 from tests.support.fault_server import Step, fault_server, unused_port
 from tests.support.faults import (
     answer_bytes,
@@ -26,17 +37,6 @@ from tests.support.faults import (
     truncated,
     wrong_length,
 )
-from tests.unit.defapi.driver import (
-    KEY,
-    MAX_TEST_SECONDS,
-    REQUEST,
-    TAKEN,
-    TASK,
-    client_of,
-    shown,
-    submit_to,
-    virtually,
-)
 
 TAKEN_BYTES = json.dumps(TAKEN).encode()
 ID_ENDS = TAKEN_BYTES.index(TASK.encode()) + len(TASK)
@@ -46,13 +46,13 @@ GZIPPED = {"Content-Encoding": "gzip"}
 
 
 async def assert_unknown(step: Step, *, timeout: float = MAX_TEST_SECONDS) -> OutcomeUnknown:
-    tried = await submit_to(step, timeout=timeout)
-    assert isinstance(tried.error, OutcomeUnknown)
-    assert "may have been charged" in tried.error.message
-    assert "Do not repeat the call" in tried.error.hint
-    assert tried.server.connections == 1
-    assert tried.server.posts <= 1
-    return tried.error
+    outcome = await submit_to(step, timeout=timeout)
+    assert isinstance(outcome.error, OutcomeUnknown)
+    assert "may have been charged" in outcome.error.message
+    assert "Do not repeat the call" in outcome.error.hint
+    assert outcome.server.connections == 1
+    assert outcome.server.posts <= 1
+    return outcome.error
 
 
 @pytest.mark.parametrize(
@@ -84,25 +84,25 @@ async def test_a_submit_that_may_have_arrived_is_never_repeated(step: Step) -> N
 
 
 async def test_a_connection_that_is_reset_at_once_is_never_a_second_request() -> None:
-    tried = await submit_to(reset_on_accept())
+    outcome = await submit_to(reset_on_accept())
     # Whether the reset is seen while connecting (nothing was sent) or while reading is up to the kernel.
-    assert isinstance(tried.error, OutcomeUnknown | Unreachable)
-    assert tried.server.connections == (1 if isinstance(tried.error, OutcomeUnknown) else 3)
-    assert tried.server.requests == []
+    assert isinstance(outcome.error, OutcomeUnknown | Unreachable)
+    assert outcome.server.connections == (1 if isinstance(outcome.error, OutcomeUnknown) else 3)
+    assert outcome.server.requests == []
 
 
 @pytest.mark.parametrize("keep", [ID_ENDS + 1, ID_ENDS + 2, len(TAKEN_BYTES) - 1])
 async def test_an_answer_that_breaks_off_after_the_id_still_gives_the_id(keep: int) -> None:
-    tried = await submit_to(truncated(TAKEN, keep))
-    assert tried.task_id == TASK
-    assert tried.server.posts == tried.server.connections == 1
+    outcome = await submit_to(truncated(TAKEN, keep))
+    assert outcome.task_id == TASK
+    assert outcome.server.posts == outcome.server.connections == 1
 
 
 @pytest.mark.parametrize("by", [-1, 1, 1000])
 async def test_a_wrong_content_length_does_not_lose_the_id(by: int) -> None:
-    tried = await submit_to(wrong_length(TAKEN, by))
-    assert tried.task_id == TASK
-    assert tried.server.posts == tried.server.connections == 1
+    outcome = await submit_to(wrong_length(TAKEN, by))
+    assert outcome.task_id == TASK
+    assert outcome.server.posts == outcome.server.connections == 1
 
 
 async def test_a_content_length_that_cuts_the_id_may_have_been_charged() -> None:
@@ -110,14 +110,14 @@ async def test_a_content_length_that_cuts_the_id_may_have_been_charged() -> None
 
 
 async def test_a_gzipped_answer_is_read() -> None:
-    tried = await submit_to(reply(200, gzip.compress(TAKEN_BYTES), GZIPPED))
-    assert tried.task_id == TASK
+    outcome = await submit_to(reply(200, gzip.compress(TAKEN_BYTES), GZIPPED))
+    assert outcome.task_id == TASK
 
 
 async def test_a_gzipped_answer_without_its_end_still_gives_the_id() -> None:
-    tried = await submit_to(reply(200, gzip.compress(TAKEN_BYTES)[:-8], GZIPPED))
-    assert tried.task_id == TASK
-    assert tried.server.posts == 1
+    outcome = await submit_to(reply(200, gzip.compress(TAKEN_BYTES)[:-8], GZIPPED))
+    assert outcome.task_id == TASK
+    assert outcome.server.posts == 1
 
 
 async def test_an_endless_answer_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,9 +128,9 @@ async def test_an_endless_answer_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPat
 
 async def test_an_endless_answer_that_began_with_the_id_gives_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "MAX_ANSWER_BYTES", 20_000)
-    tried = await submit_to(endless_body(TAKEN_BYTES))
-    assert tried.task_id == TASK
-    assert tried.server.posts == 1
+    outcome = await submit_to(endless_body(TAKEN_BYTES))
+    assert outcome.task_id == TASK
+    assert outcome.server.posts == 1
 
 
 async def test_a_gzip_bomb_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,9 +165,9 @@ def test_what_drips_ends_at_the_deadline_of_the_whole_call(step: Step) -> None:
 @pytest.mark.slow
 def test_an_id_that_dripped_in_whole_before_the_deadline_is_kept() -> None:
     async def run() -> None:
-        tried = await submit_to(drip(b'{"task_id": "ta1"}', 2.5), timeout=50.0)
-        assert tried.task_id == "ta1"
-        assert tried.server.posts == 1
+        outcome = await submit_to(drip(b'{"task_id": "ta1"}', 2.5), timeout=50.0)
+        assert outcome.task_id == "ta1"
+        assert outcome.server.posts == 1
 
     virtually(run)
 

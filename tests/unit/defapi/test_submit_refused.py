@@ -13,9 +13,9 @@ from nano_banana_mcp.defapi.errors import (
     RequestRefused,
     TaskNotFound,
 )
+from tests.support.defapi_calls import KEY, REQUEST, TAKEN, submit_to
 from tests.support.fault_server import Step, fault_server
 from tests.support.faults import html, redirect, reply
-from tests.unit.defapi.driver import KEY, REQUEST, TAKEN, submit_to
 
 NEEDS_PROMPT = {"code": 1, "message": "failed", "detail": "prompt is required"}
 
@@ -84,40 +84,40 @@ NEEDS_PROMPT = {"code": 1, "message": "failed", "detail": "prompt is required"}
 async def test_a_refusal_is_told_as_what_it_is_and_never_repeated(
     step: Step, kind: type[DefapiError], words: str, status: int
 ) -> None:
-    tried = await submit_to(step)
-    assert type(tried.error) is kind
-    assert words in tried.error.message
-    assert tried.error.status == status
-    assert tried.error.hint
-    assert tried.server.posts == tried.server.connections == 1
+    outcome = await submit_to(step)
+    assert type(outcome.error) is kind
+    assert words in outcome.error.message
+    assert outcome.error.status == status
+    assert outcome.error.hint
+    assert outcome.server.posts == outcome.server.connections == 1
 
 
 async def test_a_submit_to_an_endpoint_that_is_not_there_does_not_speak_of_a_task_id() -> None:
-    tried = await submit_to(reply(404, {"code": 1, "message": "not found"}))
-    assert "task_id" not in tried.error.hint
+    outcome = await submit_to(reply(404, {"code": 1, "message": "not found"}))
+    assert "task_id" not in outcome.error.hint
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_never_followed_and_the_key_never_sent_elsewhere(status: int) -> None:
     async with fault_server(reply(200, TAKEN)) as elsewhere:
-        tried = await submit_to(redirect(f"{elsewhere.url}/api/image/gen", status))
-    assert type(tried.error) is RequestRefused
-    assert "DEFAPI_BASE_URL" in tried.error.hint
-    assert tried.server.posts == 1
+        outcome = await submit_to(redirect(f"{elsewhere.url}/api/image/gen", status))
+    assert type(outcome.error) is RequestRefused
+    assert "DEFAPI_BASE_URL" in outcome.error.hint
+    assert outcome.server.posts == 1
     assert elsewhere.connections == 0
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
 async def test_a_key_that_the_api_repeats_in_its_words_is_not_shown(status: int) -> None:
     said = {"code": 1, "message": f"Incorrect API key provided: {KEY}", "detail": f"key={KEY} is wrong"}
-    tried = await submit_to(reply(status, said))
-    assert KEY not in tried.error.message  # the driver looks at repr, hint and traceback as well
+    outcome = await submit_to(reply(status, said))
+    assert KEY not in outcome.error.message  # the driver looks at repr, hint and traceback as well
 
 
 async def test_words_of_the_api_are_cleaned_and_cut() -> None:
-    tried = await submit_to(reply(400, {"detail": "\u202e\x1b[31m" + "no " * 1000 + "![x](http://x)"}))
-    assert tried.error.message.isprintable()
-    assert len(tried.error.message) < 600
+    outcome = await submit_to(reply(400, {"detail": "\u202e\x1b[31m" + "no " * 1000 + "![x](http://x)"}))
+    assert outcome.error.message.isprintable()
+    assert len(outcome.error.message) < 600
 
 
 async def test_without_a_key_nothing_is_sent() -> None:

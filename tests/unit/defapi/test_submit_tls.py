@@ -10,8 +10,8 @@ import pytest
 from nano_banana_mcp.defapi.errors import NoAnswer, OutcomeUnknown, Unreachable
 from tests.support.broken_tls import TlsApi
 from tests.support.certificates import Authority
+from tests.support.defapi_calls import REQUEST, client_of
 from tests.support.forward_proxy import forward_proxy
-from tests.unit.defapi.driver import REQUEST, client_of
 
 
 @pytest.fixture

@@ -36,11 +36,11 @@ from nano_banana_mcp.settings import Settings
 from nano_banana_tools.server import ImageServer
 
 KEYS = KeyRing([b"a key"])
-INTENT = "in-1"
+GENERATION_ID = "in-1"
 TASK = "ta12345678-0000"
 
 
-class Told(Instrumentation):
+class VerdictRecorder(Instrumentation):
     def __init__(self) -> None:
         self.verdicts: list[tuple[Generation | None, str]] = []
 
@@ -49,7 +49,7 @@ class Told(Instrumentation):
 
 
 class Server:
-    """Knows one intent, as the server's ledger would."""
+    """Knows one generation, as the server's ledger would."""
 
     def __init__(self, *, busy: bool = False) -> None:
         self.busy = busy
@@ -59,7 +59,7 @@ class Server:
         self.asked.append((generation_id, task_id))
         if self.busy:
             raise LedgerBusy("locked")
-        return (generation_id, task_id) == (INTENT, TASK)
+        return (generation_id, task_id) == (GENERATION_ID, TASK)
 
 
 def body_of(*chunks: bytes) -> list[Message]:
@@ -75,12 +75,12 @@ class Call:
         messages: list[Message],
         *,
         method: str = "POST",
-        generation_id: str = INTENT,
+        generation_id: str = GENERATION_ID,
         signature: str | None = None,
         busy: bool = False,
         every: float = 0.0,
     ) -> None:
-        self.server, self.told = Server(busy=busy), Told()
+        self.server, self.recorder = Server(busy=busy), VerdictRecorder()
         self.read = 0
         self.seconds = 0.0
         signed = KEYS.sign(generation_id) if signature is None else signature
@@ -98,7 +98,7 @@ class Call:
             return message
 
         async def run() -> Response:
-            webhook = Webhook(cast(ImageServer, self.server), KEYS, self.told)
+            webhook = Webhook(cast(ImageServer, self.server), KEYS, self.recorder)
             answer = await webhook.receive(Request(scope, receive))
             self.seconds = anyio.current_time()
             return answer
@@ -109,7 +109,7 @@ class Call:
     def refused(self) -> bool:
         """Whether the answer is the one that everything wrong gets, and was counted."""
         is_not_found = (self.answer.status_code, bytes(self.answer.body)) == (404, b"Not Found")
-        assert is_not_found == (self.told.verdicts == [(None, "refused")])
+        assert is_not_found == (self.recorder.verdicts == [(None, "refused")])
         return is_not_found
 
 
@@ -119,17 +119,25 @@ GOOD = json.dumps({"task_id": TASK, "status": "success"}).encode()
 def test_a_true_callback_is_handed_on_and_answered_with_nothing() -> None:
     call = Call(body_of(GOOD[:10], GOOD[10:]))
     assert (call.answer.status_code, bytes(call.answer.body)) == (204, b"")
-    assert call.server.asked == [(INTENT, TASK)]
-    assert call.told.verdicts == []
+    assert call.server.asked == [(GENERATION_ID, TASK)]
+    assert call.recorder.verdicts == []
 
 
-def test_a_signature_is_the_hmac_of_the_intents_id_with_sha_256() -> None:
-    assert KEYS.sign(INTENT) == hmac.new(b"a key", INTENT.encode(), hashlib.sha256).hexdigest()
+def test_a_signature_is_the_hmac_of_the_generations_id_with_sha_256() -> None:
+    assert KEYS.sign(GENERATION_ID) == hmac.new(b"a key", GENERATION_ID.encode(), hashlib.sha256).hexdigest()
 
 
 @pytest.mark.parametrize(
     "signature",
-    ["", "0", KEYS.sign("in-2"), KEYS.sign(INTENT)[:-1], KEYS.sign(INTENT).upper(), KeyRing([b"x"]).sign(INTENT), "☃"],
+    [
+        "",
+        "0",
+        KEYS.sign("in-2"),
+        KEYS.sign(GENERATION_ID)[:-1],
+        KEYS.sign(GENERATION_ID).upper(),
+        KeyRing([b"x"]).sign(GENERATION_ID),
+        "☃",
+    ],
 )
 def test_another_signature_is_refused_and_nothing_is_read(signature: str) -> None:
     call = Call(body_of(GOOD), signature=signature)
@@ -176,16 +184,16 @@ def test_a_body_that_names_no_task_is_refused_and_the_ledger_not_asked(body: byt
     assert call.server.asked == []
 
 
-def test_a_task_that_is_not_the_intents_is_refused() -> None:
+def test_a_task_of_another_generation_is_refused() -> None:
     call = Call(body_of(b'{"task_id": "ta-of-another"}'))
     assert call.refused
-    assert call.server.asked == [(INTENT, "ta-of-another")]
+    assert call.server.asked == [(GENERATION_ID, "ta-of-another")]
 
 
 def test_a_ledger_that_is_busy_asks_for_the_callback_to_come_again() -> None:
     call = Call(body_of(GOOD), busy=True)
     assert call.answer.status_code == 503
-    assert call.told.verdicts == []
+    assert call.recorder.verdicts == []
 
 
 def padded(size: int) -> bytes:
@@ -201,7 +209,7 @@ def test_a_callback_that_is_too_large_is_counted_apart_and_not_read_to_its_end()
     chunks = [b"a" * 1024 * 1024] * (MAX_BODY_BYTES // 1024 // 1024 + 9)
     call = Call(body_of(*chunks))
     assert call.answer.status_code == 413
-    assert call.told.verdicts == [(None, "too_large")]
+    assert call.recorder.verdicts == [(None, "too_large")]
     assert MAX_BODY_BYTES < call.read <= MAX_BODY_BYTES + 1024 * 1024
     assert call.server.asked == []
 
@@ -217,12 +225,12 @@ def test_a_callback_that_is_too_large_is_counted_apart_and_not_read_to_its_end()
 def test_a_callback_is_read_plain_or_like_the_answer_of_a_query(callback: dict[str, object]) -> None:
     call = Call(body_of(json.dumps(callback).encode()))
     assert call.answer.status_code == 204
-    assert call.server.asked == [(INTENT, TASK)]
+    assert call.server.asked == [(GENERATION_ID, TASK)]
 
 
 def test_a_callback_url_has_the_generation_and_its_signature() -> None:
-    url = CallbackUrls("https://images.example.org", KEYS).url_for(INTENT)
-    assert url == f"https://images.example.org/webhooks/{INTENT}/{KEYS.sign(INTENT)}"
+    url = CallbackUrls("https://images.example.org", KEYS).url_for(GENERATION_ID)
+    assert url == f"https://images.example.org/webhooks/{GENERATION_ID}/{KEYS.sign(GENERATION_ID)}"
 
 
 def test_a_caller_that_stops_sending_is_refused_after_the_time_to_read() -> None:
@@ -250,7 +258,7 @@ def test_a_probe_is_answered_by_its_own_signature_and_reads_nothing() -> None:
     assert bytes(call.answer.body).decode() == answer_to(probe, KEYS) == KEYS.sign(f"answer to {probe}")
     assert call.read == 0
     assert call.server.asked == []
-    assert call.told.verdicts == []
+    assert call.recorder.verdicts == []
 
 
 def settings(folder: Path, keys: str | None = None) -> Settings:
@@ -260,11 +268,11 @@ def settings(folder: Path, keys: str | None = None) -> Settings:
 def test_the_first_of_the_given_keys_signs_and_all_of_them_count(tmp_path: Path) -> None:
     for made in (open_key_ring(settings(tmp_path, " new , ,old,")), known_key_ring(settings(tmp_path, "new,old"))):
         assert made is not None
-        assert made.sign(INTENT) == KeyRing([b"new"]).sign(INTENT)
+        assert made.sign(GENERATION_ID) == KeyRing([b"new"]).sign(GENERATION_ID)
         for key in (b"new", b"old"):
-            assert made.accepts(INTENT, KeyRing([key]).sign(INTENT))
+            assert made.accepts(GENERATION_ID, KeyRing([key]).sign(GENERATION_ID))
         for key in (b"", b" new ", b"new,old", b"other"):
-            assert not made.accepts(INTENT, KeyRing([key]).sign(INTENT))
+            assert not made.accepts(GENERATION_ID, KeyRing([key]).sign(GENERATION_ID))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -280,7 +288,7 @@ def test_without_keys_one_of_our_own_is_made_once_and_kept_private(given: str | 
     assert [file.name for file in folder.iterdir()] == [KEY_FILE]
     for again in (open_key_ring(settings(folder, given)), known_key_ring(settings(folder, given))):
         assert again is not None
-        assert again.sign(INTENT) == first.sign(INTENT) == KeyRing([key]).sign(INTENT)
+        assert again.sign(GENERATION_ID) == first.sign(GENERATION_ID) == KeyRing([key]).sign(GENERATION_ID)
 
 
 def test_a_key_that_a_killed_process_left_half_written_is_written_anew(tmp_path: Path) -> None:
@@ -292,4 +300,5 @@ def test_a_key_that_a_killed_process_left_half_written_is_written_anew(tmp_path:
 
 
 def test_servers_that_make_their_own_keys_make_different_ones(tmp_path: Path) -> None:
-    assert open_key_ring(settings(tmp_path / "a")).sign(INTENT) != open_key_ring(settings(tmp_path / "b")).sign(INTENT)
+    first, second = (open_key_ring(settings(tmp_path / name)).sign(GENERATION_ID) for name in "ab")
+    assert first != second

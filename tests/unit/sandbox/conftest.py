@@ -1,14 +1,12 @@
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
 from nano_banana_sandbox.server import SandboxConfig, serve_sandbox
-from tests.support.sandbox_driver import Driver
-
-Serve = Callable[..., AbstractAsyncContextManager[Driver]]
+from tests.support.sandbox_driver import Driver, Serve
 
 
 @pytest.fixture

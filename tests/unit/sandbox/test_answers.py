@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from tests.unit.sandbox.conftest import Serve
+from tests.support.sandbox_driver import Serve
 
 
 async def test_a_single_object_may_stand_in_for_the_list(serve: Serve) -> None:

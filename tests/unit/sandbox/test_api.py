@@ -3,8 +3,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.sandbox_driver import KEY, MODEL
-from tests.unit.sandbox.conftest import Serve
+from tests.support.sandbox_driver import KEY, MODEL, Serve
 
 
 async def test_a_submit_answers_with_a_task_id_and_the_query_with_the_task(serve: Serve) -> None:

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from nano_banana_sandbox import drawing
-from tests.support.sandbox_driver import BROWSER, KEY
-from tests.unit.sandbox.conftest import Serve
+from tests.support.sandbox_driver import BROWSER, KEY, Serve
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,7 @@ import httpx
 import pytest
 
 from nano_banana_sandbox.faults import REFUSALS
-from tests.support.sandbox_driver import Driver
-from tests.unit.sandbox.conftest import Serve
+from tests.support.sandbox_driver import Driver, Serve
 
 JSON_STATUSES = [400, 401, 402, 403, 404, 429, 500, 503]
 BREAKS = {

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
 
-from tests.unit.sandbox.conftest import Serve
+from tests.support.sandbox_driver import Serve
 
 
 class Listener:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from nano_banana_sandbox.server import run_sandbox, serve_sandbox
-from tests.unit.sandbox.conftest import Serve
+from tests.support.sandbox_driver import Serve
 
 PROGRAM = """
 import anyio

@@ -15,7 +15,7 @@ from tdqs.parse_tool_definitions import parse_tool_definitions
 
 from tests.support.clients import client_at, facts
 from tests.support.sandbox import plain_sandbox
-from tests.support.snapshots import SNAPSHOTS, compare_json, told
+from tests.support.snapshots import SNAPSHOTS, as_wire_json, compare_json
 
 NOWHERE = "http://127.0.0.1:9"
 ERAS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
@@ -33,14 +33,14 @@ async def listed(mode: Any = "auto") -> tuple[list[Tool], str]:
 @either_era
 async def test_the_tools_are_as_in_their_snapshots(mode: Any) -> None:
     for tool in (await listed(mode))[0]:
-        compare_json(f"tools/{ERAS[mode]}/{tool.name}.json", told(tool))
+        compare_json(f"tools/{ERAS[mode]}/{tool.name}.json", as_wire_json(tool))
 
 
 @either_era
 async def test_the_resource_templates_are_as_in_their_snapshot(mode: Any) -> None:
     async with client_at(NOWHERE, mode=mode) as client:
         templates = (await client.list_resource_templates()).resource_templates
-    compare_json("resource_templates.json", [told(template) for template in templates])
+    compare_json("resource_templates.json", [as_wire_json(template) for template in templates])
 
 
 @either_era
@@ -49,7 +49,7 @@ async def test_listed_images_are_of_the_shape_of_their_snapshot(mode: Any, resul
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, mode=mode) as client:
         prompt = f"a cat sandbox:result={result}"
         made = facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": 240}))
-        shown = json.dumps([told(resource) for resource in (await client.list_resources()).resources])
+        shown = json.dumps([as_wire_json(resource) for resource in (await client.list_resources()).resources])
     shown = shown.replace(made["task_id"], "TASK_ID").replace(sandbox.url, "https://pictures.example")
     compare_json(f"resources-{result}.json", json.loads(shown))
 
@@ -65,10 +65,10 @@ async def test_what_the_server_says_of_itself_is_as_in_its_snapshot(mode: Any) -
         ]
         contract = {
             "protocolVersion": client.protocol_version,
-            "serverInfo": told(client.server_info) if client.server_info else None,
+            "serverInfo": as_wire_json(client.server_info) if client.server_info else None,
             "instructions": client.instructions,
-            "capabilities": told(client.server_capabilities),
-            "lists": {type(item).__name__: around(told(item)) for item in lists},
+            "capabilities": as_wire_json(client.server_capabilities),
+            "lists": {type(item).__name__: around(as_wire_json(item)) for item in lists},
         }
     assert contract["protocolVersion"] == ERAS[mode]
     compare_json(f"server-{ERAS[mode]}.json", json.loads(json.dumps(contract).replace(f'"{VERSION}"', '"VERSION"')))

@@ -38,7 +38,7 @@ class Images:
 
 
 @dataclass
-class House:
+class SweeperHarness:
     """A ledger, an API whose tasks end ``latency`` seconds after time 0, and the tasks with a waiter or a callback."""
 
     latency: float = 45.0
@@ -83,95 +83,99 @@ def task(name: str, submitted_at: float = 0.0) -> Generation:
 
 @pytest.mark.parametrize("latency", [1.0, 12.0, 45.0, 180.0, 600.0])
 def test_the_end_of_a_task_without_a_waiter_is_noticed_within_thirty_seconds(latency: float) -> None:
-    house = House(latency)
-    virtually(lambda: house.run(latency + 60.0, task("a")))
-    assert house.queried[-1][1] - latency <= 30.0
-    end = virtually(lambda: house.ledger.find("a"))
+    harness = SweeperHarness(latency)
+    virtually(lambda: harness.run(latency + 60.0, task("a")))
+    assert harness.queried[-1][1] - latency <= 30.0
+    end = virtually(lambda: harness.ledger.find("a"))
     assert end.finished
 
 
 def test_a_task_from_before_the_clock_was_put_back_is_queried_too() -> None:
-    house = House(latency=45.0)
-    virtually(lambda: house.run(180.0, task("a", submitted_at=3_600.0)))
-    end = virtually(lambda: house.ledger.find("a"))
+    harness = SweeperHarness(latency=45.0)
+    virtually(lambda: harness.run(180.0, task("a", submitted_at=3_600.0)))
+    end = virtually(lambda: harness.ledger.find("a"))
     assert end.finished
-    assert len(house.queried) <= 6
+    assert len(harness.queried) <= 6
 
 
 def test_a_task_with_a_waiter_is_not_swept() -> None:
-    house = House(waited_for={"a"})
-    virtually(lambda: house.run(300.0, task("a"), task("b")))
-    assert {name for name, _ in house.queried} == {"b"}
+    harness = SweeperHarness(waited_for={"a"})
+    virtually(lambda: harness.run(300.0, task("a"), task("b")))
+    assert {name for name, _ in harness.queried} == {"b"}
 
 
 def test_a_task_with_an_expected_callback_is_queried_late() -> None:
-    house = House(latency=1_000.0, called_back={"a"})
-    virtually(lambda: house.run(85.0, task("a")))
-    assert house.queried == []
+    harness = SweeperHarness(latency=1_000.0, called_back={"a"})
+    virtually(lambda: harness.run(85.0, task("a")))
+    assert harness.queried == []
 
 
 def test_a_failed_query_does_not_end_the_sweeper() -> None:
-    house = House(trouble=NoAnswer("nothing"))
-    virtually(lambda: house.run(120.0, task("a"), task("b")))
-    assert len(house.queried) >= 6
+    harness = SweeperHarness(trouble=NoAnswer("nothing"))
+    virtually(lambda: harness.run(120.0, task("a"), task("b")))
+    assert len(harness.queried) >= 6
 
 
 @pytest.mark.parametrize("odd", [ValueError("a row"), KeyError("an answer"), OSError("a disk")])
 def test_an_unexpected_error_does_not_end_the_sweeper(odd: Exception) -> None:
-    house = House(trouble=odd)
-    virtually(lambda: house.run(120.0, task("a"), task("b")))
-    assert len(house.queried) >= 6
+    harness = SweeperHarness(trouble=odd)
+    virtually(lambda: harness.run(120.0, task("a"), task("b")))
+    assert len(harness.queried) >= 6
 
 
 def test_a_ledger_that_fails_unexpectedly_is_swept_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
-    opened, failures = house.ledger.open_tasks, iter([ValueError("a row"), OSError("a disk")])
+    harness = SweeperHarness()
+    opened, failures = harness.ledger.open_tasks, iter([ValueError("a row"), OSError("a disk")])
 
     async def odd(since: float) -> list[Generation]:
         for failure in failures:
             raise failure
         return await opened(since)
 
-    monkeypatch.setattr(house.ledger, "open_tasks", odd)
-    virtually(lambda: house.run(90.0, task("a")))
-    assert house.queried
+    monkeypatch.setattr(harness.ledger, "open_tasks", odd)
+    virtually(lambda: harness.run(90.0, task("a")))
+    assert harness.queried
 
 
 def test_many_tasks_are_all_queried_a_few_at_a_time() -> None:
-    house = House(latency=5.0)
-    virtually(lambda: house.run(60.0, *(task(f"t{n}") for n in range(200))))
-    assert {name for name, _ in house.queried} == {f"t{n}" for n in range(200)}
-    assert max(sum(1 for _, at in house.queried if moment <= at < moment + 0.25) for _, moment in house.queried) <= 8
+    harness = SweeperHarness(latency=5.0)
+    virtually(lambda: harness.run(60.0, *(task(f"t{n}") for n in range(200))))
+    assert {name for name, _ in harness.queried} == {f"t{n}" for n in range(200)}
+    assert (
+        max(sum(1 for _, at in harness.queried if moment <= at < moment + 0.25) for _, moment in harness.queried) <= 8
+    )
 
 
 def test_a_task_older_than_a_day_is_not_swept() -> None:
-    house = House(latency=1e9)
-    virtually(lambda: house.run(60.0, task("old", submitted_at=-MAX_AGE_SECONDS - 1), task("new", submitted_at=-50.0)))
-    assert {name for name, _ in house.queried} == {"new"}
+    harness = SweeperHarness(latency=1e9)
+    virtually(
+        lambda: harness.run(60.0, task("old", submitted_at=-MAX_AGE_SECONDS - 1), task("new", submitted_at=-50.0))
+    )
+    assert {name for name, _ in harness.queried} == {"new"}
 
 
 def test_the_ledger_is_tidied_every_hour_even_if_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
+    harness = SweeperHarness()
     tidied: list[float] = []
 
     async def tidy() -> None:
         tidied.append(anyio.current_time())
         raise OSError("a disk")
 
-    monkeypatch.setattr(house.ledger, "tidy", tidy)
-    virtually(lambda: house.run(4 * 3_600.0 - 60.0))
+    monkeypatch.setattr(harness.ledger, "tidy", tidy)
+    virtually(lambda: harness.run(4 * 3_600.0 - 60.0))
     assert tidied == pytest.approx([3_600.0, 7_200.0, 10_800.0], abs=SWEEP_INTERVAL_SECONDS)
 
 
 def test_a_process_without_the_sweep_lock_does_not_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
+    harness = SweeperHarness()
 
     async def refuse() -> bool:
         return False
 
-    monkeypatch.setattr(house.ledger, "acquire_sweep_lock", refuse)
-    virtually(lambda: house.run(300.0, task("a")))
-    assert house.queried == []
+    monkeypatch.setattr(harness.ledger, "acquire_sweep_lock", refuse)
+    virtually(lambda: harness.run(300.0, task("a")))
+    assert harness.queried == []
 
 
 def test_images_of_the_last_day_are_stored_soon_after_the_start_and_again_every_hour() -> None:

@@ -1,4 +1,4 @@
-"""Several studios on one database: one asks about a task, the others hear of it."""
+"""Several replicas on one database: one queries a task, the others are notified of its end."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def end(sandbox: Sandbox) -> None:
 
 
 class Wait:
-    """A wait under way at one studio, and how it ended."""
+    """A wait under way at one replica, and how it ended."""
 
     def __init__(self, service: GenerationService, generation: Generation) -> None:
         self._service = service
-        self._known = generation
+        self._generation = generation
         self.under_way = anyio.Event()
         self.status: Status | None = None
 
@@ -54,7 +54,7 @@ class Wait:
         async def report(_: object, __: float) -> None:
             self.under_way.set()
 
-        self.status = (await self._service.wait(self._known.public_id, NEVER_SECONDS, report)).generation.status
+        self.status = (await self._service.wait(self._generation.public_id, NEVER_SECONDS, report)).generation.status
 
 
 async def listening(postgres: Cluster, database: str, number: int) -> list[int]:

@@ -68,10 +68,10 @@ def program() -> str:
     """The path of the program, fetched by npm first where it is missing (about 200 MB).
 
     Raises:
-        NotToBeHadError: it cannot be had, or does not run here.
+        PackageUnavailableError: it cannot be had, or does not run here.
     """
     if not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
-        raise npm.NotToBeHadError("it is run on Linux on x64 only")
+        raise npm.PackageUnavailableError("it is run on Linux on x64 only")
     return str(npm.packages("claude-code", {_PACKAGE: version()}) / _PACKAGE / "claude")
 
 
@@ -88,7 +88,7 @@ def run(
         settings: Environment variables of the server.
 
     Raises:
-        NotToBeHadError: the program cannot be had.
+        PackageUnavailableError: the program cannot be had.
         TimeoutError: the script was not played within :data:`RUN_SECONDS`.
     """
     command = [program(), "--mcp-config", "mcp.json", "--strict-mcp-config"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from nano_banana_tools.tasks.extension import TASKS
 from tests.lab.interop.claude_code.host import Message, Record, run, version
-from tests.support.npm import NotToBeHadError
+from tests.support.npm import PackageUnavailableError
 
 IMAGE_SECONDS = 8
 POLL_GRACE_SECONDS = 1.0
@@ -39,7 +39,7 @@ def rows() -> list[tuple[str, str, bool]]:
         what = f"Claude Code {version()}, {way}, stdio"
         try:
             came, problems = report()
-        except NotToBeHadError as reason:
+        except PackageUnavailableError as reason:
             lines.append((what, f"**not run**: {reason}", False))
         except TimeoutError as error:
             lines.append((what, str(error), False))

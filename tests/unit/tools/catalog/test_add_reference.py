@@ -31,7 +31,7 @@ from tests.support.clients import KEY, AppsHost, facts, text
 from tests.support.image_samples import PNG, drawn, large_png
 from tests.support.image_samples import png as claiming
 from tests.support.sandbox import plain_config
-from tests.support.subscribers import Told, subscribe
+from tests.support.subscribers import NotificationRecorder, subscribe
 from tests.support.uploads import check_upright, get, photo, post, refusal
 
 pytestmark = pytest.mark.slow
@@ -227,7 +227,7 @@ async def test_an_upload_is_announced_to_streams_of_the_newer_era(count: int) ->
 
 
 async def test_an_upload_is_announced_to_subscribers() -> None:
-    notifications = Told()
+    notifications = NotificationRecorder()
     async with desk(client={"mode": "legacy", "message_handler": notifications}) as (_, client):
         first_answer = await ask(client)
         uri = f"nanobanana://uploads/{first_answer['upload_id']}"
@@ -265,7 +265,7 @@ async def test_a_host_that_opens_urls_is_asked_to_open_the_page(mode: Any, actio
             assert (await post(params.url, drawn("PNG"))).status_code == 200
         return ElicitResult(action=action)
 
-    notifications = Told()
+    notifications = NotificationRecorder()
     hosts = {"mode": mode, "elicitation_callback": elicit, "message_handler": notifications}
     async with desk(client=hosts) as (_, client):
         answer = await ask(client, purpose="a portrait", wait_seconds=20)

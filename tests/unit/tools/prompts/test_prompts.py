@@ -15,8 +15,7 @@ from nano_banana_tools.prompts.catalog import MAX_SCENES, PROMPTS
 from nano_banana_tools.prompts.rendering import MAX_VALUE_CHARACTERS
 from tests.support.clients import client_at
 from tests.support.prompts import NEEDED
-from tests.support.snapshots import SNAPSHOTS, compare, compare_json
-from tests.support.snapshots import told as sent
+from tests.support.snapshots import SNAPSHOTS, as_wire_json, compare, compare_json
 
 NOWHERE = "http://127.0.0.1:9"
 PRO = "google/nano-banana-pro"
@@ -65,7 +64,7 @@ async def brief(client: Client, name: str, arguments: dict[str, str]) -> str:
     return message.content.text
 
 
-async def told(name: str, **more: str) -> str:
+async def filled_brief(name: str, **more: str) -> str:
     async with client_at(NOWHERE) as client:
         return await brief(client, name, NEEDED[name] | more)
 
@@ -90,7 +89,7 @@ async def test_the_briefs_are_as_in_their_snapshots(case: str) -> None:
 async def test_the_menu_is_as_in_its_snapshot_in_either_era(mode: Any) -> None:
     async with client_at(NOWHERE, mode=mode) as client:
         listed = (await client.list_prompts()).prompts
-    compare_json("prompts/list.json", [sent(prompt) for prompt in listed])
+    compare_json("prompts/list.json", [as_wire_json(prompt) for prompt in listed])
 
 
 def test_there_is_no_snapshot_of_a_prompt_that_is_gone() -> None:
@@ -128,34 +127,34 @@ async def test_every_brief_names_calls_that_the_tools_take_and_warns_of_paying_t
 
 @pytest.mark.parametrize("name", ["edit_picture", "consistent_character", "restore_photo"])
 async def test_where_people_are_shown_their_identity_is_kept(name: str) -> None:
-    assert re.search(r"(Keep|must not change).*the face.{0,10}identity", await told(name))
+    assert re.search(r"(Keep|must not change).*the face.{0,10}identity", await filled_brief(name))
 
 
 async def test_references_reach_the_call_in_order_and_an_earlier_task_by_its_image() -> None:
-    two = await told("product_shot", images="https://e.org/a b.png,\nhttps://e.org/c.png")
+    two = await filled_brief("product_shot", images="https://e.org/a b.png,\nhttps://e.org/c.png")
     assert 'images: ["https://e.org/a%20b.png", "https://e.org/c.png"]' in two
-    spaced = await told("edit_picture", images="https://e.org/a.png nanobanana://tasks/ta1/images/3")
+    spaced = await filled_brief("edit_picture", images="https://e.org/a.png nanobanana://tasks/ta1/images/3")
     assert 'images: ["https://e.org/a.png", "nanobanana://tasks/ta1/images/3"]' in spaced
-    earlier = await told("consistent_character", task_id=" ta1 ", images='/home/me/my "fox".png')
+    earlier = await filled_brief("consistent_character", task_id=" ta1 ", images='/home/me/my "fox".png')
     assert r'images: ["nanobanana://tasks/ta1/images/0", "/home/me/my \"fox\".png"]' in earlier
     assert "no sheet is needed" in earlier
 
 
 async def test_without_a_reference_the_character_begins_with_a_sheet() -> None:
-    text = await told("consistent_character")
+    text = await filled_brief("consistent_character")
     assert "begin with a sheet" in text
     assert "resource_uri of the sheet" in text
 
 
 async def test_exact_words_stand_letter_for_letter_each_on_its_line() -> None:
-    text = await told("poster", text='Rock / "LIVE"\nنمی‌خواهم / 👩‍👩‍👧 ﷺ 🫨 / AC/DC')
+    text = await filled_brief("poster", text='Rock / "LIVE"\nنمی‌خواهم / 👩‍👩‍👧 ﷺ 🫨 / AC/DC')
     for number, line in enumerate(("Rock", '"LIVE"', "نمی‌خواهم", "👩‍👩‍👧 ﷺ 🫨", "AC/DC"), start=1):
         assert f"\n- Line {number}: {line}\n" in text
 
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_the_format_is_an_argument_only_where_the_model_is_known_to_heed_it(model: str) -> None:
-    text = await told("poster", model=model, image_size="2k")
+    text = await filled_brief("poster", model=model, image_size="2k")
     assert ('aspect_ratio: "2:3"' in text) is model.startswith("google/nano-banana")
     assert ("in 2:3 format" in text) is not model.startswith("google/nano-banana")
     assert ('image_size: "2k"' in text) is (model in (PRO, "google/nano-banana-2"))
@@ -170,10 +169,11 @@ async def test_the_servers_default_model_counts_where_none_is_named() -> None:
 
 
 async def test_what_is_left_empty_or_holds_nothing_to_see_is_as_if_left_out() -> None:
-    left_out = await told("product_shot")
+    left_out = await filled_brief("product_shot")
     for nothing in ("", "   ", "\n\n", "\u200b\u202e", "\u200d", "\x00"):
         assert (
-            await told("product_shot", style=nothing, images=nothing, aspect_ratio=nothing, model=nothing) == left_out
+            await filled_brief("product_shot", style=nothing, images=nothing, aspect_ratio=nothing, model=nothing)
+            == left_out
         )
 
 
@@ -194,8 +194,8 @@ async def test_what_is_left_empty_or_holds_nothing_to_see_is_as_if_left_out() ->
     ids=repr,
 )
 async def test_what_is_filled_in_stays_on_its_line_and_shows_itself(evil: str) -> None:
-    plain = (await told("product_shot", product="X")).splitlines()
-    lines = (await told("product_shot", product=evil)).splitlines()
+    plain = (await filled_brief("product_shot", product="X")).splitlines()
+    lines = (await filled_brief("product_shot", product=evil)).splitlines()
     [changed] = [line for line, usual in zip(lines, plain, strict=True) if line != usual]
     assert changed.startswith("- Product: a ")
     assert changed.isprintable()
@@ -203,7 +203,7 @@ async def test_what_is_filled_in_stays_on_its_line_and_shows_itself(evil: str) -
 
 
 async def test_what_is_too_long_is_refused_by_name_and_not_cut() -> None:
-    assert "x" * MAX_VALUE_CHARACTERS in await told("product_shot", product="x" * MAX_VALUE_CHARACTERS)
+    assert "x" * MAX_VALUE_CHARACTERS in await filled_brief("product_shot", product="x" * MAX_VALUE_CHARACTERS)
     for length in (MAX_VALUE_CHARACTERS + 1, 100_000):
         for name in ("product", "images", "style", "model"):
             words = await refused("product_shot", NEEDED["product_shot"] | {name: "x" * length})

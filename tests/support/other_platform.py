@@ -1,8 +1,8 @@
-"""Runs the program as it would be on another system: ``python -m tests.support.elsewhere win32 ARGUMENTS…``.
+"""Runs the program as it would be on another system: ``python -m tests.support.other_platform win32 ARGUMENTS…``.
 
 Only its own modules are deceived, and only they see it: what they import of the standard library lacks what that system
-lacks, and names that system; what happens below stays as it is here. Where ``ELSEWHERE_REPORT`` names a file, the names
-of the modules that were loaded are written to it at the end.
+lacks, and names that system; what happens below stays as it is here. Where ``OTHER_PLATFORM_REPORT`` names a file, the
+names of the modules that were loaded are written to it at the end.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ PACKAGES = ("nano_banana_mcp", "nano_banana_tools")
 STRIPPED = ("asyncio", "errno", "os", "select", "signal", "socket", "sys", "time")
 
 
-class Elsewhere(ModuleType):
+class ForeignModule(ModuleType):
     """A module as it is on another system."""
 
     def __init__(self, real: ModuleType, missing: frozenset[str], **instead: object) -> None:
         super().__init__(real.__name__, real.__doc__)
-        self.__dict__["_elsewhere"] = (real, missing, instead)
+        self.__dict__["_parts"] = (real, missing, instead)
 
     def __getattr__(self, name: str) -> Any:
-        real, missing, instead = self.__dict__["_elsewhere"]
+        real, missing, instead = self.__dict__["_parts"]
         if name in missing:
             raise AttributeError(f"module {real.__name__!r} has no attribute {name!r} there")
         return instead[name] if name in instead else getattr(real, name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(self.__dict__["_elsewhere"][0], name, value)
+        setattr(self.__dict__["_parts"][0], name, value)
 
 
 def pretend(platform: str) -> None:
@@ -56,7 +56,7 @@ def pretend(platform: str) -> None:
         asyncio.BaseEventLoop.add_signal_handler = _no_handlers  # type: ignore[method-assign, assignment]  # as it is there
         asyncio.SelectorEventLoop.add_signal_handler = _no_handlers  # type: ignore[method-assign, assignment]  # as it is there
     there: dict[str, ModuleType] = {
-        name: Elsewhere(importlib.import_module(name), lacking(name, platform), **instead.get(name, {}))
+        name: ForeignModule(importlib.import_module(name), lacking(name, platform), **instead.get(name, {}))
         for name in STRIPPED
     }
     inner: Callable[..., Any] = builtins.__import__
@@ -111,7 +111,7 @@ def main() -> int:
     """Run the program."""
     platform, *arguments = sys.argv[1:]
     pretend(platform)
-    if report := os.environ.get("ELSEWHERE_REPORT"):
+    if report := os.environ.get("OTHER_PLATFORM_REPORT"):
         atexit.register(_report, Path(report))
     from nano_banana_mcp.cli import main as program
 

@@ -26,7 +26,7 @@ MAX_TEST_SECONDS = 60.0
 
 
 @dataclass
-class Tried:
+class CallOutcome:
     """How one call ended, and what of it reached the server."""
 
     server: FaultServer
@@ -62,28 +62,30 @@ async def client_of(url: str, timeout: float = MAX_TEST_SECONDS) -> AsyncIterato
 
 async def submit_to(
     script: Step | Sequence[Step], timeout: float = MAX_TEST_SECONDS, request: SubmitRequest = REQUEST
-) -> Tried:
+) -> CallOutcome:
     """Submit once."""
     async with fault_server(script) as server, client_of(server.url, timeout) as client:
-        tried = Tried(server)
-        await _record(tried, lambda: client.submit(request))
-    return _without_key(tried)
+        outcome = CallOutcome(server)
+        await _record(outcome, lambda: client.submit(request))
+    return _without_key(outcome)
 
 
-async def query_to(script: Step | Sequence[Step], task_id: str = TASK, timeout: float = MAX_TEST_SECONDS) -> Tried:
+async def query_to(
+    script: Step | Sequence[Step], task_id: str = TASK, timeout: float = MAX_TEST_SECONDS
+) -> CallOutcome:
     """Query once."""
     async with fault_server(script) as server, client_of(server.url, timeout) as client:
-        tried = Tried(server)
-        await _record(tried, lambda: client.query(task_id))
-    return _without_key(tried)
+        outcome = CallOutcome(server)
+        await _record(outcome, lambda: client.query(task_id))
+    return _without_key(outcome)
 
 
-async def credits_from(script: Step | Sequence[Step]) -> Tried:
+async def credits_from(script: Step | Sequence[Step]) -> CallOutcome:
     """Ask for the credits once."""
     async with fault_server(script) as server, client_of(server.url) as client:
-        tried = Tried(server)
-        await _record(tried, client.credits)
-    return _without_key(tried)
+        outcome = CallOutcome(server)
+        await _record(outcome, client.credits)
+    return _without_key(outcome)
 
 
 def shown(error: BaseException) -> str:
@@ -100,14 +102,14 @@ def virtually(run: Callable[[], Awaitable[None]]) -> None:
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.2))
 
 
-async def _record(tried: Tried, call: Callable[[], Awaitable[Any]]) -> None:
+async def _record(outcome: CallOutcome, call: Callable[[], Awaitable[Any]]) -> None:
     with anyio.fail_after(100):
         try:
-            tried.value = await call()
+            outcome.value = await call()
         except DefapiError as error:
-            tried.failure = error
+            outcome.failure = error
 
 
-def _without_key(tried: Tried) -> Tried:
-    assert tried.failure is None or KEY not in shown(tried.failure)
-    return tried
+def _without_key(outcome: CallOutcome) -> CallOutcome:
+    assert outcome.failure is None or KEY not in shown(outcome.failure)
+    return outcome

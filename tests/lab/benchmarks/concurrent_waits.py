@@ -56,7 +56,7 @@ class Api:
         return None if queried_at is None else anyio.current_time() - queried_at
 
 
-def lags_at_once(median: float, *, lost: int, seed: int) -> list[float]:
+def lags_of_concurrent_waits(median: float, *, lost: int, seed: int) -> list[float]:
     """Wait for :data:`IMAGES` images that are submitted at the same time to a fresh server with callbacks.
 
     Args:
