@@ -18,6 +18,7 @@ class Schedule:
         safety_jitter: Random part of ``safety_interval``, as a share of it in both directions.
         review: Longest sleep, after which trust in callbacks is checked again.
         max_backoff: Longest pause after failed queries.
+        max_retry_after: Longest pause that the API can ask for: one wrong header must not hide the end of a task.
         sweep_first: From the submit to the first query for a task without a waiter.
         sweep_first_with_callback: The same where a trusted callback is expected.
         min_sweep_interval: Shortest pause between two queries for a task without a waiter.
@@ -33,6 +34,7 @@ class Schedule:
     safety_jitter: float = 0.2
     review: float = 2.0
     max_backoff: float = 30.0
+    max_retry_after: float = 60.0
     sweep_first: float = 20.0
     sweep_first_with_callback: float = 90.0
     min_sweep_interval: float = 10.0
@@ -70,11 +72,11 @@ class Schedule:
 
         Args:
             failures: Failed queries in a row; 0 for none.
-            retry_after: Seconds that the API asked for.
+            retry_after: Seconds that the API asked for; at most ``max_retry_after`` of them count.
         """
         if failures == 0:
             return 0.0
-        return max(min(self.max_backoff, 2.0 ** min(failures - 1, 16)), retry_after or 0.0)
+        return max(min(self.max_backoff, 2.0 ** min(failures - 1, 16)), min(self.max_retry_after, retry_after or 0.0))
 
     def sweep_pause(self, elapsed: float, since_query: float | None, *, expects_callback: bool = False) -> float:
         """Seconds until the next query for a task without a waiter; the arguments are those of :meth:`pause`."""

@@ -54,12 +54,29 @@ def test_no_pause_is_longer_than_the_longest_interval(
 
 @pytest.mark.parametrize(
     ("failures", "retry_after", "pause"),
-    [(0, 9.0, 0.0), (1, None, 1.0), (2, None, 2.0), (3, None, 4.0), (9, None, 30.0), (5_000, None, 30.0), (1, 20, 20)],
+    [
+        (0, 9.0, 0.0),
+        (1, None, 1.0),
+        (2, None, 2.0),
+        (3, None, 4.0),
+        (9, None, 30.0),
+        (5_000, None, 30.0),
+        (1, 20, 20),
+        (9, 20.0, 30.0),
+        (1, 59.0, 59.0),
+        (1, 60.0, 60.0),
+        (1, 61.0, 60.0),
+        (9, 86_400.0, 60.0),
+    ],
 )
-def test_the_pause_after_failures_doubles_up_to_its_limit_and_respects_retry_after(
+def test_the_pause_after_failures_doubles_up_to_its_limit_and_respects_retry_after_up_to_60_seconds(
     failures: int, retry_after: float | None, pause: float
 ) -> None:
     assert SCHEDULE.backoff(failures, retry_after) == pause
+
+
+def test_without_retry_after_only_the_failures_decide() -> None:
+    assert Schedule(max_backoff=0.5).backoff(1) == 0.5
 
 
 def test_a_task_without_a_waiter_is_first_queried_late_and_with_a_callback_later() -> None:
