@@ -280,7 +280,7 @@ async def _settle_one(service: GenerationService, generation: Generation, api: s
         return "unknown: no answer was recorded. It may have been charged; check your defapi account"
     if generation.api not in (api, None):
         return f"not updated: it was made by another API ({generation.api})"
-    current = await service.get(generation.task_id)
+    current = await service.get(generation.generation_id, generation.principal)
     return current.status.value + (f": {current.message}" if current.message else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,3 +231,21 @@ async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothi
     ledger.close()
     assert generation is not None
     assert generation.status is Status.SUCCESS
+
+
+async def test_settle_updates_the_row_of_an_authenticated_caller_and_adds_none(nothing_yet: State) -> None:
+    async with plain_sandbox(seconds=0) as sandbox:
+        settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, **nothing_yet}
+        async with Client(build_server(settings_from(settings))) as client:
+            task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+        with closing(open_database(settings_from(nothing_yet))) as ledger:
+            generation = ledger.find(task_id)
+            assert generation is not None
+            ledger.delete(generation.generation_id, unfinished=True)
+            ledger.save(replace(generation, generation_id="in-alice", principal="alice"))
+        ended = await in_thread(lambda: run("history", "settle", settings=settings))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{task_id}  success")
+    with closing(open_database(settings_from(nothing_yet))) as ledger:
+        rows = [(row.generation_id, row.principal, row.status) for row in ledger.history()]
+    assert rows == [("in-alice", "alice", Status.SUCCESS)]
