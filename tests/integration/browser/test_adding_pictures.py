@@ -348,7 +348,7 @@ async def test_the_page_and_the_view_are_accessible_in_every_state_at_every_widt
             await check("finished")
             await page.reload()
             await page.evaluate(audit_source)
-            await expect(page.locator("#said")).to_contain_text("만료" if locale == "ko-KR" else "has expired")
+            await expect(page.locator("#said")).to_contain_text("만료" if locale == "ko-KR" else "or expired")
             await expect(page.locator("#drop")).to_be_hidden()
             await check("expired")
             assert await page.title() == ("이미지 추가" if locale == "ko-KR" else "Add a picture")

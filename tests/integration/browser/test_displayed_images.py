@@ -160,6 +160,6 @@ async def test_a_host_that_refuses_to_read_a_resource_gets_it_by_the_tool_too(br
 
 async def test_a_host_that_passes_nothing_on_gets_the_facts_and_a_way_to_open_it(browser: Browser) -> None:
     async with in_conversation(browser, capabilities=WITHOUT_EITHER, wait_seconds=240) as host:
-        assert "This host passes no pictures on." in await host.find("main").inner_text()
+        assert "This app cannot load pictures from the server." in await host.find("main").inner_text()
         assert await host.button("Open").is_visible()
         assert await host.complaints() == []

@@ -176,7 +176,7 @@ async def test_edit_this_sends_the_wish_and_which_image_is_meant(browser: Browse
         assert await host.complaints() == []
 
 
-async def test_make_another_sends_the_prompt_and_a_deaf_host_is_said_to_be_so(browser: Browser) -> None:
+async def test_make_another_sends_the_prompt_and_says_where_the_host_refuses_messages(browser: Browser) -> None:
     async with in_state(IMAGE, browser) as host:
         await host.button("Make another").click()
         [sent] = await host.until_heard("ui/message")

@@ -152,7 +152,7 @@ async def test_a_cancelled_batch_sends_nothing_more_and_keeps_what_was_sent(tmp_
         [unsent, *sent] = database.find_batch(task_id)
         database.close()
         unsent_again(tmp_path, unsent)
-        assert "what was not sent yet is not sent" in (await ask(client, "tasks/get", task_id))["statusMessage"]
+        assert "Images not yet sent are not sent." in (await ask(client, "tasks/get", task_id))["statusMessage"]
         assert (await ask(client, "tasks/cancel", task_id))["resultType"] == "complete"
         assert (await ask(client, "tasks/get", task_id))["status"] == "working"
         assert (await call(client, "generate_image", **request))["taskId"] == task_id
