@@ -67,11 +67,11 @@ def test_every_exception_to_a_rule_says_why() -> None:
         ("x = '# noqa'\n", 0),
     ],
 )
-def test_what_looks_away_without_a_reason_is_found(source: str, count: int) -> None:
+def test_a_suppression_without_a_reason_is_found(source: str, count: int) -> None:
     assert len(unexplained(source)) == count
 
 
-def test_what_a_configuration_leaves_out_says_why() -> None:
+def test_every_exclusion_in_a_configuration_has_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     settings = tomllib.loads(text)["tool"]
     ignored = settings["ruff"]["lint"]["ignore"]

@@ -67,7 +67,7 @@ def test_the_tests_can_be_collected_on_every_system() -> None:
     ] == []
 
 
-def test_what_a_system_lacks_is_known_from_the_standard_librarys_stubs() -> None:
+def test_names_that_a_system_lacks_are_read_from_the_standard_librarys_stubs() -> None:
     assert all(is_missing(name, "win32") for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty"))
     assert not is_missing("fcntl", "darwin")
     assert {"fork", "geteuid", "getuid", "mkfifo", "chown", "O_NOFOLLOW", "O_DIRECTORY"} <= lacking("os", "win32")
@@ -124,7 +124,7 @@ def test_the_scan_finds(code: str, what: str) -> None:
         "import os\na.replace(b)\nmatch.group('x')\npath.read_text('utf-8')\nopen('a', 'rb')\nos.open('a', 0)",
     ],
 )
-def test_the_scan_knows_a_guard(code: str) -> None:
+def test_the_scan_recognises_a_guard(code: str) -> None:
     assert scan(code, "x.py", System("win32")) == []
 
 
@@ -161,7 +161,7 @@ def test_a_uri_names_a_drive_in_either_way(drive: str, monkeypatch: pytest.Monke
         (0o100666, 0, False),
     ],
 )
-def test_what_leads_elsewhere_on_windows_is_told_from_what_is_stored_elsewhere(
+def test_on_windows_a_pointer_to_another_path_is_distinguished_from_a_file_in_other_storage(
     mode: int, tag: int, pointer: bool
 ) -> None:
     assert is_pointer(SimpleNamespace(st_mode=mode, st_reparse_tag=tag)) is pointer  # type: ignore[arg-type]  # two fields of it
@@ -212,5 +212,5 @@ def test_python_says_the_same(name: str) -> None:
         ("\\\\host\\share\\Users\\me\\Pictures\\cat.png", ()),
     ],
 )
-def test_what_is_in_an_allowed_folder_is_told_as_windows_tells_it(path: str, way: tuple[str, ...]) -> None:
+def test_a_path_in_an_allowed_folder_is_recognised_by_the_rules_of_windows(path: str, way: tuple[str, ...]) -> None:
     assert local_files._components_below(PureWindowsPath(path), PureWindowsPath("C:\\Users\\me\\Pictures")) == way

@@ -222,7 +222,7 @@ async def test_two_pictures_are_pasted_and_the_person_goes_on_with_fewer_than_we
         assert await host.complaints() == []
 
 
-async def test_what_is_no_picture_is_refused_with_the_reason_and_another_can_be_added(browser: Browser) -> None:
+async def test_a_file_that_is_no_picture_is_refused_with_the_reason_and_another_can_be_added(browser: Browser) -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_of(sandbox.url, shows_apps=False) as client:
         url = facts(await client.call_tool("add_reference", {}))["upload_url"]
         async with opened(browser, url) as (page, problems):
@@ -354,7 +354,7 @@ async def test_the_page_and_the_view_are_accessible_in_every_state_at_every_widt
             assert await page.title() == ("이미지 추가" if locale == "ko-KR" else "Add a picture")
 
 
-async def test_what_the_server_refuses_is_said_on_the_page_in_the_language_of_the_browser(browser: Browser) -> None:
+async def test_a_refusal_of_the_server_is_shown_in_the_language_of_the_browser(browser: Browser) -> None:
     async with plain_sandbox(seconds=0) as sandbox:
         server = build_server(load_settings(base_url=sandbox.url, api_key=KEY, uploads_per_day=1), local=True)
         async with Client(server) as client:

@@ -92,7 +92,9 @@ async def test_every_state_is_accessible_in_light_and_dark(browser: Browser, aud
         assert any(one.startswith("image-alt") for one in await violations(it.page)), "the audit finds nothing"
 
 
-async def test_search_and_filters_narrow_it_and_nothing_is_said_in_words(browser: Browser, tmp_path: Path) -> None:
+async def test_search_and_filters_narrow_the_grid_and_an_empty_result_has_a_message(
+    browser: Browser, tmp_path: Path
+) -> None:
     async with opened(browser, tmp_path, usual()) as it:
         await it.page.locator("#search").fill("HERON")
         await expect(it.cards).to_have_count(1)
@@ -125,7 +127,7 @@ async def test_the_page_is_painted_before_its_list_has_come(browser: Browser, tm
         await expect(it.cards).to_have_count(12)
 
 
-async def test_nothing_made_yet_is_said_so(browser: Browser, tmp_path: Path) -> None:
+async def test_an_empty_gallery_has_a_message(browser: Browser, tmp_path: Path) -> None:
     async with opened(browser, tmp_path, []) as it:
         await expect(it.page.locator("#empty")).to_contain_text("Nothing yet.")
         await it.screenshot("empty")
@@ -165,7 +167,7 @@ async def test_the_details_are_all_there_and_the_keyboard_is_enough(browser: Bro
         assert it.problems == []
 
 
-async def test_a_dead_image_is_told_in_words_and_offers_no_saving(browser: Browser, tmp_path: Path) -> None:
+async def test_an_image_with_a_dead_url_has_a_message_and_no_save_button(browser: Browser, tmp_path: Path) -> None:
     async with opened(browser, tmp_path, usual()) as it:
         await it.cards.nth(3).click()
         await expect(it.page.locator("#gone")).to_contain_text("This picture cannot be shown.")
@@ -231,7 +233,7 @@ async def test_text_of_others_is_shown_as_text(browser: Browser, tmp_path: Path)
         assert await it.page.locator("#detail script, #detail img:not([id])").count() == 0
 
 
-async def test_a_server_that_has_ended_is_told_in_words(browser: Browser, tmp_path: Path) -> None:
+async def test_a_stopped_server_is_reported_with_a_message(browser: Browser, tmp_path: Path) -> None:
     async with opened(browser, tmp_path, usual()) as it:
         await it.page.route("**/generations?*", lambda route: route.abort())
         await it.page.locator("#search").fill("x")

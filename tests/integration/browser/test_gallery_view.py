@@ -72,7 +72,7 @@ async def test_the_newest_appear_as_a_grid_without_a_complaint_of_the_browser(br
         assert await host.complaints() == []
 
 
-async def test_one_of_them_is_looked_at_large_with_what_is_known_of_it(browser: Browser) -> None:
+async def test_one_image_is_opened_large_with_its_facts(browser: Browser) -> None:
     async with browsing(browser) as host:
         await host.find("#grid .card").nth(3).click()
         assert (await host.pixels())[0] == 1024
@@ -116,7 +116,7 @@ async def test_every_state_is_accessible(browser: Browser, audit_source: str) ->
                 await host.button("All").click()
 
 
-async def test_nothing_yet_and_a_failure_are_said_in_words(browser: Browser) -> None:
+async def test_an_empty_list_and_a_failure_have_messages(browser: Browser) -> None:
     async with browsing(browser, ()) as host:
         await expect(host.find("#empty")).to_contain_text("Nothing yet.")
         assert await host.complaints() == []

@@ -132,7 +132,9 @@ async def swipe(gallery: LocalGallery, pixels: int) -> None:
     await session.detach()
 
 
-async def test_what_is_made_meanwhile_appears_and_what_ends_changes(browser: Browser, tmp_path: Path) -> None:
+async def test_new_generations_appear_and_finished_ones_change_without_reloading(
+    browser: Browser, tmp_path: Path
+) -> None:
     waiting = drawn("A slow one", 5, url=None, status=Status.IN_PROGRESS, finished_at=None, credits_consumed=None)
     done = replace(waiting, status=Status.SUCCESS, finished_at=NOW, credits_consumed="0.5")
     async with opened(browser, tmp_path, [(replace(waiting, images=()), {}), *thirty()[1:4]]) as gallery:
@@ -220,7 +222,7 @@ async def test_the_address_keeps_the_filters_for_back_and_reloading(browser: Bro
         assert gallery.problems == []
 
 
-async def test_an_address_with_values_that_do_not_exist_shows_what_it_can(browser: Browser, tmp_path: Path) -> None:
+async def test_unknown_values_in_the_address_are_ignored(browser: Browser, tmp_path: Path) -> None:
     async with opened(browser, tmp_path, thirty()[:3]) as gallery:
         page = gallery.page
         await page.goto(f"{gallery.root}/?order=sideways&since=yesterday&status=lost&model=none&favorites=maybe&x=1")
@@ -294,7 +296,7 @@ async def test_a_selection_is_deleted_with_its_bytes_and_its_open_entries_are_na
         assert gallery.problems == []
 
 
-async def test_the_address_of_a_deleted_picture_says_so(browser: Browser, tmp_path: Path) -> None:
+async def test_the_address_of_a_deleted_picture_shows_that_it_is_deleted(browser: Browser, tmp_path: Path) -> None:
     async with opened(browser, tmp_path, thirty()[:1]) as gallery:
         await gallery.page.evaluate("location.hash = '#in-gone/0'")
         await expect(gallery.page.locator("#done")).to_have_text("It is deleted.")

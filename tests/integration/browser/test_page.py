@@ -40,7 +40,7 @@ async def test_it_is_read_by_its_uri_in_either_era(mode: Any, uri: str, name: An
     assert not {"csp", "domain"} & set(contents.meta["ui"]), "the strictest policy is enough"
 
 
-async def test_it_is_everybodys_where_callers_are_asked_who_they_are(tmp_path: Path) -> None:
+async def test_every_authenticated_caller_can_read_the_page(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     tokens = [grant(file, name) for name in ("alice", "bob")]
     async with served(**at(NOWHERE, NANO_BANANA_TOKENS_FILE=str(file))) as server:
@@ -58,7 +58,7 @@ async def test_another_page_is_missing() -> None:
     assert missing.value.error.code == -32602
 
 
-async def test_attach_menus_are_spared_the_page() -> None:
+async def test_the_page_is_not_among_the_listed_resources() -> None:
     async with client_at(NOWHERE) as client:
         assert not [one.uri for one in (await client.list_resources()).resources if one.uri.startswith("ui:")]
 

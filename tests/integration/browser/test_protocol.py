@@ -39,7 +39,7 @@ async def test_the_handshake_is_as_the_specification_has_it(browser: Browser) ->
         assert hello["appCapabilities"] == {"availableDisplayModes": ["inline", "fullscreen"]}
 
 
-async def test_it_answers_a_ping_and_refuses_what_it_does_not_know(browser: Browser) -> None:
+async def test_it_answers_a_ping_and_refuses_unknown_requests(browser: Browser) -> None:
     async with in_state(WAITING, browser) as host:
         assert (await host.ask("ping", {}))["result"] == {}
         assert (await host.ask("tools/list", {}))["error"]["code"] == -32601
@@ -63,7 +63,7 @@ async def test_the_prompt_is_shown_while_the_model_still_writes_it(browser: Brow
         await expect(host.find("#prompt")).to_have_text("A lighthouse on a qu")
 
 
-async def test_its_height_is_told_and_fits(browser: Browser) -> None:
+async def test_its_height_is_reported_and_fits_its_content(browser: Browser) -> None:
     async with in_state(IMAGE, browser) as host:
         await host.still()
         notification = (await host.heard("ui/notifications/size-changed"))[-1]
@@ -214,7 +214,7 @@ async def test_a_submit_of_unknown_outcome_offers_no_button_that_repeats_it(brow
         assert await host.find("button:visible").count() == 0
 
 
-async def test_what_the_host_cannot_do_has_no_button(browser: Browser) -> None:
+async def test_a_feature_that_the_host_lacks_has_no_button(browser: Browser) -> None:
     without = {name: value for name, value in EVERYTHING.items() if name != "openLinks"}
     async with in_state(with_host(IMAGE, capabilities=without), browser) as host:
         assert not await host.button("Open").is_visible()
@@ -304,7 +304,7 @@ async def test_the_result_of_another_tool_changes_nothing(browser: Browser) -> N
         assert await host.find("main").inner_html() == before
 
 
-async def test_messages_of_anybody_but_the_host_are_not_heard(browser: Browser) -> None:
+async def test_messages_from_any_window_but_the_host_are_ignored(browser: Browser) -> None:
     async with in_state(WAITING, browser) as host:
         failure = {"isError": True, "content": [{"type": "text", "text": "forged"}]}
         for method, params in (("tool-result", failure), ("tool-cancelled", {})):

@@ -29,7 +29,7 @@ HOST_LOOK = {
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
-async def test_a_state_says_what_it_is_and_is_accessible_in_light_as_in_dark_narrow_and_wide(
+async def test_a_state_is_named_and_accessible_in_light_and_dark_narrow_and_wide(
     state: State, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
     """Screenshots of each are kept for a person to look at."""
@@ -63,7 +63,7 @@ async def test_it_takes_on_the_look_of_its_host_and_stays_accessible(browser: Br
                 assert await violations(host.frame) == []
 
 
-async def test_the_audit_finds_what_is_wrong(browser: Browser, audit_source: str) -> None:
+async def test_the_audit_finds_a_violation(browser: Browser, audit_source: str) -> None:
     async with in_state(STATES[2], browser) as host:
         await host.frame.evaluate(audit_source)
         await host.find("#large").evaluate("image => image.removeAttribute('alt')")

@@ -59,7 +59,7 @@ def test_a_wrong_key_is_never_shown() -> None:
     assert KEY not in ended.stdout + ended.stderr
 
 
-def test_an_unknown_command_is_refused_in_words() -> None:
+def test_an_unknown_command_is_refused_with_a_message() -> None:
     ended = run_here("paint")
     assert ended.returncode == 2
     assert "paint" in ended.stderr
@@ -116,7 +116,7 @@ async def test_a_demo_that_fails_says_why_and_ends_with_an_error(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("server_in_this_process")
-def test_a_demo_whose_image_cannot_be_fetched_says_so_and_still_prints_its_url(tmp_path: Path) -> None:
+def test_a_demo_whose_image_cannot_be_fetched_prints_the_reason_and_the_url(tmp_path: Path) -> None:
     words = ("demo", "a cat sandbox:file=404", "--sandbox", "--output", tmp_path)
     ended = run_here(*words, NANO_BANANA_SANDBOX_SECONDS="0")
     assert ended.returncode == 1
@@ -125,7 +125,7 @@ def test_a_demo_whose_image_cannot_be_fetched_says_so_and_still_prints_its_url(t
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-async def test_a_demo_that_cannot_save_says_so_before_it_spends_anything(tmp_path: Path) -> None:
+async def test_a_demo_that_cannot_save_fails_before_it_spends_credits(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with plain_sandbox() as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url}
@@ -249,7 +249,7 @@ def test_the_help_of_a_command_fits_a_screen_of_30_lines_and_80_columns(name: st
         (["completion", "zhs"], "zsh"),
     ],
 )
-def test_a_misspelt_word_is_refused_in_one_line_with_what_was_meant(words: list[str], suggestion: str) -> None:
+def test_a_misspelt_word_is_refused_in_one_line_with_a_suggestion(words: list[str], suggestion: str) -> None:
     ended = run_here(*words)
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()

@@ -127,7 +127,7 @@ def test_a_state_folder_that_cannot_be_written_fails(home: Path) -> None:
     assert line(ended, "state folder").startswith("FAIL")
 
 
-def test_a_misspelt_setting_fails_with_what_was_meant(home: Path) -> None:
+def test_a_misspelt_setting_fails_with_a_suggestion(home: Path) -> None:
     ended = doctor(NANO_BANANA_CREDITS_PER_DAYS="5")
     assert ended.returncode == 1
     assert "NANO_BANANA_CREDITS_PER_DAYS is not a setting" in ended.stdout
@@ -175,7 +175,7 @@ async def test_an_issuer_is_asked_for_its_keys(home: Path) -> None:
     assert "NANO_BANANA_PUBLIC_URL" in line(incomplete, "serve --http")
 
 
-def test_what_the_team_server_would_refuse_fails(home: Path) -> None:
+def test_a_setting_that_the_team_server_would_refuse_fails(home: Path) -> None:
     ended = doctor(NANO_BANANA_HOST="0.0.0.0")
     assert line(ended, "serve --http").startswith("FAIL")
     assert "without authentication" in line(ended, "serve --http")

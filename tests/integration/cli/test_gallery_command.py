@@ -102,7 +102,7 @@ def delete(client: httpx.Client, generation: Generation, **more: Any) -> httpx.R
 # ---- who is let in
 
 
-def test_without_the_token_nothing_is_told(on_disk: dict[str, str]) -> None:
+def test_without_the_token_nothing_is_shown(on_disk: dict[str, str]) -> None:
     with gallery(on_disk) as opened:
         for path in ("/", "/?token=", "/?token=wrong", "/generations", f"/pictures/{KEPT.generation_id}/0", "/other"):
             refused = httpx.get(f"{opened.root}{path}", trust_env=False)
@@ -155,7 +155,7 @@ def test_another_name_and_another_page_are_refused_even_with_the_cookie(
         assert prompts(client) == [KEPT.prompt]
 
 
-def test_what_there_is_not_is_not_found(on_disk: dict[str, str]) -> None:
+def test_missing_pages_and_invalid_queries_are_refused(on_disk: dict[str, str]) -> None:
     with gallery(on_disk) as opened, browser(opened) as client:
         for path in (
             "/other",
@@ -221,7 +221,7 @@ def test_the_filters_can_be_combined(shown: Opened) -> None:
         assert (answer["number"], Decimal(answer["credits"])) == (2, Decimal("0.6"))
 
 
-def test_thousands_are_told_page_by_page_each_once(on_disk: dict[str, str]) -> None:
+def test_thousands_are_listed_page_by_page_each_once(on_disk: dict[str, str]) -> None:
     ledger = open_database(settings_from(on_disk))
     for number in range(130):
         ledger.begin(Generation(f"in-{number:03}", prompt=f"{number}", created_at=1.0))  # all at the same moment
@@ -300,7 +300,7 @@ async def test_a_fetched_image_is_shown_and_its_copy_goes_with_its_entry(tmp_pat
     assert left == []
 
 
-def test_what_was_made_on_a_sandbox_is_shown_though_the_sandbox_has_ended(tmp_path: Path) -> None:
+def test_an_image_of_a_sandbox_is_shown_after_the_sandbox_has_ended(tmp_path: Path) -> None:
     settings: dict[str, str] = {"NANO_BANANA_STATE_DIR": str(tmp_path / "state"), "NANO_BANANA_SANDBOX_SECONDS": "0"}
     made = run("--sandbox", "generate", "a cat", "--output", tmp_path / "out", settings=settings)
     assert made.returncode == 0
@@ -352,7 +352,7 @@ def test_an_unchanged_page_is_not_sent_again(on_disk: dict[str, str]) -> None:
         assert client.get("/generations", headers=generation).status_code == 200
 
 
-def test_an_archive_has_the_very_bytes_and_names_what_is_missing(shown: Opened) -> None:
+def test_an_archive_has_the_exact_bytes_and_names_missing_images(shown: Opened) -> None:
     ids = [KEPT.generation_id, GONE.generation_id, FAILED.generation_id, "in-none"]
     with browser(shown) as client:
         answer = client.get("/archive", params={"ids": ",".join(ids)})
@@ -373,7 +373,7 @@ def test_an_archive_has_the_very_bytes_and_names_what_is_missing(shown: Opened) 
 # ---- deleting
 
 
-def test_what_is_deleted_is_gone_with_the_image_that_was_kept(settings: dict[str, str], shown: Opened) -> None:
+def test_a_deleted_generation_is_removed_with_its_stored_image(settings: dict[str, str], shown: Opened) -> None:
     with browser(shown) as client:
         assert delete(client, KEPT).status_code == 204
         assert delete(client, KEPT).status_code == 404
@@ -388,7 +388,7 @@ def test_what_is_deleted_is_gone_with_the_image_that_was_kept(settings: dict[str
 
 
 @pytest.mark.parametrize("generation", [LOST, WAITING], ids=["of unknown outcome", "not finished"])
-def test_what_may_still_come_is_deleted_only_where_it_is_said_twice(
+def test_an_unfinished_generation_is_deleted_only_if_the_request_says_so(
     generation: Generation, settings: dict[str, str], shown: Opened
 ) -> None:
     with browser(shown) as client:
@@ -460,7 +460,7 @@ def test_it_needs_no_key_and_sends_nothing_to_the_api(on_disk: dict[str, str]) -
         assert prompts(client) == [KEPT.prompt]
 
 
-def test_a_port_that_is_taken_and_a_spoiled_ledger_are_told_in_words(tmp_path: Path) -> None:
+def test_a_taken_port_and_a_corrupt_ledger_are_reported_with_a_message(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ended = run("gallery", "--no-browser", "--port", port, NANO_BANANA_STATE_DIR=str(tmp_path))
@@ -498,7 +498,7 @@ def test_the_browser_is_opened_with_the_address_and_a_signal_ends_the_gallery_wi
     assert stderr == ""
 
 
-def test_whatever_a_prompt_holds_is_told_and_is_no_harm_to_a_files_name(on_disk: dict[str, str]) -> None:
+def test_any_prompt_is_shown_and_cannot_break_the_name_of_a_file(on_disk: dict[str, str]) -> None:
     generation = drawn("\u202e \0 \"'<script>\r\nSet-Cookie: a=b;", url=None)
     save_with_image(settings_from(on_disk), generation, BYTES)
     with gallery(on_disk) as opened, browser(opened) as client:

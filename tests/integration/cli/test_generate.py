@@ -114,7 +114,7 @@ def test_a_person_who_types_a_command_is_not_asked_to_confirm_it(sandboxed: dict
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
 
 
-def test_a_count_makes_so_many_images_in_one_batch_as_json(sandboxed: dict[str, str]) -> None:
+def test_a_count_makes_that_many_images_in_one_batch_as_json(sandboxed: dict[str, str]) -> None:
     ended = run_here("generate", "a cat", "--count", "3", "--json", settings=sandboxed)
     report = json.loads(ended.stdout)
     assert report["errors"] == []
@@ -206,7 +206,7 @@ def test_advice_for_a_model_is_replaced_wherever_a_command_prints_an_error() -> 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_ctrl_c_says_how_to_get_what_is_paid_for(sandboxed: dict[str, str]) -> None:
+def test_ctrl_c_prints_how_to_get_the_paid_image(sandboxed: dict[str, str]) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "nano_banana_mcp", "generate", "a slow cat sandbox:seconds=3600"],
         env={**clean_environment(), **sandboxed},

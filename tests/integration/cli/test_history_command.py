@@ -107,7 +107,7 @@ def test_the_filters_can_be_combined(state: State) -> None:
     assert prompts(state, "--since", "2100-01-01") == []
 
 
-def test_a_search_for_two_letters_says_where_it_looked(state: State) -> None:
+def test_a_search_for_two_letters_says_how_far_it_searched(state: State) -> None:
     short, longer = (run("history", "--json", "--search", text, settings=state) for text in ("등대", "등대 "))
     assert "in the newest 20,000 requests only" in short.stderr
     assert longer.stderr == ""
@@ -129,7 +129,7 @@ def test_totals_are_exact_sums_by_day_and_model_with_the_sandbox_apart(state: St
     assert "Paid in all: 2.25 credits." in history(state)
 
 
-def test_where_callers_are_known_it_tells_whose_each_is_and_what_each_has_paid(nothing_yet: State) -> None:
+def test_with_principals_each_row_names_one_and_the_totals_are_per_principal(nothing_yet: State) -> None:
     ledger = open_database(settings_from(nothing_yet))
     for principal, prompt, spent in (("alice", "cat", "1.5"), ("bob", "dog", "0.25"), ("alice", "owl", "0.5")):
         ledger.save(replace(made(prompt, DAY, spent=spent), principal=principal))
@@ -154,7 +154,7 @@ def test_where_callers_are_known_it_tells_whose_each_is_and_what_each_has_paid(n
     assert report["principals"] == [{"principal": "alice", "generations": 2, "credits": "2.0"}]
 
 
-def test_where_callers_are_not_known_there_is_no_column_for_them(state: State) -> None:
+def test_without_principals_there_is_no_column_for_them(state: State) -> None:
     assert "principal" not in history(state)
 
 
@@ -169,7 +169,7 @@ def test_a_span_counts_back_from_now(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["yesterday", "7", "-3d", "7dd", ""])
-def test_a_since_that_is_neither_date_nor_span_is_refused_in_words(text: str) -> None:
+def test_a_since_that_is_neither_date_nor_span_is_refused_with_a_message(text: str) -> None:
     ended = run("history", f"--since={text}")
     assert ended.returncode == 2
     assert "--since" in ended.stderr
@@ -180,13 +180,13 @@ def test_an_empty_ledger_says_so(nothing_yet: State) -> None:
     assert "Nothing yet" in history(nothing_yet)
 
 
-def test_the_doctor_tells_how_the_ledger_is(state: State) -> None:
+def test_the_doctor_reports_the_state_of_the_ledger(state: State) -> None:
     ended = run("doctor", "--sandbox", settings=state)
     assert ended.returncode == 0
     assert re.search(r"^ok +ledger +5 generations, 1 of them open or unknown", ended.stdout, re.MULTILINE)
 
 
-def test_a_database_that_is_away_is_told_in_words_and_without_the_password() -> None:
+def test_an_unreachable_database_is_reported_without_the_password() -> None:
     url = f"postgresql://nano:{PASSWORD}@127.0.0.1:9/nano"
     for arguments in (["doctor", "--sandbox"], ["history"], ["history", "settle"]):
         ended = run(*arguments, NANO_BANANA_LEDGER_URL=url)
@@ -196,7 +196,7 @@ def test_a_database_that_is_away_is_told_in_words_and_without_the_password() -> 
         assert "Traceback" not in ended.stderr
 
 
-def test_a_ledger_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> None:
+def test_an_unusable_ledger_is_reported_with_a_message(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).mkdir()
     for arguments in (["history"], ["history", "settle"]):
         ended = run(*arguments, settings={"NANO_BANANA_STATE_DIR": str(tmp_path)})
@@ -213,7 +213,7 @@ def test_the_doctor_names_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
     assert "not a database" in ended.stdout
 
 
-async def test_settle_asks_about_what_is_open_and_is_honest_about_the_rest(nothing_yet: State) -> None:
+async def test_settle_queries_open_tasks_and_reports_unknown_outcomes_as_possibly_charged(nothing_yet: State) -> None:
     async with plain_sandbox(seconds=0) as sandbox:
         settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": sandbox.url, **nothing_yet}
         async with Client(build_server(settings_from(settings))) as client:

@@ -69,7 +69,7 @@ async def test_a_batch_is_saved_by_the_beginning_of_its_id(tmp_path: Path) -> No
     assert "there is no batch 'ba-missing'" in missing.stderr
 
 
-async def test_what_cannot_be_saved_has_a_readable_reason(tmp_path: Path) -> None:
+async def test_an_image_that_cannot_be_saved_has_a_readable_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with plain_sandbox() as sandbox:
         settings = {
@@ -115,7 +115,7 @@ async def test_a_tilde_that_no_shell_has_expanded_is_the_home(tmp_path: Path) ->
     assert Path(ended.stdout.strip()).parent == tmp_path / "pictures", ended.stderr
 
 
-async def test_settling_saves_what_has_ended(tmp_path: Path) -> None:
+async def test_settling_saves_finished_images(tmp_path: Path) -> None:
     async with serve_sandbox(QUICK) as sandbox:
         settings = {
             "DEFAPI_API_KEY": KEY,
@@ -140,7 +140,7 @@ async def test_settling_saves_what_has_ended(tmp_path: Path) -> None:
         ("", "", 0, ["ok    output folder", "not set"]),
     ],
 )
-def test_the_doctor_looks_at_the_folders(
+def test_the_doctor_checks_the_folders(
     output: str, inputs: str, code: int, expected: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")

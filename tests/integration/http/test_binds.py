@@ -150,7 +150,7 @@ async def test_under_another_server_the_names_and_the_tokens_hold_too(tmp_path: 
         ("[fd00::1]:9090", 200),
     ],
 )
-async def test_what_is_for_operators_answers_names_of_ours_and_addresses(host: str, status: int) -> None:
+async def test_operator_endpoints_answer_to_configured_names_and_to_ip_addresses(host: str, status: int) -> None:
     async with asking() as client:
         for path in ("/metrics", "/readyz"):
             answer = await client.get(path, headers={"Host": host})
@@ -158,7 +158,7 @@ async def test_what_is_for_operators_answers_names_of_ours_and_addresses(host: s
         assert (await client.get("/healthz", headers={"Host": host})).status_code == 200
 
 
-async def test_no_answer_repeats_a_foreign_host_or_tells_of_the_webhook() -> None:
+async def test_no_answer_repeats_a_foreign_host_or_reveals_the_webhook() -> None:
     async with asking() as client:
         slash = await client.get("/healthz/", headers={"Host": "evil.example"})
         assert slash.status_code == 404

@@ -83,7 +83,7 @@ async def test_a_request_id_of_another_is_free(era: Any, tmp_path: Path) -> None
         assert server.sandbox.stats.submits == 2
 
 
-async def test_nobody_is_told_of_anothers_task(tmp_path: Path) -> None:
+async def test_no_caller_is_notified_of_another_callers_task(tmp_path: Path) -> None:
     notifications = NotificationRecorder()
     async with (
         shared(tmp_path, plain_config(seconds=1.0)) as server,
@@ -127,7 +127,7 @@ async def test_a_session_of_another_is_not_found(tmp_path: Path) -> None:
         assert answers[0].text == answers[1].text
 
 
-async def test_a_budget_is_kept_across_calls_and_told_in_words_that_help(tmp_path: Path) -> None:
+async def test_a_budget_holds_across_calls_and_its_refusal_is_explained(tmp_path: Path) -> None:
     limits = {"NANO_BANANA_CREDITS_PER_DAY": "1", "NANO_BANANA_OPEN_TASKS": "0"}
     async with shared(tmp_path, plain_config(seconds=0.2), **limits) as server:
         async with server.caller("alice") as alice, server.caller("bob") as bob:
@@ -151,7 +151,7 @@ async def test_fifty_calls_at_once_cannot_overdraw_a_budget(tmp_path: Path) -> N
         assert server.sandbox.stats.submits == 5
 
 
-async def test_too_many_calls_a_minute_are_told_when_to_come_again(tmp_path: Path) -> None:
+async def test_too_many_calls_per_minute_are_refused_with_the_time_to_retry(tmp_path: Path) -> None:
     async with (
         shared(tmp_path, plain_config(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="5") as server,
         server.caller("alice") as alice,
@@ -165,7 +165,7 @@ async def test_too_many_calls_a_minute_are_told_when_to_come_again(tmp_path: Pat
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_every_request_that_looks_something_up_is_a_call(era: Any, tmp_path: Path) -> None:
+async def test_every_lookup_request_counts_as_a_call(era: Any, tmp_path: Path) -> None:
     async with (
         shared(tmp_path, plain_config(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="4") as server,
         server.caller("alice", era) as alice,

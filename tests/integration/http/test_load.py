@@ -67,7 +67,7 @@ async def test_a_crowd_of_waits_for_as_many_images_all_end_with_them(mode: str) 
     assert statuses == ["success"] * CROWD
 
 
-async def test_health_is_told_while_a_crowd_starts_to_wait_for_one_image_and_all_get_it() -> None:
+async def test_health_is_answered_while_a_crowd_starts_to_wait_for_one_image_and_all_get_it() -> None:
     statuses: list[str] = []
     async with (
         plain_sandbox(seconds=2.5) as sandbox,

@@ -163,7 +163,7 @@ async def test_no_log_holds_a_secret_or_a_prompt_whatever_happens(form: str, mod
         assert all(LINE.fullmatch(line.rstrip("\n")) for line in server.lines[1:])
 
 
-async def test_a_record_names_its_tool_task_and_request_whose_id_is_the_callers_if_it_is_sane() -> None:
+async def test_a_record_has_its_tool_task_and_request_id_and_a_valid_id_of_the_caller_is_kept() -> None:
     given = ["deploy-7.a_B", "x" * 64, "x" * 65, "two words", "a;b", ""]
     async with plain_sandbox(seconds=0.5) as sandbox:
         with logged(**at(sandbox.url, NANO_BANANA_LOG_LEVEL="INFO", NANO_BANANA_LOG_FORMAT="JSON")) as server:

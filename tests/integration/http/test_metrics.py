@@ -89,7 +89,7 @@ async def test_images_that_were_polled_for_are_counted() -> None:
     assert {"process_resident_memory_bytes", "python_info", "python_gc_collections_total"} <= counts.names
 
 
-async def test_callbacks_are_counted_by_what_became_of_them_and_tell_the_lag() -> None:
+async def test_callbacks_are_counted_by_outcome_and_measure_the_lag() -> None:
     images = 3
     async with reachable(plain_config(seconds=1.0), WITHOUT_QUERIES) as (sandbox, server, client):
         primer = facts(await client.call_tool("generate_image", {"prompt": "x sandbox:seconds=0.2"}))
@@ -225,7 +225,7 @@ def metrics() -> Metrics:
     return Metrics([MODEL], ["get_task"], lambda: None)
 
 
-def test_a_model_has_a_label_once_the_api_has_taken_it_and_only_so_many_do(metrics: Metrics) -> None:
+def test_a_model_has_a_label_once_the_api_accepts_it_up_to_a_maximum_number(metrics: Metrics) -> None:
     for number in range(2 * MAX_MODELS):
         generation = made(number, model=f"of-a-caller-{number}")
         with pytest.raises(Busy), metrics.submitting(generation):
@@ -281,7 +281,7 @@ def test_a_callback_that_came_too_early_does_not_explain_the_end(metrics: Metric
     assert counted(metrics, "detection_lag_seconds_count", how="poll") == 1
 
 
-def test_asking_for_what_does_not_exist_leaves_nothing_behind(metrics: Metrics) -> None:
+def test_a_query_for_a_missing_task_leaves_no_entry_behind(metrics: Metrics) -> None:
     for number in range(10):
         with pytest.raises(TaskNotFound), metrics.querying(made(number)):
             raise TaskNotFound("", status=404)
@@ -289,7 +289,7 @@ def test_asking_for_what_does_not_exist_leaves_nothing_behind(metrics: Metrics) 
     assert not metrics._tasks
 
 
-def test_a_task_that_nobody_looks_at_is_open_for_an_hour() -> None:
+def test_a_task_without_queries_counts_as_open_for_an_hour() -> None:
     moment = 0.0
     metrics = Metrics([MODEL], [], lambda: None, lambda: moment)
     with metrics.submitting(made(1)):
@@ -302,7 +302,7 @@ def test_a_task_that_nobody_looks_at_is_open_for_an_hour() -> None:
     assert counted(metrics, "open_tasks") == 2
 
 
-def test_only_so_many_tasks_are_followed(metrics: Metrics) -> None:
+def test_the_number_of_followed_tasks_has_a_maximum(metrics: Metrics) -> None:
     for number in range(MAX_TASKS + 10):
         metrics.seen(made(number), "poll")
     assert counted(metrics, "open_tasks") == MAX_TASKS

@@ -37,7 +37,7 @@ ANY_HEADER = st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64"
 )
 
 
-async def test_a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nobody(
+async def test_any_invalid_token_gets_the_same_refusal_and_is_not_sent_on(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """With static tokens beside OAuth, so that neither lets in what the other refuses."""
@@ -69,7 +69,7 @@ async def test_a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nob
     assert b"Traceback" not in written
 
 
-async def test_a_token_without_the_needed_scope_is_told_so() -> None:
+async def test_a_token_without_a_required_scope_is_refused_with_the_scopes() -> None:
     async with team(NANO_BANANA_OAUTH_SCOPES="pictures, profile") as group:
         for changed in (
             {"scope": "pictures"},

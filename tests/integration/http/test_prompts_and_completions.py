@@ -21,7 +21,7 @@ from tests.support.two_callers import ERAS, shared
 WORD = "zebracanary"
 
 
-async def test_a_mistake_with_a_prompt_is_the_callers_and_no_trouble_of_the_server() -> None:
+async def test_an_invalid_prompt_request_is_an_error_of_the_client_and_not_of_the_server() -> None:
     with served_process("--sandbox", NANO_BANANA_LOG_LEVEL="DEBUG") as server:
         for era in ERAS:
             async with Client(server.url, mode=era) as client:
@@ -89,7 +89,7 @@ async def test_nothing_of_anothers_is_offered(era: Any, tmp_path: Path) -> None:
         assert server.sandbox.stats.queries == queries
 
 
-async def test_looking_up_too_often_is_told_when_to_come_again_and_costs_nobody_else(tmp_path: Path) -> None:
+async def test_too_many_lookups_are_refused_with_the_time_to_retry_and_cost_no_other_caller(tmp_path: Path) -> None:
     async with (
         shared(tmp_path, plain_config(seconds=3600), NANO_BANANA_CALLS_PER_MINUTE="5") as server,
         server.caller("alice") as alice,

@@ -41,7 +41,7 @@ def test_a_server_with_other_keys_is_another_server(tmp_path: Path) -> None:
     assert ended.returncode == 1
 
 
-def test_elsewhere_the_probe_is_signed_with_the_given_keys_and_no_key_is_created(tmp_path: Path) -> None:
+def test_on_another_machine_the_probe_is_signed_with_the_given_keys_and_no_key_is_created(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     here = tmp_path / "here"
@@ -82,7 +82,7 @@ def test_an_address_without_a_server_is_reported(tmp_path: Path) -> None:
     ],
     ids=["other", "missing", "redirect", "gateway", "closed"],
 )
-async def test_whatever_else_answers_there_is_told_apart(answer: Step, words: str, tmp_path: Path) -> None:
+async def test_any_other_server_at_the_url_is_reported(answer: Step, words: str, tmp_path: Path) -> None:
     async with fault_server(answer) as server:
         state = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
         ended = await in_thread(lambda: run_here("doctor", "--sandbox", "--public-url", server.url, settings=state))

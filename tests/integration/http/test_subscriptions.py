@@ -29,7 +29,7 @@ async def status_of(client: Client, uri: str) -> str:
     return str(json.loads(contents.text)["status"])
 
 
-async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_image_is_ready() -> None:
+async def test_a_callback_notifies_a_listener_of_the_newer_era_that_its_image_is_ready() -> None:
     async with reachable(plain_config(seconds=2.0), WITHOUT_QUERIES) as (sandbox, _, client):
         task_id = await make(client)
         uri = f"nanobanana://tasks/{task_id}"
@@ -42,7 +42,7 @@ async def test_a_listener_of_the_new_era_is_told_by_a_callback_that_its_image_is
         assert sandbox.stats.queries_by_task[task_id] == 1
 
 
-async def test_the_list_of_tasks_is_told_of_too() -> None:
+async def test_a_change_of_the_list_of_tasks_is_notified_too() -> None:
     async with (
         plain_sandbox(seconds=3600) as sandbox,
         served(**at(sandbox.url)) as server,
@@ -54,7 +54,7 @@ async def test_the_list_of_tasks_is_told_of_too() -> None:
                 assert await anext(aiter(events)) == ResourceUpdated(uri="nanobanana://tasks")
 
 
-async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
+async def test_a_callback_notifies_a_session_of_the_older_era() -> None:
     notifications = NotificationRecorder()
     async with (
         reachable(plain_config(seconds=2.0), WITHOUT_QUERIES) as (_, server, _client),
@@ -71,7 +71,7 @@ async def test_a_session_of_the_older_era_is_told_by_a_callback() -> None:
         assert await status_of(client, uri) == "success"
 
 
-async def test_who_unsubscribes_is_told_no_more() -> None:
+async def test_an_unsubscribed_session_is_no_longer_notified() -> None:
     notifications = NotificationRecorder()
     async with (
         plain_sandbox(seconds=0.5) as sandbox,

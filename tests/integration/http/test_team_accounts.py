@@ -22,7 +22,7 @@ async def everything_in(client: Client) -> str:
     return "\n".join([text(result), json.dumps(facts(result)), *(item.model_dump_json() for item in contents)])
 
 
-async def test_callers_see_only_what_is_theirs(tmp_path: Path) -> None:
+async def test_callers_see_only_their_own_generations(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     limits = OwnLimits.model_validate({"credits_per_day": "3", "open_tasks": 7})
     alice_token = grant(file, "alice", limits=limits)

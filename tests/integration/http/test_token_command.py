@@ -104,7 +104,7 @@ def test_the_command_shows_a_token_once_and_keeps_only_its_hash(tmp_path: Path) 
     assert "dk-hers" not in listed
 
 
-def test_the_file_is_in_the_state_folder_unless_told_otherwise(tmp_path: Path) -> None:
+def test_the_file_is_in_the_state_folder_by_default(tmp_path: Path) -> None:
     made = command("create", "alice", NANO_BANANA_STATE_DIR=str(tmp_path / "state"))
     assert made.returncode == 0
     assert (tmp_path / "state" / "tokens.json").is_file()
@@ -133,7 +133,7 @@ def test_one_token_of_several_can_be_revoked_and_limits_outlive_them_all(tmp_pat
         (("key", "bob"), "there is no principal bob"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line_and_changes_nothing(
+def test_an_impossible_change_prints_one_line_and_changes_nothing(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     file = file_in(tmp_path)
@@ -163,7 +163,7 @@ def test_edits_at_the_same_time_all_count(tmp_path: Path) -> None:
     assert sorted(json.loads(file.read_text())["principals"]) == names
 
 
-def test_a_directory_in_place_of_the_file_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_directory_in_place_of_the_file_is_refused_with_a_message(tmp_path: Path) -> None:
     with pytest.raises(BadPrincipals, match="cannot be read"):
         open_authentication(load_settings(tokens_file=tmp_path))
 

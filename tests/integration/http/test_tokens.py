@@ -53,7 +53,7 @@ async def test_with_a_token_an_image_arrives_and_nothing_of_the_token_leaves(
         assert token.encode() not in place
 
 
-async def test_what_is_no_token_is_refused_alike_and_reaches_nobody(
+async def test_any_text_that_is_no_token_gets_the_same_refusal_and_is_not_sent_on(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     token = grant(tmp_path / "tokens.json", "alice")
@@ -113,7 +113,7 @@ async def test_whatever_needs_no_identity_stays_open(tmp_path: Path) -> None:
             assert (await in_thread(httpx.request, method, server.url)).status_code == 401
 
 
-async def test_a_file_that_breaks_keeps_the_tokens_of_before_and_says_so_once_without_its_content(
+async def test_a_broken_file_keeps_the_earlier_tokens_and_is_logged_once_without_its_content(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "tokens.json"
@@ -164,7 +164,7 @@ async def test_a_session_of_one_principal_is_not_there_for_another(tmp_path: Pat
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_inside_a_call_the_principal_is_known_by_name_and_the_token_is_not(tmp_path: Path, mode: Any) -> None:
+async def test_a_call_has_the_name_of_its_principal_but_not_the_token(tmp_path: Path, mode: Any) -> None:
     """What tasks, limits and keys by principal are built on, in either era and with calls that overlap."""
     tokens = {name: grant(tmp_path / "tokens.json", name) for name in ("alice", "bob", "c@d.e")}
     authentication = open_authentication(load_settings(tokens_file=tmp_path / "tokens.json"))

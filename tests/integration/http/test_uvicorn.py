@@ -86,7 +86,7 @@ def running_uvicorn(*arguments: str, port: int = 0, **settings: Any) -> Iterator
             process.kill()
 
 
-async def test_uvicorns_log_and_the_sandboxs_do_not_tell_the_addresses_of_callbacks() -> None:
+async def test_the_logs_of_uvicorn_and_the_sandbox_hide_the_addresses_of_callbacks() -> None:
     port = free_port()
     settings: dict[str, Any] = {
         "NANO_BANANA_SANDBOX": "true",
@@ -133,7 +133,7 @@ def own_address() -> str:
 
 @pytest.mark.skipif(own_address().startswith("127."), reason="this machine has no address but its own")
 @pytest.mark.parametrize("allowed", [False, True])
-async def test_on_an_open_bind_others_are_answered_only_if_that_was_said(allowed: bool) -> None:
+async def test_on_an_open_bind_other_machines_are_answered_only_if_allowed(allowed: bool) -> None:
     app = create_app(load_settings(sandbox=True, allow_unauthenticated=allowed))
     with socket.create_server(("0.0.0.0", 0)) as listener:
         here, outside = (f"http://{host}:{listener.getsockname()[1]}" for host in ("127.0.0.1", own_address()))

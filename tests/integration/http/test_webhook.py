@@ -92,7 +92,7 @@ async def test_a_hundred_replays_lead_to_one_query_and_change_nothing() -> None:
         assert answer["images"] == []
 
 
-async def test_a_callback_settles_an_outcome_that_nobody_knew() -> None:
+async def test_a_callback_settles_an_unknown_outcome() -> None:
     async with reachable(plain_config(seconds=1.0)) as (sandbox, _, client):
         result = await client.call_tool("generate_image", {"prompt": "a cat sandbox:submit=reset-after"})
         assert result.is_error
@@ -137,7 +137,7 @@ async def test_a_true_callback_right_after_a_false_one_is_not_lost() -> None:
                 await sandbox.until(lambda stats: stats.queries_by_task[task_id] == 2)
 
 
-async def test_a_callback_for_an_end_that_is_known_costs_no_query() -> None:
+async def test_a_callback_for_a_finished_task_costs_no_query() -> None:
     async with reachable(plain_config(seconds=0.5), WITHOUT_QUERIES) as (sandbox, _, client):
         task_id = await make(client, "a cat sandbox:callback=double")
         await client.call_tool("wait_for_image", {"task_id": task_id})

@@ -32,7 +32,7 @@ def next_line(server: Raw) -> dict[str, Any]:
     return message
 
 
-def test_half_an_emoji_is_refused_in_words_that_say_that_nothing_was_charged(server: Raw) -> None:
+def test_half_an_emoji_is_refused_with_a_message_that_nothing_was_charged(server: Raw) -> None:
     server.send(CALL)
     answer = next_line(server)
     assert answer["id"] == 7
@@ -60,7 +60,7 @@ def test_half_an_emoji_is_refused_in_words_that_say_that_nothing_was_charged(ser
         ),
     ],
 )
-def test_what_cannot_be_read_is_an_error_with_its_id_where_it_has_one(
+def test_a_malformed_message_is_an_error_with_its_id_if_it_has_one(
     server: Raw, message: Any, code: int, number: int | None
 ) -> None:
     server.send(message if isinstance(message, bytes) else json.dumps(message).encode())

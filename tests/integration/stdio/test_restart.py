@@ -70,7 +70,7 @@ async def test_an_image_that_no_call_waits_for_is_noticed_and_stored_while_a_ser
         assert stored.count(b"\x89PNG") == 1
 
 
-async def test_two_servers_of_one_user_know_each_others_images(tmp_path: Path) -> None:
+async def test_two_servers_of_one_user_share_their_images(tmp_path: Path) -> None:
     async with (
         plain_sandbox(seconds=0) as sandbox,
         client_at(sandbox.url, state_dir=tmp_path) as one,
@@ -156,7 +156,7 @@ async def test_an_unknown_outcome_is_not_sent_again_under_its_request_id() -> No
 
 
 @pytest.mark.parametrize("request_id", ["a b", "a/b", "é", "x" * 65, "a\n"])
-async def test_a_request_id_of_an_unknown_form_is_refused_in_words(request_id: str) -> None:
+async def test_a_request_id_of_an_unknown_form_is_refused_with_a_message(request_id: str) -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat", "request_id": request_id})
         assert result.is_error is (request_id != "a\n")  # white space around it does not count

@@ -13,7 +13,7 @@ from tests.support.clients import child_at, facts
 from tests.support.sandbox import plain_sandbox
 
 
-async def test_what_two_processes_are_asked_for_at_once_is_submitted_once_and_saved_once(tmp_path: Path) -> None:
+async def test_a_request_to_two_processes_at_once_is_submitted_once_and_saved_once(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     batch = {"prompt": "a cat", "count": 4, "request_id": "cats", "wait_seconds": 240}
     dripped = {"prompt": "a cat sandbox:submit=drip", "request_id": "one"}

@@ -55,7 +55,7 @@ CORPORA = (
             *_of("unit/images/download/test_resolvers.py", "of_a_mixed_answer_the_public_addresses_are_used"),
             *_of(
                 "unit/images/download/test_redirects.py",
-                "a_redirect_to_where_nobody_may_go_is_refused",
+                "a_redirect_to_a_forbidden_address_is_refused",
                 "each_hop_resolves_once_and_a_rebound_name_is_refused",
                 "a_public_host_cannot_send_us_to_the_trusted_origin",
             ),
@@ -81,7 +81,7 @@ CORPORA = (
             *_of("unit/images/download/test_fetcher.py", "an_image_takes_no_more_memory_than_twice_the_cap"),
             *_of(
                 "unit/images/resizing/test_resize.py",
-                "what_explodes_beside_the_pixels_takes_no_memory",
+                "a_compressed_bomb_beside_the_pixels_takes_no_memory",
                 "a_pixel_bomb_is_refused_before_it_is_decoded",
             ),
         ),
@@ -91,18 +91,21 @@ CORPORA = (
         (
             *_of(
                 "unit/images/local/test_local_files.py",
-                "what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not",
-                "what_is_no_absolute_path_is_refused",
-                "what_is_no_plain_file_inside_is_refused_at_once",
+                "a_path_outside_is_refused_in_the_same_words_whether_it_exists_or_not",
+                "text_that_is_no_absolute_path_is_refused",
+                "anything_but_a_regular_file_inside_is_refused_at_once",
             ),
             *_of("unit/images/local/test_local_races.py", "a_race_of_links_leaks_nothing"),
             *_of(
                 "unit/images/saving/test_output_folder_faults.py",
-                "what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waited_for_and_the_log_says_so",
+                "a_lines_file_that_is_no_regular_file_is_logged_and_neither_followed_nor_waited_for",
                 "an_image_that_is_a_link_is_not_followed",
                 "a_pipe_is_no_image_and_not_waited_for_even_if_it_offers_one",
             ),
-            *_of("unit/tools/test_references.py", "what_may_not_be_read_is_refused_in_words_and_nothing_is_sent"),
+            *_of(
+                "unit/tools/test_references.py",
+                "a_path_that_may_not_be_read_is_refused_with_a_message_and_nothing_is_sent",
+            ),
             *_of(
                 "integration/http/test_server_files.py",
                 "paths_are_refused_in_the_same_words_whatever_is_there_even_in_an_allowed_folder",
@@ -112,11 +115,11 @@ CORPORA = (
     Corpus(
         "pictures under a wrong type or name that did not end with the right one, and text taken for a picture",
         (
-            *_of("unit/images/test_formats.py", "what_is_no_known_image_has_no_type"),
+            *_of("unit/images/test_formats.py", "data_that_are_no_known_image_have_no_type"),
             *_of(
                 "unit/images/download/test_fetcher.py",
                 "the_bytes_decide_the_type_not_the_header_and_not_the_url",
-                "what_is_no_image_is_refused_in_words",
+                "an_answer_that_is_no_image_is_refused_with_a_message",
             ),
             *_of("unit/images/saving/test_output_folder.py", "the_extension_is_that_of_the_bytes"),
         ),
@@ -126,9 +129,11 @@ CORPORA = (
         (
             *_of(
                 "integration/http/test_oauth_tokens.py",
-                "a_token_that_is_wrong_in_any_way_is_refused_alike_and_reaches_nobody",
+                "any_invalid_token_gets_the_same_refusal_and_is_not_sent_on",
             ),
-            *_of("integration/http/test_tokens.py", "what_is_no_token_is_refused_alike_and_reaches_nobody"),
+            *_of(
+                "integration/http/test_tokens.py", "any_text_that_is_no_token_gets_the_same_refusal_and_is_not_sent_on"
+            ),
         ),
     ),
     Corpus(
@@ -151,8 +156,8 @@ CORPORA = (
         (
             *_of(
                 "unit/defapi/test_submit_refused.py",
-                "a_refusal_is_told_as_what_it_is_and_never_repeated",
-                "a_redirect_is_never_followed_and_the_key_never_sent_elsewhere",
+                "a_refusal_is_reported_with_its_reason_and_never_retried",
+                "a_redirect_is_never_followed_and_the_key_never_sent_to_its_target",
             ),
             *_of(
                 "unit/service/test_submission.py",
@@ -178,7 +183,7 @@ CORPORA = (
         "states of the view with an error on the console, or with one that an accessibility audit finds",
         _of(
             "integration/browser/test_view_states.py",
-            "a_state_says_what_it_is_and_is_accessible_in_light_as_in_dark_narrow_and_wide",
+            "a_state_is_named_and_accessible_in_light_and_dark_narrow_and_wide",
         ),
         long=True,
     ),

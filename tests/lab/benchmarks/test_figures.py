@@ -108,7 +108,7 @@ def test_a_figure_is_judged_by_its_target(row: Row, verdict: str) -> None:
     assert row.verdict == verdict
 
 
-def test_a_narrow_miss_is_not_rounded_to_what_was_promised() -> None:
+def test_a_narrow_miss_is_not_rounded_to_the_target() -> None:
     assert Row("x", 1.1004, "×", target=1.1).shown == "1.1004 ×"
     assert Row("x", 1.207, "", target=1.2).shown == "1.21"
 
@@ -128,7 +128,7 @@ def test_the_table_shows_a_miss_as_a_miss_and_counts_it() -> None:
     assert shown[-1].strip() == "3 figures, 3 with a target: 1 met, 1 MISSED, 1 not measured"
 
 
-def test_what_is_written_as_json_is_read_back() -> None:
+def test_a_report_written_as_json_is_read_back() -> None:
     report = Report({"python": "3.11"})
     report.add("a", Row("what", 1.25, "×", "that", "≥", 0.8, "wide"))
     report.add("a", Row("nothing", None))
@@ -143,7 +143,7 @@ def test_the_page_and_the_plot_are_as_the_figures_beside_them_say() -> None:
     assert PLOT.read_text(encoding="utf-8") == plot(COMMITTED.trades)
 
 
-def test_the_page_opens_with_what_is_reached_then_what_is_missed_and_lists_every_figure() -> None:
+def test_the_page_lists_targets_met_then_targets_missed_then_every_figure() -> None:
     report = Report({**COMMITTED.conditions})
     report.add("cold-start", Row("fast enough", 1.0, "×", target=1.1))
     report.add("cold-start", Row("too slow", 1.5, "×", target=1.1))
@@ -167,7 +167,7 @@ def test_a_page_without_a_miss_says_so_and_a_figure_that_was_not_measured_is_no_
     assert "| not seen | - |  |  | not measured | there is no initdb |" in missed
 
 
-def test_what_is_published_is_a_whole_run_and_names_no_machine() -> None:
+def test_published_figures_are_of_a_whole_run_and_name_no_machine() -> None:
     assert COMMITTED.conditions["quick"] is False
     assert {row.group for row in COMMITTED.rows} >= set(GROUPS)
     text = FIGURES.read_text(encoding="utf-8")
@@ -249,7 +249,7 @@ def bound(report: Report, median: float) -> list[tuple[float, float]]:
     return [(trade.lag, trade.queries) for trade in report.trades if (trade.median, trade.asked) == (median, BOUND)]
 
 
-def test_cases_of_a_corpus_are_counted_and_what_went_wrong_is_named() -> None:
+def test_cases_of_a_corpus_are_counted_and_failures_are_named() -> None:
     output = ElementTree.fromstring(
         """<testsuites><testsuite>
         <testcase classname="tests.a.test_x" name="test_one[a]"/>
@@ -269,7 +269,7 @@ def test_cases_of_a_corpus_are_counted_and_what_went_wrong_is_named() -> None:
     assert (pages.verdict, pages.spread) == (NOT_MEASURED, "there is no browser")
 
 
-def test_losses_of_the_torture_are_counted_beside_what_was_tried() -> None:
+def test_losses_of_the_torture_tests_are_counted_with_the_number_of_cases() -> None:
     tally = Tally("a part")
     tally.passed(9)
     tally.failed("lost: one", "lost")
@@ -313,7 +313,7 @@ BREAKING = {
 
 
 @pytest.mark.parametrize("arguments", [[], ["--docs"]])
-def test_a_group_that_breaks_off_costs_its_own_figures_only_and_is_told(
+def test_a_group_that_fails_is_reported_and_costs_only_its_own_figures(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file, log, docs = tmp_path / "bench.json", tmp_path / "bench.log", tmp_path / "performance.json"
@@ -345,7 +345,7 @@ def test_arguments_that_make_no_sense_are_refused(arguments: list[str], capsys: 
     assert "error:" in capsys.readouterr().err
 
 
-def test_sizes_are_within_what_is_promised() -> None:
+def test_sizes_are_within_their_targets() -> None:
     assert [(row.what, row.shown) for row in sizes.rows(True) if row.verdict == MISSED] == []
 
 

@@ -36,7 +36,7 @@ def test_the_content_that_the_model_is_shown_is_described_in_order() -> None:
     assert report.describe(blocks) == "link, structured content, image, path of a file"
 
 
-def test_where_the_program_cannot_be_had_its_rows_say_so_and_are_not_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_an_unavailable_program_give_the_reason_and_do_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> str:
         raise npm.PackageUnavailableError("there is no npm")
 

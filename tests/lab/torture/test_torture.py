@@ -119,7 +119,7 @@ def test_a_window_of_the_soak_counts_with_its_median() -> None:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("lost", 1), ("double", 1), ("wrong", 1), ("crashes", 0)])
-def test_a_failure_of_a_search_counts_as_what_it_says(kind: str, count: int) -> None:
+def test_a_failure_of_a_search_is_counted_under_its_own_kind(kind: str, count: int) -> None:
     tally = Tally("a part")
     search(tally, st.just(0), 1, 1, lambda batch: f"{kind}: it is")
     assert getattr(tally, kind) >= count

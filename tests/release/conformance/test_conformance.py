@@ -64,7 +64,7 @@ def test_a_task_scenario_that_was_not_run_or_skipped_or_failed_is_a_problem() ->
         assert len(task_problems({**scenarios, "tasks-lifecycle": checks})) == 1
 
 
-def test_what_was_not_run_or_not_judged_or_did_not_pass_is_a_problem() -> None:
+def test_a_scenario_that_was_not_run_not_judged_or_failed_is_a_problem() -> None:
     revision = "2025-11-25"
     scenarios = {name: [Check("one", "SUCCESS", "")] for name in APPLICABLE[revision]}
     assert problems(revision, scenarios) == []

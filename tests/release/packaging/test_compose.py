@@ -29,7 +29,7 @@ def test_every_service_is_confined(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_a_service_refers_to_is_there(name: str) -> None:
+def test_everything_that_a_service_refers_to_exists(name: str) -> None:
     service = SERVICES[name]
     assert set(service["networks"]) <= set(COMPOSE["networks"])
     assert set(service.get("depends_on", {})) <= set(SERVICES)
@@ -93,7 +93,7 @@ def test_every_service_that_stays_has_a_health_check() -> None:
             assert "healthcheck" in service or (built and service["image"] == "nano-banana-mcp"), name
 
 
-def test_what_the_containers_run_is_known_to_the_command_line() -> None:
+def test_the_command_line_accepts_the_commands_of_the_containers() -> None:
     for name in ("server", "admin"):
         if command := SERVICES[name].get("command"):
             build_parser().parse_args(command)

@@ -69,7 +69,7 @@ def test_all_that_is_copied_exists_and_nothing_else_is_sent_to_the_engine() -> N
     assert [copied.split()[0] for copied in IMAGE.all("COPY")] == ["--from=build"]
 
 
-def test_the_health_check_tells_a_server_that_answers_from_one_that_does_not() -> None:
+def test_the_health_check_passes_only_for_a_server_that_answers() -> None:
     program, *arguments = IMAGE.command("HEALTHCHECK")
     assert program == "python"
     # A proxy in the environment must not be asked.

@@ -48,7 +48,7 @@ def test_service_budget_and_ingress_lead_to_the_pods() -> None:
         assert (service["name"], service["port"]["name"]) == (MANIFESTS["Service"]["metadata"]["name"], port["name"])
 
 
-def test_the_ingress_forwards_what_is_for_others_and_nothing_else() -> None:
+def test_the_ingress_forwards_public_endpoints_and_nothing_else() -> None:
     paths = {path["path"] for path in MANIFESTS["Ingress"]["spec"]["rules"][0]["http"]["paths"]}
     upload = "/" + UPLOAD_PATH.split("/")[1]
     assert paths == {MCP_PATH, ICON_PATH, upload, "/webhooks", "/.well-known/oauth-protected-resource"}

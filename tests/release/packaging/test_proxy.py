@@ -97,7 +97,7 @@ async def test_everyone_keeps_their_session_through_the_proxy_in_either_era(
                     assert (await connected.list_tools()).tools
 
 
-async def test_a_server_that_has_gone_is_in_nobodys_way(caddy: str, tmp_path: Path) -> None:
+async def test_a_stopped_server_does_not_disturb_callers_behind_the_proxy(caddy: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(served("--sandbox", NANO_BANANA_STATE_DIR=tmp_path / "state")) for _ in range(2)]
         url = stack.enter_context(proxied(caddy, tmp_path, [server.root for server in servers]))
@@ -125,7 +125,7 @@ async def test_progress_comes_through_the_proxy_while_the_call_waits(caddy: str,
         assert anyio.current_time() - reported[0] > 1
 
 
-def test_only_what_is_for_others_is_reached_through_the_proxy(caddy: str, tmp_path: Path) -> None:
+def test_only_public_endpoints_are_reached_through_the_proxy(caddy: str, tmp_path: Path) -> None:
     with (
         served("--sandbox", NANO_BANANA_STATE_DIR=tmp_path / "state") as server,
         proxied(caddy, tmp_path, [server.root]) as url,

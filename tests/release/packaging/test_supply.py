@@ -74,7 +74,7 @@ def test_every_package_that_runs_with_the_server_has_a_licence_that_fits() -> No
         ("", False),
     ],
 )
-def test_a_licence_that_does_not_fit_is_known_as_such(expression: str, fits: bool) -> None:
+def test_an_unsuitable_licence_is_recognised(expression: str, fits: bool) -> None:
     assert compatible(expression) is fits
     assert not any(name.startswith(("GPL", "AGPL")) for name in COMPATIBLE)
 

@@ -62,7 +62,7 @@ def test_odd_spellings_become_plain(given_url: str, expected: str) -> None:
         "https://example.com/" + "a" * (MAX_URL - 19),
     ],
 )
-def test_what_is_no_url_or_hides_something_is_none(text: str) -> None:
+def test_text_that_is_no_url_or_hides_something_is_refused(text: str) -> None:
     assert http_url(text) is None
 
 
@@ -82,5 +82,5 @@ def test_any_text_is_either_refused_or_becomes_ascii_that_is_taken_again_as_it_i
         ("https://例え。テスト/", "https://xn--r8jz45g.xn--zckzah/"),
     ],
 )
-def test_a_host_in_another_script_is_written_as_dns_knows_it(url: str, plain: str) -> None:
+def test_a_host_in_another_script_is_written_in_its_dns_form(url: str, plain: str) -> None:
     assert http_url(url) == plain

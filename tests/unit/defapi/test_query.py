@@ -133,12 +133,12 @@ async def test_a_query_without_a_state_says_why_and_is_asked_once(
     assert len(outcome.server.requests) <= 1
 
 
-async def test_a_failure_without_words_is_told_without_words() -> None:
+async def test_a_failure_without_a_message_is_reported_without_one() -> None:
     outcome = await query_to(reply(200, {"code": 1}))
     assert "None" not in outcome.error.message
 
 
-async def test_a_query_that_is_limited_tells_for_how_long() -> None:
+async def test_a_rate_limited_query_reports_the_time_to_retry() -> None:
     outcome = await query_to(reply(429, headers={"Retry-After": "7"}))
     assert isinstance(outcome.error, Busy)
     assert outcome.error.retry_after == 7.0

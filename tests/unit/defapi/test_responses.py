@@ -49,7 +49,7 @@ def test_any_object_is_read_without_a_crash(body: dict[str, Any]) -> None:
 @example({"data": {"status": LONE_SURROGATE}})
 @example({"data": {"status": "success", "task_id": LONE_SURROGATE}})
 @example({"data": {"status": "success", "result": [{"image": f"https://x.example/{LONE_SURROGATE}"}]}})
-def test_what_was_read_can_be_written_down_and_sent_on(body: dict[str, Any]) -> None:
+def test_a_parsed_answer_can_be_encoded_as_json(body: dict[str, Any]) -> None:
     snapshot = schemas.read_snapshot(body)
     if snapshot is not None:
         json.dumps(snapshot.model_dump(), ensure_ascii=False).encode()

@@ -44,12 +44,12 @@ NOON_SECONDS = 1795521600.0
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_only_what_proves_that_nothing_was_made_may_be_repeated(error: BaseException) -> None:
+def test_only_an_error_that_proves_that_nothing_was_made_may_be_retried(error: BaseException) -> None:
     assert not retry.is_retryable(error)
 
 
 @pytest.mark.parametrize("error", [Unreachable("x"), Busy("x", status=429), Busy("x", status=500, retry_after=60.0)])
-def test_what_was_never_sent_or_refused_for_now_may_be_repeated(error: BaseException) -> None:
+def test_a_submit_that_was_never_sent_or_is_refused_for_now_may_be_retried(error: BaseException) -> None:
     assert retry.is_retryable(error)
 
 
@@ -163,5 +163,5 @@ def test_the_time_for_pauses_is_a_retry_after_of_a_minute_with_its_jitter_to_the
     assert hook(Unreachable("x")) is False
 
 
-def test_a_pause_after_a_busy_answer_heeds_what_it_asked_for() -> None:
+def test_a_pause_after_a_busy_answer_is_at_least_its_retry_after() -> None:
     assert retry.Backoff(Longest())(Busy("x", status=503, retry_after=7.0)) == 8.0

@@ -135,7 +135,7 @@ async def test_the_result_is_read_in_every_shape(result: Any, images: tuple[str,
     [f"https://x.example/a.png{character}b" for character in "\n\x00\x1b\u202e\u2028\ud800"]
     + ["javascript:alert(1)", "file:///etc/passwd", "data:text/html,x", "ipfs://Qm1", "http://10.0.0.5/a.png"],
 )
-async def test_what_is_no_usable_address_is_never_passed_on_but_not_forgotten(source: str) -> None:
+async def test_an_unusable_image_url_is_never_passed_on_but_counted_in_the_message(source: str) -> None:
     snapshot = (await query_to(reply(200, body(result=[{"image": source}, {"image": URL}])))).snapshot
     reading = read(Generation("in-1", TASK), snapshot, now=1.0)
     assert [image.url for image in reading.generation.images] == [URL]

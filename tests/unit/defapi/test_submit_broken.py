@@ -150,7 +150,7 @@ def test_a_server_that_never_answers_may_have_charged() -> None:
 @pytest.mark.parametrize(
     "step", [pytest.param(drip(b"x", 20.0), id="a body"), pytest.param(slow_headers(20.0), id="headers")]
 )
-def test_what_drips_ends_at_the_deadline_of_the_whole_call(step: Step) -> None:
+def test_a_dripping_answer_ends_at_the_deadline_of_the_whole_call(step: Step) -> None:
     import trio
 
     async def run() -> None:

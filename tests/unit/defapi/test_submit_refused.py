@@ -81,7 +81,7 @@ NEEDS_PROMPT = {"code": 1, "message": "failed", "detail": "prompt is required"}
         pytest.param(reply(200, {"code": "402"}), OutOfCredits, "credits", 402, id="200, code '402'"),
     ],
 )
-async def test_a_refusal_is_told_as_what_it_is_and_never_repeated(
+async def test_a_refusal_is_reported_with_its_reason_and_never_retried(
     step: Step, kind: type[DefapiError], words: str, status: int
 ) -> None:
     outcome = await submit_to(step)
@@ -98,7 +98,7 @@ async def test_a_submit_to_an_endpoint_that_is_not_there_does_not_speak_of_a_tas
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_never_followed_and_the_key_never_sent_elsewhere(status: int) -> None:
+async def test_a_redirect_is_never_followed_and_the_key_never_sent_to_its_target(status: int) -> None:
     async with fault_server(reply(200, TAKEN)) as elsewhere:
         outcome = await submit_to(redirect(f"{elsewhere.url}/api/image/gen", status))
     assert type(outcome.error) is RequestRefused

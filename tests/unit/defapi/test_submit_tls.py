@@ -58,7 +58,7 @@ async def test_a_handshake_that_fails_means_that_nothing_was_sent(api: TlsApi, m
 
 
 @pytest.mark.parametrize("mode", ["unknown authority", "certificate of another name"])
-async def test_a_wrong_certificate_is_told_as_one_and_nothing_was_sent(api: TlsApi, mode: str) -> None:
+async def test_a_wrong_certificate_is_reported_as_one_and_nothing_was_sent(api: TlsApi, mode: str) -> None:
     api.mode = mode
     async with client_of(api.url) as client:
         with pytest.raises(Unreachable, match="certificate is not trusted"):

@@ -341,7 +341,7 @@ def test_a_refusal_says_which_limit_what_was_used_and_what_to_do(
 
 
 @pytest.mark.parametrize("limits", [Limits(open_tasks=4), Limits(credits_per_day=Decimal("2.5"))])
-def test_what_just_fits_a_limit_is_allowed(limits: Limits) -> None:
+def test_a_request_that_just_fits_a_limit_is_allowed(limits: Limits) -> None:
     check = Quotas(limits, limits, clock=Clock()).check_for("alice", 2)
     assert check is not None
     check(lambda principal: USED)

@@ -84,7 +84,7 @@ def test_the_bytes_decide_the_type_not_the_label() -> None:
         "data:image/png;base64,aGVsbG8ö",
     ],
 )
-def test_what_is_no_base64_data_uri_is_refused(uri: str) -> None:
+def test_text_that_is_no_base64_data_uri_is_refused(uri: str) -> None:
     with pytest.raises(BadDataUri, match="data:image/png;base64"):
         read_image(uri)
 
@@ -98,7 +98,7 @@ def test_what_is_no_base64_data_uri_is_refused(uri: str) -> None:
         (b"\x00\x01", "unknown data"),
     ],
 )
-def test_a_data_uri_of_something_else_is_refused_in_words(data: bytes, words: str) -> None:
+def test_a_data_uri_of_another_type_is_refused_with_a_message(data: bytes, words: str) -> None:
     with pytest.raises(NotAnImage, match=words):
         read_image(data_uri(data))
 

@@ -56,7 +56,7 @@ def test_a_cut_or_spoiled_header_is_no_crash(name: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", PNG[:20], png(0, 5), drawn("gif")[:7], b"\xff\xd8\xff\xd9"])
-def test_a_header_that_does_not_tell_has_no_size(data: bytes) -> None:
+def test_a_header_without_dimensions_has_no_size(data: bytes) -> None:
     assert dimensions(data) is None
 
 

@@ -71,7 +71,7 @@ def test_avif_is_recognised_by_a_compatible_brand() -> None:
         b"%PDF-1.7",
     ],
 )
-def test_what_is_no_known_image_has_no_type(data: bytes) -> None:
+def test_data_that_are_no_known_image_have_no_type(data: bytes) -> None:
     assert sniff(data) is None
 
 
@@ -90,7 +90,7 @@ def test_what_is_no_known_image_has_no_type(data: bytes) -> None:
         (b"\x00\x01\x02", "unknown data"),
     ],
 )
-def test_what_is_no_image_is_named_in_words(data: bytes, words: str) -> None:
+def test_data_that_are_no_image_are_described_in_words(data: bytes, words: str) -> None:
     assert describe(data) == words
 
 

@@ -23,7 +23,7 @@ def _file(home: Path, text: str = "{}\n") -> Path:
 
 
 @posix
-def test_a_link_stays_and_what_it_leads_to_is_replaced(run: Run, home: Path) -> None:
+def test_a_link_stays_and_its_target_is_replaced(run: Run, home: Path) -> None:
     file = _file(home)
     link = home / "link.json"
     link.symlink_to(file)
@@ -57,7 +57,7 @@ def test_links_in_a_circle_and_folders_are_refused(run: Run, home: Path) -> None
 
 @posix
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_what_is_read_only_is_refused_in_words_and_nothing_is_touched(run: Run, home: Path, what: str) -> None:
+def test_a_read_only_file_is_refused_with_a_message_and_nothing_is_changed(run: Run, home: Path, what: str) -> None:
     file = _file(home)
     locked = file if what == "file" else file.parent
     mode = locked.stat().st_mode
@@ -119,7 +119,7 @@ def test_no_back_up_overwrites_another(run: Run, home: Path) -> None:
     assert len(list(file.parent.glob("mcp.json.*.bak"))) == 6
 
 
-def test_what_another_program_wrote_in_the_meantime_is_not_lost(home: Path) -> None:
+def test_a_change_by_another_program_in_the_meantime_is_not_lost(home: Path) -> None:
     file = _file(home)
     config = read_config(file, 1000)
     file.write_text('{"written": "meanwhile"}\n')
@@ -129,7 +129,9 @@ def test_what_another_program_wrote_in_the_meantime_is_not_lost(home: Path) -> N
     assert listing(home) == before
 
 
-def test_what_another_program_wrote_at_the_last_moment_is_not_lost(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_by_another_program_at_the_last_moment_is_not_lost(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = _file(home)
     config = read_config(file, 1000)
     # The host writes while we wait for the disk.

@@ -30,7 +30,7 @@ def test_a_dry_run_shows_the_change_without_the_key_and_writes_nothing(run: Run,
     assert listing(home) == {}
 
 
-def test_where_nobody_can_be_asked_only_yes_writes(run: Run, home: Path) -> None:
+def test_without_a_terminal_only_yes_writes(run: Run, home: Path) -> None:
     code, said = run("install", "cursor")
     assert code == 1
     assert "--yes" in said
@@ -172,7 +172,7 @@ def test_vs_code_is_asked_once_for_two_entries_and_the_input_goes_with_the_last(
 
 
 @pytest.mark.parametrize("host", [host for host in HOSTS if host != "claude-desktop"])
-def test_a_server_elsewhere_is_an_entry_with_its_address_and_a_token(
+def test_a_remote_server_is_an_entry_with_its_address_and_a_token(
     host: str, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, url = home / "config", "https://pictures.example.org/mcp"
@@ -190,15 +190,13 @@ def test_a_server_elsewhere_is_an_entry_with_its_address_and_a_token(
 
 
 @pytest.mark.parametrize("url", ["", "not an address", "ftp://example.org/mcp", "https:///mcp", "http://[::1"])
-def test_what_is_no_address_is_an_error_of_usage(url: str, run: Run, home: Path) -> None:
+def test_an_invalid_address_is_an_error_of_usage(url: str, run: Run, home: Path) -> None:
     code, said = run("install", "cursor", "--yes", "--url", url)
     assert (code, "https://" in said) == (2, True)
     assert listing(home) == {}
 
 
-def test_a_server_elsewhere_does_not_get_by_without_a_token_because_the_local_one_had_a_key(
-    run: Run, home: Path
-) -> None:
+def test_a_remote_server_needs_a_token_even_if_the_local_one_had_a_key(run: Run, home: Path) -> None:
     assert run("install", "zed", "--config", home / "config", "--yes")[0] == 0
     code, said = run("install", "zed", "--config", home / "config", "--yes", "--url", "https://mcp.example.org/mcp")
     assert code == 1
@@ -290,7 +288,7 @@ def test_calls_may_last_as_long_as_a_wait_where_the_host_has_a_setting(run: Run,
     assert _servers(home / "zed")["nano-banana"]["timeout"] == 300
 
 
-def test_the_list_tells_what_is_here_set_up_gone_and_broken(run: Run, home: Path) -> None:
+def test_the_list_shows_hosts_that_are_installed_set_up_missing_and_broken(run: Run, home: Path) -> None:
     (home / ".codex").mkdir()
     run("install", "cursor", "--yes")
     (home / ".codeium" / "windsurf").mkdir(parents=True)
@@ -364,7 +362,7 @@ def test_a_missing_host_a_bad_name_and_an_unknown_host_are_errors_of_usage(run: 
         ("nano-banana-mcp", False),
     ],
 )
-def test_an_entry_is_known_by_what_it_starts(entry: object, ours: bool) -> None:
+def test_an_entry_is_recognised_by_its_command(entry: object, ours: bool) -> None:
     assert is_ours(entry) == ours
 
 

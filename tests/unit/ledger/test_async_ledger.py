@@ -251,7 +251,7 @@ def test_a_probe_notices_that_the_disk_fails_and_recovers(tmp_path: Path) -> Non
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.01))
 
 
-async def test_probes_write_only_so_often(tmp_path: Path) -> None:
+async def test_probes_write_at_most_once_per_interval(tmp_path: Path) -> None:
     ledger = DurableLedger(tmp_path)
     await ledger.begin(new_generation())
     written = log_size(tmp_path)

@@ -37,7 +37,7 @@ async def add(ledger: Ledger, upload: Upload, now: float = NOW, limit: int = 9) 
     return await ledger.add_upload(upload, b"bytes", now, check, NOW - 1)
 
 
-def test_what_was_asked_of_a_person_has_ids_and_a_grant_that_cannot_be_guessed() -> None:
+def test_a_request_for_uploads_has_ids_and_a_grant_that_cannot_be_guessed() -> None:
     request = new_upload_request("alice", "a portrait", 2, NOW)
     assert request == UploadRequest(
         request.upload_id, request.grant, "alice", "a portrait", 2, NOW, NOW + GRANT_SECONDS

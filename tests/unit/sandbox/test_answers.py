@@ -67,7 +67,7 @@ async def test_a_big_data_uri_weighs_about_five_megabytes(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(("shape", "value"), [("string", "0.500000"), ("number", 0.5), ("null", None)])
-async def test_the_price_is_told_in_the_wanted_shape(serve: Serve, shape: str, value: object) -> None:
+async def test_the_price_has_the_requested_shape(serve: Serve, shape: str, value: object) -> None:
     async with serve() as api:
         assert (await api.ending(f"sandbox:consumed={shape}"))["consumed"] == value
 

@@ -143,7 +143,7 @@ async def test_a_fresh_task_is_not_found_within_its_grace(serve: Serve) -> None:
         assert (await api.query(task_id)).status_code == 404
 
 
-async def test_the_sandbox_tells_what_it_received(serve: Serve) -> None:
+async def test_the_sandbox_reports_the_requests_that_it_received(serve: Serve) -> None:
     async with serve() as api:
         request = {"aspect_ratio": "16:9", "images": ["https://x/y.png", "data:image/png;base64," + "A" * 9000]}
         task_id = await api.task_id("a hill", **request)

@@ -110,7 +110,7 @@ async def test_a_batch_that_is_refused_as_a_whole_leaves_no_record(tmp_path: Pat
         assert await service.ledger.recent(10) == []
 
 
-async def test_what_was_not_sent_because_the_api_could_not_be_reached_leaves_no_record(
+async def test_submits_that_could_not_reach_the_api_leave_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "MIN_CEILING_SECONDS", 0.0)
@@ -212,7 +212,7 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
         assert all(generation.status is Status.SUCCESS for generation in again.generations[2:])
 
 
-async def test_what_is_withdrawn_of_a_batch_is_never_sent_and_the_rest_is_kept(tmp_path: Path) -> None:
+async def test_withdrawn_requests_of_a_batch_are_never_sent_and_the_others_are_kept(tmp_path: Path) -> None:
     async with opened(tmp_path) as (sandbox, service):
         batch = batch_of((await service.generate(asking(), count=3, request_id="r", wait_seconds=240)).generation)
         for generation in batch.generations[1:]:

@@ -108,7 +108,7 @@ def test_an_accepted_submit_is_recorded_with_its_task_id() -> None:
     assert ledger.generations["in-1"].task_id == "ta1"
 
 
-def test_what_a_sandbox_accepted_is_recorded_as_free() -> None:
+def test_a_submit_that_a_sandbox_accepted_is_recorded_as_free() -> None:
     client, ledger = Client("ta1"), DictLedger()
     client.is_sandbox = True
     assert submitted(client, ledger).is_sandbox
@@ -186,7 +186,7 @@ def test_metrics_see_each_submit_how_it_ended_and_each_repeated_call() -> None:
         (ZeroDivisionError(), logging.ERROR, "A submit failed unexpectedly."),
     ],
 )
-def test_the_log_tells_what_became_of_a_submit(
+def test_the_outcome_of_a_submit_is_logged(
     answer: str | BaseException, level: int, line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -538,7 +538,7 @@ def test_a_count_of_one_is_the_same_request_as_no_count() -> None:
         ({"image_size": "1k", "images": ["data:,"] * 2}, "1k, 2 references"),
     ],
 )
-def test_the_options_of_a_request_are_told_with_the_number_of_its_references(
+def test_the_options_of_a_request_include_the_number_of_its_references(
     changes: dict[str, Any], text: str | None
 ) -> None:
     assert options_text(REQUEST.model_copy(update=changes)) == text
@@ -604,7 +604,7 @@ def test_a_batch_that_another_call_was_refused_for_was_not_sent() -> None:
     assert client.submits == 2
 
 
-def test_what_of_a_batch_was_refused_or_not_sent_is_recorded_with_its_reason() -> None:
+def test_refused_and_unsent_requests_of_a_batch_are_recorded_with_the_reason() -> None:
     async def run() -> list[Generation]:
         async with submitter_of(client, ledger) as submitter:
             return await submitter.submit_batch(REQUEST, [*BATCH, replace(BATCH[0], generation_id="in-3")])
@@ -619,7 +619,7 @@ def test_what_of_a_batch_was_refused_or_not_sent_is_recorded_with_its_reason() -
     assert list(ledger.generations.values()) == generations
 
 
-def test_what_of_a_batch_is_unsent_and_not_being_sent_is_not_waited_for() -> None:
+def test_unsent_requests_of_a_batch_that_no_process_sends_are_not_waited_for() -> None:
     async def run() -> list[Generation]:
         await ledger.save(replace(BATCH[0], request_id="r-1"))
         async with submitter_of(Client("ta1"), ledger) as submitter:

@@ -69,7 +69,7 @@ def test_resources_are_left_to_the_real_server_where_the_ledger_cannot_be_read()
         pytest.param(notification("notifications/progress", {"progressToken": 1, "progress": 1}), id="a notification"),
     ],
 )
-def test_what_the_front_does_not_know_exactly_is_left_to_the_real_server(unknown: bytes) -> None:
+def test_a_message_that_the_front_does_not_recognise_is_left_to_the_real_server(unknown: bytes) -> None:
     front = opened()
     before = list(front.handshake)
     assert front.answer(unknown) is None

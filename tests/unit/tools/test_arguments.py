@@ -85,7 +85,7 @@ def test_a_size_may_be_written_in_several_ways(given: Any, size: str | None) -> 
 
 
 @pytest.mark.parametrize(("case", "arguments", "named"), BAD_GENERATIONS, ids=[case for case, _, _ in BAD_GENERATIONS])
-async def test_a_bad_generation_is_refused_in_words_and_nothing_is_sent(
+async def test_an_invalid_generation_is_refused_with_a_message_and_nothing_is_sent(
     case: str, arguments: dict[str, Any], named: str
 ) -> None:
     if case != "no prompt":
@@ -111,7 +111,7 @@ async def test_an_iphone_photo_is_refused_without_the_extra_that_decodes_it(monk
 
 @pytest.mark.parametrize("tool", ["get_task", "wait_for_image"])
 @pytest.mark.parametrize("task_id", ["", "ta/../x", "ta 1", "ta?x=1", "a" * 129, "ta\n1", "태스크", 7, None])
-async def test_an_impossible_task_id_is_refused_in_words_and_nothing_is_sent(tool: str, task_id: Any) -> None:
+async def test_an_impossible_task_id_is_refused_with_a_message_and_nothing_is_sent(tool: str, task_id: Any) -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool(tool, {"task_id": task_id})
         assert result.is_error
@@ -120,14 +120,14 @@ async def test_an_impossible_task_id_is_refused_in_words_and_nothing_is_sent(too
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 241, -1, "a while"])
-async def test_an_impossible_timeout_is_refused_in_words(seconds: Any) -> None:
+async def test_an_impossible_timeout_is_refused_with_a_message(seconds: Any) -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("wait_for_image", {"task_id": "ta1", "timeout_seconds": seconds})
         assert result.is_error
         assert "timeout_seconds" in text(result)
 
 
-async def test_what_models_send_loosely_is_understood() -> None:
+async def test_loosely_written_arguments_of_models_are_understood() -> None:
     """Null for what is left out, one image instead of a list, a list as a JSON string, upper case, a number as text."""
     loose = {
         "prompt": "a cat",

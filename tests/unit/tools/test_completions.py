@@ -43,7 +43,7 @@ async def test_formats_sizes_models_and_styles_are_offered_by_how_they_begin() -
         assert whole.has_more is False
 
 
-def test_what_is_offered_is_what_the_tools_take() -> None:
+def test_offered_values_are_accepted_by_the_tools() -> None:
     offers: list[tuple[Any, tuple[str, ...]]] = [
         (AspectRatio, ASPECT_RATIOS),
         (ImageSize, IMAGE_SIZES),
@@ -148,7 +148,7 @@ async def test_an_unknown_prompt_or_template_is_the_callers_mistake(mode: Any) -
 
 
 @pytest.mark.parametrize("name", ["no-such-argument", "", "n", "product", "__class__"])
-async def test_nothing_is_offered_for_what_is_no_argument_or_is_free(name: str) -> None:
+async def test_nothing_is_offered_for_an_unknown_or_free_text_argument(name: str) -> None:
     async with client_at(NOWHERE) as client:
         for ref in ("product_shot", TASK):
             nothing = await completed(client, ref, name, "a")

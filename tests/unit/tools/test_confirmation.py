@@ -176,7 +176,7 @@ async def test_calls_up_to_the_threshold_are_not_asked_about_once_the_price_is_k
 
 
 @either_era
-async def test_a_client_without_forms_is_refused_and_told_what_the_operator_can_do(era: Any) -> None:
+async def test_a_client_without_forms_is_refused_with_advice_for_the_operator(era: Any) -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, mode=era, confirm="always") as client:
         result = await generate(client)
         assert result.is_error

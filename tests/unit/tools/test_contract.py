@@ -55,7 +55,7 @@ async def test_listed_images_are_of_the_shape_of_their_snapshot(mode: Any, resul
 
 
 @either_era
-async def test_what_the_server_says_of_itself_is_as_in_its_snapshot(mode: Any) -> None:
+async def test_the_description_of_the_server_is_as_in_its_snapshot(mode: Any) -> None:
     async with client_at(NOWHERE, mode=mode) as client:
         lists = [
             await client.list_tools(),
@@ -79,7 +79,7 @@ def around(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if not isinstance(value, list)}
 
 
-async def test_there_is_no_snapshot_of_what_is_gone() -> None:
+async def test_every_snapshot_belongs_to_an_existing_tool_or_resource() -> None:
     tools, _ = await listed()
     for era in ERAS.values():
         assert {file.stem for file in (SNAPSHOTS / "tools" / era).iterdir()} == {tool.name for tool in tools}

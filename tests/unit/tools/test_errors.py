@@ -85,7 +85,7 @@ async def test_an_api_that_is_not_there_is_an_error_that_says_nothing_was_charge
 @pytest.mark.parametrize(
     "fault", ["500", "502", "503", "504", "html", "truncated", "empty", "garbage", "reset-after", "code"]
 )
-async def test_a_failed_look_is_an_error_that_says_asking_is_free(fault: str) -> None:
+async def test_a_failed_query_is_an_error_that_says_that_queries_are_free(fault: str) -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:query={fault}"})
         result = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
@@ -211,7 +211,7 @@ async def test_a_wait_that_is_given_up_keeps_the_task_id_and_the_next_step() -> 
 
 
 @pytest.mark.parametrize("fault", ["400", "401", "402", "403"])
-async def test_a_wait_survives_what_gateways_say_now_and_then(fault: str) -> None:
+async def test_a_wait_survives_passing_gateway_errors(fault: str) -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool(
             "generate_image", {"prompt": f"a cat sandbox:query={fault}*2", "wait_seconds": 240}
@@ -219,7 +219,7 @@ async def test_a_wait_survives_what_gateways_say_now_and_then(fault: str) -> Non
         assert facts(made)["status"] == "success"
 
 
-async def test_of_a_task_made_elsewhere_that_cannot_be_asked_for_nothing_is_claimed() -> None:
+async def test_the_status_of_an_unreachable_task_of_another_program_is_unknown() -> None:
     async with plain_sandbox() as sandbox:
         gone = sandbox.url
     async with client_at(gone) as client:
@@ -228,7 +228,7 @@ async def test_of_a_task_made_elsewhere_that_cannot_be_asked_for_nothing_is_clai
         assert "wait_for_image" in facts(result)["next_step"]
 
 
-async def test_a_tool_that_is_none_is_told_with_those_that_are_and_not_at_any_length() -> None:
+async def test_an_unknown_tool_is_answered_with_the_existing_ones_in_a_short_text() -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("make_picture" * 10_000, {})
         assert result.is_error

@@ -79,7 +79,9 @@ async def test_a_large_image_is_shrunk_before_it_is_sent(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "none.png", "note.png", "sub/", ""])
-async def test_what_may_not_be_read_is_refused_in_words_and_nothing_is_sent(folder: Path, name: str) -> None:
+async def test_a_path_that_may_not_be_read_is_refused_with_a_message_and_nothing_is_sent(
+    folder: Path, name: str
+) -> None:
     async with desk(input_dirs=str(folder)) as (sandbox, client):
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [f"{folder}/{name}"]})
         assert result.is_error
@@ -202,7 +204,7 @@ async def test_an_image_of_the_sandbox_itself_is_a_reference_by_its_url() -> Non
 
 
 @pytest.mark.parametrize(("fault", "expected"), [("404", "images: "), ("html", "web page")])
-async def test_an_image_whose_bytes_cannot_be_had_is_not_paid_for(fault: str, expected: str) -> None:
+async def test_a_reference_whose_bytes_are_unavailable_costs_nothing(fault: str, expected: str) -> None:
     async with desk() as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:file={fault}", "wait_seconds": 240})
         uri = facts(made)["images"][0]["resource_uri"]
@@ -220,7 +222,7 @@ async def test_a_host_that_refuses_this_server_may_not_refuse_the_api() -> None:
         assert sandbox.tasks[-1].order.request["images"] == [image["url"]]
 
 
-async def test_an_image_that_is_not_there_is_refused_in_words() -> None:
+async def test_a_missing_image_is_refused_with_a_message() -> None:
     async with desk(config=plain_config(seconds=3600)) as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat"})
         task_id = facts(made)["task_id"]
@@ -235,7 +237,7 @@ async def test_an_image_that_is_not_there_is_refused_in_words() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 7, 999])
-async def test_a_number_that_a_task_has_no_image_of_is_refused_in_words(number: int) -> None:
+async def test_an_image_number_that_a_task_lacks_is_refused_with_a_message(number: int) -> None:
     async with desk() as (_, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         uri = f"nanobanana://tasks/{facts(made)['task_id']}/images/{number}"
@@ -269,7 +271,7 @@ async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_
         ({"image_size": 512}, "Requested 512, got 1024×1024."),
     ],
 )  # fmt: skip
-async def test_what_was_asked_and_what_came_is_in_every_result(arguments: dict[str, Any], words: str) -> None:
+async def test_requested_and_received_sizes_are_in_every_result(arguments: dict[str, Any], words: str) -> None:
     async with desk() as (_, client):
         made = await client.call_tool("generate_image", {"prompt": "a hill", "wait_seconds": 240, **arguments})
         again = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})

@@ -152,7 +152,7 @@ async def test_the_odd_shapes_of_a_result_are_understood(words: str) -> None:
 
 
 @pytest.mark.parametrize(("word", "expected"), [("string", "0.500000"), ("number", "0.5"), ("null", None)])
-async def test_credits_are_told_in_whatever_form_they_come(word: str, expected: str | None) -> None:
+async def test_credits_are_reported_whatever_their_form(word: str, expected: str | None) -> None:
     result, _ = await finished(f"a cat sandbox:consumed={word}")
     assert facts(result)["credits_consumed"] == expected
 
@@ -173,7 +173,7 @@ async def test_a_task_that_is_not_found_just_after_its_submit_is_pending() -> No
         assert facts(await client.call_tool("wait_for_image", {"task_id": task_id}))["status"] == "success"
 
 
-async def test_a_task_that_nobody_knows_is_an_error() -> None:
+async def test_an_unknown_task_is_an_error() -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         for tool in ("get_task", "wait_for_image"):
             result = await client.call_tool(tool, {"task_id": "ta-unknown"})
@@ -181,7 +181,7 @@ async def test_a_task_that_nobody_knows_is_an_error() -> None:
             assert "404" in text(result)
 
 
-async def test_a_task_made_elsewhere_can_be_looked_at_and_its_image_read() -> None:
+async def test_a_task_of_another_program_can_be_queried_and_its_image_read() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as one, client_at(sandbox.url) as other:
         task_id = facts(await one.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         result = await other.call_tool("get_task", {"task_id": task_id})

@@ -73,7 +73,7 @@ def same_pixels(one: bytes, other: bytes) -> bool:
 
 
 @pytest.mark.parametrize("tool", ["generate_image", "wait_for_image", "get_task"])
-async def test_whoever_sees_the_end_the_image_is_saved_and_text_and_structure_say_where(
+async def test_whichever_call_sees_the_end_saves_the_image_and_text_and_structure_have_its_path(
     tool: str, tmp_path: Path
 ) -> None:
     async with desk(tmp_path / "kept") as (_, client):
@@ -129,7 +129,7 @@ async def test_without_a_folder_nothing_is_saved_or_fetched() -> None:
         assert sandbox.stats.files == 0
 
 
-async def test_twenty_waits_and_later_looks_fetch_and_save_an_image_once(tmp_path: Path) -> None:
+async def test_twenty_waits_and_later_queries_fetch_and_save_an_image_once(tmp_path: Path) -> None:
     async with desk(tmp_path) as (sandbox, client):
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         messages = []
@@ -268,7 +268,7 @@ async def test_a_path_is_never_cut_however_long_it_is(words: str, depth: int, tm
         assert first in facts(result)["message"]
 
 
-async def test_a_folder_whose_name_is_no_utf_8_is_told_in_letters_that_can_be_sent(tmp_path: Path) -> None:
+async def test_a_folder_name_that_is_no_utf_8_is_reported_in_characters_that_can_be_sent(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
     async with desk(folder) as (_, client):
         result = await made(client, "a cat")
@@ -278,7 +278,7 @@ async def test_a_folder_whose_name_is_no_utf_8_is_told_in_letters_that_can_be_se
 
 @pytest.mark.parametrize("others", ["asked", "proxied", "public"])
 @pytest.mark.parametrize("broken", [False, True])
-async def test_callers_from_elsewhere_are_not_told_where_the_servers_folder_is(
+async def test_remote_callers_do_not_see_the_path_of_the_servers_folder(
     others: str, broken: bool, tmp_path: Path
 ) -> None:
     accounts = Callers(authenticated=True) if others == "asked" else None
@@ -298,12 +298,12 @@ async def test_callers_from_elsewhere_are_not_told_where_the_servers_folder_is(
         assert str(tmp_path) not in result.model_dump_json()
 
 
-async def test_a_server_for_this_machine_alone_tells_where_over_http_too(tmp_path: Path) -> None:
+async def test_a_server_for_this_machine_alone_reports_the_path_over_http_too(tmp_path: Path) -> None:
     async with desk(tmp_path, local=False) as (_, client):
         assert f"Saved as {tmp_path}" in text(await made(client, "a cat"))
 
 
-async def test_a_file_has_the_name_that_was_asked_for_whoever_sees_the_end(tmp_path: Path) -> None:
+async def test_a_file_has_the_requested_name_whichever_call_sees_the_end(tmp_path: Path) -> None:
     async with desk(tmp_path) as (_, client):
         arguments = {"prompt": "a cat sandbox:picture=jpeg", "save_as": " 고양이.png "}
         started = facts(await client.call_tool("generate_image", arguments))

@@ -147,7 +147,7 @@ def test_a_stream_of_callbacks_leads_to_at_most_one_query_in_two_seconds() -> No
     virtually(run)
 
 
-async def test_what_is_remembered_of_callbacks_is_bounded() -> None:
+async def test_the_memory_of_callbacks_is_bounded() -> None:
     callbacks = CallbackTracker(url_of)
     for number in range(2 * MAX_REMEMBERED):
         callbacks.received(open_task(number))

@@ -160,7 +160,7 @@ def test_waiting_again_after_a_timeout_goes_on_with_the_schedule() -> None:
 
 
 @pytest.mark.parametrize("trouble", [NoAnswer("gone"), Busy("busy", status=503)])
-def test_passing_trouble_is_lived_through(trouble: DefapiError) -> None:
+def test_a_wait_survives_passing_errors(trouble: DefapiError) -> None:
     waited = waiting_for(Refresher(latency=12.0, errors=dict.fromkeys(range(4), trouble)))
     assert waited == WaitResult(replace(FRESH, status=Status.SUCCESS))
 
@@ -171,7 +171,7 @@ def test_trouble_until_the_deadline_is_handed_back_with_the_state() -> None:
     assert waited == WaitResult(FRESH, trouble)
 
 
-def test_the_trouble_of_a_task_whose_end_was_told_is_over() -> None:
+def test_a_reported_end_clears_the_earlier_error_of_a_task() -> None:
     ended = replace(FRESH, status=Status.SUCCESS)
 
     async def run() -> None:
@@ -219,7 +219,7 @@ def test_a_refusal_of_a_task_of_ours_ends_every_wait_after_the_third_in_a_row(tr
 @pytest.mark.parametrize(
     "trouble", [KeyRefused("", status=401), KeyRefused("", status=403), TaskNotFound("", status=404)]
 )
-def test_a_refusal_of_a_task_made_elsewhere_ends_the_wait_at_once(trouble: DefapiError) -> None:
+def test_a_refusal_of_a_task_of_another_program_ends_the_wait_at_once(trouble: DefapiError) -> None:
     async def run() -> None:
         async with waiter_of(api) as waiter:
             with pytest.raises(type(trouble)):
@@ -238,7 +238,7 @@ def test_a_refusal_of_a_task_made_elsewhere_ends_the_wait_at_once(trouble: Defap
         RequestRefused("", status=400),
     ],
 )
-def test_what_gateways_say_now_and_then_is_lived_through_for_a_task_of_ours(trouble: DefapiError) -> None:
+def test_a_wait_for_a_task_of_this_server_survives_passing_gateway_errors(trouble: DefapiError) -> None:
     waited = waiting_for(Refresher(latency=30.0, errors=dict.fromkeys(range(4), trouble)))
     assert waited.generation.status is Status.SUCCESS
 
@@ -310,7 +310,7 @@ def test_progress_is_reported_at_the_start_at_each_change_and_every_few_seconds(
     assert all(later - earlier <= REPORT_INTERVAL_SECONDS + 0.01 for earlier, later in pairwise(times))
 
 
-def test_a_state_learned_elsewhere_ends_the_wait_at_once() -> None:
+def test_a_state_reported_from_outside_ends_the_wait_at_once() -> None:
     async def run() -> None:
         async with waiter_of(api) as waiter, anyio.create_task_group() as group:
 
@@ -359,7 +359,7 @@ def test_three_hundred_waits_at_once_all_end() -> None:
     assert virtually(run) == 300
 
 
-def test_what_is_waited_for_is_known_by_its_task_and_by_our_own_id() -> None:
+def test_a_waiter_is_found_by_the_task_id_and_by_the_generation_id() -> None:
     async def run() -> None:
         async with waiter_of(api) as waiter, anyio.create_task_group() as group:
             group.start_soon(waiter.wait, FRESH, 60.0)
@@ -522,7 +522,7 @@ def test_a_poll_that_comes_half_a_second_early_is_answered_as_if_in_time(came_at
 
 
 @pytest.mark.parametrize("task", [FRESH, Generation("in-1", "ta1")])
-def test_a_client_that_polls_is_told_to_come_back_when_the_first_query_is_due(task: Generation) -> None:
+def test_the_poll_interval_of_a_client_ends_when_the_first_query_is_due(task: Generation) -> None:
     async def run() -> float:
         async with waiter_of(Refresher()) as waiter:
             return waiter.poll_interval(task)
@@ -531,7 +531,7 @@ def test_a_client_that_polls_is_told_to_come_back_when_the_first_query_is_due(ta
 
 
 @pytest.mark.parametrize("task", [Generation("in-1"), replace(FRESH, status=Status.FAILED)])
-def test_a_poll_of_what_was_never_accepted_or_has_ended_costs_no_query(task: Generation) -> None:
+def test_a_poll_of_an_unaccepted_or_finished_generation_costs_no_query(task: Generation) -> None:
     async def run() -> WaitResult:
         async with waiter_of(api) as waiter:
             await anyio.sleep(10.0)
@@ -577,7 +577,7 @@ def test_the_failures_of_the_tasks_that_were_polled_last_are_remembered(monkeypa
     virtually(run)
 
 
-def test_a_client_that_polls_as_told_learns_of_the_end_within_one_interval() -> None:
+def test_a_client_that_polls_at_the_given_interval_sees_the_end_within_one_interval() -> None:
     async def run() -> float:
         async with waiter_of(api) as waiter:
             while not (await waiter.poll(FRESH)).generation.finished:

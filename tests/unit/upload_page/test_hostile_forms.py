@@ -75,7 +75,7 @@ FIELD = b'Content-Disposition: form-data; name="a"'
         *("long field", "long header", "many headers", "nothing"),
     ],
 )
-async def test_what_is_no_form_with_an_image_is_refused_with_the_reason_and_the_grant_stays_open(
+async def test_a_body_that_is_no_form_with_an_image_is_refused_with_the_reason_and_uses_no_grant(
     body: bytes, status: int, reason: str, tmp_path: Path
 ) -> None:
     async with upload_page(tmp_path) as (uploads, send):

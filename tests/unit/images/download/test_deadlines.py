@@ -68,7 +68,7 @@ async def test_the_deadline_covers_a_handshake_that_never_ends_and_leaves_no_soc
     assert trap.was_left()
 
 
-async def test_whoever_cancels_in_a_handshake_leaves_no_socket_open(
+async def test_a_fetch_that_is_cancelled_in_a_handshake_leaves_no_socket_open(
     fetcher: ImageFetcher, internet: Internet, trap: Trap
 ) -> None:
     internet.lands_at = ("127.0.0.1", trap.port)
@@ -79,7 +79,7 @@ async def test_whoever_cancels_in_a_handshake_leaves_no_socket_open(
     assert trap.was_left()
 
 
-async def test_whoever_cancels_gets_a_cancellation(fetcher: ImageFetcher, host: Host) -> None:
+async def test_a_cancelled_fetch_raises_the_cancellation(fetcher: ImageFetcher, host: Host) -> None:
     host.answers["/a.png"] = drip_the_body
     task = asyncio.ensure_future(fetcher.fetch(URL))
     while not host.requests:

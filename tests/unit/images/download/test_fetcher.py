@@ -188,7 +188,9 @@ async def test_the_bytes_decide_the_type_not_the_header_and_not_the_url(
         (b"", "nothing"),
     ],
 )
-async def test_what_is_no_image_is_refused_in_words(body: bytes, words: str, fetcher: ImageFetcher, host: Host) -> None:
+async def test_an_answer_that_is_no_image_is_refused_with_a_message(
+    body: bytes, words: str, fetcher: ImageFetcher, host: Host
+) -> None:
     host.answers["/a.png"] = answer(body, "Content-Type: image/png")
     with pytest.raises(NotAnImage, match=words):
         await fetcher.fetch(URL)

@@ -7,19 +7,19 @@ from tests.support.url_corpus import CLOSED, OPEN
 
 
 @pytest.mark.parametrize("ip", CLOSED)
-def test_an_address_that_is_not_of_the_public_internet_is_known_as_such(ip: str) -> None:
+def test_an_address_outside_the_public_internet_is_not_public(ip: str) -> None:
     assert not is_public(ip)
     assert not is_public(ip_address(ip))
 
 
 @pytest.mark.parametrize("ip", OPEN)
-def test_a_public_address_is_known_as_such(ip: str) -> None:
+def test_an_address_of_the_public_internet_is_public(ip: str) -> None:
     assert is_public(ip)
     assert is_public(ip_address(ip))
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "010.0.0.1", "127.1", "1.2.3.4 ", "[::1]", "2606:4700::1%eth0"])
-def test_what_is_not_an_address_is_not_public(text: str) -> None:
+def test_text_that_is_no_address_is_not_public(text: str) -> None:
     assert not is_public(text)
 
 
@@ -27,14 +27,14 @@ def test_what_is_not_an_address_is_not_public(text: str) -> None:
     ("ip", "is_made_up"),
     [("198.18.0.1", True), ("198.19.255.255", True), ("198.20.0.0", False), ("::1", False), ("example.com", False)],
 )
-def test_the_addresses_that_proxy_programs_make_up_are_known(ip: str, is_made_up: bool) -> None:
+def test_addresses_that_proxy_programs_make_up_are_recognised(ip: str, is_made_up: bool) -> None:
     assert is_synthetic(ip) is is_made_up
 
 
 @pytest.mark.parametrize(
     ("ip", "is_blocked"), [("0.0.0.0", True), ("::", True), ("0.0.0.1", False), ("::1", False), ("example.com", False)]
 )
-def test_the_addresses_that_filters_answer_for_blocked_names_are_known(ip: str, is_blocked: bool) -> None:
+def test_addresses_that_filters_answer_for_blocked_names_are_recognised(ip: str, is_blocked: bool) -> None:
     assert is_unspecified(ip) is is_blocked
 
 

@@ -69,7 +69,7 @@ async def test_a_loop_of_redirects_ends(fetcher: ImageFetcher, host: Host) -> No
         "/" + "a" * 9000,
     ],
 )
-async def test_a_redirect_to_where_nobody_may_go_is_refused(
+async def test_a_redirect_to_a_forbidden_address_is_refused(
     location: str, fetcher: ImageFetcher, host: Host, internet: Internet
 ) -> None:
     internet.names["inside.example"] = [["10.0.0.7"]]

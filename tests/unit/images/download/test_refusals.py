@@ -22,7 +22,7 @@ async def fetcher(internet: Internet) -> AsyncIterator[ImageFetcher]:
     await fetcher.aclose()
 
 
-async def test_the_trap_catches_what_is_allowed(fetcher: ImageFetcher, internet: Internet, trap: Trap) -> None:
+async def test_the_trap_receives_an_allowed_connection(fetcher: ImageFetcher, internet: Internet, trap: Trap) -> None:
     with pytest.raises(ImageUnavailable):
         await fetcher.fetch("https://pictures.example/a.png")
     assert internet.connections == [(PUBLIC, 443)]

@@ -138,7 +138,7 @@ def test_a_location_may_be_as_long_as_a_url() -> None:
         ("https://a.home.arpa/", "The host a.home.arpa is an internal network name."),
     ],
 )
-def test_what_breaks_a_rule_for_everybody_is_refused(url: str, words: str) -> None:
+def test_a_url_that_breaks_a_general_rule_is_refused(url: str, words: str) -> None:
     with pytest.raises(AddressRefused) as refused:
         Target.parse(url).require_public_form()
     assert str(refused.value).startswith(words)
@@ -147,7 +147,7 @@ def test_what_breaks_a_rule_for_everybody_is_refused(url: str, words: str) -> No
 @pytest.mark.parametrize(
     "host", ["a.example", "a.arpa", "notlocal", "mylocalhost", "local.example", "[::1]", "10.0.0.1"]
 )
-def test_what_only_resembles_an_inside_name_passes_and_addresses_are_judged_elsewhere(host: str) -> None:
+def test_a_name_that_only_resembles_an_internal_one_and_an_address_pass_this_check(host: str) -> None:
     Target.parse(f"https://{host}/").require_public_form()
 
 

@@ -70,7 +70,7 @@ OUTSIDES = [
 
 @pytest.mark.parametrize("spelling", OUTSIDES)
 @posix_only
-def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
+def test_a_path_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
     files: LocalFiles, allowed: Path, spelling: str
 ) -> None:
     with pytest.raises(FileRefused) as caught:
@@ -100,7 +100,7 @@ def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(
     ],
 )
 @posix_only
-def test_what_is_no_absolute_path_is_refused(files: LocalFiles, allowed: Path, reference: str) -> None:
+def test_text_that_is_no_absolute_path_is_refused(files: LocalFiles, allowed: Path, reference: str) -> None:
     with pytest.raises(FileRefused, match="not an absolute path"):
         files.read(reference.format(allowed=allowed))
 
@@ -203,7 +203,7 @@ def no_folder(allowed: Path) -> str:
     ids=lambda make: make.__name__,
 )
 @posix_only
-def test_what_is_no_plain_file_inside_is_refused_at_once(
+def test_anything_but_a_regular_file_inside_is_refused_at_once(
     files: LocalFiles, allowed: Path, make: Callable[[Path], str]
 ) -> None:
     reference = str(allowed / make(allowed))
@@ -223,7 +223,7 @@ def test_what_is_no_plain_file_inside_is_refused_at_once(
     ],
     ids=["empty", "text", "html", "zeros", "pixels", "bytes"],
 )
-def test_what_is_no_image_is_refused_whatever_its_name_says(
+def test_a_file_that_is_no_image_is_refused_whatever_its_name(
     files: LocalFiles, allowed: Path, data: bytes, error: type[ImageError]
 ) -> None:
     (allowed / "x.png").write_bytes(data)
@@ -324,7 +324,9 @@ def test_a_long_name_is_cut_in_the_words(files: LocalFiles, allowed: Path, lengt
     assert caught.value.message == f"The file {shown} cannot be read: there is no such file."
 
 
-def test_what_the_disk_says_is_told(files: LocalFiles, allowed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_disk_is_in_the_message(
+    files: LocalFiles, allowed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 

@@ -97,7 +97,7 @@ def nothing(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("walks", [True, False], ids=["walk", "checked"])
-def test_what_takes_a_files_place_after_the_look_at_it_is_refused_and_nothing_waits_or_stays_open(
+def test_a_file_that_is_replaced_after_its_check_is_refused_and_nothing_waits_or_stays_open(
     walks: bool,
     become: Callable[[Path], None],
     walking: str,

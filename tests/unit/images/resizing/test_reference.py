@@ -218,7 +218,7 @@ async def test_references_may_have_more_pixels_than_what_is_looked_at(mode: str,
 
 
 @pytest.mark.parametrize("data", [png(3_000, 3_000), b"\x89PNG\r\n\x1a\n" + b"x" * 99])
-async def test_what_has_to_be_shrunk_and_cannot_be_opened_is_refused_in_words(data: bytes) -> None:
+async def test_an_image_that_must_be_shrunk_but_cannot_be_opened_is_refused_with_a_message(data: bytes) -> None:
     with pytest.raises(NotAnImage, match="The reference picture is broken or cut off"):
         await fit_reference(EncodedImage(data, "image/png"), max_side=2048)
 

@@ -84,7 +84,7 @@ def test_every_kind_is_shrunk_in_its_own_shape_and_colours(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_what_fits_is_handed_back_as_it_is(kind: str) -> None:
+def test_an_image_that_fits_is_returned_unchanged(kind: str) -> None:
     data = drawn(kind)
     small = shrunk(data)
     assert small.data == data
@@ -233,7 +233,7 @@ def test_transparent_noise_is_made_small_enough_too() -> None:
     assert small.mime_type == "image/webp"
 
 
-def test_what_cannot_be_made_so_small_is_refused() -> None:
+def test_an_image_that_cannot_be_made_that_small_is_refused() -> None:
     with pytest.raises(ImageTooLarge, match="10 bytes"):
         shrink(encoded(drawn("PNG")), max_side=64, max_bytes=10)
 
@@ -270,7 +270,7 @@ def test_nothing_but_pixels_is_handed_on() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP"])
 @pytest.mark.parametrize(("side", "left"), [(128, 0.1), (128, 0.5), (128, 0.9), (600, 0.5)])
-def test_an_image_that_was_cut_off_is_refused_in_words(kind: str, side: int, left: float) -> None:
+def test_a_truncated_image_is_refused_with_a_message(kind: str, side: int, left: float) -> None:
     data = saved(noise("RGB", side), kind)
     cut = data[: round(len(data) * left)]
     with pytest.raises(NotAnImage, match="broken or cut off"):
@@ -319,7 +319,7 @@ def test_the_pixel_cap_is_inclusive(kind: str, mode: str, size: tuple[int, int])
     assert shrunk(saved(Image.new(mode, size), kind)).original_size == size
 
 
-def test_a_bomb_whose_header_is_not_understood_here_is_refused_by_what_the_decoder_reads(
+def test_a_bomb_with_an_unsupported_header_is_refused_by_the_size_that_the_decoder_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "dimensions", lambda data: None)
@@ -329,7 +329,7 @@ def test_a_bomb_whose_header_is_not_understood_here_is_refused_by_what_the_decod
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
-def test_what_explodes_beside_the_pixels_takes_no_memory(kind: bytes) -> None:
+def test_a_compressed_bomb_beside_the_pixels_takes_no_memory(kind: bytes) -> None:
     explosive = zlib.compress(bytes(100_000_000), 1)
     heads = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}
     body = heads[kind] + explosive

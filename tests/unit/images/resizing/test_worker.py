@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 LARGE = EncodedImage(drawn("PNG", (1200, 800)), "image/png")
 
 
-async def test_the_child_makes_what_is_made_here() -> None:
+async def test_the_child_returns_the_same_as_this_process() -> None:
     for encoded in (LARGE, EncodedImage(drawn("GIF"), "image/gif")):
         here = shrink(encoded, max_side=300, max_bytes=100_000)
         assert await shrink_in_worker(encoded, max_side=300, max_bytes=100_000) == here
@@ -105,7 +105,7 @@ async def test_a_child_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs there")
-async def test_whoever_cancels_ends_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_cancelled_call_ends_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fifo = tmp_path / "of the child"
     os.mkfifo(fifo)
     begin = f"import time; fifo = open({str(fifo)!r}, 'w', 1); print('began', file=fifo)"

@@ -94,7 +94,7 @@ def test_every_prompt_makes_a_name_that_is_safe_on_every_system(prompt: str, tmp
         ("x" + "등" * 80, "x" + "등" * 23),
     ],
 )
-def test_the_words_of_a_name_tell_what_was_asked_for(prompt: str, words: str) -> None:
+def test_the_words_of_a_file_name_are_those_of_the_prompt(prompt: str, words: str) -> None:
     assert words_of(prompt) == words
 
 
@@ -140,7 +140,7 @@ def test_a_name_is_of_one_task_and_one_number_only(task_id: str, number: int) ->
 
 
 @pytest.mark.parametrize("name", ["", "cat.png", ".nano-banana-1", "pictures.jsonl", "2026-11-24_ta1_0.png"])
-def test_foreign_files_are_nobodys_images(name: str) -> None:
+def test_foreign_files_are_not_taken_for_saved_images(name: str) -> None:
     assert not is_name_of(name, "ta1", 0)
 
 

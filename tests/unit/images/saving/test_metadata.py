@@ -117,7 +117,7 @@ def test_a_png_has_the_metadata_as_plain_text_too() -> None:
     assert texts["Software"] == "nano-banana-mcp"
 
 
-def test_what_the_sandbox_drew_says_so() -> None:
+def test_a_drawing_of_the_sandbox_is_marked_as_one() -> None:
     drawn = embed_metadata(encoded_image(IMAGES["png"]), replace(METADATA, is_from_sandbox=True))
     with Image.open(io.BytesIO(drawn)) as opened:
         assert isinstance(opened, PngImageFile)

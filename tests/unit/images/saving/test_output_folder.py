@@ -69,7 +69,7 @@ def test_malformed_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
         assert path.read_bytes() == data
 
 
-def test_an_image_is_saved_once_under_whatever_time_and_words(tmp_path: Path) -> None:
+def test_an_image_is_saved_once_whatever_its_time_and_prompt(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     first = folder.save(PNG, FACTS)
     again = folder.save(PNG, replace(FACTS, created_at=0.0, prompt="others"))
@@ -131,7 +131,7 @@ def test_a_saved_file_of_a_chosen_name_is_known_in_a_locale_that_lacks_its_lette
     assert not folder.has_saved("개.png")
 
 
-def test_the_saved_files_of_a_folder_are_known_and_others_are_not(tmp_path: Path) -> None:
+def test_saved_files_of_a_folder_are_recognised_and_others_are_not(tmp_path: Path) -> None:
     output = OutputFolder(tmp_path)
     assert not output.has_saved("cat.png")
     (tmp_path / "dog.png").write_bytes(PNG.data)
@@ -213,7 +213,7 @@ def test_the_same_bytes_under_a_chosen_name_are_the_saved_image_and_others_get_t
     assert names == ["cat (2).png", "cat (3).png", "2026-11-18_11-06-40_a-lighthouse-at-dawn_tb2_0.png"]
 
 
-def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_check_for_write_access_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "kept")
     folder.check()
     assert list(folder.path.iterdir()) == []
@@ -223,7 +223,7 @@ def test_looking_whether_it_can_be_written_leaves_nothing_behind(tmp_path: Path)
     assert [file.name for file in folder.path.iterdir()] == [LINES]
 
 
-def test_a_file_that_has_grown_beyond_what_is_read_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_larger_than_the_maximum_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = OutputFolder(tmp_path)
     path = output.save(PNG, FACTS)
     data = path.read_bytes()
@@ -236,7 +236,7 @@ def test_a_file_that_has_grown_beyond_what_is_read_is_no_image(tmp_path: Path, m
     assert output.read("ta1", 0) is None
 
 
-def test_a_line_says_null_where_nothing_is_known_and_holds_no_half_letters(tmp_path: Path) -> None:
+def test_a_line_has_null_for_unknown_facts_and_no_lone_surrogates(tmp_path: Path) -> None:
     OutputFolder(tmp_path).save(PNG, replace(FACTS, prompt=None, model="a\ud800", url=None, credits=None))
     [line] = lines(tmp_path)
     assert (line["prompt"], line["model"], line["url"], line["credits"]) == (None, "a?", None, None)

@@ -55,7 +55,7 @@ def a_folder(folder: Path) -> None:
         (a_folder, os.strerror(errno.EISDIR)),
     ],
 )
-def test_what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waited_for_and_the_log_says_so(
+def test_a_lines_file_that_is_no_regular_file_is_logged_and_neither_followed_nor_waited_for(
     make: Callable[[Path], None], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     output = OutputFolder(tmp_path / "kept")
@@ -68,7 +68,7 @@ def test_what_is_no_file_in_the_place_of_the_lines_is_neither_followed_nor_waite
     assert output.read("ta1", 0) is not None
 
 
-def test_a_line_of_which_only_a_part_is_written_is_told_in_the_log_and_spoils_no_other(
+def test_a_partly_written_line_is_logged_and_spoils_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = os.write
@@ -125,7 +125,7 @@ def test_a_folder_with_an_images_name_is_an_error_and_does_not_stay_open(
         os.fstat(descriptor)
 
 
-def test_where_no_flag_refuses_links_the_name_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_flag_against_links_the_name_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.delattr(os, "O_NOFOLLOW")
     monkeypatch.setattr(folder, "_NO_LINK", 0)
@@ -144,7 +144,7 @@ def test_where_no_flag_refuses_links_the_name_is_looked_at(tmp_path: Path, monke
         output.check()
 
 
-def test_what_a_killed_process_left_is_swept_away_later(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed_later(tmp_path: Path) -> None:
     (tmp_path / ".nano-banana-old").write_bytes(b"half")
     (tmp_path / ".nano-banana-new").write_bytes(b"half")
     (tmp_path / ".nano-banana-link").symlink_to("nothing")
@@ -154,7 +154,9 @@ def test_what_a_killed_process_left_is_swept_away_later(tmp_path: Path) -> None:
     assert [path.name for path in encoded_images(tmp_path) if path.name.startswith(".")] == [".nano-banana-new"]
 
 
-def test_what_cannot_be_swept_away_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_file_that_cannot_be_removed_does_not_prevent_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process may be faster, or belong to another user."""
     old, unlink = tmp_path / ".nano-banana-old", Path.unlink
     old.write_bytes(b"half")
@@ -220,7 +222,7 @@ def test_an_image_that_cannot_be_given_its_name_is_not_there(
 
 
 @pytest.mark.parametrize("call", ["open", "fsync"])
-def test_what_the_disk_says_when_looking_is_what_is_raised(
+def test_an_error_of_the_disk_during_the_check_is_raised_as_it_is(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as disk:
@@ -328,7 +330,7 @@ def test_a_folder_whose_own_place_is_missing_is_an_error(tmp_path: Path) -> None
     assert not (tmp_path / "disk").exists()
 
 
-def test_lines_that_cannot_be_written_are_found_when_looking(tmp_path: Path) -> None:
+def test_an_unwritable_lines_file_fails_the_check(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     (tmp_path / LINES).symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").touch()

@@ -135,7 +135,7 @@ async def test_used_unknown_and_expired_grants_are_the_same_404(tmp_path: Path) 
     ],
     ids=["svg", "html", "empty", "cut", "bomb", "smaller bomb", "bytes"],
 )
-async def test_what_cannot_be_a_reference_is_refused_with_the_reason_and_uses_nothing_up(
+async def test_a_file_that_cannot_be_a_reference_is_refused_with_the_reason_and_uses_no_grant(
     data: bytes, status: int, reason: str
 ) -> None:
     async with desk() as (_, client):
@@ -166,7 +166,7 @@ async def test_requests_of_other_sites_and_for_other_hosts_are_refused() -> None
         assert (await post(url, drawn("PNG"), **own)).status_code == 200
 
 
-async def test_a_form_without_the_field_and_what_is_no_form_are_refused() -> None:
+async def test_a_form_without_the_field_and_a_body_that_is_no_form_are_refused() -> None:
     async with desk() as (_, client):
         url = (await ask(client))["upload_url"]
         assert (await post(url, PNG, field="file")).status_code == 400

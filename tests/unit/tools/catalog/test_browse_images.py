@@ -25,7 +25,7 @@ async def browse(client: Client, **arguments: Any) -> tuple[str, list[dict[str, 
     return text(result), facts(result)["generations"]
 
 
-async def test_the_newest_are_told_with_what_is_needed_to_go_on() -> None:
+async def test_the_newest_are_listed_with_all_that_the_next_call_needs() -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url) as client:
         made = [
             facts(await client.call_tool("generate_image", {"prompt": prompt, "wait_seconds": seconds}))
@@ -82,7 +82,7 @@ async def test_nothing_yet_and_nothing_that_fits_are_said_so() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 21, "many", True])
-async def test_another_number_is_refused_in_words(limit: Any) -> None:
+async def test_an_invalid_number_is_refused_with_a_message(limit: Any) -> None:
     async with client_at(NOWHERE) as client:
         result = await client.call_tool("browse_images", {"limit": limit})
         assert result.is_error

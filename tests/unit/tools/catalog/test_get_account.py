@@ -78,7 +78,7 @@ async def test_the_balance_is_queried_once_a_minute() -> None:
     [({"base_url": NOWHERE}, "could not be reached"), ({"api_key": "dk-invalid"}, "401")],
     ids=["no network", "refused key"],
 )
-async def test_a_balance_that_cannot_be_read_is_said_in_words_beside_the_rest(
+async def test_a_balance_that_cannot_be_read_is_reported_beside_the_other_facts(
     settings: dict[str, Any], words: str
 ) -> None:
     async with plain_sandbox() as sandbox, client_at(**{"url": sandbox.url, **settings}) as client:

@@ -87,7 +87,7 @@ async def test_the_type_is_that_of_the_bytes(kind: str) -> None:
         assert f"image/{(opened(image).format or '').lower()}" == image.mime_type
 
 
-async def test_four_large_images_share_what_fits_into_one_answer() -> None:
+async def test_four_large_images_share_the_maximum_size_of_one_answer() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         sandbox.images = FixedDrawings(*[noise(1024)] * 4)
         result = await looked(sandbox, "sandbox:result=many")
@@ -130,7 +130,7 @@ async def test_an_image_that_cannot_be_shown_says_why_and_hides_no_other() -> No
 
 
 @pytest.mark.parametrize(("fault", "words"), [("403", "403"), ("404", "expired"), ("html", "HTML"), ("huge", "20 MB")])
-async def test_a_host_that_hands_over_no_image_is_told_of(fault: str, words: str) -> None:
+async def test_an_image_host_that_returns_no_image_is_reported(fault: str, words: str) -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, f"sandbox:file={fault}")
         assert result.is_error
@@ -166,7 +166,7 @@ async def test_an_image_that_failed_says_why() -> None:
         assert "too wet" in text(result)
 
 
-async def test_an_unknown_outcome_is_told_as_such() -> None:
+async def test_an_unknown_outcome_is_reported_as_such() -> None:
     async with serve_sandbox(QUICK) as sandbox:
         result = await looked(sandbox, "sandbox:submit=reset-after")
         assert "unknown: this task has no picture yet" in text(result)
@@ -185,7 +185,7 @@ async def test_a_missing_task_is_missing_in_the_words_of_get_task() -> None:
     "arguments",
     [{"number": -1}, {"number": True}, {"number": 1.5}, {"max_side": 63}, {"max_side": 2049}, {"max_side": "large"}],
 )
-async def test_arguments_that_make_no_sense_are_refused_in_words(arguments: dict[str, Any]) -> None:
+async def test_arguments_that_make_no_sense_are_refused_with_a_message(arguments: dict[str, Any]) -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("view_image", {"task_id": "ta-1", **arguments})
         assert result.is_error

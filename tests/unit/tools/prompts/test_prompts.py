@@ -153,7 +153,7 @@ async def test_exact_words_stand_letter_for_letter_each_on_its_line() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_the_format_is_an_argument_only_where_the_model_is_known_to_heed_it(model: str) -> None:
+async def test_the_format_is_an_argument_only_for_models_that_apply_it(model: str) -> None:
     text = await filled_brief("poster", model=model, image_size="2k")
     assert ('aspect_ratio: "2:3"' in text) is model.startswith("google/nano-banana")
     assert ("in 2:3 format" in text) is not model.startswith("google/nano-banana")
@@ -168,7 +168,7 @@ async def test_the_servers_default_model_counts_where_none_is_named() -> None:
     assert "model:" not in text
 
 
-async def test_what_is_left_empty_or_holds_nothing_to_see_is_as_if_left_out() -> None:
+async def test_an_empty_or_invisible_value_counts_as_left_out() -> None:
     left_out = await filled_brief("product_shot")
     for nothing in ("", "   ", "\n\n", "\u200b\u202e", "\u200d", "\x00"):
         assert (
@@ -193,7 +193,7 @@ async def test_what_is_left_empty_or_holds_nothing_to_see_is_as_if_left_out() ->
     ],
     ids=repr,
 )
-async def test_what_is_filled_in_stays_on_its_line_and_shows_itself(evil: str) -> None:
+async def test_a_value_stays_on_its_line_and_is_printable(evil: str) -> None:
     plain = (await filled_brief("product_shot", product="X")).splitlines()
     lines = (await filled_brief("product_shot", product=evil)).splitlines()
     [changed] = [line for line, usual in zip(lines, plain, strict=True) if line != usual]
@@ -202,7 +202,7 @@ async def test_what_is_filled_in_stays_on_its_line_and_shows_itself(evil: str) -
     assert all(letter in changed for letter in evil if letter.isalnum())
 
 
-async def test_what_is_too_long_is_refused_by_name_and_not_cut() -> None:
+async def test_a_value_that_is_too_long_is_refused_by_name_and_not_cut() -> None:
     assert "x" * MAX_VALUE_CHARACTERS in await filled_brief("product_shot", product="x" * MAX_VALUE_CHARACTERS)
     for length in (MAX_VALUE_CHARACTERS + 1, 100_000):
         for name in ("product", "images", "style", "model"):
@@ -213,7 +213,7 @@ async def test_what_is_too_long_is_refused_by_name_and_not_cut() -> None:
 @pytest.mark.parametrize(
     ("name", "needed"), [(job.name, item) for job in PROMPTS.values() for item in NEEDED[job.name]]
 )
-async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) -> None:
+async def test_a_missing_argument_is_named_with_its_description(name: str, needed: str) -> None:
     [described] = [item.description for item in PROMPTS[name].arguments if item.name == needed]
     rest = {item: value for item, value in NEEDED[name].items() if item != needed}
     words = await refused(name, rest)
@@ -249,7 +249,9 @@ async def test_what_is_missing_is_named_with_what_it_is(name: str, needed: str) 
         ("poster", {"aspect_raito": "2:3"}, "Did you mean aspect_ratio?"),
     ],
 )
-async def test_what_a_tool_would_refuse_is_refused_here_in_words(name: str, wrong: dict[str, str], words: str) -> None:
+async def test_a_value_that_a_tool_would_refuse_is_refused_with_a_message(
+    name: str, wrong: dict[str, str], words: str
+) -> None:
     assert words in await refused(name, NEEDED[name] | wrong)
 
 

@@ -19,7 +19,7 @@ async def test_a_resource_that_changes_often_is_notified_of_once_until_it_was_ta
     assert scope.cancelled_caught
 
 
-async def test_what_was_unsubscribed_meanwhile_is_not_notified_of() -> None:
+async def test_a_resource_that_was_unsubscribed_meanwhile_is_not_notified_of() -> None:
     uris = {"a", "b"}
     updates = PendingUpdates(uris)
     updates.on_event(ResourceUpdated(uri="a"))
