@@ -152,3 +152,4 @@ class NoAnswer(DefapiError):
     """A query without a usable answer. Queries are free, so it can be repeated."""
 
     hint = "Try again in a few seconds: a query is free."
+    is_query = True

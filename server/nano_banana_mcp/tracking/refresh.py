@@ -16,7 +16,7 @@ from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.common.gather import gather
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.errors import TaskNotFound
+from nano_banana_mcp.defapi.errors import NoAnswer, TaskNotFound
 from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
 from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch, as_batch, is_batch_id, members
 from nano_banana_mcp.generations.change_bus import ChangeBus
@@ -129,7 +129,7 @@ class TaskRefresher:
             The generation in its present state. Without a task id there is nothing to query: what the ledger has.
 
         Raises:
-            DefapiError: the query failed, or the API does not know the task.
+            DefapiError: the query failed, its answer is about another task, or the API does not know the task.
             LedgerError: the bytes of a finished image could not be stored; the end is not recorded yet.
         """
         task_id = generation.task_id or (callback and callback.task_id)
@@ -201,9 +201,26 @@ class TaskRefresher:
     async def _query(self, generation: Generation, task_id: str) -> TaskSnapshot:
         try:
             with self._instrumentation.querying(generation):
-                return await self._client.query(task_id, key=self._callers.key_of(generation.principal))
+                snapshot = await self._client.query(task_id, key=self._callers.key_of(generation.principal))
+                if snapshot.task_id not in (None, task_id):
+                    await self._refuse_other_task(generation, snapshot.task_id)
+                return snapshot
         finally:
             self._remember_query(task_id)
+
+    async def _refuse_other_task(self, generation: Generation, answered_id: str) -> None:
+        """Refuse the state of another recorded task. A different id alone proves nothing: ids have two forms.
+
+        Raises:
+            NoAnswer: The answer is about another generation.
+        """
+        other = await self._ledger.find(answered_id)
+        if other is not None and other.generation_id != generation.generation_id:
+            raise NoAnswer(
+                "The answer to the query was about another task, so it was not used. A proxy or gateway on the way to "
+                "the image API may cache answers.",
+                hint=f"{NoAnswer.hint} If it persists, check DEFAPI_BASE_URL and the proxy.",
+            )
 
     def _remember_query(self, task_or_generation_id: str) -> None:
         self._queried_at.pop(task_or_generation_id, None)

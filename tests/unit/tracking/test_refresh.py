@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import cast
 
 import anyio
 import pytest
 
 from nano_banana_mcp.defapi.client import DefapiClient
+from nano_banana_mcp.defapi.errors import NoAnswer
 from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION
@@ -95,6 +97,29 @@ async def test_each_of_two_owners_of_one_task_id_finds_their_own_generation(prin
     await ledger.save(pending(2, "bob"))
     async with refresher_of(ledger, Images(ledger), authenticated=True) as refresher:
         assert only(await refresher.find("ta1", principal)).principal == principal
+
+
+async def test_the_state_of_another_recorded_task_is_not_recorded() -> None:
+    ledger = DictLedger()
+    await ledger.save(pending(1, "alice"))
+    await ledger.save(replace(pending(2, "bob"), task_id="ta2"))
+    images = Images(ledger)
+    cached = Client({"task_id": "ta2", "status": "success", "result": [{"image": to_data_uri(PNG)}]})
+    async with refresher_of(ledger, images, authenticated=True, client=cached) as refresher:
+        with pytest.raises(NoAnswer, match="about another task"):
+            await refresher.get("ta1", "alice")
+        assert images.status_at_put == []
+        assert ledger.generations["in-1"] == pending(1, "alice")
+        assert only(await refresher.get("ta2", "bob")).status is Status.SUCCESS
+
+
+async def test_an_answer_that_spells_the_task_id_in_another_form_is_used() -> None:
+    ledger = DictLedger()
+    await ledger.save(pending(1))
+    client = Client({"task_id": "ta-another-form", "status": "failed"})
+    async with refresher_of(ledger, Images(ledger), client=client) as refresher:
+        assert only(await refresher.get("ta1", "")).status is Status.FAILED
+    assert ledger.generations["in-1"].task_id == "ta1"
 
 
 async def test_a_wait_for_an_unknown_outcome_reads_the_ledger_at_the_pace_of_queries() -> None:
