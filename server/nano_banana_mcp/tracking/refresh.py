@@ -21,7 +21,7 @@ from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
 from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch, as_batch, is_batch_id, members
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation, Why
-from nano_banana_mcp.generations.models import Generation, new_generation_id
+from nano_banana_mcp.generations.models import Generation, Status, new_generation_id
 from nano_banana_mcp.generations.parsing import KEPT_ANSWER, Reading, read
 from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.ledger.base import Ledger, LedgerError
@@ -229,6 +229,8 @@ class TaskRefresher:
             del self._queried_at[next(iter(self._queried_at))]
 
     async def _record(self, generation: Generation, snapshot: TaskSnapshot, why: Why) -> Generation:
+        if generation.status is Status.UNKNOWN:  # not recorded yet: a database stores bytes only beside their row
+            generation = await self._ledger.save(replace(generation, status=Status.PENDING))
         reading = read(generation, snapshot, self._now(), api_url=self._client.base_url)
         updated = reading.generation
         if updated.status is generation.status:

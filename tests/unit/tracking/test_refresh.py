@@ -20,6 +20,7 @@ from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.images.data_uri import to_data_uri
 from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.ledger.base import Ledger, LedgerError
+from nano_banana_mcp.ledger.notifications import SharedLedger
 from nano_banana_mcp.media.image_store import ImageStore
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
@@ -74,7 +75,11 @@ def pending(number: int, principal: str = "") -> Generation:
 
 @asynccontextmanager
 async def refresher_of(
-    ledger: DictLedger, images: Images, *, authenticated: bool = False, client: Client | None = None
+    ledger: DictLedger | SharedLedger,
+    images: Images | ImageStore,
+    *,
+    authenticated: bool = False,
+    client: Client | None = None,
 ) -> AsyncIterator[TaskRefresher]:
     async with anyio.create_task_group() as tasks:
         yield TaskRefresher(
@@ -140,6 +145,21 @@ async def test_bytes_that_came_with_the_answer_are_stored_before_the_end_is_reco
         assert (await refresher.get("ta1", "")).status is Status.SUCCESS
     assert images.status_at_put == [Status.PENDING]
     assert ledger.generations["in-1"].status is Status.SUCCESS
+
+
+async def test_a_finished_task_of_another_program_is_recorded_before_its_bytes_which_a_database_requires(
+    database: str,
+) -> None:
+    ledger = SharedLedger(database)
+    async with anyio.create_task_group() as tasks:
+        images = ImageStore(ledger, None, tasks=tasks, now=lambda: 1.0, opened_at=0.0)
+        async with refresher_of(ledger, images) as refresher:
+            generation = only(await refresher.get("ta-of-another-program", ""))
+        assert generation.status is Status.SUCCESS
+        assert await images.open(generation, 0) == PNG
+        assert await ledger.recent(10) == [generation]
+        await images.aclose()
+    await ledger.aclose()
 
 
 async def test_an_end_whose_bytes_cannot_be_stored_is_not_recorded() -> None:
