@@ -183,20 +183,20 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_windows_keeps_for_other_things_is_no_files(name: str) -> None:
+def test_a_name_that_windows_reserves_is_no_file_name(name: str) -> None:
     assert is_special(name)
 
 
 @pytest.mark.parametrize(
     "name", ["cat.png", "null.png", "com.png", "com10.png", "console.png", ".hidden", "새벽 등대.png"]
 )
-def test_all_others_are(name: str) -> None:
+def test_other_names_are_not_special_on_windows(name: str) -> None:
     assert not is_special(name)
 
 
 @pytest.mark.skipif(not hasattr(ntpath, "isreserved"), reason="Python 3.13 knows them itself")
 @pytest.mark.parametrize("name", NAMES)
-def test_python_says_the_same(name: str) -> None:
+def test_python_reserves_the_same_names(name: str) -> None:
     assert ntpath.isreserved(name)  # type: ignore[attr-defined, unused-ignore]  # from 3.13 on
 
 

@@ -92,7 +92,7 @@ def test_two_wrong_values_are_two_lines(monkeypatch: pytest.MonkeyPatch) -> None
         "dk-REPLACE_ME",
     ],
 )
-def test_a_placeholder_that_the_host_did_not_fill_in_is_no_key_and_says_so(
+def test_a_placeholder_that_the_host_did_not_fill_in_is_no_key_and_is_reported(
     monkeypatch: pytest.MonkeyPatch, placeholder: str
 ) -> None:
     monkeypatch.setenv("DEFAPI_API_KEY", placeholder)

@@ -240,7 +240,7 @@ async def test_a_stopped_server_is_reported_with_a_message(browser: Browser, tmp
         await expect(it.page.locator("#empty")).to_contain_text("server has ended")
 
 
-async def test_who_wants_no_motion_gets_none(browser: Browser, tmp_path: Path) -> None:
+async def test_reduced_motion_is_respected(browser: Browser, tmp_path: Path) -> None:
     async with opened(browser, tmp_path, usual(), reduced_motion="reduce") as it:
         await it.cards.nth(2).click()
         await it.shows(640)

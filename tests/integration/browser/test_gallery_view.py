@@ -125,7 +125,7 @@ async def test_an_empty_list_and_a_failure_have_messages(browser: Browser) -> No
 
 
 @pytest.mark.parametrize("missing", ["serverResources", "serverTools"])
-async def test_images_come_whichever_way_the_host_leaves_open(browser: Browser, missing: str) -> None:
+async def test_images_are_fetched_by_any_way_that_the_host_supports(browser: Browser, missing: str) -> None:
     capabilities = {name: value for name, value in EVERYTHING.items() if name != missing}
     async with browsing(browser, PROMPTS[:1], capabilities=capabilities) as host:
         await loaded(host)
@@ -148,7 +148,7 @@ async def test_a_host_that_passes_the_text_alone_gets_the_grid_all_the_same(brow
         await loaded(host)
 
 
-async def test_it_ends_when_the_host_says_so(browser: Browser) -> None:
+async def test_it_ends_at_the_request_of_the_host(browser: Browser) -> None:
     async with browsing(browser, PROMPTS[:1]) as host:
         assert "result" in await host.ask("ping", {})
         assert "result" in await host.ask("ui/resource-teardown", {"reason": "gone"})

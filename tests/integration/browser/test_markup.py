@@ -124,7 +124,7 @@ async def test_marks_are_made_and_sent_with_the_keyboard_alone(browser: Browser)
         assert await host.complaints() == []
 
 
-async def test_a_finger_draws_and_nothing_is_sent_without_a_mark_or_a_wish(browser: Browser) -> None:
+async def test_touch_draws_marks_and_nothing_is_sent_without_a_mark_and_an_instruction(browser: Browser) -> None:
     async with in_state(MARKING, browser, has_touch=True) as host:
         said = host.find(".marker [role=status]")
         await host.button("Edit with marks").click()

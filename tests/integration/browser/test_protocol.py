@@ -86,7 +86,7 @@ async def test_after_the_teardown_it_says_nothing_more(browser: Browser) -> None
         assert await host.page.evaluate("heard.length") == count + 1
 
 
-async def test_a_host_that_refuses_to_ask_on_is_asked_ever_less_and_then_no_more(browser: Browser) -> None:
+async def test_tool_calls_that_the_host_refuses_become_rarer_and_then_stop(browser: Browser) -> None:
     """On the browser's virtual clock."""
     async with (
         plain_sandbox(seconds=3600) as sandbox,
@@ -160,7 +160,7 @@ async def test_open_hands_the_url_to_the_host(browser: Browser) -> None:
         assert request["url"].startswith("http://127.0.0.1:")
 
 
-async def test_edit_this_sends_the_wish_and_which_image_is_meant(browser: Browser) -> None:
+async def test_edit_this_sends_the_instruction_and_names_the_image(browser: Browser) -> None:
     async with in_state(IMAGE, browser) as host:
         await host.button("Edit this").click()
         await expect(host.find("#words")).to_be_focused()
@@ -191,7 +191,7 @@ async def test_make_another_sends_the_prompt_and_says_where_the_host_refuses_mes
         assert not await host.button("Edit this").is_visible()
 
 
-async def test_a_wish_that_the_host_does_not_take_can_be_copied_and_one_refusal_is_not_for_ever(
+async def test_a_message_that_the_host_refuses_can_be_copied_and_the_next_one_is_sent_again(
     browser: Browser,
 ) -> None:
     async with in_state(IMAGE, browser) as host:

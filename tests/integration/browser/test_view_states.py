@@ -97,7 +97,7 @@ async def test_text_of_others_is_shown_as_text(browser: Browser) -> None:
             assert await host.complaints() == []
 
 
-async def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
+async def test_reduced_motion_is_respected(browser: Browser) -> None:
     moving = "document.getAnimations().length"
     async with in_state(STATES[0], browser, reduced_motion="no-preference") as host:
         assert await host.frame.evaluate(moving) > 0

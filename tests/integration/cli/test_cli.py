@@ -181,7 +181,7 @@ def test_the_sandbox_runs_alone_and_ends_by_a_signal() -> None:
         assert process.wait(60) == 0
 
 
-def test_a_sandbox_with_a_misspelt_directive_or_a_taken_port_says_so() -> None:
+def test_a_sandbox_with_a_misspelt_directive_or_a_taken_port_ends_with_the_reason() -> None:
     ended = run_here("sandbox", "--port", "0", "--directives", "sumbit=503")
     assert ended.returncode == 1
     assert "sumbit" in ended.stderr

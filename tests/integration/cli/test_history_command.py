@@ -176,7 +176,7 @@ def test_a_since_that_is_neither_date_nor_span_is_refused_with_a_message(text: s
     assert "Traceback" not in ended.stderr
 
 
-def test_an_empty_ledger_says_so(nothing_yet: State) -> None:
+def test_an_empty_ledger_has_a_message(nothing_yet: State) -> None:
     assert "Nothing yet" in history(nothing_yet)
 
 

@@ -23,7 +23,7 @@ from tests.support.two_callers import ERAS, everything_said_of, read, shared
 
 
 @pytest.mark.parametrize(("era", "result"), [("auto", "url"), ("legacy", "data-uri")])
-async def test_anothers_task_is_a_missing_one(
+async def test_a_task_of_another_caller_is_answered_as_a_missing_one(
     era: Any, result: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     async with (
@@ -53,7 +53,7 @@ async def test_anothers_task_is_a_missing_one(
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_an_unknown_outcome_is_its_callers_own(era: Any, tmp_path: Path) -> None:
+async def test_an_unknown_outcome_is_visible_to_its_caller_only(era: Any, tmp_path: Path) -> None:
     async with (
         shared(tmp_path, plain_config(seconds=0.2)) as server,
         server.caller("alice", era) as alice,
@@ -195,7 +195,7 @@ async def test_every_lookup_request_counts_as_a_call(era: Any, tmp_path: Path) -
         assert len((await bob.list_resources()).resources) == 2
 
 
-async def test_a_link_that_was_handed_out_is_readable_by_its_caller_only(tmp_path: Path) -> None:
+async def test_a_resource_link_is_readable_by_its_caller_only(tmp_path: Path) -> None:
     async with (
         shared(tmp_path, plain_config(seconds=0.2)) as server,
         server.caller("alice") as alice,

@@ -100,7 +100,7 @@ class Storage:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize("path", ["", "/tenant"])
-async def test_the_sdks_client_finds_its_way_from_the_refusal_to_an_image(mode: Any, path: str) -> None:
+async def test_the_sdks_client_gets_from_a_401_to_an_image(mode: Any, path: str) -> None:
     """401, the resource's metadata, the issuer's metadata, the code with PKCE, the token, the picture."""
     landed: list[str] = []
 
@@ -126,7 +126,7 @@ async def test_the_sdks_client_finds_its_way_from_the_refusal_to_an_image(mode: 
         assert not [sent for sent in group.egress.requests if storage.tokens.access_token.encode() in sent]
 
 
-async def test_a_program_gets_in_by_its_own_credentials() -> None:
+async def test_a_program_authenticates_with_its_own_credentials() -> None:
     async with team() as group:
         storage = Storage()
         storage.client = None

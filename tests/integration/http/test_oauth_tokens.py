@@ -92,7 +92,7 @@ async def test_a_token_without_a_required_scope_is_refused_with_the_scopes() -> 
 
 @settings(deadline=None)
 @given(st.text() | ANY_PARTS | ANY_HEADER)
-def test_no_text_whatever_gets_more_than_a_refusal(token: str) -> None:
+def test_any_text_that_is_no_valid_token_is_refused(token: str) -> None:
     class NoKeys(IssuerKeys):
         async def signing_key(self, key_id: str, algorithm: str) -> None:
             raise jwt.PyJWKClientError("none in this test")

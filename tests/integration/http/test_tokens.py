@@ -98,7 +98,7 @@ async def test_any_text_that_is_no_token_gets_the_same_refusal_and_is_not_sent_o
     assert egress.requests == []
 
 
-async def test_whatever_needs_no_identity_stays_open(tmp_path: Path) -> None:
+async def test_endpoints_without_identity_stay_open(tmp_path: Path) -> None:
     grant(tmp_path / "tokens.json", "alice")
     settings: dict[str, Any] = {
         "NANO_BANANA_TOKENS_FILE": str(tmp_path / "tokens.json"),

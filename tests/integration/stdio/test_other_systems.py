@@ -77,7 +77,7 @@ async def test_a_plain_stdio_start_does_there_all_that_it_does_here(platform: st
     } <= set(loaded)
 
 
-def test_the_pretence_holds() -> None:
+def test_the_pretended_platform_lacks_what_windows_lacks() -> None:
     script = (
         "from tests.support.other_platform import pretend\n"
         "pretend('win32')\n"

@@ -138,7 +138,7 @@ CORPORA = (
     ),
     Corpus(
         "looks at another's task, by method and resource, that differ from looks at a missing one",
-        _of("integration/http/test_isolation.py", "anothers_task_is_a_missing_one"),
+        _of("integration/http/test_isolation.py", "a_task_of_another_caller_is_answered_as_a_missing_one"),
     ),
     Corpus(
         "foreign Hosts and Origins that were answered",

@@ -156,7 +156,7 @@ def test_the_page_lists_targets_met_then_targets_missed_then_every_figure() -> N
     assert len(written[: written.index("| fast enough")].split()) < 300
 
 
-def test_a_page_without_a_miss_says_so_and_a_figure_that_was_not_measured_is_no_success() -> None:
+def test_a_page_without_a_missed_target_says_so_and_an_unmeasured_figure_is_not_met() -> None:
     report = Report({**COMMITTED.conditions})
     report.add("cold-start", Row("fast enough", 1.0, "×", target=1.1))
     assert "Nothing: every target is met." in page(report)

@@ -70,7 +70,7 @@ async def test_no_kill_in_the_middle_of_a_batch_loses_what_was_charged_or_sends_
     assert by_point["after the id is stored"]["known"] >= ROUNDS
 
 
-async def test_no_way_of_leaving_in_the_middle_loses_an_id(tmp_path: Path) -> None:
+async def test_no_disconnect_in_the_middle_of_a_call_loses_an_id(tmp_path: Path) -> None:
     config = plain_config(drip_interval=0.0005, credit="1000000")
     rounds = max(ROUNDS, 2)  # the first leaves once it has paid, the others at a moment of chance
     lines = await reports("tests.lab.crash.disconnects", tmp_path / "state", config, rounds=rounds)

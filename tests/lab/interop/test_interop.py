@@ -50,13 +50,13 @@ def test_less_and_more_than_the_catalogue_says_are_problems() -> None:
     assert NO in less.cells()
 
 
-def test_a_client_that_was_not_run_is_a_problem_and_says_so_in_its_row() -> None:
+def test_a_client_that_was_not_run_is_a_problem_and_its_row_shows_it() -> None:
     row = Row(ENTRY, "HTTP")
     assert problems(row)
     assert NOT_RUN in row.cells()
 
 
-def test_without_npm_it_is_said_that_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_npm_the_error_says_that_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(npm, "FOLDER", tmp_path)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(npm.PackageUnavailableError, match="there is no npm"):

@@ -70,17 +70,17 @@ def test_odd_bytes_and_uploads_lose_nothing_and_crash_nothing(tmp_path: Path) ->
     ],
     ids=str,
 )
-def test_a_bad_answer_is_seen(answer: dict[str, Any]) -> None:
+def test_a_bad_answer_is_detected(answer: dict[str, Any]) -> None:
     assert bad_answer(CALL, answer) is not None
 
 
-def test_a_good_answer_is_none_of_them() -> None:
+def test_a_good_answer_is_not_taken_for_a_bad_one() -> None:
     said = "prompt: field required. Nothing was sent, so nothing was charged."
     assert bad_answer(CALL, {"result": {"isError": True, "content": [{"type": "text", "text": said}]}}) is None
 
 
 @pytest.mark.parametrize(("ends", "data"), [("closes", b"HTTP/1.1 2"), ("resets", b""), ("is silent", None)])
-def test_a_server_that_goes_silent_is_seen_as_gone(ends: str, data: bytes | None) -> None:
+def test_a_server_that_stops_answering_is_detected(ends: str, data: bytes | None) -> None:
     ours, theirs = socket.create_server(("127.0.0.1", 0)), socket.socket()
     with ours, theirs:
         theirs.settimeout(60 if data is not None else 0.1)

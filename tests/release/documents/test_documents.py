@@ -161,7 +161,7 @@ def headings(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_what_is_to_be_installed_is_this_folder_since_no_index_has_it() -> None:
+def test_install_commands_name_this_folder_since_no_index_has_the_package() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     settings = (ROOT / "server/nano_banana_mcp/settings.py").read_text(encoding="utf-8")
     for text in ((ROOT / "docs/deploy.md").read_text(encoding="utf-8"), settings):

@@ -94,7 +94,7 @@ BAD = {"name": "c", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["
         ([], 0, "NOT REACHABLE"),
     ],
 )
-def test_an_audit_fails_for_a_finding_alone_and_never_calls_clean_what_it_could_not_look_up(
+def test_an_audit_fails_only_for_a_finding_and_is_clean_only_if_all_packages_were_looked_up(
     packages: list[dict[str, object]], status: int, words: str
 ) -> None:
     code, output = verdict(json.dumps({"dependencies": packages}))

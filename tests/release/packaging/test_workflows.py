@@ -19,7 +19,7 @@ def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
-def test_a_workflow_may_write_nothing_unless_a_job_says_so_and_stores_no_secret(file: Any) -> None:
+def test_a_workflow_may_write_only_where_a_job_is_granted_it_and_stores_no_secret(file: Any) -> None:
     text = file.read_text(encoding="utf-8")
     assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
     assert "secrets." not in text

@@ -38,7 +38,7 @@ def test_the_layers_have_advice_for_models() -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_no_error_tells_a_person_to_call_a_tool(layer: str) -> None:
+def test_no_error_for_a_person_advises_to_call_a_tool(layer: str) -> None:
     for file in sorted((SOURCE / layer).rglob("*.py")):
         for text in sentences(file):
             assert not FOR_MODELS.search(for_person(text)), f"{file.name}: {text}"

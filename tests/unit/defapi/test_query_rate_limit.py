@@ -39,7 +39,7 @@ def test_queries_are_spread_after_a_burst_and_served_in_the_order_they_came() ->
     virtually(run)
 
 
-def test_one_that_is_cancelled_in_line_gives_its_turn_to_the_next() -> None:
+def test_a_query_that_is_cancelled_in_line_gives_its_turn_to_the_next() -> None:
     async def run() -> None:
         rate_limit = QueryRateLimit(2)
         await _spend_the_burst(rate_limit, 2)
@@ -55,7 +55,7 @@ def test_one_that_is_cancelled_in_line_gives_its_turn_to_the_next() -> None:
     virtually(run)
 
 
-async def test_one_that_is_cancelled_before_it_is_sent_has_spent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_query_that_is_cancelled_before_it_is_sent_spends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "BURST_SECONDS", 2_000.0)  # two queries, and a third after a quarter of an hour
     async with fault_server([never_answer(), reply(200, PENDING)]) as server:
         client = DefapiClient(server.url, SecretStr(KEY), concurrency=1, queries_per_second=0.001)

@@ -69,7 +69,7 @@ def test_credits_of_anything_are_a_plain_decimal_or_nothing(value: Any) -> None:
 
 @pytest.mark.slow
 @given(st.sampled_from(STATUSES), any_object.map(json.dumps).map(str.encode) | st.binary(max_size=60))
-def test_any_answer_whatever_ends_as_a_value_or_an_error_of_ours(status: int, body: bytes) -> None:
+def test_any_answer_ends_as_a_value_or_as_an_expected_error(status: int, body: bytes) -> None:
     answer = Answer(status, body)
     assert_ours(responses.read_submit, answer, Refused, OutcomeUnknown)
     assert_ours(responses.read_query, answer, Refused, NoAnswer)

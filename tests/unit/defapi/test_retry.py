@@ -138,7 +138,7 @@ def test_retry_after_is_seconds_or_a_date_or_nothing(value: str | None, seconds:
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} \d{1,2}:\d\d:\d\d [+-]\d{1,25}"))
-def test_no_retry_after_whatever_is_more_than_ignored(value: str) -> None:
+def test_an_unusable_retry_after_is_ignored(value: str) -> None:
     seconds = parse_retry_after(value, NOON_SECONDS)
     assert seconds is None or seconds >= 0.0
 

@@ -246,7 +246,7 @@ async def test_the_reason_is_read_in_every_shape(reason: Any, read_as: str | Non
         ("完了", Status.IN_PROGRESS),
     ],
 )
-async def test_a_status_word_that_is_not_known_means_still_working(word: str, status: Status) -> None:
+async def test_an_unknown_status_word_means_still_working(word: str, status: Status) -> None:
     snapshot = (await query_to(reply(200, body(status=word, result=[{"image": URL}])))).snapshot
     assert read(Generation("in-1", TASK), snapshot, now=1.0).generation.status is status
 

@@ -130,7 +130,7 @@ async def test_a_failure_that_may_be_charged_counts(ledger: Ledger) -> None:
         await begin(ledger, quotas)
 
 
-async def test_a_failure_without_a_task_costs_nothing_whatever_the_api_said(ledger: Ledger) -> None:
+async def test_a_failure_without_a_task_costs_nothing_whatever_its_code(ledger: Ledger) -> None:
     quotas = limited(credits_per_day=Decimal("0.5"))
     generation = await begin(ledger, quotas)
     message = "1. HTTP 500: this may have been charged."

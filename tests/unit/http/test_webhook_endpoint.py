@@ -116,7 +116,7 @@ class Call:
 GOOD = json.dumps({"task_id": TASK, "status": "success"}).encode()
 
 
-def test_a_true_callback_is_handed_on_and_answered_with_nothing() -> None:
+def test_a_valid_callback_is_passed_on_and_answered_with_an_empty_body() -> None:
     call = Call(body_of(GOOD[:10], GOOD[10:]))
     assert (call.answer.status_code, bytes(call.answer.body)) == (204, b"")
     assert call.server.asked == [(GENERATION_ID, TASK)]

@@ -83,7 +83,7 @@ def test_the_mode_is_kept_and_readers_of_the_key_are_named(run: Run, home: Path)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
-def test_a_file_whose_owner_would_not_stay_is_left_alone(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_owner_would_change_is_left_alone(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = _file(home)
     os.chown(file, 1234, 2345)
     before = listing(home)

@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_parsed_is_unchanged_and_the_position_is_reported(
 
 
 @pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
-def test_where_there_was_no_file_there_is_none_again(host: Host, run: Run, home: Path) -> None:
+def test_uninstall_removes_a_file_that_install_created(host: Host, run: Run, home: Path) -> None:
     path = Path(home / "a" / "b" / "config")
     assert run("install", host.id, "--config", path, "--yes")[0] == 0
     assert path.stat().st_mode & 0o777 == 0o600

@@ -271,7 +271,7 @@ def test_comments_within_our_own_entry_are_kept_when_it_is_renewed(host: str, ru
     assert file.read_text() == after
 
 
-def test_a_host_that_takes_no_address_says_so(run: Run, home: Path) -> None:
+def test_a_host_without_remote_servers_in_its_configuration_is_refused_with_advice(run: Run, home: Path) -> None:
     code, said = run("install", "claude-desktop", "--yes", "--url", "https://pictures.example.org/mcp")
     assert code == 1
     assert "Connectors" in said

@@ -56,7 +56,7 @@ def _jsonc(draw: st.DrawFn, value: Any) -> str:
 
 @given(st.data())
 @settings(max_examples=100, deadline=None)
-def test_any_json_with_comments(data: st.DataObject) -> None:
+def test_an_entry_is_put_into_any_json_with_comments_and_removed(data: st.DataObject) -> None:
     value = data.draw(_documents)
     text = data.draw(_space) + data.draw(_jsonc(value)) + data.draw(_space)
     assert jsonc.read(text) == value
@@ -81,7 +81,7 @@ _toml_lines = st.one_of(
 
 @given(st.lists(_toml_lines, max_size=8), st.sampled_from(["\n", "\r\n"]), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_any_toml(lines: list[str], eol: str, ended: bool) -> None:
+def test_an_entry_is_put_into_any_toml_and_removed(lines: list[str], eol: str, ended: bool) -> None:
     text = "\n".join(lines).replace("\n", eol) + (eol if ended else "")
     try:
         value = toml.read(text)
@@ -101,7 +101,9 @@ def test_any_toml(lines: list[str], eol: str, ended: bool) -> None:
 
 @given(_documents, st.booleans(), st.sampled_from([2, 4]), st.lists(st.integers(0, 30)), st.booleans())
 @settings(max_examples=50, deadline=None)  # each is parsed six times, in pure Python
-def test_any_yaml(value: dict[str, Any], flow: bool, indent: int, comments: list[int], ended: bool) -> None:
+def test_an_entry_is_put_into_any_yaml_and_removed(
+    value: dict[str, Any], flow: bool, indent: int, comments: list[int], ended: bool
+) -> None:
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = None if flow else False
     writer.indent(mapping=indent, sequence=indent, offset=0)

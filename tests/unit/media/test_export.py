@@ -66,7 +66,9 @@ async def test_an_image_that_is_older_than_a_day_is_not_exported(tmp_path: Path)
             assert sandbox.stats.files == downloads + files
 
 
-async def test_anothers_image_is_refused_as_a_reference_in_the_words_of_a_missing_one(tmp_path: Path) -> None:
+async def test_an_image_of_another_caller_is_refused_as_a_reference_in_the_words_of_a_missing_one(
+    tmp_path: Path,
+) -> None:
     async with opened(Callers(authenticated=True), output_dir=tmp_path) as (sandbox, service):
         hers = only((await service.generate(asking("a cat"), principal="alice", wait_seconds=240)).generation)
         words = set()

@@ -147,7 +147,7 @@ async def test_the_type_is_that_of_the_bytes_once_they_were_read(stores: Stores)
     assert store.typed(finished).images[0].mime_type == "image/jpeg"
 
 
-async def test_below_1_gb_of_free_disk_only_the_only_copy_is_stored_and_the_log_says_so_once(
+async def test_below_1_gb_of_free_disk_only_sole_copies_are_stored_and_one_warning_is_logged(
     stores: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = stores.open(free_bytes=lambda path: 999_999_999)

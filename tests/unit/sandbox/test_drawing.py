@@ -119,7 +119,7 @@ def test_a_caption_takes_three_lines_at_most() -> None:
 
 
 @pytest.mark.parametrize("agent", ["", "python-httpx/0.28.1", "python-requests/2.32", "Python-urllib/3.11"])
-async def test_a_library_is_turned_away_from_the_images(serve: Serve, agent: str) -> None:
+async def test_the_file_host_refuses_http_libraries(serve: Serve, agent: str) -> None:
     async with serve() as api:
         url = (await api.ending("a hill"))["result"][0]["image"]
         response = await api.client.get(url, headers={"User-Agent": agent})

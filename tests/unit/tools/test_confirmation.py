@@ -157,7 +157,7 @@ async def test_an_unusable_number_is_not_taken_for_an_approval(era: Any, chosen:
 
 
 @either_era
-async def test_calls_up_to_the_threshold_are_not_asked_about_once_the_price_is_known(era: Any) -> None:
+async def test_calls_up_to_the_threshold_need_no_confirmation_once_the_price_is_known(era: Any) -> None:
     person = Person()
     async with (
         plain_sandbox(seconds=0) as sandbox,

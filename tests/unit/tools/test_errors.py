@@ -106,7 +106,7 @@ async def test_a_wait_survives_failed_queries(fault: str) -> None:
 
 
 @pytest.mark.slow
-async def test_a_wait_whose_queries_all_fail_ends_with_the_state_and_the_trouble() -> None:
+async def test_a_wait_whose_queries_all_fail_ends_with_the_state_and_the_error() -> None:
     async with plain_sandbox() as sandbox, client_at(sandbox.url) as client:
         made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:query=503"})
         task_id = facts(made)["task_id"]
@@ -195,7 +195,7 @@ async def test_a_proxy_or_certificate_file_that_cannot_be_used_is_named(
 
 
 @pytest.mark.parametrize("key", ["k", "ta", "task_id", "data"])
-async def test_a_key_that_is_part_of_every_answer_spoils_none(key: str) -> None:
+async def test_a_key_that_occurs_in_every_answer_does_not_damage_them(key: str) -> None:
     async with plain_sandbox(seconds=0) as sandbox, client_at(sandbox.url, api_key=key) as client:
         result = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         assert facts(result)["status"] == "success"

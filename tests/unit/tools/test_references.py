@@ -35,7 +35,7 @@ def whole_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def desk(
+async def sandbox_and_client(
     *, local: bool = True, config: SandboxConfig = QUICK, **settings: Any
 ) -> AsyncIterator[tuple[Sandbox, Client]]:
     """A sandbox, and a client of a server on it that is on this machine or is not."""
@@ -64,7 +64,7 @@ def sent(sandbox: Sandbox, task: int = -1) -> list[bytes]:
 
 @pytest.mark.parametrize("spelling", ["{}/cat.png", "file://{}/cat.png"])
 async def test_an_image_in_an_allowed_folder_is_sent_with_its_bytes(folder: Path, spelling: str) -> None:
-    async with desk(input_dirs=f"/nowhere{os.pathsep}{folder}") as (sandbox, client):
+    async with sandbox_and_client(input_dirs=f"/nowhere{os.pathsep}{folder}") as (sandbox, client):
         reference = spelling.format(str(folder).replace(" ", "%20") if "file" in spelling else folder)
         result = await client.call_tool("generate_image", {"prompt": "now at night", "images": [reference]})
         assert not result.is_error, text(result)
@@ -72,7 +72,7 @@ async def test_an_image_in_an_allowed_folder_is_sent_with_its_bytes(folder: Path
 
 
 async def test_a_large_image_is_shrunk_before_it_is_sent(folder: Path) -> None:
-    async with desk(input_dirs=str(folder), reference_max_side=600) as (sandbox, client):
+    async with sandbox_and_client(input_dirs=str(folder), reference_max_side=600) as (sandbox, client):
         await client.call_tool("generate_image", {"prompt": "x", "images": str(folder / "wide.jpg")})
         with Image.open(io.BytesIO(sent(sandbox)[0])) as small:
             assert small.size == (600, 200)
@@ -82,7 +82,7 @@ async def test_a_large_image_is_shrunk_before_it_is_sent(folder: Path) -> None:
 async def test_a_path_that_may_not_be_read_is_refused_with_a_message_and_nothing_is_sent(
     folder: Path, name: str
 ) -> None:
-    async with desk(input_dirs=str(folder)) as (sandbox, client):
+    async with sandbox_and_client(input_dirs=str(folder)) as (sandbox, client):
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [f"{folder}/{name}"]})
         assert result.is_error
         assert text(result).startswith("images: ")
@@ -91,7 +91,7 @@ async def test_a_path_that_may_not_be_read_is_refused_with_a_message_and_nothing
 
 
 async def test_where_nothing_is_allowed_the_words_say_how_to_allow_it(folder: Path) -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [f"{folder}/cat.png"]})
         assert result.is_error
         assert "NANO_BANANA_INPUT_DIRS=~/Pictures" in text(result)
@@ -111,7 +111,7 @@ async def test_a_server_that_is_not_local_refuses_paths_without_touching_the_dis
     global _listening  # noqa: PLW0603 - a hook cannot be taken away again
     sys.addaudithook(_hook)
     words = set()
-    async with desk(local=False, input_dirs=str(folder)) as (sandbox, client):
+    async with sandbox_and_client(local=False, input_dirs=str(folder)) as (sandbox, client):
         for reference in (
             f"{folder}/cat.png",
             f"{folder}/none.png",
@@ -140,7 +140,7 @@ async def test_a_server_that_is_not_local_refuses_paths_without_touching_the_dis
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("words", ["", "sandbox:result=data-uri", "sandbox:result=many"])
 async def test_an_image_made_before_is_a_reference_by_its_resource_uri(local: bool, words: str) -> None:
-    async with desk(local=local) as (sandbox, client):
+    async with sandbox_and_client(local=local) as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": f"a cat {words}", "wait_seconds": 240})
         uri = facts(made)["images"][-1]["resource_uri"]
         result = await client.call_tool("generate_image", {"prompt": "now make it night", "images": [uri]})
@@ -150,9 +150,9 @@ async def test_an_image_made_before_is_a_reference_by_its_resource_uri(local: bo
         assert sent(sandbox) == [base64.b64decode(contents.blob)]
 
 
-async def test_an_image_whose_url_died_is_a_reference_if_it_was_kept(tmp_path: Path) -> None:
+async def test_an_image_with_a_dead_url_is_a_reference_if_it_was_stored(tmp_path: Path) -> None:
     """The host hands it out once, to be saved, and never again."""
-    async with desk(output_dir=tmp_path / "kept") as (sandbox, client):
+    async with sandbox_and_client(output_dir=tmp_path / "kept") as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         files = sandbox.stats.files
         uri = facts(made)["images"][0]["resource_uri"]
@@ -170,7 +170,7 @@ async def test_a_file_that_this_server_saved_is_a_reference_by_its_path_and_its_
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "kept"
-    async with desk(output_dir=folder) as (_, client):
+    async with sandbox_and_client(output_dir=folder) as (_, client):
         made = await client.call_tool("generate_image", {"prompt": "고양이", "wait_seconds": 240})
         [saved] = folder.glob("*.png")
         assert str(saved) in facts(made)["message"]
@@ -183,7 +183,7 @@ async def test_a_file_that_this_server_saved_is_a_reference_by_its_path_and_its_
 
 
 async def test_several_references_in_one_text_and_in_objects_are_split() -> None:
-    async with desk() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         urls = [f"https://example.com/{name}.png" for name in "abc"]
         images = [f"{urls[0]}, {urls[1]}", {"image_url": {"url": urls[2]}}]
         result = await client.call_tool("generate_image", {"prompt": "x", "images": images})
@@ -195,7 +195,7 @@ async def test_several_references_in_one_text_and_in_objects_are_split() -> None
 
 
 async def test_an_image_of_the_sandbox_itself_is_a_reference_by_its_url() -> None:
-    async with desk() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         url = facts(made)["images"][0]["url"]
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [url]})
@@ -205,7 +205,7 @@ async def test_an_image_of_the_sandbox_itself_is_a_reference_by_its_url() -> Non
 
 @pytest.mark.parametrize(("fault", "expected"), [("404", "images: "), ("html", "web page")])
 async def test_a_reference_whose_bytes_are_unavailable_costs_nothing(fault: str, expected: str) -> None:
-    async with desk() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": f"a cat sandbox:file={fault}", "wait_seconds": 240})
         uri = facts(made)["images"][0]["resource_uri"]
         result = await client.call_tool("generate_image", {"prompt": "now make it night", "images": [uri]})
@@ -215,7 +215,7 @@ async def test_a_reference_whose_bytes_are_unavailable_costs_nothing(fault: str,
 
 
 async def test_a_host_that_refuses_this_server_may_not_refuse_the_api() -> None:
-    async with desk() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat sandbox:file=403", "wait_seconds": 240})
         image = facts(made)["images"][0]
         await client.call_tool("generate_image", {"prompt": "night", "images": [image["resource_uri"]]})
@@ -223,7 +223,7 @@ async def test_a_host_that_refuses_this_server_may_not_refuse_the_api() -> None:
 
 
 async def test_a_missing_image_is_refused_with_a_message() -> None:
-    async with desk(config=plain_config(seconds=3600)) as (sandbox, client):
+    async with sandbox_and_client(config=plain_config(seconds=3600)) as (sandbox, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat"})
         task_id = facts(made)["task_id"]
         for uri, expected in (
@@ -238,7 +238,7 @@ async def test_a_missing_image_is_refused_with_a_message() -> None:
 
 @pytest.mark.parametrize("number", [1, 7, 999])
 async def test_an_image_number_that_a_task_lacks_is_refused_with_a_message(number: int) -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         made = await client.call_tool("generate_image", {"prompt": "a cat", "wait_seconds": 240})
         uri = f"nanobanana://tasks/{facts(made)['task_id']}/images/{number}"
         result = await client.call_tool("generate_image", {"prompt": "x", "images": [uri]})
@@ -250,7 +250,7 @@ async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_
     folder: Path,
 ) -> None:
     arguments = {"prompt": "x", "images": [str(folder / "cat.png")], "request_id": "once"}
-    async with desk(input_dirs=str(folder)) as (sandbox, client):
+    async with sandbox_and_client(input_dirs=str(folder)) as (sandbox, client):
         first = facts(await client.call_tool("generate_image", arguments))["task_id"]
         (folder / "cat.png").unlink()
         again = await client.call_tool("generate_image", arguments)
@@ -272,7 +272,7 @@ async def test_the_same_request_id_with_the_same_path_is_the_same_task_whatever_
     ],
 )  # fmt: skip
 async def test_requested_and_received_sizes_are_in_every_result(arguments: dict[str, Any], words: str) -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         made = await client.call_tool("generate_image", {"prompt": "a hill", "wait_seconds": 240, **arguments})
         again = await client.call_tool("get_task", {"task_id": facts(made)["task_id"]})
         waited = await client.call_tool("wait_for_image", {"task_id": facts(made)["task_id"]})
@@ -281,7 +281,7 @@ async def test_requested_and_received_sizes_are_in_every_result(arguments: dict[
             assert words in text(result)
 
 
-async def test_a_submit_says_what_was_asked() -> None:
-    async with desk() as (_, client):
+async def test_the_answer_to_a_submit_has_the_requested_size() -> None:
+    async with sandbox_and_client() as (_, client):
         started = await client.call_tool("generate_image", {"prompt": "a hill", "image_size": "2k"})
         assert "Requested 2k." in facts(started)["message"]

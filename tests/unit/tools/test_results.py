@@ -190,7 +190,7 @@ async def test_a_task_of_another_program_can_be_queried_and_its_image_read() -> 
         assert isinstance(contents, BlobResourceContents)
 
 
-async def test_a_known_end_is_not_asked_for_again() -> None:
+async def test_a_finished_task_is_not_queried_again() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         for _ in range(3):
@@ -217,7 +217,7 @@ async def test_a_generation_can_wait_for_its_image() -> None:
         assert facts(failed)["status"] == "failed"
 
 
-async def test_trouble_after_the_submit_never_costs_the_task_id() -> None:
+async def test_an_error_after_the_submit_never_loses_the_task_id() -> None:
     async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url) as client:
         result = await client.call_tool("generate_image", {"prompt": "x sandbox:query=401", "wait_seconds": 5})
         assert not result.is_error

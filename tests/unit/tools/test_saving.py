@@ -42,7 +42,7 @@ def server_at(
 
 
 @asynccontextmanager
-async def desk(folder: Path | None, **options: Any) -> AsyncIterator[tuple[Sandbox, Client]]:
+async def sandbox_and_client(folder: Path | None, **options: Any) -> AsyncIterator[tuple[Sandbox, Client]]:
     """A sandbox, and a client of a server on it that saves into ``folder``."""
     async with (
         serve_sandbox(QUICK) as sandbox,
@@ -76,7 +76,7 @@ def same_pixels(one: bytes, other: bytes) -> bool:
 async def test_whichever_call_sees_the_end_saves_the_image_and_text_and_structure_have_its_path(
     tool: str, tmp_path: Path
 ) -> None:
-    async with desk(tmp_path / "kept") as (_, client):
+    async with sandbox_and_client(tmp_path / "kept") as (_, client):
         result = await made(client, "새벽의 등대", tool)
         [path] = images(tmp_path / "kept")
         assert facts(result)["message"] == f"Saved as {path}."
@@ -105,7 +105,7 @@ async def test_whichever_call_sees_the_end_saves_the_image_and_text_and_structur
 async def test_every_kind_of_image_is_saved_under_the_extension_of_its_bytes(
     words: str, extensions: list[str], tmp_path: Path
 ) -> None:
-    async with desk(tmp_path) as (_, client):
+    async with sandbox_and_client(tmp_path) as (_, client):
         result = await made(client, f"cats {words}")
         saved = images(tmp_path)
         assert [path.suffix for path in saved] == extensions
@@ -115,22 +115,22 @@ async def test_every_kind_of_image_is_saved_under_the_extension_of_its_bytes(
 
 
 @pytest.mark.parametrize("words", ["result=text", "result=empty", "result=failed"])
-async def test_where_there_is_no_image_nothing_is_saved_or_said(words: str, tmp_path: Path) -> None:
-    async with desk(tmp_path) as (_, client):
+async def test_without_an_image_nothing_is_saved_or_reported(words: str, tmp_path: Path) -> None:
+    async with sandbox_and_client(tmp_path) as (_, client):
         result = await made(client, f"a cat sandbox:{words}")
         assert "aved" not in text(result)
         assert list(tmp_path.iterdir()) == []
 
 
 async def test_without_a_folder_nothing_is_saved_or_fetched() -> None:
-    async with desk(None) as (sandbox, client):
+    async with sandbox_and_client(None) as (sandbox, client):
         result = await made(client, "a cat")
         assert facts(result)["message"] is None
         assert sandbox.stats.files == 0
 
 
 async def test_twenty_waits_and_later_queries_fetch_and_save_an_image_once(tmp_path: Path) -> None:
-    async with desk(tmp_path) as (sandbox, client):
+    async with sandbox_and_client(tmp_path) as (sandbox, client):
         task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
         messages = []
 
@@ -148,15 +148,15 @@ async def test_twenty_waits_and_later_queries_fetch_and_save_an_image_once(tmp_p
 
 
 @pytest.mark.parametrize("tool", ["generate_image", "wait_for_image", "get_task"])
-async def test_a_saved_image_s_type_is_that_of_its_bytes_whatever_its_url_promises(tool: str, tmp_path: Path) -> None:
-    async with desk(tmp_path) as (_, client):
+async def test_the_type_of_a_saved_image_is_that_of_its_bytes_whatever_its_url(tool: str, tmp_path: Path) -> None:
+    async with sandbox_and_client(tmp_path) as (_, client):
         result = await made(client, "a cat sandbox:picture=mislabelled", tool)
         [image], [link] = facts(result)["images"], result.content[1:]
         assert image["url"].endswith(".png")
         assert (image["mime_type"], link.mime_type, Path(link.name).suffix) == ("image/jpeg", "image/jpeg", ".jpg")
 
 
-async def test_a_saved_image_s_type_is_known_after_a_restart(tmp_path: Path) -> None:
+async def test_the_type_of_a_saved_image_is_known_after_a_restart(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"state_dir": tmp_path / "state", "output_dir": tmp_path / "kept"}
     async with serve_sandbox(QUICK) as sandbox:
         async with Client(server_at(sandbox.url, **settings)) as client:
@@ -168,16 +168,16 @@ async def test_a_saved_image_s_type_is_known_after_a_restart(tmp_path: Path) -> 
 
 
 async def test_where_a_web_page_came_in_place_of_the_image_no_image_is_promised(tmp_path: Path) -> None:
-    async with desk(tmp_path) as (_, client):
+    async with sandbox_and_client(tmp_path) as (_, client):
         message = facts(await made(client, "a cat sandbox:file=html"))["message"]
         assert "holds a web page (HTML), not a picture. The URL did not return an image" in message
         assert "not lost" not in message
 
 
-async def test_a_folder_that_cannot_be_written_is_a_warning_and_the_image_is_handed_out(tmp_path: Path) -> None:
+async def test_an_unwritable_folder_is_a_warning_and_the_image_is_returned(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     folder.write_text("a file in its place")
-    async with desk(folder) as (_, client):
+    async with sandbox_and_client(folder) as (_, client):
         result = await made(client, "a cat")
         assert not result.is_error
         assert facts(result)["status"] == "success"
@@ -192,7 +192,7 @@ async def test_a_folder_that_cannot_be_written_is_a_warning_and_the_image_is_han
 async def test_a_folder_whose_disk_vanished_while_the_server_runs_is_a_warning(tmp_path: Path) -> None:
     folder = tmp_path / "disk" / "kept"
     folder.parent.mkdir()
-    async with desk(folder) as (_, client):
+    async with sandbox_and_client(folder) as (_, client):
         await made(client, "a cat")
         folder.parent.rename(tmp_path / "elsewhere")
         result = await made(client, "another cat")
@@ -203,7 +203,7 @@ async def test_a_folder_whose_disk_vanished_while_the_server_runs_is_a_warning(t
 
 @pytest.mark.parametrize("fault", ["404", "html"])
 async def test_a_host_that_does_not_hand_it_over_is_a_warning(fault: str, tmp_path: Path) -> None:
-    async with desk(tmp_path) as (_, client):
+    async with sandbox_and_client(tmp_path) as (_, client):
         result = await made(client, f"a cat sandbox:file={fault}")
         assert not result.is_error
         assert "Not saved" in facts(result)["message"]
@@ -212,14 +212,14 @@ async def test_a_host_that_does_not_hand_it_over_is_a_warning(fault: str, tmp_pa
 
 
 async def test_a_host_that_fails_at_first_is_asked_again(tmp_path: Path) -> None:
-    async with desk(tmp_path) as (sandbox, client):
+    async with sandbox_and_client(tmp_path) as (sandbox, client):
         result = await made(client, "a cat sandbox:file=404*2")
         assert facts(result)["message"] == f"Saved as {images(tmp_path)[0]}."
         assert sandbox.stats.files == 3
 
 
 async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path) -> None:
-    async with desk(tmp_path, timing=Timing(max_export=0.1, closing=0.1)) as (_, client):
+    async with sandbox_and_client(tmp_path, timing=Timing(max_export=0.1, closing=0.1)) as (_, client):
         with anyio.fail_after(60):
             result = await made(client, "a cat sandbox:file=hang")
         assert facts(result)["status"] == "success"
@@ -261,7 +261,7 @@ async def test_a_server_that_ends_first_finishes_what_it_saves(tmp_path: Path) -
 async def test_a_path_is_never_cut_however_long_it_is(words: str, depth: int, tmp_path: Path) -> None:
     folder = tmp_path.joinpath(*["어딘가 깊은 곳"] * depth)
     folder.mkdir(parents=True)
-    async with desk(folder) as (_, client):
+    async with sandbox_and_client(folder) as (_, client):
         result = await made(client, f"{'등대' * 400} {words}")
         first = str(images(folder)[0])
         assert first in text(result)
@@ -270,7 +270,7 @@ async def test_a_path_is_never_cut_however_long_it_is(words: str, depth: int, tm
 
 async def test_a_folder_name_that_is_no_utf_8_is_reported_in_characters_that_can_be_sent(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
-    async with desk(folder) as (_, client):
+    async with sandbox_and_client(folder) as (_, client):
         result = await made(client, "a cat")
         assert "/caf\ufffd/" in facts(result)["message"]
         assert len(images(folder)) == 1
@@ -290,7 +290,7 @@ async def test_remote_callers_do_not_see_the_path_of_the_servers_folder(
     folder = tmp_path / "kept"
     if broken:
         folder.write_text("")
-    async with desk(folder, local=False, callers=accounts, **settings) as (_, client):
+    async with sandbox_and_client(folder, local=False, callers=accounts, **settings) as (_, client):
         result = await made(client, "a cat")
         message = "Not saved: its folder cannot be written to." if broken else "Saved by the server."
         assert message in facts(result)["message"]
@@ -299,12 +299,12 @@ async def test_remote_callers_do_not_see_the_path_of_the_servers_folder(
 
 
 async def test_a_server_for_this_machine_alone_reports_the_path_over_http_too(tmp_path: Path) -> None:
-    async with desk(tmp_path, local=False) as (_, client):
+    async with sandbox_and_client(tmp_path, local=False) as (_, client):
         assert f"Saved as {tmp_path}" in text(await made(client, "a cat"))
 
 
 async def test_a_file_has_the_requested_name_whichever_call_sees_the_end(tmp_path: Path) -> None:
-    async with desk(tmp_path) as (_, client):
+    async with sandbox_and_client(tmp_path) as (_, client):
         arguments = {"prompt": "a cat sandbox:picture=jpeg", "save_as": " 고양이.png "}
         started = facts(await client.call_tool("generate_image", arguments))
         assert started["saved_paths"] == []
@@ -315,7 +315,7 @@ async def test_a_file_has_the_requested_name_whichever_call_sees_the_end(tmp_pat
 
 
 async def test_a_batch_numbers_its_files(tmp_path: Path) -> None:
-    async with desk(tmp_path) as (_, client):
+    async with sandbox_and_client(tmp_path) as (_, client):
         arguments = {"prompt": "a cat", "save_as": "cat", "count": 3, "wait_seconds": 30}
         result = await client.call_tool("generate_image", arguments)
         assert sorted(facts(result)["saved_paths"]) == [str(tmp_path / f"cat-{number}.png") for number in (1, 2, 3)]
@@ -323,7 +323,7 @@ async def test_a_batch_numbers_its_files(tmp_path: Path) -> None:
 
 async def test_nothing_is_overwritten_by_a_name_that_is_taken(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"mine")
-    async with desk(tmp_path) as (_, client):
+    async with sandbox_and_client(tmp_path) as (_, client):
         arguments = {"prompt": "a cat", "save_as": "cat", "wait_seconds": 30}
         result = await client.call_tool("generate_image", arguments)
         assert facts(result)["saved_paths"] == [str(tmp_path / "cat (2).png")]
@@ -331,7 +331,7 @@ async def test_nothing_is_overwritten_by_a_name_that_is_taken(tmp_path: Path) ->
 
 
 async def test_a_file_of_a_chosen_name_can_be_edited_by_its_path(tmp_path: Path) -> None:
-    async with desk(tmp_path) as (sandbox, client):
+    async with sandbox_and_client(tmp_path) as (sandbox, client):
         first = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat", "wait_seconds": 30})
         [path] = facts(first)["saved_paths"]
         edit = await client.call_tool("generate_image", {"prompt": "add a hat", "images": [path], "wait_seconds": 30})
@@ -350,7 +350,7 @@ async def test_a_later_process_knows_the_chosen_name(tmp_path: Path) -> None:
 
 
 async def test_over_http_a_name_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    async with desk(tmp_path, local=False) as (sandbox, client):
+    async with sandbox_and_client(tmp_path, local=False) as (sandbox, client):
         result = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat"})
         assert result.is_error
         assert "over stdio" in text(result)
@@ -375,7 +375,7 @@ async def test_over_http_a_name_is_refused_before_anything_is_sent(tmp_path: Pat
 async def test_a_name_that_is_no_plain_file_name_is_refused_before_anything_is_sent(
     name: str, reason: str, tmp_path: Path
 ) -> None:
-    async with desk(tmp_path) as (sandbox, client):
+    async with sandbox_and_client(tmp_path) as (sandbox, client):
         result = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": name})
         assert result.is_error
         assert reason in text(result)
@@ -384,7 +384,7 @@ async def test_a_name_that_is_no_plain_file_name_is_refused_before_anything_is_s
 
 
 async def test_a_name_without_an_output_folder_is_refused_before_anything_is_sent() -> None:
-    async with desk(None) as (sandbox, client):
+    async with sandbox_and_client(None) as (sandbox, client):
         result = await client.call_tool("generate_image", {"prompt": "a cat", "save_as": "cat"})
         assert result.is_error
         assert "NANO_BANANA_OUTPUT_DIR" in text(result)

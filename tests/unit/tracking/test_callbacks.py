@@ -81,7 +81,7 @@ def test_three_missed_in_a_row_end_the_trust_until_one_arrives() -> None:
     virtually(run)
 
 
-def test_one_that_arrives_between_missed_ones_keeps_the_trust() -> None:
+def test_a_callback_between_missed_ones_keeps_the_trust() -> None:
     async def run() -> None:
         callbacks = trusted()
         for number in range(1, 30):
@@ -93,7 +93,7 @@ def test_one_that_arrives_between_missed_ones_keeps_the_trust() -> None:
     virtually(run)
 
 
-def test_one_that_arrives_within_its_grace_is_not_missed() -> None:
+def test_a_callback_within_its_grace_is_not_missed() -> None:
     async def run() -> None:
         callbacks = trusted()
         for number in range(1, 10):

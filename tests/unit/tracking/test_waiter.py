@@ -118,7 +118,7 @@ def test_a_wait_lasts_no_longer_than_its_timeout() -> None:
     assert virtually(run) == pytest.approx(7.0)
 
 
-def test_a_wait_that_ends_before_the_first_query_hands_back_what_is_recorded() -> None:
+def test_a_wait_that_ends_before_the_first_query_returns_the_recorded_state() -> None:
     assert waiting_for(api := Refresher(), timeout=1.0) == WaitResult(FRESH)
     assert api.queried_at == []
 
@@ -165,7 +165,7 @@ def test_a_wait_survives_passing_errors(trouble: DefapiError) -> None:
     assert waited == WaitResult(replace(FRESH, status=Status.SUCCESS))
 
 
-def test_trouble_until_the_deadline_is_handed_back_with_the_state() -> None:
+def test_an_error_that_lasts_until_the_deadline_is_returned_with_the_state() -> None:
     trouble = NoAnswer("gone")
     waited = waiting_for(Refresher(errors=dict.fromkeys(range(100), trouble)), timeout=30.0)
     assert waited == WaitResult(FRESH, trouble)
@@ -195,7 +195,7 @@ def test_a_retry_after_is_honoured_between_queries() -> None:
 
 
 @pytest.mark.parametrize("trouble", [KeyRefused("", status=401), TaskNotFound("", status=404)])
-def test_a_refusal_of_a_task_of_ours_ends_every_wait_after_the_third_in_a_row(trouble: DefapiError) -> None:
+def test_three_refusals_in_a_row_of_a_task_of_this_server_end_every_wait(trouble: DefapiError) -> None:
     async def run() -> list[type[Exception]]:
         errors: list[type[Exception]] = []
 

@@ -127,7 +127,7 @@ async def test_while_the_issuer_fails_its_last_keys_stay_valid_and_new_ones_are_
 @pytest.mark.parametrize(
     "entry", ["x", 7, None, {}, {"kid": "a"}, {"kid": 7, "kty": "RSA"}, {"kid": "a", "kty": "RSA"}]
 )
-async def test_a_malformed_key_takes_the_others_not_away(entry: object) -> None:
+async def test_a_malformed_key_does_not_disable_the_others(entry: object) -> None:
     async with issuer_with_keys() as (issuer, keys, _):
         issuer.published = [entry, issuer.keys[-1].as_dict(private=False)]
         assert await has_key(keys, issuer)

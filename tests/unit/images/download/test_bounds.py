@@ -125,7 +125,7 @@ async def test_an_endless_body_is_cut_at_the_cap(header: str, new_fetcher: NewFe
 @pytest.mark.parametrize(
     "head", ["404 Not Found", "302 Found\r\nLocation: /b.png", "200 OK\r\nContent-Length: 30000000"]
 )
-async def test_a_body_that_is_not_wanted_is_hung_up_on(head: str, fetcher: ImageFetcher, host: Host) -> None:
+async def test_a_connection_is_closed_at_an_unwanted_body(head: str, fetcher: ImageFetcher, host: Host) -> None:
     hung_up = asyncio.Event()
 
     async def endless(writer: asyncio.StreamWriter) -> None:

@@ -124,7 +124,7 @@ async def test_the_real_resolver_gives_every_address() -> None:
     assert {"127.0.0.1", "::1"} & set(await resolve_host("localhost", 443))
 
 
-async def test_a_name_without_an_address_is_unavailable_and_says_so(fetcher: ImageFetcher, internet: Internet) -> None:
+async def test_a_name_without_an_address_is_reported_as_unavailable(fetcher: ImageFetcher, internet: Internet) -> None:
     internet.names["nowhere.example"] = [[]]
     with pytest.raises(ImageUnavailable, match=r"nowhere\.example cannot be found"):
         await fetcher.fetch("https://nowhere.example/a.png?signature=abc")

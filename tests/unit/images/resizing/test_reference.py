@@ -51,7 +51,7 @@ async def test_a_longer_one_is_shrunk_to_the_longest_side_and_keeps_its_shape(ki
     assert small.size == (1000, 500)
 
 
-async def test_what_shines_through_still_does() -> None:
+async def test_a_shrunk_reference_keeps_its_transparency() -> None:
     small = opened(await fit_reference(EncodedImage(drawn("PNG", (3000, 1500), "RGBA"), "image/png"), max_side=1000))
     assert small.mode == "RGBA"
     assert small.getpixel((5, 5)) == (0, 0, 0, 0)
@@ -71,7 +71,7 @@ async def test_every_kind_of_pixels_can_be_shrunk(mode: str) -> None:
     assert opened(small).size == (300, 150)
 
 
-async def test_an_iphone_photo_becomes_a_jpeg_that_stands_upright_and_tells_no_place() -> None:
+async def test_an_iphone_photo_becomes_an_upright_jpeg_without_its_location() -> None:
     register_heif_opener()
     tags = Image.Exif()
     tags[ExifTags.Base.Orientation] = 6  # the top is on the right
@@ -95,7 +95,7 @@ async def test_a_broken_iphone_photo_is_named_as_one_with_what_to_do() -> None:
     assert "Export it as JPEG" in str(caught.value)
 
 
-async def test_a_photo_that_was_taken_sideways_stands_upright_and_tells_no_place() -> None:
+async def test_a_photo_that_was_taken_sideways_is_turned_upright_and_loses_its_location() -> None:
     tags = Image.Exif()
     tags[0x0112] = 6  # turned by 90 degrees
     tags[0x010E] = "somewhere secret"

@@ -203,7 +203,7 @@ def test_few_colours_and_greys_are_shrunk_smoothly(mode: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_of_an_animation_the_first_frame_is_shown_and_said_to_be_one(kind: str) -> None:
+def test_the_first_frame_of_an_animation_is_shown_and_named_as_one(kind: str) -> None:
     frames = [Image.new("RGB", (600, 300), colour) for colour in (RED, GREEN, BLUE)]
     data = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
     small = shrunk(data)
@@ -215,7 +215,7 @@ def test_of_an_animation_the_first_frame_is_shown_and_said_to_be_one(kind: str) 
     assert not whole.still
 
 
-def test_first_the_quality_gives_way_and_then_the_size() -> None:
+def test_the_quality_is_lowered_before_the_size() -> None:
     data = saved(noise("RGB", 512), "PNG")
     sizes = []
     for most in (200_000, 60_000, 5_000, 600):

@@ -123,7 +123,7 @@ def test_an_image_that_is_kept_can_be_read_again(tmp_path: Path) -> None:
     assert OutputFolder(tmp_path / "none").read("ta1", 0) is None
 
 
-def test_a_saved_file_of_a_chosen_name_is_known_in_a_locale_that_lacks_its_letters(tmp_path: Path) -> None:
+def test_a_saved_file_of_a_chosen_name_is_recognised_in_a_locale_that_lacks_its_letters(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     folder.save(PNG, replace(FACTS, save_as="고양이"))
     assert folder.has_saved("고양이.png")

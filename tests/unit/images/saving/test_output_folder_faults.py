@@ -25,7 +25,7 @@ from tests.support.saved_images import FACTS, PNG, encoded_images, lines
 pytestmark = posix_only  # links, pipes, flags of open
 
 
-def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+def test_a_truncated_line_spoils_no_other(tmp_path: Path) -> None:
     (tmp_path / LINES).write_text('{"file": "half a li', encoding="utf-8")
     OutputFolder(tmp_path).save(PNG, FACTS)
     OutputFolder(tmp_path).save(PNG, replace(FACTS, number=1))
@@ -323,7 +323,7 @@ def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
             use()
 
 
-def test_a_folder_whose_own_place_is_missing_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_whose_parent_is_missing_is_an_error(tmp_path: Path) -> None:
     """A disk may not be mounted: what is made in its stead would be lost under it."""
     with pytest.raises(FileNotFoundError):
         OutputFolder(tmp_path / "disk" / "kept").save(PNG, FACTS)

@@ -44,7 +44,9 @@ def whole_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def desk(*, local: bool = True, client: Any = None, **settings: Any) -> AsyncIterator[tuple[Sandbox, Client]]:
+async def sandbox_and_client(
+    *, local: bool = True, client: Any = None, **settings: Any
+) -> AsyncIterator[tuple[Sandbox, Client]]:
     """A sandbox, and a client of a server on it."""
     async with serve_sandbox(plain_config(seconds=0.0)) as sandbox:
         values: dict[str, Any] = {"base_url": sandbox.url, "api_key": KEY, **settings}
@@ -70,7 +72,7 @@ async def read(client: Client, uri: str) -> bytes:
 
 
 async def test_a_photo_arrives_upright_without_metadata_and_is_sent_as_a_reference() -> None:
-    async with desk() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         first_answer = await client.call_tool("add_reference", {"purpose": "your portrait"})
         answer = facts(first_answer)
         assert (answer["finished"], answer["references"]) == (False, [])
@@ -94,7 +96,7 @@ async def test_a_photo_arrives_upright_without_metadata_and_is_sent_as_a_referen
 
 
 async def test_used_unknown_and_expired_grants_are_the_same_404(tmp_path: Path) -> None:
-    async with desk(state_dir=tmp_path) as (_, client):
+    async with sandbox_and_client(state_dir=tmp_path) as (_, client):
         used = (await ask(client))["upload_url"]
         assert (await post(used, PNG)).status_code == 200
         first_answer = await ask(client)
@@ -138,7 +140,7 @@ async def test_used_unknown_and_expired_grants_are_the_same_404(tmp_path: Path) 
 async def test_a_file_that_cannot_be_a_reference_is_refused_with_the_reason_and_uses_no_grant(
     data: bytes, status: int, reason: str
 ) -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         url = (await ask(client))["upload_url"]
         code, message = refusal(await post(url, data))
         assert code == status
@@ -147,7 +149,7 @@ async def test_a_file_that_cannot_be_a_reference_is_refused_with_the_reason_and_
 
 
 async def test_requests_of_other_sites_and_for_other_hosts_are_refused() -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         url = (await ask(client))["upload_url"]
         port = url.split("/")[2].rpartition(":")[2]
         for headers in (
@@ -167,7 +169,7 @@ async def test_requests_of_other_sites_and_for_other_hosts_are_refused() -> None
 
 
 async def test_a_form_without_the_field_and_a_body_that_is_no_form_are_refused() -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         url = (await ask(client))["upload_url"]
         assert (await post(url, PNG, field="file")).status_code == 400
         assert (await post(url, PNG, **{"Content-Type": "image/png"})).status_code == 415
@@ -175,7 +177,7 @@ async def test_a_form_without_the_field_and_a_body_that_is_no_form_are_refused()
 
 
 async def test_uploads_beyond_the_days_limit_are_refused() -> None:
-    async with desk(uploads_per_day=2) as (_, client):
+    async with sandbox_and_client(uploads_per_day=2) as (_, client):
         first = await ask(client, count=4)
         assert [(await post(first["upload_url"], drawn("PNG"))).status_code for _ in range(4)] == [200, 200, 429, 429]
         refused = await client.call_tool("add_reference", {})
@@ -184,7 +186,7 @@ async def test_uploads_beyond_the_days_limit_are_refused() -> None:
 
 
 async def test_a_call_waits_for_the_person_and_not_longer() -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         first_answer = await ask(client)
 
         async def upload() -> None:
@@ -209,7 +211,7 @@ async def test_while_a_call_waits_the_address_of_the_page_is_in_its_progress() -
             assert (progress, total) == (0.0, 100.0)
             assert (await post(urls[0], drawn("PNG"))).status_code == 200
 
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         called = await client.call_tool("add_reference", {"wait_seconds": 100}, progress_callback=on_progress)
         assert facts(called)["finished"]
 
@@ -217,7 +219,7 @@ async def test_while_a_call_waits_the_address_of_the_page_is_in_its_progress() -
 @pytest.mark.parametrize("count", [1, 2])
 async def test_an_upload_is_announced_to_streams_of_the_newer_era(count: int) -> None:
     """The last one and others."""
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         first_answer = await ask(client, count=count)
         uri = f"nanobanana://uploads/{first_answer['upload_id']}"
         async with client.listen(resource_subscriptions=[uri]) as updates:
@@ -228,7 +230,7 @@ async def test_an_upload_is_announced_to_streams_of_the_newer_era(count: int) ->
 
 async def test_an_upload_is_announced_to_subscribers() -> None:
     notifications = NotificationRecorder()
-    async with desk(client={"mode": "legacy", "message_handler": notifications}) as (_, client):
+    async with sandbox_and_client(client={"mode": "legacy", "message_handler": notifications}) as (_, client):
         first_answer = await ask(client)
         uri = f"nanobanana://uploads/{first_answer['upload_id']}"
         await subscribe(client, uri)
@@ -242,7 +244,7 @@ async def test_an_upload_is_announced_to_subscribers() -> None:
 async def test_the_loopback_server_ends_with_its_last_grant_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopback, "LINGER_SECONDS", 0.05)
     monkeypatch.setattr(loopback, "CHECK_SECONDS", 0.05)
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         first = (await ask(client))["upload_url"]
         assert (await post(first, drawn("PNG"))).status_code == 200
         with anyio.fail_after(60), contextlib.suppress(httpx.TransportError):
@@ -267,7 +269,7 @@ async def test_a_host_that_opens_urls_is_asked_to_open_the_page(mode: Any, actio
 
     notifications = NotificationRecorder()
     hosts = {"mode": mode, "elicitation_callback": elicit, "message_handler": notifications}
-    async with desk(client=hosts) as (_, client):
+    async with sandbox_and_client(client=hosts) as (_, client):
         answer = await ask(client, purpose="a portrait", wait_seconds=20)
         assert len(opened) == 1
         assert answer["upload_url"] is None
@@ -282,7 +284,7 @@ async def test_a_host_that_opens_urls_is_asked_to_open_the_page(mode: Any, actio
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_host_that_shows_the_page_gets_no_url_and_does_not_wait(mode: Any) -> None:
-    async with desk(client={"mode": mode, "extensions": [AppsHost()]}) as (_, client):
+    async with sandbox_and_client(client={"mode": mode, "extensions": [AppsHost()]}) as (_, client):
         with anyio.fail_after(120):
             answer = await ask(client, wait_seconds=240)
         assert answer["upload_url"] is None
@@ -290,7 +292,7 @@ async def test_a_host_that_shows_the_page_gets_no_url_and_does_not_wait(mode: An
 
 
 async def test_without_an_address_the_model_reads_what_to_do() -> None:
-    async with desk(local=False) as (_, client):
+    async with sandbox_and_client(local=False) as (_, client):
         refused = await client.call_tool("add_reference", {})
         assert refused.is_error
         assert "NANO_BANANA_PUBLIC_URL" in text(refused)
@@ -313,7 +315,7 @@ async def test_pieces_become_an_upload_and_do_not_count_as_calls() -> None:
     file = io.BytesIO()
     Image.effect_noise((1000, 900), 90).save(file, "PNG")
     noise = file.getvalue()
-    async with desk(calls_per_minute=2) as (_, client):
+    async with sandbox_and_client(calls_per_minute=2) as (_, client):
         first_answer = await ask(client)
         answer = facts(await send(client, noise, 60_000, upload_id=first_answer["upload_id"]))
         assert len(noise) > 8 * 60_000
@@ -322,13 +324,13 @@ async def test_pieces_become_an_upload_and_do_not_count_as_calls() -> None:
 
 
 async def test_a_page_can_upload_without_being_asked() -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         answer = facts(await send(client, photo(), 10_000))
         assert check_upright(await read(client, answer["reference"]["resource_uri"])) == (900, 1200)
 
 
 async def test_pieces_that_are_missing_too_large_or_not_asked_for_are_refused() -> None:
-    async with desk() as (_, client):
+    async with sandbox_and_client() as (_, client):
         first_answer = await ask(client)
         upload_id = first_answer["upload_id"]
         cases: list[tuple[dict[str, Any], str]] = [
@@ -353,9 +355,9 @@ async def test_pieces_that_are_missing_too_large_or_not_asked_for_are_refused() 
 
 
 async def test_an_upload_survives_a_restart_and_is_read_by_its_uri(tmp_path: Path) -> None:
-    async with desk(state_dir=tmp_path) as (_, client):
+    async with sandbox_and_client(state_dir=tmp_path) as (_, client):
         uri = (await post((await ask(client))["upload_url"], photo())).json()["resource_uri"]
-    async with desk(state_dir=tmp_path) as (_, client):
+    async with sandbox_and_client(state_dir=tmp_path) as (_, client):
         assert check_upright(await read(client, uri)) == (900, 1200)
         with pytest.raises(MCPError, match="not found"):
             await read(client, "nanobanana://uploads/ref-000000000000000000000000")

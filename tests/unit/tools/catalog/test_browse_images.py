@@ -71,7 +71,7 @@ async def test_a_search_for_json_or_the_word_null_is_a_search_for_that_text() ->
             assert await browse(client, search=search) == ("No prompt contains this text.", [])
 
 
-async def test_nothing_yet_and_nothing_that_fits_are_said_so() -> None:
+async def test_an_empty_list_and_an_empty_search_have_messages() -> None:
     async with client_at(NOWHERE) as client:
         assert await browse(client) == ("No pictures have been made yet.", [])
         assert await browse(client, search="cat") == ("No prompt contains this text.", [])
@@ -89,7 +89,7 @@ async def test_an_invalid_number_is_refused_with_a_message(limit: Any) -> None:
         assert "limit" in text(result)
 
 
-async def test_the_most_stays_short_whatever_the_prompts_and_holds_nothing_unsafe(tmp_path: Path) -> None:
+async def test_the_longest_list_stays_short_and_safe_whatever_the_prompts(tmp_path: Path) -> None:
     ledger = open_database(load_settings(state_dir=tmp_path))
     for number in range(30):
         ledger.save(drawn(LONG, number, count=4))

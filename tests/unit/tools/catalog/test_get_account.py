@@ -91,7 +91,7 @@ async def test_a_balance_that_cannot_be_read_is_reported_beside_the_other_facts(
         assert facts(result)["spent_today"] == "0"
 
 
-async def test_the_limits_say_what_they_leave_and_the_lower_one_counts() -> None:
+async def test_the_limits_show_what_is_left_and_the_lower_one_counts() -> None:
     limits: dict[str, Any] = {
         "credits_per_day": Decimal(2),
         "total_credits_per_day": Decimal("1.25"),

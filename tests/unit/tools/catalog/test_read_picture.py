@@ -56,7 +56,7 @@ async def test_an_image_that_would_be_too_much_for_a_result_is_shrunk() -> None:
         assert len(result.model_dump_json()) < 1_000_000
 
 
-async def test_an_image_that_is_not_there_is_said_to_be_so() -> None:
+async def test_an_image_that_does_not_exist_is_reported_as_missing() -> None:
     async with plain_sandbox(seconds=3600) as sandbox, client_at(sandbox.url) as client:
         made = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))
         result = await client.call_tool("read_picture", {"task_id": made["task_id"]})

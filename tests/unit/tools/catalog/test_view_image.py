@@ -70,7 +70,7 @@ async def test_an_image_is_seen_wherever_its_bytes_are(where: str) -> None:
         assert len(text(result)) < 400
 
 
-async def test_an_image_that_fits_is_handed_over_as_it_is() -> None:
+async def test_an_image_that_fits_is_returned_as_it_is() -> None:
     given = noise(100, "JPEG")
     async with serve_sandbox(QUICK) as sandbox:
         sandbox.images = FixedDrawings(given)
