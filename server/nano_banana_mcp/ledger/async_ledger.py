@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from nano_banana_mcp.generations.batches import callers_request_id
@@ -106,13 +107,17 @@ class DurableLedger:
 
     async def save(self, generation: Generation) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        newest = _newest(self._pending.get(generation.generation_id), generation)
+        generation_id = generation.generation_id
+        pending = self._pending.get(generation_id)
+        newest = _newest(pending, generation)
         try:
-            recorded = await self._write(lambda database: database.save(newest), replaces=newest.generation_id)
+            recorded = await self._write(lambda database: database.save(newest), replaces=generation_id)
         except LedgerError:
-            self._pending[newest.generation_id] = newest
+            self._pending[generation_id] = newest = _newest(self._pending.get(generation_id), newest)
             return newest
-        self._pending.pop(newest.generation_id, None)
+        if self._pending.get(generation_id) not in (None, pending):  # another write has failed meanwhile
+            return await self.save(newest)
+        self._pending.pop(generation_id, None)
         return recorded
 
     async def amend(self, generation: Generation) -> None:
@@ -121,12 +126,13 @@ class DurableLedger:
 
     async def forget(self, generation_id: str) -> None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        pending = self._pending.get(generation_id)
         try:
             await self._write(lambda database: database.forget(generation_id), replaces=generation_id)
         except LedgerError:
             self._pending[generation_id] = None
         else:
-            self._pending.pop(generation_id, None)
+            self._drop_pending(generation_id, pending)
 
     async def find(self, public_id: str, principal: str | None = None) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -415,7 +421,13 @@ class DurableLedger:
             except LedgerError as error:
                 logger.info("A pending write failed again: %s", error.for_operator)
             else:
-                self._pending.pop(generation_id, None)
+                # In the event loop, where they change.
+                anyio.from_thread.run_sync(self._drop_pending, generation_id, generation)
+
+    def _drop_pending(self, generation_id: str, written: Generation | None) -> None:
+        """Forget a pending write that was written, unless a newer one has replaced it meanwhile."""
+        if self._pending.get(generation_id) == written:
+            self._pending.pop(generation_id, None)
 
 
 def _newest(pending: Generation | None, generation: Generation) -> Generation:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
 import trio
 import trio.testing
 
-from nano_banana_mcp.generations.models import Status
+from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.ledger.async_ledger import PROBE_SECONDS, RETRY_SECONDS, DurableLedger
 from nano_banana_mcp.ledger.errors import LedgerBusy, LedgerError
 from nano_banana_mcp.ledger.listing import FILE_NAME, recent_rows
@@ -212,6 +213,60 @@ def test_pending_writes_are_retried_without_another_call(tmp_path: Path) -> None
     database = SqliteLedger(tmp_path)
     assert database.find("ta1") is not None
     database.close()
+
+
+@pytest.mark.parametrize("failures", [1, 9])
+async def test_an_end_whose_write_failed_is_not_replaced_by_an_older_state_that_is_written_meanwhile(
+    tmp_path: Path, failures: int
+) -> None:
+    database = BusyAtEnds(tmp_path, failures)
+    ledger = DurableLedger(lambda: database)
+    accepted = (await ledger.begin(new_generation())).accepted("ta1", 101.0)
+    await ledger.save(accepted)
+    done = succeeded(accepted)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ledger.save, done)
+        tasks.start_soon(ledger.save, replace(accepted, status=Status.IN_PROGRESS))
+    assert await ledger.find("ta1") == done
+    database.failures = 0
+    await ledger.begin(new_generation())
+    await ledger.aclose()
+    reopened = SqliteLedger(tmp_path)
+    assert reopened.find("ta1") == done
+    reopened.close()
+
+
+async def test_an_end_that_is_reported_while_an_older_state_is_written_again_stays_pending(tmp_path: Path) -> None:
+    database = BusyAtEnds(tmp_path, failures=9)
+    ledger = DurableLedger(lambda: database)
+    accepted = (await ledger.begin(new_generation())).accepted("ta1", 101.0)
+    done = succeeded(accepted)
+
+    def fail_then_report_the_end(generation: Generation) -> Generation:
+        if generation == accepted and ledger._pending:
+            anyio.from_thread.run_sync(ledger._pending.__setitem__, done.generation_id, done)
+            return SqliteLedger.save(database, generation)
+        raise LedgerBusy("locked")
+
+    database.save = fail_then_report_the_end  # type: ignore[method-assign]
+    await ledger.save(accepted)
+    await ledger.begin(new_generation())
+    assert await ledger.find("ta1") == done
+    await ledger.aclose()
+
+
+class BusyAtEnds(SqliteLedger):
+    """A ledger that is locked at the next ``failures`` writes of an end."""
+
+    def __init__(self, folder: Path, failures: int) -> None:
+        super().__init__(folder)
+        self.failures = failures
+
+    def save(self, generation: Generation) -> Generation:
+        if generation.finished and self.failures > 0:
+            self.failures -= 1
+            raise LedgerBusy("locked")
+        return super().save(generation)
 
 
 class FullDisk:
