@@ -1,4 +1,4 @@
-"""The commands in the documents: where they stand, and what is said about running them.
+"""The commands in the documents: their places, and the notes about running them.
 
 A block of commands has a comment above it: ``<!-- run -->`` (a test runs each line), ``<!-- run elsewhere: where -->``
 or ``<!-- not run: why -->``.

@@ -1,4 +1,4 @@
-"""Virtual environments beside the one of the tests, for what its packages are not to be mixed with."""
+"""Virtual environments for packages that must not be mixed with those of the tests."""
 
 from __future__ import annotations
 

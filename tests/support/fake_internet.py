@@ -1,4 +1,4 @@
-"""A small internet on 127.0.0.1: names, a host of pictures, and a trap for connections that must not be made."""
+"""A small internet on 127.0.0.1: names, an image host, and a trap for forbidden connections."""
 
 import asyncio
 import socket

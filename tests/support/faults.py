@@ -1,4 +1,4 @@
-"""The steps of a :func:`tests.support.fault_server.fault_server` script: what to do with one request."""
+"""The steps of a :func:`tests.support.fault_server.fault_server` script: one answer or fault for each request."""
 
 from __future__ import annotations
 

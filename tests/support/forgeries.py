@@ -1,4 +1,4 @@
-"""Many forged, malformed and replayed callbacks, and what they cost. It reads ``/proc``."""
+"""Many forged, malformed and replayed callbacks, and their cost, read from ``/proc``."""
 
 from __future__ import annotations
 

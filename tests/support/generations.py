@@ -1,4 +1,4 @@
-"""Generations for tests of the ledger, and of what uses it."""
+"""Generations for tests of the ledger and of its users."""
 
 from __future__ import annotations
 

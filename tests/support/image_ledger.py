@@ -1,4 +1,4 @@
-"""A ledger reduced to what the image store asks of it."""
+"""A ledger with the methods that the image store uses."""
 
 from __future__ import annotations
 

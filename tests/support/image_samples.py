@@ -1,4 +1,4 @@
-"""Pictures, made here."""
+"""Sample images."""
 
 import base64
 import io

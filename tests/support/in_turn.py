@@ -1,4 +1,4 @@
-"""One process at a time: the tests run in several, and what is missing is installed once."""
+"""A lock between processes: the tests run in several, and a missing program is installed once."""
 
 from __future__ import annotations
 

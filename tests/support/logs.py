@@ -1,4 +1,4 @@
-"""Undoes what commands do to the loggers of this process."""
+"""Restores the loggers of this process after a command."""
 
 from __future__ import annotations
 

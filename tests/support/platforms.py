@@ -1,4 +1,4 @@
-"""What this project's code would do on another system, read from its source.
+"""Finds code that would fail on another system, by reading the source.
 
 Which names of the standard library a system lacks is what typeshed says, as it comes with mypy: its stubs hold
 ``if sys.platform != "win32":`` wherever the library's documentation says "Availability: Unix".

@@ -1,4 +1,4 @@
-"""What cannot be tested on Windows, said once and loudly."""
+"""The marker of tests that cannot run on Windows."""
 
 from __future__ import annotations
 

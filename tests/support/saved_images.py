@@ -1,4 +1,4 @@
-"""A picture to keep, and what is kept."""
+"""An image to save, and the files of an output folder."""
 
 from __future__ import annotations
 

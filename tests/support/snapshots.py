@@ -1,4 +1,4 @@
-"""What hosts and models read, kept in ``tests/snapshots/``. ``make snapshots`` renews it after a deliberate change."""
+"""Snapshots of the texts that hosts and models read. ``make snapshots`` renews them after a deliberate change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server is made of: the bill of materials, the advisories about it, and its licences.
+"""The supply chain of the server: bill of materials, advisories and licences.
 
 ``make sbom`` and ``make audit`` run it; the table of licences in docs/dependencies.md is made here.
 """

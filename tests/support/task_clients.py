@@ -1,4 +1,4 @@
-"""Clients that declare the extension ``io.modelcontextprotocol/tasks``, and show what they are answered."""
+"""Clients that declare the extension ``io.modelcontextprotocol/tasks`` and record their answers."""
 
 from __future__ import annotations
 

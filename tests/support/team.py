@@ -1,4 +1,4 @@
-"""What the tests of identity share: tokens of named principals, clients that carry one, raw requests, caught egress."""
+"""Helpers for tests of identity: tokens of named principals, clients with a token, raw requests, recorded egress."""
 
 from __future__ import annotations
 

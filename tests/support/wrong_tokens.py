@@ -1,4 +1,4 @@
-"""Access tokens that are wrong: what the issuer would never have signed so, and what it never signed."""
+"""Invalid access tokens: with claims that the issuer never signs, or with signatures of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every state that the picture's view can be in, and how a conversation gets there."""
+"""Every state of the image view, and the messages that lead to it."""
 
 from __future__ import annotations
 

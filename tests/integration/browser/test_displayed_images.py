@@ -1,4 +1,4 @@
-"""Pictures really arrive in the view: whatever their size, whatever the host passes on."""
+"""Images appear in the view, whatever their size and whatever the host passes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view and its host: what each asks of the other, and what the view does where the host does not."""
+"""The messages between the view and its host, and the fallbacks of the view for hosts that lack a feature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each state of the picture's view in a real browser: what a person reads, and that everybody can."""
+"""Each state of the image view in a real browser: its text and its accessibility."""
 
 from __future__ import annotations
 

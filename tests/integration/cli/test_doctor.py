@@ -1,4 +1,4 @@
-"""`doctor`: what it checks, its verdict and exit code, and the entries of hosts, which it starts."""
+"""`doctor`: its checks, verdict and exit code, and the entries of hosts, which it starts."""
 
 from __future__ import annotations
 

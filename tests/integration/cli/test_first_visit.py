@@ -1,4 +1,4 @@
-"""The first minutes of a new person: what is seen before anything is set up."""
+"""The output of the commands for a new user, before anything is set up."""
 
 from __future__ import annotations
 

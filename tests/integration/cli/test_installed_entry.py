@@ -1,4 +1,4 @@
-"""The entry as a host uses it: read by a parser of its own, started with just what it says."""
+"""The installed entry, read by an independent parser and started exactly as it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients send besides the plain protocol: slashes, headers in any case, resumed streams, preflights."""
+"""Requests of clients besides the plain protocol: slashes, headers in any case, resumed streams, preflights."""
 
 from __future__ import annotations
 

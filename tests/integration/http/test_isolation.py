@@ -1,4 +1,4 @@
-"""Two callers on one server, in both eras: what is another's answers in the very words of what is missing."""
+"""Two callers on one server, in both eras: a task of the other gets the same answer as a missing one."""
 
 from __future__ import annotations
 

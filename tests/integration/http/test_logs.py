@@ -1,4 +1,4 @@
-"""What a real process logs, in both formats; and what it never logs, whatever happens."""
+"""The log of a real process in both formats, and the secrets that it never holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/metrics` of a real process after real pictures, and the counts that only the counting itself can show."""
+"""`/metrics` of a real process after real images, and the counters themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`serve --http`: real clients of both eras, and what is refused at the start."""
+"""`serve --http`: real clients of both eras, and the settings that are refused at the start."""
 
 from __future__ import annotations
 

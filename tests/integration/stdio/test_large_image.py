@@ -1,4 +1,4 @@
-"""A very large picture through a real server process: bytes on the wire, time, memory."""
+"""A very large image through a real server process: bytes on the wire, time, memory."""
 
 from __future__ import annotations
 

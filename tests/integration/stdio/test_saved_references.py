@@ -1,4 +1,4 @@
-"""Keeping and references with the server as a real child process."""
+"""Saving and references with the server as a real child process."""
 
 from __future__ import annotations
 

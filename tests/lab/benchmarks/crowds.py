@@ -1,4 +1,4 @@
-"""What must hold however many there are: waits on one stdio connection, processes on one ledger, kills, forgeries."""
+"""Large numbers of waits on one stdio connection, processes on one ledger, kills and forgeries."""
 
 from __future__ import annotations
 

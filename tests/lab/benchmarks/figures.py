@@ -1,4 +1,4 @@
-"""What a benchmark finds: figures, each beside what it is compared to and what was promised."""
+"""The results of a benchmark: figures, each with its comparison and its target."""
 
 from __future__ import annotations
 

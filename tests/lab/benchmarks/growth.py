@@ -1,4 +1,4 @@
-"""What people wait for in ledgers of 100, 10,000 and 1,000,000 requests, in SQLite and in PostgreSQL."""
+"""Queries that users wait for in ledgers of 100, 10,000 and 1,000,000 requests, in SQLite and in PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call costs over stdio and over HTTP, against the parts that no server can do without.
+"""The cost of a call over stdio and over HTTP, compared to the parts that every server needs.
 
 Server, stand-in API and the yardstick each run in a process of their own; all are called in turn.
 """

@@ -1,4 +1,4 @@
-"""What the bench shows is what was found: misses as misses, and the page and the plot as the figures say."""
+"""The page and the plot of the benchmarks show the measured figures, and missed targets as missed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How soon the end of a picture reaches a waiting client, and for how many queries: real processes, real sockets.
+"""How soon the end of an image reaches a waiting client, and for how many queries: real processes, real sockets.
 
 Each scenario has a fresh server: nothing is known of latencies or callbacks when its first picture is asked for.
 """

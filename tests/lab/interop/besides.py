@@ -1,4 +1,4 @@
-"""What is run besides the clients: the conformance suite, and the lint of the tools' descriptions."""
+"""The conformance suite and the lint of the tools' descriptions, run besides the clients."""
 
 from __future__ import annotations
 

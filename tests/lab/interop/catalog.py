@@ -1,4 +1,4 @@
-"""The clients, what each cannot do, and what its users should know."""
+"""The clients, the limits of each, and the notes for its users."""
 
 from __future__ import annotations
 

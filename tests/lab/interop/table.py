@@ -1,4 +1,4 @@
-"""The table: what a row is, how it is judged, and docs/interop.md, which is made of it."""
+"""The table of docs/interop.md: its rows, how they are judged, and the document that is made of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of Claude Code must show, on records made here; and the run itself where the program is installed."""
+"""The report on a run of Claude Code, from records made here; and the run itself where the program is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every client does to the server, and what is noted of it.
+"""The calls of every client, and the record of their results.
 
 The standard library only: this also runs in environments that have nothing of this project.
 """

@@ -1,4 +1,4 @@
-"""Changes the code that must not be wrong, one small change at a time, and looks whether a test notices.
+"""Mutation tests: changes critical code, one small change at a time, and checks that a test fails.
 
 ``make mutants`` runs it. What is changed, and by which tests it is judged, stands in
 ``pyproject.toml`` (``tool.mutmut``).

@@ -1,4 +1,4 @@
-"""The fault matrix: what can go wrong on a socket × submit, query and the fetching of a picture.
+"""The fault matrix: each fault of a socket × submit, query and the download of an image.
 
 One server child is pointed at one raw-socket server, whose behaviour is changed cell by cell. In each cell: a request
 goes wrong, the child must say so in words, and its next request, to a server that behaves again, must succeed.

@@ -1,4 +1,4 @@
-"""The server as a child process, spoken to in raw lines or at a raw socket; its stderr is kept to be looked at."""
+"""The server as a child process with raw lines or a raw socket; its stderr is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A steady, light load of every kind of call on a serving process, and what it takes of the machine over time."""
+"""A steady, light load of every kind of call on a serving process, and its memory and files over time."""
 
 from __future__ import annotations
 

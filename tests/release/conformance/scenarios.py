@@ -1,4 +1,4 @@
-"""What of the official suite applies to this server, revision by revision, and why the rest does not."""
+"""The scenarios of the official suite that apply to this server, by revision, and why the others do not."""
 
 from __future__ import annotations
 

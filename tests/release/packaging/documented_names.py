@@ -1,4 +1,4 @@
-"""What the files for operators may name: settings that exist, and commands that the command line takes."""
+"""The names that files for operators may use: existing settings and accepted commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published besides the package: true, the same everywhere, the same bytes twice, and it starts."""
+"""The artefacts besides the package: correct, consistent, reproducible, and they start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server is made of: every dependency has its reason and a licence that fits, and few are needed to start."""
+"""The dependencies: each has its reason and a suitable licence, and few are needed to start."""
 
 from __future__ import annotations
 

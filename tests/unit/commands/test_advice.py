@@ -1,4 +1,4 @@
-"""What commands print of errors: advice for people, and none for models."""
+"""The errors that commands print have advice for people and none for models."""
 
 from __future__ import annotations
 

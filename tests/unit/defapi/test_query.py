@@ -1,4 +1,4 @@
-"""A query: what is asked, and every way to get no state."""
+"""A query: its request, and every way to get no state."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Reading what the API sends: whatever it is, it is read or it is ignored."""
+"""Reading the answers of the API: any body is read or ignored."""
 
 import json
 import unicodedata

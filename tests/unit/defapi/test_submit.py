@@ -1,4 +1,4 @@
-"""A submit that goes well: what is sent, and how the task id is read."""
+"""A successful submit: its request, and reading the task id."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A submit without a whole answer: what was never sent is repeated, what may have arrived is not."""
+"""A submit without a whole answer: repeated only if it was never sent."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What a caller may use: counted in every kind of ledger, and refused before anything is sent."""
+"""Quotas of callers: counted in every kind of ledger, and enforced before anything is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of a callback, by itself: whose signature counts, what is read of it, and what it is answered."""
+"""The check of a callback: signature, body and answer."""
 
 from __future__ import annotations
 

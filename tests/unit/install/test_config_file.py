@@ -1,4 +1,4 @@
-"""What happens to the file itself: links, modes, back-ups, races, and what is refused."""
+"""The configuration file itself: links, modes, back-ups, races and refusals."""
 
 from __future__ import annotations
 

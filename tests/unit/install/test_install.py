@@ -1,4 +1,4 @@
-"""What `install` decides: the key, the entry of that name that is there, a server elsewhere, the list."""
+"""The decisions of `install`: the key, an existing entry of that name, a remote server, the list."""
 
 from __future__ import annotations
 

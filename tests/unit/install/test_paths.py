@@ -1,4 +1,4 @@
-"""Where hosts keep their configuration, on every system."""
+"""The paths of the configurations of hosts, on every system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any document at all: the entry goes in and out, and the rest is what it was."""
+"""In any document the entry is added and removed, and the rest stays as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answers quickly in a large ledger gives the same answers as reading every row, in SQLite and in PostgreSQL."""
+"""The fast queries of a large ledger give the same answers as reading every row, in SQLite and in PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every ledger promises: in memory, in a file and in PostgreSQL."""
+"""The contract of every ledger: in memory, in a file and in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_images_that_are_found_later_are_added_to_a_finished_generation_on
 
 
 async def test_a_task_id_is_never_lost(ledger: Ledger) -> None:
-    """A callback may settle an intent while its submit still waits for an answer that never comes."""
+    """A callback may settle a generation while its submit still waits for an answer that never comes."""
     generation = await ledger.begin(new_generation())
     claimed = generation.accepted("ta1", 101.0)
     await ledger.save(claimed)

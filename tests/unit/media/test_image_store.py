@@ -1,4 +1,4 @@
-"""Images are kept: what is stored, where readers find it, and what is deleted first."""
+"""The image store: the stored bytes, their readers, and the order of deletion."""
 
 from __future__ import annotations
 

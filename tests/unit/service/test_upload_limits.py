@@ -1,4 +1,4 @@
-"""Hundreds of uploads of one caller: what gets in, what each refusal says, and what they cost this server."""
+"""Hundreds of uploads of one caller: the accepted ones, the refusals, and their cost for this server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hosts and models read of the server: every change of it is a visible diff."""
+"""The texts and schemas that hosts and models read: every change is a visible diff."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model reads when the API does not play along: what happened, whether credits may be gone, what to do."""
+"""The errors that a model reads: what happened, whether credits may be gone, and what to do."""
 
 from collections.abc import Iterator
 

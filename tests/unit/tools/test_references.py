@@ -1,4 +1,4 @@
-"""Reference pictures from disk, and pictures made before."""
+"""Reference images from disk, and images made before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host gets to see, tool by tool, for every kind of end."""
+"""The results of the tools for every kind of end."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Finished pictures are saved, and the result says where."""
+"""Finished images are saved, and the result has their paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One query: whose task it is about, and what is stored before its end is recorded."""
+"""The refresh of one task: its owner, and the bytes that are stored before its end is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forms that no browser sends, and images that are more than images: what gets in, and what the refusal says."""
+"""Forms that no browser sends and images that hold more than an image: the accepted ones and the refusals."""
 
 from __future__ import annotations
 

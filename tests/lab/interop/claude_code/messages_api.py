@@ -1,4 +1,4 @@
-"""A stand-in for the Messages API on loopback: it plays a model that calls tools, and records what it is shown."""
+"""A stand-in for the Messages API on loopback: it plays a model that calls tools, and records its input."""
 
 from __future__ import annotations
 

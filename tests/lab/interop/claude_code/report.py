@@ -1,4 +1,4 @@
-"""What Claude Code asks at its start, what its model is shown, and how a task ends: the rows of docs/interop.md."""
+"""The requests of Claude Code at its start, the input of its model and the end of a task: rows of docs/interop.md."""
 
 from __future__ import annotations
 

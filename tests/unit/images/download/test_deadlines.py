@@ -1,4 +1,4 @@
-"""How long a fetch may take, and what it leaves behind when it is cut."""
+"""The time limits of a download, and its clean-up at the limit."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What must never be connected to; a real socket listens where every connection would land."""
+"""Addresses that must never be connected to; a real socket listens where every connection would arrive."""
 
 from collections.abc import AsyncIterator
 

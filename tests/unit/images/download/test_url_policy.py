@@ -1,4 +1,4 @@
-"""What a URL is taken apart into, and in which words it is refused."""
+"""Parsing URLs, and the messages of refusals."""
 
 from __future__ import annotations
 

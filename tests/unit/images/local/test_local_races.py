@@ -1,4 +1,4 @@
-"""Files that change while they are opened: what was looked at is what is read, and nothing hangs or stays open."""
+"""Files that change while they are opened: only the checked file is read, and nothing hangs or stays open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference pictures, made acceptable to the API."""
+"""Reference images are converted to a form that the API accepts."""
 
 from __future__ import annotations
 

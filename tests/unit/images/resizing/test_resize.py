@@ -1,4 +1,4 @@
-"""Every kind of picture, made small."""
+"""Every kind of image is shrunk."""
 
 from __future__ import annotations
 

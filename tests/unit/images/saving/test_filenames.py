@@ -1,4 +1,4 @@
-"""Names of saved pictures, for whatever people write."""
+"""File names of saved images, for any prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written into pictures, and that their pixels stay as they are."""
+"""Metadata is written into images, and their pixels stay as they are."""
 
 from __future__ import annotations
 

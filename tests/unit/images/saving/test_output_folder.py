@@ -1,4 +1,4 @@
-"""The folder that pictures are kept in."""
+"""The output folder of saved images."""
 
 from __future__ import annotations
 

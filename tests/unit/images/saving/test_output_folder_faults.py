@@ -1,4 +1,4 @@
-"""What can be wrong with the folder that pictures are kept in: its disk, and what others put there."""
+"""Faults of the output folder: its disk, and files of other programs."""
 
 from __future__ import annotations
 

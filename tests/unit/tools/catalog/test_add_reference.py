@@ -1,4 +1,4 @@
-"""Images that people bring: how they are asked, what is taken, and what the model reads."""
+"""Images that people upload: the request, the checks, and the text for the model."""
 
 from __future__ import annotations
 

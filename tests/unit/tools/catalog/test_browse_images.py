@@ -1,4 +1,4 @@
-"""What `browse_images` returns to the model: short, and enough for the next call."""
+"""The result of `browse_images`: short, and enough for the next call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The account of a caller: balance, spending, limits and models, as a tool and as a resource; and what is usual."""
+"""The account of a caller: balance, spending, limits and models, as a tool and as a resource."""
 
 from __future__ import annotations
 

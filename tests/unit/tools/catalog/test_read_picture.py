@@ -1,4 +1,4 @@
-"""The view's own tool: what it hands over, what it keeps from flooding a host, and whom it answers."""
+"""The view's own tool: its result, its size limit and its callers."""
 
 from __future__ import annotations
 

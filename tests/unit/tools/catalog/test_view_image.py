@@ -1,4 +1,4 @@
-"""The model looks at what it made."""
+"""`view_image`: the model sees the images that it made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompts as an assistant reads them: every change of their words is a visible diff; what is filled in is data."""
+"""The prompts as an assistant reads them: every change of their text is a visible diff, and values are data."""
 
 from __future__ import annotations
 

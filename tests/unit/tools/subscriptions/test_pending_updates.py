@@ -1,4 +1,4 @@
-"""Which changed resources a subscriber is still notified of."""
+"""The pending notifications of a subscriber."""
 
 from __future__ import annotations
 
