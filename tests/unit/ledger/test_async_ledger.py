@@ -248,7 +248,7 @@ async def test_an_end_that_is_reported_while_an_older_state_is_written_again_sta
             return SqliteLedger.save(database, generation)
         raise LedgerBusy("locked")
 
-    database.save = fail_then_report_the_end  # type: ignore[method-assign]
+    database.save = fail_then_report_the_end  # type: ignore[method-assign]  # a save with a report in the middle
     await ledger.save(accepted)
     await ledger.begin(new_generation())
     assert await ledger.find("ta1") == done
