@@ -38,7 +38,7 @@ def tool_error(cause: BaseException | None, *, submits: bool = False) -> ToolErr
         subject = subject if isinstance(cause, ImageError) else ""
         return ToolError(f"{subject}{cause.message} {NOTHING_CHARGED} {cause.hint}")
     if isinstance(cause, LedgerError):
-        return ToolError(f"{cause} {_describe_ledger_error(cause)}")
+        return ToolError(f"{cause} {_describe_ledger_error(cause, submits=submits)}")
     if isinstance(cause, NoSuchImage | ImageError | NotConfirmed):
         return ToolError(str(cause) or "This task has no picture with that number.")
     return ToolError(_describe_invalid_arguments(cause)) if isinstance(cause, ValidationError) else None
@@ -72,12 +72,13 @@ def _describe_charge(error: DefapiError) -> list[str]:
     return []
 
 
-def _describe_ledger_error(error: LedgerError) -> str:
+def _describe_ledger_error(error: LedgerError, *, submits: bool) -> str:
+    nothing_sent = f"A request is only sent once it is recorded. {NOTHING_CHARGED} " if submits else ""
     if isinstance(error, LedgerBusy):
-        return f"{NOTHING_CHARGED} No task is lost. Try again in a moment."
+        return f"{nothing_sent}No task is lost. Try again in a moment."
     return (
-        f"A request is only sent once it is recorded. {NOTHING_CHARGED} Free some disk space or check the database, "
-        "then try again with the same arguments."
+        f"{nothing_sent}No task is lost. Free some disk space or check the database, then try again with the same "
+        "arguments."
     )
 
 

@@ -108,6 +108,11 @@ class Generation:
         return self.status.finished
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing can change its state. Where a submit failed, a callback may prove that a task was made."""
+        return self.finished and not (self.status is Status.FAILED and self.task_id is None)
+
+    @property
     def is_open(self) -> bool:
         """Whether the API works on it."""
         return self.task_id is not None and not self.finished
@@ -136,7 +141,15 @@ class Generation:
 
     def accepted(self, task_id: str, now: float) -> Self:
         """Return the generation as accepted by the API under ``task_id`` at ``now`` (Unix time)."""
-        return replace(self, task_id=task_id, status=Status.PENDING, message=None, submitted_at=now, open_at=now)
+        return replace(
+            self,
+            task_id=task_id,
+            status=Status.PENDING,
+            message=None,
+            submitted_at=now,
+            open_at=now,
+            finished_at=None,
+        )
 
 
 def new_generation_id() -> str:

@@ -42,6 +42,10 @@ STEP_PAUSE_SECONDS = 0.1
 
 READ_ONLY = "The ledger cannot be written: its file or its folder is read-only."
 
+STILL_RECORDED = (
+    "The ledger cannot be written: a refused request with this request_id could not be removed from it yet."
+)
+
 NOTHING_NEW_IS_SENT = (
     "No new image is requested until it can be written, so that no paid image is lost. Images that are already paid "
     "for are recorded as soon as it can."
@@ -91,11 +95,14 @@ class DurableLedger:
 
     async def begin(self, generation: Generation, check: Check | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        return await self._write(lambda database: database.begin(generation, check))
+        return (await self.begin_batch([generation], check))[0]
 
     async def begin_batch(self, generations: Sequence[Generation], check: Check | None = None) -> list[Generation]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        return await self._write(lambda database: database.begin_batch(generations, check))
+        recorded = await self._write(lambda database: database.begin_batch(generations, check))
+        if self._is_deleted(recorded[0]):
+            raise LedgerError(STILL_RECORDED)
+        return recorded
 
     async def claim(self, generation: Generation) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -133,6 +140,11 @@ class DurableLedger:
             self._pending[generation_id] = None
         else:
             self._drop_pending(generation_id, pending)
+
+    async def forget_batch(self, generations: Sequence[Generation]) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        with contextlib.suppress(LedgerError):
+            await self._write(lambda database: database.forget_batch(generations))
 
     async def find(self, public_id: str, principal: str | None = None) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -305,6 +317,9 @@ class DurableLedger:
                 with contextlib.suppress(LedgerError):
                     await self._write(lambda database: database.probe())
 
+    def _is_deleted(self, generation: Generation) -> bool:
+        return self._pending.get(generation.generation_id, generation) is None
+
     def _with_pending(self, generation: Generation | None) -> Generation | None:
         return None if generation is None else self._pending.get(generation.generation_id, generation)
 
@@ -432,9 +447,11 @@ class DurableLedger:
 
 def _newest(pending: Generation | None, generation: Generation) -> Generation:
     """The state to record: an end never changes, and a task id is never lost."""
-    if pending is not None and (pending.finished or (pending.task_id is not None and generation.task_id is None)):
-        return pending
-    return generation
+    if pending is None:
+        return generation
+    if pending.task_id is None:
+        return pending if pending.finished and generation.task_id is None else generation
+    return pending if pending.finished or generation.task_id is None else generation
 
 
 def _check_writable(database: SqlLedger) -> None:

@@ -118,6 +118,12 @@ class Ledger(Protocol):
     async def forget(self, generation_id: str) -> None:
         """Delete a generation that certainly made no task. Where that fails, it is retried with the next write."""
 
+    async def forget_batch(self, generations: Sequence[Generation]) -> None:
+        """Delete a batch that certainly made no task, unless another call has claimed one of its generations.
+
+        Where that fails, it stays: the same call may submit what is unsent.
+        """
+
     async def find(self, public_id: str, principal: str | None = None) -> Generation | None:
         """Return the generation with this task id or generation id.
 

@@ -122,9 +122,10 @@ class PostgresLedger(SqlLedger):
 
     def _lock_begin(self, generation: Generation, check: Check | None) -> None:
         locks = [SUBMIT_LOCK] if check is not None else []
-        if generation.request_id is not None:
+        name = generation.request_id or generation.batch_id
+        if name is not None:
             # Named as in earlier versions. More requests than necessary share one, which is harmless.
-            names = repr((generation.principal, generation.api, generation.request_id.partition("#")[0]))
+            names = repr((generation.principal, generation.api, name.partition("#")[0]))
             digest = hashlib.sha256(names.encode("utf-8", "surrogatepass")).digest()
             locks.append(int.from_bytes(digest[:8], signed=True))
         for number in locks:

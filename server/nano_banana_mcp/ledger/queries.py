@@ -201,7 +201,7 @@ class SqlLedger(UploadQueries):
         with self._transaction():
             generation = self._reconciled(generation)
             stored = self._find_by_id(generation.generation_id)
-            if stored is not None and (stored.finished or _is_same(stored, generation)):
+            if stored is not None and (_is_same(stored, generation) or not _may_replace(stored, generation)):
                 return stored
             self._write(generation)
             self._write_urls(generation)
@@ -222,6 +222,15 @@ class SqlLedger(UploadQueries):
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         with self._transaction():
             self._delete("intent_id = :intent_id AND task_id IS NULL", {"intent_id": generation_id})
+
+    def forget_batch(self, generations: Sequence[Generation]) -> None:
+        """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
+        first = generations[0]
+        with self._transaction():
+            self._lock_begin(first, None)
+            recorded = self.find_batch(first.batch_id or "")
+            if all(stored.task_id is None and stored.status is not Status.UNKNOWN for stored in recorded):
+                self._delete("batch_id = :batch_id", {"batch_id": first.batch_id})
 
     def find(self, public_id: str, principal: str | None = None) -> Generation | None:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
@@ -785,6 +794,13 @@ def _is_api(api: str | None) -> str:
 def _is_same(stored: Generation, generation: Generation) -> bool:
     """Whether there is nothing to write. The time of the last query alone is not worth a write."""
     return replace(stored, open_at=None) == replace(generation, open_at=None)
+
+
+def _may_replace(stored: Generation, generation: Generation) -> bool:
+    """Whether the state is newer than the stored one: an end never changes, and a task id is never lost or replaced."""
+    if stored.task_id is None:
+        return generation.task_id is not None or not stored.finished
+    return generation.task_id == stored.task_id and not stored.finished
 
 
 def _with_outcome(generation: Generation, outcome: Generation) -> Generation:

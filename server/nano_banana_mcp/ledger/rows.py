@@ -21,7 +21,10 @@ UPSERT = (
     f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) "
     "ON CONFLICT (intent_id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "intent_id")
-    + " WHERE generations.finished_at IS NULL AND (excluded.task_id IS NOT NULL OR generations.task_id IS NULL)"
+    # An end never changes, and a task id is never lost. A failed submit may turn out to have made a task.
+    + " WHERE CASE WHEN generations.task_id IS NULL "
+    "THEN excluded.task_id IS NOT NULL OR generations.finished_at IS NULL "
+    "ELSE excluded.task_id IS NOT NULL AND generations.finished_at IS NULL END"
 )
 
 

@@ -159,9 +159,12 @@ class GenerationService:
             request, self._new(request, count, requested_count or count, save_as, principal, request_id, generation_id)
         )
         item = generations[0] if generations[0].batch_id is None else as_batch(generations)
-        if wait_seconds <= 0 or not item.is_open:
-            return await self.result(WaitResult(item))
-        return await self._wait(item, wait_seconds, report)
+        try:
+            if wait_seconds <= 0 or not item.is_open:
+                return await self.result(WaitResult(item))
+            return await self._wait(item, wait_seconds, report)
+        except LedgerError as error:  # the id of what was submitted is worth more than its end
+            return WaitResult(item, note=str(error))
 
     def require_possible(self, request: SubmitRequest, save_as: str | None) -> None:
         """Check what would refuse the call in any case.

@@ -23,7 +23,7 @@ from nano_banana_mcp.defapi.responses import MAY_HAVE_BEEN_CHARGED
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.batches import Batch, callers_request_id
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
-from nano_banana_mcp.generations.models import Generation, Status
+from nano_banana_mcp.generations.models import Generation, Status, new_generation_id
 from nano_banana_mcp.generations.quotas import Callers
 from nano_banana_mcp.ledger.base import Ledger, LedgerError
 from nano_banana_mcp.tracking.callbacks import CallbackTracker
@@ -260,8 +260,7 @@ class Submitter:
         errors = [error for _, error in outcomes if error is not None and not isinstance(error, SubmitFailed)]
         if len(errors) == len(outcomes):  # the same call may be sent again, also with the same request_id
             with anyio.CancelScope(shield=True):
-                for generation in recorded:
-                    await self._ledger.forget(generation.generation_id)
+                await self._ledger.forget_batch(recorded)
             raise errors[0]
         return [generation.with_message() for generation, _ in outcomes]
 
@@ -282,7 +281,7 @@ class Submitter:
         while True:
             if generation.is_unsent:
                 try:
-                    return await self._submit(request, replace(generation, created_at=self._now()), pauses)
+                    return await self._submit(request, generation, pauses)
                 except _AlreadyRecorded:
                     pass
                 except LedgerError as error:  # not sent; others may be
@@ -306,6 +305,7 @@ class Submitter:
         Raises:
             _AlreadyRecorded: another call sends it, or has sent it.
         """
+        generation = replace(generation, created_at=self._now())  # others take it to be under way from now on
         backoff = retry.Backoff()
         key = self._callers.key_of(generation.principal)
         outcome: str | DefapiError | None = None
@@ -316,14 +316,14 @@ class Submitter:
             with self._instrumentation.submitting(generation):
                 generation = await self._begin(generation)
                 try:
-                    outcome = await self._send(self._with_callback(request, generation), key, backoff, scope)
+                    outcome = await self._send(request, generation, key, backoff, scope)
                 except Exception:
                     logger.exception("A submit failed unexpectedly.")
                 finally:
                     outcome = outcome or OutcomeUnknown(FAILED_WHILE_SUBMITTING)
                     with anyio.CancelScope(shield=True):
                         generation = await self._record(generation, outcome, backoff.errors)
-                if isinstance(outcome, DefapiError):
+                if isinstance(outcome, DefapiError) and generation.task_id is None:
                     raise outcome
         except OutcomeUnknown:
             pass  # the message of the generation says what that means
@@ -336,11 +336,6 @@ class Submitter:
             self._submit_ended.set()
             self._submit_ended = anyio.Event()
         return generation, None
-
-    def _with_callback(self, request: SubmitRequest, generation: Generation) -> SubmitRequest:
-        if not generation.expects_callback:
-            return request
-        return request.model_copy(update={"callback_url": self._callbacks.expect(generation.generation_id)})
 
     async def _begin(self, generation: Generation) -> Generation:
         """Record that the generation is about to be sent.
@@ -359,22 +354,38 @@ class Submitter:
         return recorded
 
     async def _send(
-        self, request: SubmitRequest, key: SecretStr | None, backoff: retry.Backoff, pauses: anyio.CancelScope
+        self,
+        request: SubmitRequest,
+        generation: Generation,
+        key: SecretStr | None,
+        backoff: retry.Backoff,
+        pauses: anyio.CancelScope,
     ) -> str | DefapiError:
         """Return the task id, or the error of the last attempt."""
         if self._is_draining:
             pauses.cancel()
+        if generation.expects_callback:
+            request = request.model_copy(update={"callback_url": self._callbacks.expect(generation.generation_id)})
         try:
             with pauses:
                 await anyio.lowlevel.checkpoint()  # a caller who left before the POST pays nothing
                 async for attempt in stamina.retry_context(backoff, attempts=retry.MAX_ATTEMPTS, timeout=None):
                     with attempt:
+                        if backoff.errors and (task_id := await self._called_back(generation)):
+                            return task_id
                         return await self._client.submit(request, key=key)
         except DefapiError as error:
             return error
+        except LedgerError:  # whether an attempt led to a task is not known: there is no further one
+            pass
         if backoff.errors:
             return backoff.errors[-1]
         return NotSent("The server is shutting down, or the call was cancelled.", hint="Try again in a moment.")
+
+    async def _called_back(self, generation: Generation) -> str | None:
+        """The task id that a callback has named since an attempt failed."""
+        recorded = await self._ledger.find(generation.generation_id)
+        return None if recorded is None else recorded.task_id
 
     async def _record(
         self, generation: Generation, outcome: str | DefapiError, answers: list[DefapiError]
@@ -399,7 +410,12 @@ class Submitter:
             await self._ledger.forget(generation.generation_id)
             return generation
         # A callback may have been faster than the answer, and may have settled an unknown outcome.
-        return await self._ledger.save(generation)
+        recorded = await self._ledger.save(generation)
+        if isinstance(outcome, str) and recorded.task_id != outcome:
+            logger.warning("Two attempts of submit %s led to a task each.", generation.generation_id)
+            second = replace(generation, generation_id=new_generation_id(), request_id=None, batch_id=None)
+            await self._ledger.save(replace(second, expects_callback=False))
+        return recorded
 
     def _failed(self, generation: Generation, message: str) -> Generation:
         return replace(generation, status=Status.FAILED, message=message, finished_at=self._now())

@@ -71,7 +71,7 @@ class CallbackTracker:
         self._has_received = True
         self._missed_in_a_row = 0
         self._unconfirmed.pop(generation.generation_id, None)
-        if generation.finished:
+        if generation.is_settled:
             return None
         _remember(self._received, generation.generation_id, None)
         return self._reserve_query(generation.generation_id)

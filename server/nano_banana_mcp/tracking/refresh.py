@@ -123,7 +123,7 @@ class TaskRefresher:
         """Query the API once, record the answer, and publish the generation if it has changed.
 
         Args:
-            callback: What led to this query. A generation of unknown outcome gets its task id, if the API knows it.
+            callback: What led to this query. A generation without a task id gets this one, if the API knows it.
 
         Returns:
             The generation in its present state. Without a task id there is nothing to query: what the ledger has.
@@ -157,7 +157,7 @@ class TaskRefresher:
     async def called_back(self, generation_id: str, task_id: str) -> bool:
         """Handle a callback with a verified signature: query the task soon.
 
-        It also settles an unknown outcome, if the API knows the task.
+        It also settles an unknown outcome and a failed submit, if the API knows the task.
 
         Returns:
             Whether the generation exists and can have led to this task.
@@ -166,7 +166,7 @@ class TaskRefresher:
         if generation is None or generation.task_id not in (None, task_id):
             return False
         pause = self._callbacks.received(generation)
-        if generation.finished:
+        if generation.is_settled:
             self._instrumentation.called_back(generation, "late")
             return True
         self._instrumentation.called_back(generation, "accepted" if pause == 0 else "repeated")
@@ -186,16 +186,13 @@ class TaskRefresher:
         await anyio.sleep(pause)
         callback = Callback(task_id, self._now())
         generation = await self._ledger.find(generation_id)
-        if generation is not None and not generation.finished:
+        if generation is not None and not generation.is_settled:
             await self.refresh(generation, callback=callback)
 
     async def _take_over(self, generation: Generation, callback: Callback) -> Generation:
-        generation = generation.accepted(callback.task_id, callback.at)
-        await self._ledger.save(generation)
+        generation = await self._ledger.save(generation.accepted(callback.task_id, callback.at))
         self._bus.publish(generation)
-        logger.info(
-            "task %s is that of a submit of unknown outcome", generation.task_id, extra={"task_id": generation.task_id}
-        )
+        logger.info("a callback names the task %s", generation.task_id, extra={"task_id": generation.task_id})
         return generation
 
     async def _query(self, generation: Generation, task_id: str) -> TaskSnapshot:

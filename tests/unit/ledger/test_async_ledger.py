@@ -269,6 +269,20 @@ class BusyAtEnds(SqliteLedger):
         return super().save(generation)
 
 
+async def test_a_refused_request_that_cannot_be_removed_yet_is_not_begun_again(tmp_path: Path) -> None:
+    disk = FullDisk(tmp_path)
+    ledger = DurableLedger(disk.open)
+    refused = await ledger.begin(new_generation(request_id="r-1"))
+    disk.is_full = True
+    await ledger.forget(refused.generation_id)
+    with pytest.raises(LedgerError, match="cannot be written"):
+        await ledger.begin(new_generation(request_id="r-1"))
+    disk.is_full = False
+    again = new_generation(request_id="r-1")
+    assert await ledger.begin(again) == again
+    await ledger.aclose()
+
+
 class FullDisk:
     """A ledger whose disk is full while :attr:`is_full`."""
 
@@ -286,7 +300,7 @@ class OnFullDisk(SqliteLedger):
         self._disk = disk
 
     def _fetch(self, sql: str, values: Values | None = None) -> list[Any]:
-        if self._disk.is_full and not sql.startswith("SELECT"):
+        if self._disk.is_full and not sql.startswith(("SELECT", "BEGIN", "COMMIT", "ROLLBACK")):
             raise LedgerError("The database or disk is full.")
         return super()._fetch(sql, values)
 

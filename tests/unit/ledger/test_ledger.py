@@ -295,3 +295,40 @@ async def test_a_search_finds_generations_by_the_id_of_their_batch(ledger: Ledge
     assert {generation.generation_id for generation in await ledger.recent(10, "", "ba-1")} == {
         generation.generation_id for generation in batch
     }
+
+
+async def test_a_failed_submit_that_made_a_task_after_all_is_open_again(ledger: Ledger) -> None:
+    generation = await ledger.begin(new_generation())
+    failed = replace(generation, status=Status.FAILED, message="three errors", finished_at=101.0)
+    await ledger.save(failed)
+    assert await ledger.save(replace(failed, message="another end", finished_at=102.0)) == failed
+    accepted = await ledger.save(failed.accepted("ta1", 103.0))
+    assert (accepted.status, accepted.finished_at, accepted.message) == (Status.PENDING, None, None)
+    assert await ledger.find("ta1") == accepted == (await ledger.open_tasks(0.0))[0]
+
+
+async def test_what_is_known_without_a_task_id_does_not_replace_a_task_id_and_what_is_recorded_is_returned(
+    ledger: Ledger,
+) -> None:
+    generation = await ledger.begin(new_generation())
+    accepted = await ledger.save(generation.accepted("ta1", 101.0))
+    assert await ledger.save(replace(generation, message="The connection broke.")) == accepted
+    failed = replace(generation, status=Status.FAILED, message="three errors", finished_at=102.0)
+    assert await ledger.save(failed) == accepted
+    assert await ledger.save(generation.accepted("ta2", 102.0)) == accepted
+    assert await ledger.recent(10) == [accepted]
+
+
+async def test_a_batch_is_forgotten_as_a_whole(ledger: Ledger) -> None:
+    first, second = await ledger.begin_batch(new_batch(2, "r-1"))
+    await ledger.save(replace(second, status=Status.FAILED, message="refused", finished_at=101.0))
+    await ledger.forget_batch([first, second])
+    assert await ledger.find_batch("ba-1") == []
+    assert await ledger.find_request("r-1", "sandbox") is None
+
+
+async def test_a_batch_of_which_another_call_sends_one_is_not_forgotten(ledger: Ledger) -> None:
+    first, second = await ledger.begin_batch(new_batch(2, "r-1"))
+    claimed = await ledger.claim(first)
+    await ledger.forget_batch([first, second])
+    assert await ledger.find_batch("ba-1") == [claimed, second]

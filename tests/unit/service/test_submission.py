@@ -29,6 +29,7 @@ from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import UNRECORDED_OUTCOME, Generation, Status
 from nano_banana_mcp.generations.quotas import Callers, Check, LimitReached, Limits, Quotas, Usage
+from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.service.submission import (
     FOREIGN_SUBMIT_SECONDS,
     RequestIdTaken,
@@ -51,6 +52,7 @@ class Client:
         self.answers = list(answers)
         self.seconds = seconds
         self.submits = 0
+        self.ended = 0
         self.sent: list[tuple[SubmitRequest, Any]] = []
 
     async def submit(self, request: SubmitRequest, *, key: Any = None) -> str:
@@ -58,6 +60,7 @@ class Client:
         self.sent.append((request, key))
         with anyio.CancelScope(shield=True):
             await anyio.sleep(self.seconds)
+        self.ended += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, BaseException):
             raise answer
@@ -257,6 +260,61 @@ def test_a_server_error_that_asks_for_a_long_pause_leaves_a_failed_record_with_t
     assert ledger.generations["in-1"].message == error.message
     twice = failed(Client(Busy("x", status=500), Busy("closed", status=503, retry_after=90.0)), DictLedger())
     assert twice.message.startswith("The request was sent 2 times and")
+
+
+CALLED_BACK = new().accepted("ta-1", 1.0)
+BUSY = Busy("busy", status=503)
+
+
+def submitted_with_a_callback(client: Client, ledger: DictLedger, after_attempts: int) -> Generation:
+    """Submit while a callback names a task, 0.1 s into the attempt after this number of attempts, or into its pause."""
+
+    async def call_back() -> None:
+        while client.ended < after_attempts:
+            await anyio.sleep(0.05)
+        await anyio.sleep(0.1)
+        await ledger.save(CALLED_BACK)
+
+    async def run() -> None:
+        async with submitter_of(client, ledger) as submitter, anyio.create_task_group() as tasks:
+            tasks.start_soon(call_back)
+            results.append(await submitter.submit_once(REQUEST, new(request_id="r-1")))
+
+    results: list[Generation] = []
+    virtually(run)
+    return results[0]
+
+
+def test_a_task_that_a_callback_has_named_is_not_submitted_again() -> None:
+    client, ledger = Client(BUSY, "ta-2"), DictLedger()
+    assert submitted_with_a_callback(client, ledger, after_attempts=1).task_id == "ta-1"
+    assert (client.submits, len(ledger.generations)) == (1, 1)
+
+
+def test_of_two_attempts_that_made_a_task_each_both_are_recorded() -> None:
+    client, ledger = Client("ta-2"), DictLedger()
+    assert submitted_with_a_callback(client, ledger, after_attempts=0) == CALLED_BACK
+    assert sorted(generation.task_id or "" for generation in ledger.generations.values()) == ["ta-1", "ta-2"]
+    [second] = [generation for generation in ledger.generations.values() if generation.task_id == "ta-2"]
+    assert (second.request_id, second.batch_id, second.expects_callback) == (None, None, False)
+    assert (second.status, second.prompt) == (Status.PENDING, CALLED_BACK.prompt)
+
+
+@pytest.mark.parametrize("answer", [Busy("busy", status=503, retry_after=90.0), OutcomeUnknown("broken")])
+def test_a_failed_attempt_whose_task_a_callback_has_named_is_no_failure(answer: DefapiError) -> None:
+    client, ledger = Client(answer), DictLedger()
+    assert submitted_with_a_callback(client, ledger, after_attempts=0) == CALLED_BACK
+    assert (client.submits, list(ledger.generations.values())) == (1, [CALLED_BACK])
+
+
+def test_there_is_no_further_attempt_where_the_ledger_cannot_be_read() -> None:
+    class Unreadable(DictLedger):
+        async def find(self, public_id: str, principal: str | None = None) -> Generation | None:
+            raise LedgerError("away")
+
+    client, ledger = Client(BUSY), Unreadable()
+    assert isinstance(failed(client, ledger), SubmitFailed)
+    assert client.submits == 1
 
 
 def test_after_three_server_errors_the_same_request_id_is_submitted_again() -> None:
@@ -553,9 +611,10 @@ class BatchLedger(DictLedger):
     async def claim(self, generation: Generation) -> Generation | None:
         return await self.save(replace(generation, status=Status.UNKNOWN))
 
-    async def forget(self, generation_id: str) -> None:
-        await anyio.sleep(self.seconds_to_forget)
-        await super().forget(generation_id)
+    async def forget_batch(self, generations: Sequence[Generation]) -> None:
+        for generation in generations:
+            await anyio.sleep(self.seconds_to_forget)
+            await self.forget(generation.generation_id)
 
 
 BATCH = [new(number, batch_id="ba-1", status=Status.PENDING) for number in (1, 2)]

@@ -194,3 +194,26 @@ async def test_an_answer_that_cannot_be_read_is_kept_and_read_again_by_a_version
     assert [image.mime_type for image in generation.images] == ["image/png"]
     assert generation.credits_consumed == "0.5"
     assert ledger.generations["in-1"] == generation
+
+
+FAILED = Generation("in-1", None, Status.FAILED, message="three errors", expects_callback=True, finished_at=0.5)
+UNKNOWN = Generation("in-1", None, Status.UNKNOWN, expects_callback=True)
+
+
+@pytest.mark.parametrize("generation", [FAILED, UNKNOWN], ids=["failed", "unknown"])
+async def test_a_callback_proves_that_a_submit_without_a_task_id_made_one(generation: Generation) -> None:
+    ledger = DictLedger()
+    await ledger.save(generation)
+    async with refresher_of(ledger, Images(ledger)) as refresher:
+        assert await refresher.called_back("in-1", "ta-made")
+    recorded = ledger.generations["in-1"]
+    assert (recorded.task_id, recorded.status, len(recorded.images)) == ("ta-made", Status.SUCCESS, 1)
+
+
+async def test_a_callback_for_an_image_that_has_ended_leads_to_no_query() -> None:
+    ledger = DictLedger()
+    failed = replace(pending(1), status=Status.FAILED, finished_at=0.5)
+    await ledger.save(failed)
+    async with refresher_of(ledger, Images(ledger)) as refresher:
+        assert await refresher.called_back("in-1", "ta1")
+    assert ledger.generations["in-1"] == failed
