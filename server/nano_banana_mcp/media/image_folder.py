@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nano_banana_mcp.common.files import PART_SUFFIX, atomic_write, private_folder
+from nano_banana_mcp.images.formats import sniff
 from nano_banana_mcp.images.image import EncodedImage
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,14 @@ class ImageFolder:
         self._files = path / "files"
         self._index = path / "index"
 
-    def find(self, generation_id: str, number: int) -> EncodedImage | None:
-        """Return the bytes of an image, or None if they are not stored or cannot be read."""
+    def find(self, generation_id: str, number: int, *, is_last_resort: bool = False) -> EncodedImage | None:
+        """Return the bytes of an image, or None if they are not stored, cannot be read, or were altered.
+
+        Altered bytes stay until :meth:`store` replaces them. Those that exist nowhere else are returned as they are.
+
+        Args:
+            is_last_resort: Whether to return altered bytes if they still are an image of the same type.
+        """
         entry = self._read_entry(self._index_path(generation_id, number))
         if entry is None:
             return None
@@ -72,10 +79,8 @@ class ImageFolder:
         except OSError:
             return None
         if hashlib.sha256(data).hexdigest() != entry.sha256:
-            logger.warning("the stored image %s of %s is damaged", number, generation_id)
-            if not entry.is_only_copy:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+            logger.warning("the stored image %s of %s was altered by another program", number, generation_id)
+            if not entry.is_only_copy and not (is_last_resort and sniff(data) == entry.mime_type):
                 return None
         return EncodedImage(data, entry.mime_type)
 
@@ -86,8 +91,11 @@ class ImageFolder:
         return path if path is not None and path.exists() else None
 
     def has(self, generation_id: str, number: int) -> bool:
-        """Return whether an image is in the index."""
-        return self._index_path(generation_id, number).exists()
+        """Return whether the bytes of an image are stored. They are not read, only their size."""
+        entry = self._read_entry(self._index_path(generation_id, number))
+        with contextlib.suppress(OSError):
+            return entry is not None and self._file_path(entry.sha256).stat().st_size == entry.size_bytes
+        return False
 
     def store(
         self, generation_id: str, number: int, image: EncodedImage, *, is_only_copy: bool, stored_at: float
@@ -159,7 +167,7 @@ class ImageFolder:
 
     def _write_file(self, path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
-            if path.stat().st_size == len(data):
+            if path.read_bytes() == data:
                 os.utime(path)  # so that no sweep takes it for an orphan
                 return
         private_folder(path.parent)

@@ -374,13 +374,22 @@ class ImageStore:
         if image is None and url is None and self._ledger.stores_images:
             image = await self._ledger.load_image(*key)
         if image is None and url is not None:
-            if not self.still_serves(generation):
-                raise ImageUnavailable("The image came from a sandbox that has ended, and was not stored.", hint="")
-            image = await self._fetcher.fetch(url)
+            try:
+                image = await self._download(generation, url)
+            except ImageError:
+                altered = await self._find(*key, is_last_resort=True)
+                if altered is None:
+                    raise
+                return altered
         if image is None:
             raise NoSuchImage
         await self._store_copy(*key, image)
         return image
+
+    async def _download(self, generation: Generation, url: str) -> EncodedImage:
+        if not self.still_serves(generation):
+            raise ImageUnavailable("The image came from a sandbox that has ended, and was not stored.", hint="")
+        return await self._fetcher.fetch(url)
 
     async def _store_in_background(self, generation: Generation, number: int, attempted: anyio.Event) -> None:
         key = (generation.generation_id, number)
@@ -407,11 +416,12 @@ class ImageStore:
             attempted.set()
             del self._storing[key]
 
-    async def _find(self, owner_id: str, number: int) -> EncodedImage | None:
-        """The bytes of a generation or upload that are in memory or in the folder."""
+    async def _find(self, owner_id: str, number: int, *, is_last_resort: bool = False) -> EncodedImage | None:
+        """The bytes of a generation or upload that are in memory or in the folder; see :meth:`ImageFolder.find`."""
         image = self._in_memory.get((owner_id, number))
         if image is None and self._folder is not None:
-            image = await to_thread.run_sync(self._folder.find, owner_id, number)
+            find = partial(self._folder.find, owner_id, number, is_last_resort=is_last_resort)
+            image = await to_thread.run_sync(find)
         return image
 
     async def _store(self, owner_id: str, number: int, image: EncodedImage) -> None:

@@ -184,6 +184,51 @@ async def test_a_damaged_copy_is_downloaded_again(stores: Stores) -> None:
     assert stores.host.paths() == ["/a.png", "/a.png"]
 
 
+@pytest.mark.parametrize("altered", [PNG.data + b"trailer", PNG.data[:-1] + b"x"], ids=["trailer", "one byte"])
+async def test_an_altered_copy_stays_until_its_download_succeeds(stores: Stores, altered: bytes) -> None:
+    finished = generation(stores.url())
+    stores.host.answers["/a.png"] = answer(PNG.data)
+    await stored(stores.open(), finished)
+    [path] = (path for path in stores.state.glob("images/files/*/*"))
+    path.write_bytes(altered)
+    del stores.host.answers["/a.png"]
+    for _ in range(2):
+        assert (await stores.open().open(finished, 0)).data == altered
+    stores.host.answers["/a.png"] = answer(PNG.data)
+    assert await stores.open().open(finished, 0) == PNG
+    assert path.read_bytes() == PNG.data
+
+
+async def test_an_altered_copy_that_is_no_image_any_more_is_not_returned(stores: Stores) -> None:
+    finished = generation(stores.url())
+    stores.host.answers["/a.png"] = answer(PNG.data)
+    await stored(stores.open(), finished)
+    [path] = (path for path in stores.state.glob("images/files/*/*"))
+    path.write_bytes(b"no image")
+    del stores.host.answers["/a.png"]
+    with pytest.raises(ImageUnavailable):
+        await stores.open().open(finished, 0)
+
+
+@pytest.mark.parametrize("altered", [PNG.data + b"trailer", None], ids=["altered", "deleted"])
+async def test_a_copy_that_another_program_altered_or_deleted_is_stored_again_later(
+    stores: Stores, altered: bytes | None
+) -> None:
+    finished = generation(stores.url(), finished_at=stores.time)
+    stores.host.answers["/a.png"] = answer(PNG.data)
+    await stored(stores.open(), finished)
+    [path] = (path for path in stores.state.glob("images/files/*/*"))
+    if altered is None:
+        path.unlink()
+    else:
+        path.write_bytes(altered)
+    store = stores.open()
+    await store.store_missing([finished])
+    with anyio.fail_after(60):
+        await store.settled()
+    assert path.read_bytes() == PNG.data
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 async def test_only_the_owner_can_read_the_store(stores: Stores) -> None:
     await stores.open().put("in-1", 0, PNG)
