@@ -116,18 +116,22 @@ class ImageFolder:
         index_path = self._index_path(generation_id, number)
         private_folder(index_path.parent)
         atomic_write(index_path, json.dumps(asdict(entry)).encode())
-        if not path.exists():  # another process has deleted the same bytes between the two writes
-            self._write_file(path, image.data)
+        try:
+            _touch(path)  # so that a process that began to delete the same bytes before the entry existed keeps them
+        except FileNotFoundError:
+            atomic_write(path, image.data)
 
     def delete(self, generation_id: str) -> None:
         """Delete all images of a generation. Bytes that another generation has, too, stay."""
         index_paths = list(self._index_path(generation_id, 0).parent.glob(f"{generation_id}-*.json"))
         entries = [entry for path in index_paths if (entry := self._read_entry(path)) is not None]
+        touched_at = {entry.sha256: self._touched_at(entry.sha256) for entry in entries}
         for path in index_paths:
             path.unlink(missing_ok=True)
         used = {entry.sha256 for entry in self.entries()} if entries else set()
-        for sha256 in {entry.sha256 for entry in entries} - used:
-            self._file_path(sha256).unlink(missing_ok=True)
+        for sha256 in touched_at.keys() - used:
+            if self._touched_at(sha256) == touched_at[sha256]:  # otherwise another process has just stored them
+                self._file_path(sha256).unlink(missing_ok=True)
 
     def drop(self, entry: StoredImage) -> None:
         """Remove an entry from the index. :meth:`sweep` deletes bytes that no entry names any more."""
@@ -147,13 +151,15 @@ class ImageFolder:
             dropped: Names of bytes whose entries were dropped just now. Other bytes without an entry are deleted only
                 once they are :data:`MIN_ORPHAN_AGE_SECONDS` old: their entry may be about to be written.
         """
+        touched_at = {sha256: self._touched_at(sha256) for sha256 in dropped}
         used = {entry.sha256 for entry in self.entries()}
-        oldest = time.time() - MIN_ORPHAN_AGE_SECONDS
+        oldest = time.time_ns() - int(MIN_ORPHAN_AGE_SECONDS * 1e9)
         for path in [*self._files.glob("??/*"), *self._index.glob(f"??/.*{PART_SUFFIX}")]:
             if path.name in used or path.suffix == ".json":
                 continue
             with contextlib.suppress(OSError):  # another process may have deleted it
-                if path.name in dropped or path.stat().st_mtime < oldest:
+                modified_at = path.stat().st_mtime_ns
+                if modified_at < oldest or modified_at == touched_at.get(path.name):
                     path.unlink()
 
     def size(self) -> tuple[int, int]:
@@ -168,10 +174,17 @@ class ImageFolder:
     def _write_file(self, path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             if path.read_bytes() == data:
-                os.utime(path)  # so that no sweep takes it for an orphan
+                _touch(path)  # so that no sweep takes it for an orphan
                 return
         private_folder(path.parent)
         atomic_write(path, data)
+
+    def _touched_at(self, sha256: str) -> int | None:
+        """When the bytes were last stored by any process, in nanoseconds; None if they are not there."""
+        try:
+            return self._file_path(sha256).stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
 
     def _file_path(self, sha256: str) -> Path:
         return self._files / sha256[:2] / sha256
@@ -189,3 +202,8 @@ class ImageFolder:
         except (OSError, ValueError, TypeError):
             return None
         return entry if _SHA256.fullmatch(str(entry.sha256)) else None
+
+
+def _touch(path: Path) -> None:
+    now = time.time_ns()  # the system's own times may be too coarse to differ
+    os.utime(path, ns=(now, now))
