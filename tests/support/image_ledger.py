@@ -12,11 +12,15 @@ from nano_banana_mcp.ledger.base import Ledger
 
 @dataclass
 class ImageLedger:
-    """Generations by URL, and images where ``stores_images`` is set."""
+    """Generations by URL, and images where ``stores_images`` is set. Every id has a row unless it is in ``deleted``."""
 
     stores_images: bool = False
     generations: list[Generation] = field(default_factory=list)
     images: dict[tuple[str, int], EncodedImage] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+
+    async def find(self, public_id: str, principal: str | None = None) -> Generation | None:
+        return None if public_id in self.deleted else Generation(public_id)
 
     async def find_image(self, url: str, principal: str = "") -> Generation | None:
         for generation in self.generations:

@@ -407,6 +407,8 @@ class ImageStore:
                         logger.warning("image %d of task %s was not stored: %s", number, generation.public_id, error)
                         return
                 else:
+                    if await self._ledger.find(generation.generation_id) is None:  # it was deleted meanwhile
+                        await self.delete(generation)
                     return
                 attempted.set()
                 with anyio.move_on_after(pause):

@@ -286,6 +286,16 @@ async def test_a_deleted_generation_takes_its_bytes_but_not_those_that_another_o
         await store.open(generation(None, None), 0)
 
 
+async def test_a_generation_that_is_deleted_during_its_download_leaves_no_bytes(stores: Stores) -> None:
+    stores.host.answers["/a.png"] = answer(PNG.data)
+    store = stores.open()
+    stores.ledger.deleted.add("in-1")
+    await stored(store, generation(stores.url()))
+    await stored(store, generation(stores.url(), generation_id="in-2"))
+    assert stores.host.paths() == ["/a.png", "/a.png"]
+    assert [path.name for path in stores.state.glob("images/index/*/*")] == ["in-2-0.json"]
+
+
 async def test_partial_files_of_killed_processes_are_deleted_after_an_hour(stores: Stores) -> None:
     await stores.open().put("in-1", 0, PNG)
     folder = next(stores.state.glob("images/files/*"))
