@@ -36,7 +36,7 @@ def packages(name: str, wanted: Mapping[str, str]) -> Path:
     """The folder ``node_modules`` with the packages ``wanted`` (name → version), installed first where one is missing.
 
     Args:
-        name: Of the folder in ``.node/``. One for each purpose: npm removes from a folder whatever it was not told of.
+        name: Of the folder in ``.node/``. One for each purpose: npm removes every package that is not named.
 
     Raises:
         PackageUnavailableError: there is no npm, or it cannot install.

@@ -79,7 +79,7 @@ def pretend(platform: str) -> None:
 
 
 class _Text(io.TextIOWrapper):
-    """Text whose written lines end with CR LF where nobody says how."""
+    """Text whose written lines end with CR LF by default."""
 
     def __init__(self, buffer: Any, newline: str | None = None, **others: Any) -> None:
         end = "\r\n" if newline is None and buffer.writable() else newline

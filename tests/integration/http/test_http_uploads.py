@@ -87,8 +87,8 @@ async def test_a_replica_takes_an_upload_that_another_asked_for(database: str) -
             first_answer = await ask(first)
 
             async def upload() -> None:
-                elsewhere = first_answer["upload_url"].replace(one.root, two.root)
-                assert (await post(elsewhere, photo())).status_code == 200
+                other_url = first_answer["upload_url"].replace(one.root, two.root)
+                assert (await post(other_url, photo())).status_code == 200
 
             with anyio.fail_after(120):
                 async with anyio.create_task_group() as people:

@@ -27,7 +27,7 @@ class Entry:
         mode: How it settles the protocol: the newest that both know, or the older handshake.
         tools: What it lists.
         without: What it cannot show → why.
-        notes: What whoever uses it should know.
+        notes: Notes for its users.
         generation: Of the TypeScript SDK.
         adds: Arguments that it adds to those of every call.
         transports: Those that it has, of :data:`TRANSPORTS`.

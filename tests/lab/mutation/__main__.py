@@ -3,7 +3,7 @@
 ``make mutants`` runs it. What is changed, and by which tests it is judged, stands in
 ``pyproject.toml`` (``tool.mutmut``).
 A change that no test notices must be explained in ``survivors.md``, or the run fails. With patterns of names as
-arguments (``'*schedule*'``) only those are tried, and only of those is told.
+arguments (``'*schedule*'``) only those are tried and reported.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def test_the_official_packer_takes_the_bundle(made: Path, tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def bare_machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment with nothing but uv: an empty home, an empty cache, no packages."""
     home = tmp_path_factory.mktemp("home")
     leftover = {
@@ -145,14 +145,16 @@ def _starts(entry: dict[str, Any], folder: Path, variable: str, environment: dic
     assert seconds_to_answer(command, cwd=folder, environment={**environment, **filled}) > 0
 
 
-def test_the_bundle_starts_where_there_is_nothing_but_uv(made: Path, elsewhere: dict[str, str], tmp_path: Path) -> None:
+def test_the_bundle_starts_where_there_is_nothing_but_uv(
+    made: Path, bare_machine: dict[str, str], tmp_path: Path
+) -> None:
     with zipfile.ZipFile(made / artefacts.bundle_name()) as archive:
         archive.extractall(tmp_path)
     entry = json.loads((tmp_path / "manifest.json").read_text("utf-8"))["server"]["mcp_config"]
-    _starts(entry, tmp_path, "__dirname", elsewhere)
+    _starts(entry, tmp_path, "__dirname", bare_machine)
 
 
-def test_both_plugins_start_out_of_their_folder(made: Path, elsewhere: dict[str, str], tmp_path: Path) -> None:
+def test_both_plugins_start_out_of_their_folder(made: Path, bare_machine: dict[str, str], tmp_path: Path) -> None:
     """The folder is the source archive's: a clone has the same."""
     [archive] = made.glob("*.tar.gz")
     with tarfile.open(archive) as source:
@@ -163,15 +165,15 @@ def test_both_plugins_start_out_of_their_folder(made: Path, elsewhere: dict[str,
     [skill] = (folder / claude["skills"]).glob("*/SKILL.md")
     head = skill.read_text("utf-8").split("---")[1]
     assert {line.split(":")[0] for line in head.strip().splitlines()} == {"name", "description"}
-    _starts(gemini["mcpServers"]["nano-banana"], folder, "extensionPath", elsewhere)
-    _starts(claude["mcpServers"]["nano-banana"], folder, "CLAUDE_PLUGIN_ROOT", elsewhere)
+    _starts(gemini["mcpServers"]["nano-banana"], folder, "extensionPath", bare_machine)
+    _starts(claude["mcpServers"]["nano-banana"], folder, "CLAUDE_PLUGIN_ROOT", bare_machine)
 
 
 def test_the_source_archive_starts_where_there_is_nothing_but_uv(
-    made: Path, elsewhere: dict[str, str], tmp_path: Path
+    made: Path, bare_machine: dict[str, str], tmp_path: Path
 ) -> None:
     [archive] = made.glob("*.tar.gz")
-    _starts({"command": "uvx", "args": ["--from", str(archive), "nano-banana-mcp"]}, tmp_path, "none", elsewhere)
+    _starts({"command": "uvx", "args": ["--from", str(archive), "nano-banana-mcp"]}, tmp_path, "none", bare_machine)
 
 
 def test_the_skill_names_only_tools_and_arguments_that_exist() -> None:

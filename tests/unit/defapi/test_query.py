@@ -145,10 +145,10 @@ async def test_a_rate_limited_query_reports_the_time_to_retry() -> None:
 
 
 async def test_a_query_is_not_redirected_with_its_key() -> None:
-    async with fault_server(reply(200, PENDING)) as elsewhere:
-        outcome = await query_to(redirect(f"{elsewhere.url}/api/task/query"))
+    async with fault_server(reply(200, PENDING)) as target:
+        outcome = await query_to(redirect(f"{target.url}/api/task/query"))
     assert type(outcome.error) is RequestRefused
-    assert elsewhere.connections == 0
+    assert target.connections == 0
 
 
 async def test_a_key_that_the_api_repeats_in_its_words_is_not_shown() -> None:

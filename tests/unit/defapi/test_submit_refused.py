@@ -99,12 +99,12 @@ async def test_a_submit_to_an_endpoint_that_is_not_there_does_not_speak_of_a_tas
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_never_followed_and_the_key_never_sent_to_its_target(status: int) -> None:
-    async with fault_server(reply(200, TAKEN)) as elsewhere:
-        outcome = await submit_to(redirect(f"{elsewhere.url}/api/image/gen", status))
+    async with fault_server(reply(200, TAKEN)) as target:
+        outcome = await submit_to(redirect(f"{target.url}/api/image/gen", status))
     assert type(outcome.error) is RequestRefused
     assert "DEFAPI_BASE_URL" in outcome.error.hint
     assert outcome.server.posts == 1
-    assert elsewhere.connections == 0
+    assert target.connections == 0
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])

@@ -39,11 +39,11 @@ class PythonSdk(Client):
 
     def __init__(self) -> None:
         self.client: McpClient
-        self.told = anyio.Event()
+        self.notified = anyio.Event()
 
     async def on_message(self, message: Any) -> None:
         if isinstance(message, ResourceUpdatedNotification):
-            self.told.set()
+            self.notified.set()
 
     async def on_progress(self, progress: float, total: float | None, message: str | None) -> None:
         self.progress += 1
@@ -82,8 +82,8 @@ class PythonSdk(Client):
             with warnings.catch_warnings(action="ignore"):  # the older era's way, in the SDK of the newer one
                 await self.client.subscribe_resource(uri)
             await then()
-            await self.told.wait()
-        return self.told.is_set()
+            await self.notified.wait()
+        return self.notified.is_set()
 
 
 async def main(job: dict[str, Any], seen: Seen) -> None:

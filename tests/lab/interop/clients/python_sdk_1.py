@@ -30,11 +30,11 @@ class Session(Client):
 
     def __init__(self) -> None:
         self.session: Any = None
-        self.told = anyio.Event()
+        self.notified = anyio.Event()
 
     async def on_message(self, message: Any) -> None:
         if isinstance(getattr(message, "root", None), types.ResourceUpdatedNotification):
-            self.told.set()
+            self.notified.set()
 
     async def on_progress(self, progress: float, total: float | None, message: str | None) -> None:
         self.progress += 1
@@ -69,9 +69,9 @@ class Session(Client):
         await self.session.subscribe_resource(uri)
         await then()
         with anyio.move_on_after(20):
-            await self.told.wait()
+            await self.notified.wait()
         await self.session.unsubscribe_resource(uri)  # a notification while it closes makes this SDK fail
-        return self.told.is_set()
+        return self.notified.is_set()
 
 
 @asynccontextmanager

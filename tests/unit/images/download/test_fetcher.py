@@ -125,14 +125,14 @@ async def test_the_next_address_is_tried_when_one_takes_no_connection(
     new_fetcher: NewFetcher, host: Host, internet: Internet
 ) -> None:
     closed = socket.create_server(("127.0.0.1", 0))
-    nobody = closed.getsockname()
+    refused_address = closed.getsockname()
     closed.close()
     internet.names["pictures.example"] = [["2606:4700::1", PUBLIC, PUBLIC]]
     tried: list[str] = []
 
     def connect_to(ip: str, port: int) -> tuple[str, int]:
         tried.append(ip)
-        return internet.lands_at if ip == PUBLIC else (nobody[0], nobody[1])
+        return internet.lands_at if ip == PUBLIC else (refused_address[0], refused_address[1])
 
     fetcher = new_fetcher(connect_to=connect_to)
     host.answers["/a.png"] = answer(PNG)
