@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import pytest
+from mcp.shared.exceptions import MCPError
+from mcp.types import INTERNAL_ERROR
 
 from nano_banana_sandbox.config import SandboxConfig
 from nano_banana_sandbox.server import serve_sandbox
+from nano_banana_tools.subscriptions import listen
+from nano_banana_tools.tasks.extension import Task
+from nano_banana_tools.tasks.generation_tasks import GenerationTasks
 from tests.support.clients import WITHOUT_QUERIES
 from tests.support.http_server import at, reachable, served
 from tests.support.task_clients import TasksDeclared, ask, call, listening, task_client
@@ -31,6 +37,29 @@ async def test_a_callback_reaches_a_listening_host_without_a_poll() -> None:
         assert message["params"]["result"]["structuredContent"]["images"]
         assert states[0] == "working"
         assert sandbox.stats.queries_by_task[task_id] <= 2
+
+
+async def test_an_end_is_notified_though_the_ledger_fails_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [MCPError(INTERNAL_ERROR, "The ledger cannot be used: locked.")]
+    get = GenerationTasks.get
+
+    async def get_or_fail(self: GenerationTasks, task_id: str) -> Task:
+        task = await get(self, task_id)
+        if task.status == "completed" and failures:
+            raise failures.pop()
+        return task
+
+    monkeypatch.setattr(GenerationTasks, "get", get_or_fail)
+    monkeypatch.setattr(listen, "RETRY_SECONDS", 0.0)
+    async with reachable(SandboxConfig(seconds=0.5, art="plain"), WITHOUT_QUERIES) as (_, server, _):
+        async with task_client(server.url) as client:
+            task_id = (await call(client, "generate_image", prompt="a cat"))["taskId"]
+        with anyio.fail_after(60):
+            async with listening(server.url, [task_id]) as messages:
+                async for message in messages:
+                    if message["params"].get("status") == "completed":
+                        break
+    assert failures == []
 
 
 async def test_the_end_of_a_batch_is_notified_once_and_not_for_each_of_its_images() -> None:

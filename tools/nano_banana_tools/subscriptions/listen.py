@@ -26,6 +26,9 @@ from nano_banana_tools.subscriptions.bus import MAX_URIS, PendingUpdates, Resour
 from nano_banana_tools.tasks.extension import Task, require_tasks
 from nano_banana_tools.tasks.generation_tasks import GenerationTasks
 
+RETRY_SECONDS = 5.0
+"""Pause before a notification that failed is sent again."""
+
 _TASK_IDS = "taskIds"
 
 Context = ServerRequestContext[Any, Any]
@@ -83,12 +86,12 @@ class BoundedListenHandler(ListenHandler):
             async def send() -> None:
                 await session.acknowledged.wait()
                 while True:
+                    uri = await updates.next()
                     with log_exceptions("notifying of a task"):
-                        uri = await updates.next()
-                        task = await self._tasks.get(tasks[uri])
-                        await ctx.session.send_notification(cast(Any, _notification(ctx, task)), ctx.request_id)
-                        if task.status == "completed":  # further changes, as of a batch's members, are not the task's
-                            del tasks[uri]
+                        await self._notify(ctx, tasks, uri)
+                        continue
+                    updates.add(uri)  # it may have been the end, which no later change reports
+                    await anyio.sleep(RETRY_SECONDS)
 
             senders.start_soon(send)
             try:
@@ -97,6 +100,17 @@ class BoundedListenHandler(ListenHandler):
                 unsubscribe()
             senders.cancel_scope.cancel()
         return result
+
+    async def _notify(self, ctx: Context, tasks: dict[str, str], uri: str) -> None:
+        try:
+            task = await self._tasks.get(tasks[uri])
+        except MCPError as error:
+            if error.code == INVALID_PARAMS:  # it was deleted
+                del tasks[uri]
+            raise
+        await ctx.session.send_notification(cast(Any, _notification(ctx, task)), ctx.request_id)
+        if task.status == "completed":  # further changes, as of a batch's members, are not the task's
+            del tasks[uri]
 
 
 def _notification(ctx: Context, task: Task) -> TaskNotification:
