@@ -88,7 +88,8 @@ class PostgresLedger(SqlLedger):
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         self._fetch(
             "INSERT INTO pictures (intent_id, number, mime_type, data) "
-            "VALUES (:intent_id, :number, :mime_type, :data) ON CONFLICT DO NOTHING",
+            "VALUES (:intent_id, :number, :mime_type, :data) ON CONFLICT (intent_id, number) "
+            "DO UPDATE SET mime_type = excluded.mime_type, data = excluded.data",
             {"intent_id": generation_id, "number": number, "mime_type": image.mime_type, "data": image.data},
         )
 

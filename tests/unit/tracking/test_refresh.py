@@ -26,7 +26,8 @@ from nano_banana_mcp.tracking.callbacks import CallbackTracker
 from nano_banana_mcp.tracking.refresh import TaskRefresher
 from tests.support.dict_ledger import DictLedger
 from tests.support.generations import only
-from tests.support.image_samples import png
+from tests.support.image_samples import drawn, png
+from tests.support.postgres import Cluster
 
 PNG = EncodedImage(png(), "image/png")
 
@@ -217,3 +218,27 @@ async def test_a_callback_for_an_image_that_has_ended_leads_to_no_query() -> Non
     async with refresher_of(ledger, Images(ledger)) as refresher:
         assert await refresher.called_back("in-1", "ta1")
     assert ledger.generations["in-1"] == failed
+
+
+async def test_an_image_that_is_only_understood_later_replaces_the_bytes_of_its_number_in_a_database(
+    postgres: Cluster, database: str
+) -> None:
+    ledger = SharedLedger(database)
+    jpeg = EncodedImage(drawn("JPEG"), "image/jpeg")
+    answer: dict[str, object] = {
+        "status": "success",
+        "result": [{"image": "data:application/x-new;base64,AAECAwQF"}, {"image": to_data_uri(PNG)}],
+    }
+    async with anyio.create_task_group() as tasks:
+        images = ImageStore(ledger, None, tasks=tasks, now=lambda: 1.0, opened_at=0.0)
+        async with refresher_of(ledger, images, client=Client(answer)) as refresher:
+            generation = only(await refresher.get("ta1", ""))
+            assert await images.open(generation, 0) == PNG
+            kept = await images.kept_answer(generation.generation_id) or b""
+            understood = kept.replace(b"AAECAwQF", to_data_uri(jpeg).partition(",")[2].encode())
+            with postgres.connect(database) as db:  # a newer version reads the same answer as two images
+                db.execute("UPDATE pictures SET data = %s WHERE number = -1", [understood])
+            generation = only(await refresher.get("ta1", ""))
+        assert [await images.open(generation, number) for number in range(2)] == [jpeg, PNG]
+        await images.aclose()
+    await ledger.aclose()
