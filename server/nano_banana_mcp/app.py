@@ -149,15 +149,15 @@ async def serve_stdio(
 async def _exit_on_signal(server: ImageServer, tasks: TaskGroup) -> None:
     written = anyio.Event()
 
-    async def write_down() -> None:
-        await server.write_down()
+    async def flush_ledger() -> None:
+        await server.flush_ledger()
         written.set()
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             with anyio.move_on_after(SIGNAL_GRACE_SECONDS):
-                await server.settled()
-            tasks.start_soon(write_down)  # not awaited directly: the disk may be locked
+                await server.wait_until_settled()
+            tasks.start_soon(flush_ledger)  # not awaited directly: the disk may be locked
             with anyio.move_on_after(LAST_WRITE_SECONDS):
                 await written.wait()
             # The SDK's thread blocks in a read of stdin, which nothing can wake, and would keep the process alive.
@@ -172,7 +172,7 @@ async def open_service(settings: Settings, **options: Unpack[ServiceOptions]) ->
     Args:
         options: See :class:`ServiceOptions`.
     """
-    async with reached_api(settings) as api:
+    async with open_api(settings) as api:
         client = DefapiClient(
             api.base_url,
             api.key,
@@ -292,7 +292,7 @@ async def compose_service(
         async with _closing(images):
             yield service
             with anyio.move_on_after(timing.closing):
-                await service.settled()
+                await service.wait_until_settled()
         tasks.cancel_scope.cancel()
 
 
@@ -351,7 +351,7 @@ class Api:
 
 
 @asynccontextmanager
-async def reached_api(settings: Settings) -> AsyncIterator[Api]:
+async def open_api(settings: Settings) -> AsyncIterator[Api]:
     """Return the API of ``settings``: the real one, or a sandbox that lives as long as the block."""
     if not settings.sandbox:
         yield Api(settings.base_url, settings.usable_key, settings.base_url)

@@ -107,7 +107,7 @@ async def _own_generations(service: GenerationService, principal: str) -> tuple[
 async def _numbers(service: GenerationService, task_id: str, principal: str) -> list[str]:
     """The numbers of the images of this task, if it is the caller's own."""
     service.callers.quotas.count_call(principal)
-    item = await service.refresher.recorded(task_id, principal)
+    item = await service.refresher.find_recorded(task_id, principal)
     return [] if item is None else [str(number) for number in range(len(located_images(item)))]
 
 

@@ -78,8 +78,10 @@ async def listed(service: GenerationService, principal: str) -> list[Resource]:
             mime_type=_JSON,
         ),
     ]
-    for generation in map(service.images.typed, await service.ledger.recent(MAX_LISTED_GENERATIONS, principal)):
-        images = image_resources(to_row(generation), urls_work=service.images.still_serves(generation))
+    for generation in map(
+        service.images.with_mime_types, await service.ledger.recent(MAX_LISTED_GENERATIONS, principal)
+    ):
+        images = image_resources(to_row(generation), urls_work=service.images.urls_can_work(generation))
         resources += [Resource.model_validate(image) for image in images]
     return resources[: 2 + MAX_LISTED_IMAGES]
 
@@ -93,7 +95,7 @@ async def read(service: GenerationService, uri: str, principal: str) -> ReadReso
     """
     if uri == TASKS_URI:
         recent = await service.ledger.recent(MAX_LISTED_GENERATIONS, principal)
-        tasks = [as_json(service.images.typed(generation), service.now()) for generation in recent]
+        tasks = [as_json(service.images.with_mime_types(generation), service.now()) for generation in recent]
         return _as_json({"tasks": tasks})
     if uri == ACCOUNT_URI:
         return _as_json(account_facts(await service.account.read(principal)))
@@ -124,7 +126,7 @@ async def _upload_state(service: GenerationService, upload_id: str, principal: s
 
 async def _find(service: GenerationService, task_id: str, principal: str) -> GenerationOrBatch:
     try:
-        return service.typed(await service.get(task_id, principal))
+        return service.with_mime_types(await service.get(task_id, principal))
     except TaskNotFound:
         raise NoSuchImage from None
 

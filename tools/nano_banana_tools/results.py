@@ -157,10 +157,10 @@ def _message(outcome: WaitResult) -> str | None:
     # Saved paths come first and are never cut: half a path is useless.
     saved = _describe_export(outcome.export)
     parts = [_describe_usual(outcome), _describe_format(outcome), outcome.generation.message, outcome.note]
-    if outcome.trouble is not None:
-        advice = f" {outcome.trouble.hint}" if outcome.given_up else ""
+    if outcome.last_error is not None:
+        advice = f" {outcome.last_error.hint}" if outcome.given_up else ""
         remains = "" if outcome.generation.finished else " The task itself is not lost."
-        parts.insert(0, f"The last query failed: {outcome.trouble.message}{remains}{advice}")
+        parts.insert(0, f"The last query failed: {outcome.last_error.message}{remains}{advice}")
     other = shorten(" ".join(part for part in parts if part), MAX_MESSAGE_CHARACTERS)
     return " ".join(part for part in (saved, other) if part) or None
 

@@ -156,12 +156,12 @@ class ImageServer(MCPServer[GenerationService]):
                 ReadableMessages(requests, answers), answers, self._lowlevel_server.create_initialization_options()
             )
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Return once every submit in progress is recorded."""
         if self._service is not None:
-            await self._service.settled()
+            await self._service.wait_until_settled()
 
-    async def write_down(self) -> None:
+    async def flush_ledger(self) -> None:
         """Write pending writes to the ledger, and close it."""
         if self._service is not None:
             await self._service.ledger.aclose()

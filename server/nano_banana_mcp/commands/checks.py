@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from nano_banana_mcp.app import SANDBOX_KEY, quotas, reached_api, stored_key_of
+from nano_banana_mcp.app import SANDBOX_KEY, open_api, quotas, stored_key_of
 from nano_banana_mcp.commands.console import KEY_ADVICE, for_person
 from nano_banana_mcp.commands.findings import Finding
 from nano_banana_mcp.commands.key import key_form_problem
@@ -92,7 +92,7 @@ def _key(settings: Settings) -> list[Finding]:
 
 async def _api(settings: Settings) -> list[Finding]:
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(reached_api(settings))
+        api = await stack.enter_async_context(open_api(settings))
         # Without a key the API can still be reached: it then answers that the key is wrong.
         timeout_seconds = min(MAX_API_SECONDS, settings.timeout_seconds)
         key = api.key or await anyio.to_thread.run_sync(stored_key_of(settings))

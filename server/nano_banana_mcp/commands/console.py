@@ -83,7 +83,7 @@ def select(ledger: SqlLedger, text: str) -> Generation:
         raise NotSelected(f"{text[:80]!r} is not a task id. `nano-banana-mcp history` lists the ids")
     if exact := ledger.find(text):
         return exact
-    matches = ledger.with_prefix(text, limit=MAX_LISTED_IDS + 1)
+    matches = ledger.find_by_prefix(text, limit=MAX_LISTED_IDS + 1)
     if not matches:
         raise NotSelected(f"no request has an id that begins with {text}. `nano-banana-mcp history` lists the ids")
     if len(matches) > 1:
@@ -100,7 +100,7 @@ def select_batch(ledger: SqlLedger, text: str) -> str:
         NotSelected: No batch, or more than one, has this id.
         LedgerError: The ledger cannot be read.
     """
-    matches = ledger.batches_with_prefix(text, limit=2)
+    matches = ledger.find_batches_by_prefix(text, limit=2)
     if not matches:
         raise NotSelected(f"there is no batch {text[:80]!r}. `nano-banana-mcp history` lists their ids")
     if len(matches) > 1:

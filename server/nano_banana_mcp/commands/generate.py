@@ -206,8 +206,8 @@ class _Job:
             return
         generation = self.generations[number]
         bar.finish(generation.status.value)
-        if waited.trouble is not None and not generation.finished:
-            self.errors.append(f"{generation.public_id}: {explained(waited.trouble)}")
+        if waited.last_error is not None and not generation.finished:
+            self.errors.append(f"{generation.public_id}: {explained(waited.last_error)}")
         elif generation.status is not Status.SUCCESS:
             self.errors.append(
                 for_person(generation.message or f"{generation.public_id} is {generation.status.value}.")

@@ -270,7 +270,7 @@ async def _settle(settings: Settings) -> int:
                 outcome = f"not updated: {explained(error)}"
             sys.stdout.write(f"{generation.public_id}  {outcome}\n")
         with anyio.move_on_after(MAX_SAVING_SECONDS):
-            await service.settled()
+            await service.wait_until_settled()
     return FAILED if failures else 0
 
 

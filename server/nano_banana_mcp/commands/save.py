@@ -68,7 +68,7 @@ def _whole_id(settings: Settings, task_id: str) -> str:
     with closing(open_database(settings)) as ledger:
         if is_batch_id(task_id):
             return select_batch(ledger, task_id)
-        if not ledger.with_prefix(task_id, limit=1):
+        if not ledger.find_by_prefix(task_id, limit=1):
             return task_id
         return select(ledger, task_id).public_id
 

@@ -108,9 +108,9 @@ class DurableLedger:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return await self._write(lambda database: database.claim(generation))
 
-    async def withdraw(self, generation: Generation) -> bool:
+    async def cancel_unsent(self, generation: Generation) -> bool:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        return await self._write(lambda database: database.withdraw(generation))
+        return await self._write(lambda database: database.cancel_unsent(generation))
 
     async def save(self, generation: Generation) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""

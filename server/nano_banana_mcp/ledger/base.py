@@ -98,7 +98,7 @@ class Ledger(Protocol):
             The generation, its outcome unknown from now on; None if it is not unsent any more.
         """
 
-    async def withdraw(self, generation: Generation) -> bool:
+    async def cancel_unsent(self, generation: Generation) -> bool:
         """Record the end of a generation of a batch that was not sent, so that :meth:`claim` refuses it from now on.
 
         Returns:

@@ -93,7 +93,7 @@ class Filters(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Totals:
     """Number of generations, and the credits that the API says they consumed; the sandbox's cost nothing."""
 
     number: int
@@ -183,7 +183,7 @@ class SqlLedger(UploadQueries):
         claimed = replace(generation, status=Status.UNKNOWN, message=None)
         return claimed if self._replace_unsent(claimed) else None
 
-    def withdraw(self, generation: Generation) -> bool:
+    def cancel_unsent(self, generation: Generation) -> bool:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         return self._replace_unsent(generation)
 
@@ -242,7 +242,7 @@ class SqlLedger(UploadQueries):
             principal=principal,
         )
 
-    def with_prefix(self, prefix: str, limit: int) -> list[Generation]:
+    def find_by_prefix(self, prefix: str, limit: int) -> list[Generation]:
         """Return the generations whose task id or generation id begins with ``prefix``, newest first."""
         return self._all(
             "WHERE substr(task_id, 1, :letters) = :prefix OR substr(intent_id, 1, :letters) = :prefix "
@@ -252,7 +252,7 @@ class SqlLedger(UploadQueries):
             limit=limit,
         )
 
-    def batches_with_prefix(self, prefix: str, limit: int) -> list[str]:
+    def find_batches_by_prefix(self, prefix: str, limit: int) -> list[str]:
         """Return the ids of batches that begin with ``prefix``, in order."""
         rows = self._fetch(
             "SELECT DISTINCT batch_id FROM generations WHERE substr(batch_id, 1, :letters) = :prefix "
@@ -385,10 +385,10 @@ class SqlLedger(UploadQueries):
             f"{where} ORDER BY {_ORDERS['newest']} LIMIT :limit OFFSET :offset", **values, limit=limit, offset=offset
         )
 
-    def tally(self, **filters: Unpack[Filters]) -> Tally:
+    def tally(self, **filters: Unpack[Filters]) -> Totals:
         """Count the generations that match, and add up their credits."""
         parts = self._sums("api, credits", filters, "listed = 1")
-        return Tally(sum(part.number for part in parts), sum((part.paid for part in parts), Decimal(0)))
+        return Totals(sum(part.number for part in parts), sum((part.paid for part in parts), Decimal(0)))
 
     def totals(self, **filters: Unpack[Filters]) -> list[Sum]:
         """Count the generations that match by day, model, API, principal and credits."""

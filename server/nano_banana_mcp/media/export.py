@@ -134,7 +134,7 @@ class Exporter:
         problem = job.problem if self._shown else job.public_problem
         return ExportResult(len(job.paths), paths, unfinished, problem, job.spoiled)
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Return when no export is running."""
         for job in list(self._jobs.values()):
             await job.finished.wait()
@@ -189,7 +189,7 @@ class Exporter:
     async def _export_once(self, generation: Generation, number: int) -> Path | None:
         path = await to_thread.run_sync(_find, self.folder, generation.public_id, number)
         if path is not None:  # exported by an earlier process: its extension was chosen by its bytes
-            self._store.learn_type(generation.generation_id, number, guess_from_url(path.name))
+            self._store.remember_type(generation.generation_id, number, guess_from_url(path.name))
             return path
         if self._now() - (generation.finished_at or 0.0) > MAX_AGE_SECONDS:
             return None

@@ -217,7 +217,7 @@ class ImageStore:
 
     def on_end(self, generation: Generation) -> None:
         """Start to store the images of a finished generation in the background. Subscriber of the change bus."""
-        if self._folder is None or not self.still_serves(generation):
+        if self._folder is None or not self.urls_can_work(generation):
             return
         for number, image in enumerate(generation.images):
             key = (generation.generation_id, number)
@@ -279,11 +279,11 @@ class ImageStore:
                 return await self.open(generation, number)
         raise NoSuchImage
 
-    def still_serves(self, generation: Generation) -> bool:
+    def urls_can_work(self, generation: Generation) -> bool:
         """Return whether the URLs of its images can work: those of a sandbox inside a server ended with it."""
         return generation.api != "sandbox" or generation.created_at >= self._opened_at
 
-    def learn_type(self, generation_id: str, number: int, mime_type: str) -> None:
+    def remember_type(self, generation_id: str, number: int, mime_type: str) -> None:
         """Remember the MIME type of an image, by its bytes."""
         self._mime_types[generation_id, number] = mime_type
         if len(self._mime_types) > MAX_MIME_TYPES:
@@ -309,12 +309,12 @@ class ImageStore:
         return tuple(self._sizes.get((generation.generation_id, number)) for number in numbers)
 
     def _learn(self, generation_id: str, number: int, image: EncodedImage) -> None:
-        self.learn_type(generation_id, number, image.mime_type)
+        self.remember_type(generation_id, number, image.mime_type)
         self._sizes[generation_id, number] = dimensions(image.data)
         if len(self._sizes) > MAX_MIME_TYPES:
             self._sizes.popitem(last=False)
 
-    def typed(self, generation: Generation) -> Generation:
+    def with_mime_types(self, generation: Generation) -> Generation:
         """Return the generation with the MIME types of the bytes, where they were read: URLs can be wrong."""
         images = tuple(
             image
@@ -347,7 +347,7 @@ class ImageStore:
             return len(self._in_memory), sum(len(image.data) for image in self._in_memory.values())
         return stored_size(self._folder.path)
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Return when each new image is stored, or its first download has failed."""
         for attempted in list(self._storing.values()):
             await attempted.wait()
@@ -387,7 +387,7 @@ class ImageStore:
         return image
 
     async def _download(self, generation: Generation, url: str) -> EncodedImage:
-        if not self.still_serves(generation):
+        if not self.urls_can_work(generation):
             raise ImageUnavailable("The image came from a sandbox that has ended, and was not stored.", hint="")
         return await self._fetcher.fetch(url)
 

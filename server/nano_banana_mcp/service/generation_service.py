@@ -240,13 +240,13 @@ class GenerationService:
         """
         return await self._wait(await self.refresher.find(public_id, principal), seconds, report)
 
-    async def withdraw(self, batch: Batch) -> None:
+    async def cancel_unsent(self, batch: Batch) -> None:
         """Never send what was not sent of a batch yet. The API cannot stop the images of what was sent.
 
         Raises:
             LedgerError: the ledger cannot be written.
         """
-        for generation in await self._submitter.withdraw(batch):
+        for generation in await self._submitter.cancel_unsent(batch):
             self.bus.publish(generation)
 
     async def poll_recorded(self, item: GenerationOrBatch) -> WaitResult:
@@ -271,7 +271,12 @@ class GenerationService:
         export = await self.export(item, seconds)
         sizes = await self._sizes(item)
         return replace(
-            waited, generation=self.typed(item), note=self.ledger.problem, usual=usual, export=export, sizes=sizes
+            waited,
+            generation=self.with_mime_types(item),
+            note=self.ledger.problem,
+            usual=usual,
+            export=export,
+            sizes=sizes,
         )
 
     async def _usual(self, item: GenerationOrBatch) -> ModelMedians | None:
@@ -295,11 +300,11 @@ class GenerationService:
         sizes = await gather([partial(self.images.sizes, generation, MAX_SIZE_SECONDS) for generation in members(item)])
         return tuple(size for of_one in sizes for size in of_one)
 
-    def typed(self, item: GenerationOrBatch) -> GenerationOrBatch:
+    def with_mime_types(self, item: GenerationOrBatch) -> GenerationOrBatch:
         """Return it with the MIME types of the images' bytes, where they were read."""
         if isinstance(item, Batch):
-            return replace(item, generations=tuple(map(self.images.typed, item.generations)))
-        return self.images.typed(item)
+            return replace(item, generations=tuple(map(self.images.with_mime_types, item.generations)))
+        return self.images.with_mime_types(item)
 
     async def export(self, item: GenerationOrBatch, seconds: float | None = None) -> ExportResult | None:
         """Return the export of the images, after a short wait; None if they are not exported."""
@@ -311,12 +316,12 @@ class GenerationService:
         results = await gather([partial(self.exporter.result, generation, limit) for generation in members(item)])
         return combined(results)
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Return when the outcome of every submit is recorded, and every finished image is stored and exported."""
-        await self._submitter.settled()
-        await self.images.settled()
+        await self._submitter.wait_until_settled()
+        await self.images.wait_until_settled()
         if self.exporter is not None:
-            await self.exporter.settled()
+            await self.exporter.wait_until_settled()
 
     def drain(self) -> None:
         """End every wait with the present state, and every pause of a submit: the server is about to end."""
@@ -436,6 +441,6 @@ def _joined(states: Iterable[WaitResult]) -> WaitResult:
     items = list(states)
     return WaitResult(
         as_batch(generation for item in items for generation in members(item.generation)),
-        next((item.trouble for item in items if item.trouble is not None), None),
+        next((item.last_error for item in items if item.last_error is not None), None),
         given_up=any(item.given_up for item in items),
     )

@@ -169,7 +169,7 @@ class ReferenceResolver:
         except NoSuchImage:
             raise ReferenceRefused("The data of this image is no longer available.") from None
         except ImageUnavailable as error:
-            if url is None or error.status in GONE_STATUSES or not self._images.still_serves(generation):
+            if url is None or error.status in GONE_STATUSES or not self._images.urls_can_work(generation):
                 raise
             return url  # its host refuses this server; it may accept the API
         return await self._as_data_uri(image)

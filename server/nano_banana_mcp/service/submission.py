@@ -45,7 +45,7 @@ FOREIGN_SUBMIT_SECONDS = 15.0
 FAILED_WHILE_SUBMITTING = f"The server failed while it was submitting. {MAY_HAVE_BEEN_CHARGED}"
 
 
-WITHDRAWN = "It was cancelled before it was sent, so it was not charged."
+CANCELLED_UNSENT = "It was cancelled before it was sent, so it was not charged."
 
 
 class RequestIdTaken(ValueError):
@@ -56,7 +56,7 @@ class _AlreadyRecorded(Exception):
     """Another call with the same ``request_id`` recorded its generation first."""
 
 
-class _Pauses:
+class _RetryPauses:
     """The pauses between the attempts of one call, which end when its caller leaves."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class Submitter:
             LedgerError: the generation could not be recorded; nothing was sent.
         """
         try:
-            submitted, error = await self._detached(partial(self._submit, request, generation))
+            submitted, error = await self._run_shielded(partial(self._submit, request, generation))
         except _AlreadyRecorded:
             if repeated := await self.find_repeated(generation):
                 return repeated[0]
@@ -196,20 +196,20 @@ class Submitter:
             DefapiError: no task was made, and all records are removed.
             RequestIdTaken, LimitReached, LedgerError: as in :meth:`submit_once`.
         """
-        return await self._detached(partial(self._submit_batch, request, generations))
+        return await self._run_shielded(partial(self._submit_batch, request, generations))
 
-    async def withdraw(self, batch: Batch) -> list[Generation]:
+    async def cancel_unsent(self, batch: Batch) -> list[Generation]:
         """Send nothing more of a batch: pauses between attempts end, and what is unsent then is never sent.
 
         Returns:
-            The withdrawn generations.
+            The cancelled generations.
 
         Raises:
             LedgerError: the ledger cannot be written.
         """
-        return await self._detached(lambda _: self._withdraw(batch))
+        return await self._run_shielded(lambda _: self._cancel_unsent(batch))
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """End the pauses between attempts, and return when every submit has its outcome recorded."""
         while self._submitting:
             for pauses in self._submitting.values():
@@ -222,12 +222,12 @@ class Submitter:
         for pauses in self._submitting.values():
             pauses.cancel()
 
-    async def _detached(self, work: Callable[[_Pauses], Awaitable[T]]) -> T:
+    async def _run_shielded(self, work: Callable[[_RetryPauses], Awaitable[T]]) -> T:
         """Run in a task of the service, which the end of the caller does not cancel."""
         results: list[T] = []
         errors: list[Exception] = []
         ended = anyio.Event()
-        pauses = _Pauses()
+        pauses = _RetryPauses()
 
         async def run() -> None:
             try:
@@ -249,7 +249,7 @@ class Submitter:
         return results[0]
 
     async def _submit_batch(
-        self, request: SubmitRequest, generations: Sequence[Generation], pauses: _Pauses
+        self, request: SubmitRequest, generations: Sequence[Generation], pauses: _RetryPauses
     ) -> list[Generation]:
         first = generations[0]
         check = self._callers.quotas.check_for(first.principal, len(generations))
@@ -264,18 +264,18 @@ class Submitter:
             raise errors[0]
         return [generation.with_message() for generation, _ in outcomes]
 
-    async def _withdraw(self, batch: Batch) -> list[Generation]:
+    async def _cancel_unsent(self, batch: Batch) -> list[Generation]:
         generation_ids = {generation.generation_id for generation in batch.generations}
         while submitting := generation_ids & self._submitting.keys():
             for generation_id in submitting:
                 self._submitting[generation_id].cancel()
             await self._submit_ended.wait()
         recorded = await self._ledger.find_batch(batch.batch_id)
-        withdrawn = [self._failed(generation, WITHDRAWN) for generation in recorded if generation.is_unsent]
-        return [generation for generation in withdrawn if await self._ledger.withdraw(generation)]
+        cancelled = [self._failed(generation, CANCELLED_UNSENT) for generation in recorded if generation.is_unsent]
+        return [generation for generation in cancelled if await self._ledger.cancel_unsent(generation)]
 
     async def _submit_child(
-        self, request: SubmitRequest, generation: Generation, pauses: _Pauses
+        self, request: SubmitRequest, generation: Generation, pauses: _RetryPauses
     ) -> tuple[Generation, DefapiError | LedgerError | None]:
         """Submit one generation of a batch, or wait until another call that does has recorded the outcome."""
         while True:
@@ -295,7 +295,7 @@ class Submitter:
             generation = recorded
 
     async def _submit(
-        self, request: SubmitRequest, generation: Generation, pauses: _Pauses
+        self, request: SubmitRequest, generation: Generation, pauses: _RetryPauses
     ) -> tuple[Generation, DefapiError | None]:
         """The write before the POST, the attempts, and the write after them.
 

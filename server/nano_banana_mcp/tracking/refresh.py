@@ -87,7 +87,7 @@ class TaskRefresher:
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
         """
-        item = await self.recorded(public_id, principal)
+        item = await self.find_recorded(public_id, principal)
         if item is not None:
             return item
         # The API does not know the owner of a task, since all callers use the same key, and it knows no batches.
@@ -95,7 +95,7 @@ class TaskRefresher:
             raise TaskNotFound(NO_SUCH_TASK, hint=CHECK_THE_ID)
         return Generation(new_generation_id(), task_id=public_id, principal=principal, created_at=self._now())
 
-    async def recorded(self, public_id: str, principal: str) -> GenerationOrBatch | None:
+    async def find_recorded(self, public_id: str, principal: str) -> GenerationOrBatch | None:
         """Return a caller's task or batch as recorded; None if this caller has no such task."""
         if is_batch_id(public_id):
             generations = await self._ledger.find_batch(public_id, principal)

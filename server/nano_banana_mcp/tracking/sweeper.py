@@ -97,7 +97,7 @@ class OpenTaskSweeper:
                     tasks.start_soon(self._refresh, generation, limiter)
 
     def _is_ours(self, generation: Generation) -> bool:
-        is_reachable = generation.api in (self._api, None) and self._images.still_serves(generation)
+        is_reachable = generation.api in (self._api, None) and self._images.urls_can_work(generation)
         return is_reachable and not self._waiter.has_waiter(generation)
 
     def _is_due(self, generation: Generation) -> bool:

@@ -53,16 +53,16 @@ class WaitResult:
 
     Attributes:
         generation: The last known state.
-        trouble: The error of the last query, if the task is unfinished.
+        last_error: The error of the last query, if the task is unfinished.
         note: Why the ledger is not durable, for the caller.
-        given_up: Whether the wait ended early because of ``trouble``.
+        given_up: Whether the wait ended early because of ``last_error``.
         export: What became of the export of the images.
         usual: What an image of its model usually costs and takes, while it is unfinished.
         sizes: Width and height of each image in pixels, where a format or size was asked for and its bytes are here.
     """
 
     generation: GenerationOrBatch
-    trouble: DefapiError | None = None
+    last_error: DefapiError | None = None
     note: str | None = None
     given_up: bool = False
     export: ExportResult | None = None
@@ -111,7 +111,7 @@ class TaskWaiter:
             self._leave(loop)
         if loop.error is not None:
             raise loop.error
-        return WaitResult(loop.generation, None if loop.generation.finished else loop.trouble)
+        return WaitResult(loop.generation, None if loop.generation.finished else loop.last_error)
 
     async def poll(self, generation: Generation) -> WaitResult:
         """Return the present state of a task, for clients that poll. The API is queried if that is due.
@@ -129,7 +129,7 @@ class TaskWaiter:
         if generation.finished or generation.task_id is None:
             return WaitResult(generation)
         if (waiting := self._loops.get(key)) is not None:
-            return WaitResult(generation, waiting.trouble)
+            return WaitResult(generation, waiting.last_error)
         polled = self._polled[key] = polled or self._new_loop(generation)
         if len(self._polled) > MAX_POLLED_TASKS:
             del self._polled[next(iter(self._polled))]
@@ -138,7 +138,7 @@ class TaskWaiter:
             await polled.query_if_due(self._tasks)
         if polled.error is not None and not isinstance(polled.error, DefapiError):
             raise polled.error
-        return WaitResult(polled.generation, polled.trouble, given_up=polled.error is not None)
+        return WaitResult(polled.generation, polled.last_error, given_up=polled.error is not None)
 
     def poll_interval(self, generation: Generation) -> float:
         """Seconds after which a client that polls should do so again."""
@@ -212,7 +212,7 @@ class _PollLoop:
     ) -> None:
         self.generation = generation
         self.waiters = 0
-        self.trouble: DefapiError | None = None
+        self.last_error: DefapiError | None = None
         self.error: Exception | None = None
         self.changed = anyio.Event()
         self.scope = anyio.CancelScope()
@@ -284,7 +284,7 @@ class _PollLoop:
 
     def _pause(self, expects_callback: bool, jitter: float) -> float:
         since_query = self._refresher.seconds_since_query(self.generation)
-        retry_after = self.trouble.retry_after if isinstance(self.trouble, Busy) else None
+        retry_after = self.last_error.retry_after if isinstance(self.last_error, Busy) else None
         backoff = self._schedule.backoff(self._failures, retry_after) - (since_query or 0.0)
         pause = self._schedule.pause(self._elapsed(), since_query, expects_callback=expects_callback, jitter=jitter)
         return max(pause, backoff)
@@ -300,12 +300,12 @@ class _PollLoop:
         try:
             generation = await self._refresher.refresh(self.generation)
         except DefapiError as error:
-            self.trouble = error
+            self.last_error = error
             self._failures += 1
             if not self._is_temporary(error):
                 raise
         else:
-            self.trouble = self.error = None
+            self.last_error = self.error = None
             self._failures = 0
             self.update(generation)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nano_banana_mcp.images.image import EncodedImage
-from nano_banana_mcp.ledger.queries import SqlLedger, Tally
+from nano_banana_mcp.ledger.queries import SqlLedger, Totals
 from nano_banana_mcp.storage import open_database
 from tests.support.generations import IMAGE_URL, new_generation, succeeded
 from tests.support.settings import settings_from
@@ -38,15 +38,15 @@ def test_pages_hold_each_generation_once_even_with_equal_times(ledger: SqlLedger
 
 
 def test_a_tally_is_exact_and_counts_no_credits_of_the_sandbox(ledger: SqlLedger) -> None:
-    assert ledger.tally() == Tally(0, Decimal(0))
+    assert ledger.tally() == Totals(0, Decimal(0))
     for number in range(10):
         generation = succeeded(new_generation(api="a", prompt=f"cat {number}").accepted(f"ta{number}", 1.0))
         ledger.save(replace(generation, credits_consumed="0.1"))
     ledger.save(succeeded(new_generation(prompt="cat").accepted("ta-sandbox", 1.0)))
     ledger.save(succeeded(new_generation(api="http://box:8765", is_sandbox=True).accepted("ta-alone", 1.0)))
     ledger.begin(new_generation(api=None, model="other"))
-    assert ledger.tally() == Tally(13, Decimal(1))
-    assert ledger.tally(search="CAT 1", model="m") == Tally(1, Decimal("0.1"))
+    assert ledger.tally() == Totals(13, Decimal(1))
+    assert ledger.tally(search="CAT 1", model="m") == Totals(1, Decimal("0.1"))
     assert ledger.models() == ["m", "other"]
 
 

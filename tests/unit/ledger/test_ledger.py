@@ -282,10 +282,10 @@ async def test_only_one_claim_of_an_unsent_generation_succeeds(ledger: Ledger) -
 async def test_a_withdrawn_generation_cannot_be_claimed_and_a_claimed_one_not_withdrawn(ledger: Ledger) -> None:
     first, second = await ledger.begin_batch(new_batch(2))
     withdrawn = replace(first, status=Status.FAILED, message="withdrawn", finished_at=200.0)
-    assert await ledger.withdraw(withdrawn)
+    assert await ledger.cancel_unsent(withdrawn)
     assert await ledger.claim(first) is None
     claimed = await ledger.claim(second)
-    assert not await ledger.withdraw(replace(second, status=Status.FAILED, finished_at=200.0))
+    assert not await ledger.cancel_unsent(replace(second, status=Status.FAILED, finished_at=200.0))
     assert await ledger.find_batch("ba-1") == [withdrawn, claimed]
 
 

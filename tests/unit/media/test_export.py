@@ -42,7 +42,7 @@ async def test_an_image_reported_by_a_callback_alone_is_exported(tmp_path: Path)
         assert await service.refresher.called_back(made.generation_id, made.task_id or "")
         with anyio.fail_after(60):
             await sandbox.until(lambda stats: stats.files == 1)
-            await service.settled()
+            await service.wait_until_settled()
         assert len(list(tmp_path.glob("*_a-cat_*.png"))) == 1
 
 
@@ -50,7 +50,7 @@ async def test_an_image_that_is_older_than_a_day_is_not_exported(tmp_path: Path)
     async with opened(output_dir=tmp_path, cache_megabytes=0) as (sandbox, service):
         task_id = (await service.generate(asking("a cat"))).generation.public_id
         url = only(await service.get(task_id)).images[0].url
-        await service.settled()
+        await service.wait_until_settled()
         downloads = sandbox.stats.files
         for age, files in ((90_000.0, 0), (80_000.0, 1)):
             old = Generation(

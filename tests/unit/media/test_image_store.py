@@ -34,7 +34,7 @@ def generation(*urls: str | None, generation_id: str = "in-1", **fields: object)
 async def stored(store: ImageStore, finished: Generation) -> None:
     store.on_end(finished)
     with anyio.fail_after(60):
-        await store.settled()
+        await store.wait_until_settled()
 
 
 async def test_an_image_is_stored_when_its_end_is_known_and_outlives_its_url_and_the_process(stores: Stores) -> None:
@@ -53,14 +53,14 @@ async def test_an_image_that_an_earlier_process_did_not_store_is_stored_later(st
         store = stores.open()
         await store.store_missing([finished])
         with anyio.fail_after(60):
-            await store.settled()
+            await store.wait_until_settled()
     assert stores.host.paths() == ["/a.png"]
 
 
 async def test_an_image_that_may_have_been_deleted_for_the_size_limit_is_not_stored_again(stores: Stores) -> None:
     store = stores.open(max_bytes=1)
     await store.store_missing([generation(stores.url(), finished_at=stores.time)])
-    await store.settled()
+    await store.wait_until_settled()
     assert stores.host.paths() == []
 
 
@@ -142,9 +142,9 @@ async def test_the_type_is_that_of_the_bytes_once_they_were_read(stores: Stores)
     finished = generation(stores.url())
     stores.host.answers["/a.png"] = answer(drawn("JPEG"))
     store = stores.open()
-    assert store.typed(finished).images[0].mime_type == "image/png"
+    assert store.with_mime_types(finished).images[0].mime_type == "image/png"
     await stored(store, finished)
-    assert store.typed(finished).images[0].mime_type == "image/jpeg"
+    assert store.with_mime_types(finished).images[0].mime_type == "image/jpeg"
 
 
 async def test_below_1_gb_of_free_disk_only_sole_copies_are_stored_and_one_warning_is_logged(
@@ -225,7 +225,7 @@ async def test_a_copy_that_another_program_altered_or_deleted_is_stored_again_la
     store = stores.open()
     await store.store_missing([finished])
     with anyio.fail_after(60):
-        await store.settled()
+        await store.wait_until_settled()
     assert path.read_bytes() == PNG.data
 
 

@@ -64,7 +64,7 @@ async def test_a_batch_is_in_progress_until_all_its_images_have_ended(tmp_path: 
         batch = batch_of((await service.generate(asking("sandbox:seconds=600"), count=2)).generation)
         sandbox.tasks[0].born -= 1_000
         waited = await service.wait(batch.batch_id, 3.0)
-        assert (waited.generation.status, waited.trouble) == (Status.IN_PROGRESS, None)
+        assert (waited.generation.status, waited.last_error) == (Status.IN_PROGRESS, None)
         assert len(located_images(waited.generation)) == 1
         sandbox.tasks[1].born -= 1_000
         ended = (await service.wait(batch.batch_id, 30.0)).generation
@@ -217,7 +217,7 @@ async def test_withdrawn_requests_of_a_batch_are_never_sent_and_the_others_are_k
         batch = batch_of((await service.generate(asking(), count=3, request_id="r", wait_seconds=240)).generation)
         for generation in batch.generations[1:]:
             unsent_again(tmp_path, generation)
-        await service.withdraw(batch)
+        await service.cancel_unsent(batch)
         again = batch_of((await service.generate(asking(), count=3, request_id="r", wait_seconds=240)).generation)
         assert sandbox.stats.submits == 3
         assert again.generations[0] == batch.generations[0]
@@ -238,7 +238,7 @@ async def test_a_withdrawal_ends_the_pause_of_a_batch_before_the_next_attempt(tm
             tasks.start_soon(generate)
             with anyio.fail_after(50):
                 await sandbox.until(lambda stats: stats.submits == 2)
-            await service.withdraw(as_batch(await service.ledger.recent(10)))
+            await service.cancel_unsent(as_batch(await service.ledger.recent(10)))
         [batch] = batches
         assert sandbox.stats.submits == 2
         assert sorted(generation.status for generation in batch_of(batch).generations) == [
@@ -273,6 +273,6 @@ async def test_a_caller_who_leaves_loses_nothing_of_a_batch(tmp_path: Path) -> N
                 with anyio.fail_after(60):
                     await sandbox.until(lambda stats: stats.charged == 4)
                 tasks.cancel_scope.cancel()
-            await service.settled()
+            await service.wait_until_settled()
             recorded = {generation.task_id for generation in await service.ledger.recent(10)}
         assert recorded == {task.id for task in sandbox.tasks}

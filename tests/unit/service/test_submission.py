@@ -352,7 +352,7 @@ def test_a_cancelled_caller_does_not_cut_a_submit_or_its_record(answer: str | Ba
         async with submitter_of(Client(answer), ledger) as submitter:
             with anyio.move_on_after(0.1):
                 await submitter.submit_once(REQUEST, new())
-            await submitter.settled()
+            await submitter.wait_until_settled()
 
     ledger = DictLedger()
     virtually(run)

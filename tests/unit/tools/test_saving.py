@@ -238,7 +238,7 @@ async def test_a_caller_who_goes_does_not_stop_the_saving(tmp_path: Path) -> Non
                     await sandbox.until(lambda stats: stats.files >= 1)
                 group.cancel_scope.cancel()
             with anyio.fail_after(60):
-                await server.settled()
+                await server.wait_until_settled()
             assert len(images(tmp_path)) == 1
     assert sandbox.stats.files == 1
 

@@ -30,7 +30,7 @@ def virtually(run: Callable[[], Awaitable[Any]]) -> Any:
 class Images:
     """An image store that does nothing."""
 
-    def still_serves(self, _: Generation) -> bool:
+    def urls_can_work(self, _: Generation) -> bool:
         return True
 
     async def tidy(self) -> None:
@@ -44,15 +44,15 @@ class SweeperHarness:
     latency: float = 45.0
     waited_for: set[str] = field(default_factory=set)
     called_back: set[str] = field(default_factory=set)
-    trouble: Exception | None = None
+    last_error: Exception | None = None
     ledger: DictLedger = field(default_factory=DictLedger)
     queried: list[tuple[str, float]] = field(default_factory=list)
 
     async def refresh(self, generation: Generation, why: str) -> None:
         self.queried.append((generation.generation_id, anyio.current_time()))
         await anyio.sleep(0.25)
-        if self.trouble is not None:
-            raise self.trouble
+        if self.last_error is not None:
+            raise self.last_error
         if anyio.current_time() >= self.latency:
             await self.ledger.save(replace(generation, status=Status.SUCCESS, finished_at=anyio.current_time()))
 
@@ -111,14 +111,14 @@ def test_a_task_with_an_expected_callback_is_queried_late() -> None:
 
 
 def test_a_failed_query_does_not_end_the_sweeper() -> None:
-    harness = SweeperHarness(trouble=NoAnswer("nothing"))
+    harness = SweeperHarness(last_error=NoAnswer("nothing"))
     virtually(lambda: harness.run(120.0, task("a"), task("b")))
     assert len(harness.queried) >= 6
 
 
 @pytest.mark.parametrize("odd", [ValueError("a row"), KeyError("an answer"), OSError("a disk")])
 def test_an_unexpected_error_does_not_end_the_sweeper(odd: Exception) -> None:
-    harness = SweeperHarness(trouble=odd)
+    harness = SweeperHarness(last_error=odd)
     virtually(lambda: harness.run(120.0, task("a"), task("b")))
     assert len(harness.queried) >= 6
 

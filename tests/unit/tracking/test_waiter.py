@@ -105,7 +105,7 @@ def test_a_wait_ends_with_the_image_soon_after_it_is_ready() -> None:
 def test_a_wait_that_times_out_hands_back_the_state() -> None:
     waited = waiting_for(Refresher(latency=500.0), timeout=10.0)
     assert waited.generation.status is Status.IN_PROGRESS
-    assert waited.trouble is None
+    assert waited.last_error is None
 
 
 def test_a_wait_lasts_no_longer_than_its_timeout() -> None:
@@ -159,16 +159,16 @@ def test_waiting_again_after_a_timeout_goes_on_with_the_schedule() -> None:
     assert len(api.queried_at) <= 9
 
 
-@pytest.mark.parametrize("trouble", [NoAnswer("gone"), Busy("busy", status=503)])
-def test_a_wait_survives_passing_errors(trouble: DefapiError) -> None:
-    waited = waiting_for(Refresher(latency=12.0, errors=dict.fromkeys(range(4), trouble)))
+@pytest.mark.parametrize("last_error", [NoAnswer("gone"), Busy("busy", status=503)])
+def test_a_wait_survives_passing_errors(last_error: DefapiError) -> None:
+    waited = waiting_for(Refresher(latency=12.0, errors=dict.fromkeys(range(4), last_error)))
     assert waited == WaitResult(replace(FRESH, status=Status.SUCCESS))
 
 
 def test_an_error_that_lasts_until_the_deadline_is_returned_with_the_state() -> None:
-    trouble = NoAnswer("gone")
-    waited = waiting_for(Refresher(errors=dict.fromkeys(range(100), trouble)), timeout=30.0)
-    assert waited == WaitResult(FRESH, trouble)
+    last_error = NoAnswer("gone")
+    waited = waiting_for(Refresher(errors=dict.fromkeys(range(100), last_error)), timeout=30.0)
+    assert waited == WaitResult(FRESH, last_error)
 
 
 def test_a_reported_end_clears_the_earlier_error_of_a_task() -> None:
@@ -194,8 +194,8 @@ def test_a_retry_after_is_honoured_between_queries() -> None:
     assert api.queried_at[1] - api.queried_at[0] >= 20.0
 
 
-@pytest.mark.parametrize("trouble", [KeyRefused("", status=401), TaskNotFound("", status=404)])
-def test_three_refusals_in_a_row_of_a_task_of_this_server_end_every_wait(trouble: DefapiError) -> None:
+@pytest.mark.parametrize("last_error", [KeyRefused("", status=401), TaskNotFound("", status=404)])
+def test_three_refusals_in_a_row_of_a_task_of_this_server_end_every_wait(last_error: DefapiError) -> None:
     async def run() -> list[type[Exception]]:
         errors: list[type[Exception]] = []
 
@@ -211,35 +211,35 @@ def test_three_refusals_in_a_row_of_a_task_of_this_server_end_every_wait(trouble
         assert anyio.current_time() < 10.0
         return errors
 
-    api = Refresher(errors=dict.fromkeys(range(100), trouble))
-    assert virtually(run) == [type(trouble)] * 3
+    api = Refresher(errors=dict.fromkeys(range(100), last_error))
+    assert virtually(run) == [type(last_error)] * 3
     assert len(api.queried_at) == MAX_REFUSALS
 
 
 @pytest.mark.parametrize(
-    "trouble", [KeyRefused("", status=401), KeyRefused("", status=403), TaskNotFound("", status=404)]
+    "last_error", [KeyRefused("", status=401), KeyRefused("", status=403), TaskNotFound("", status=404)]
 )
-def test_a_refusal_of_a_task_of_another_program_ends_the_wait_at_once(trouble: DefapiError) -> None:
+def test_a_refusal_of_a_task_of_another_program_ends_the_wait_at_once(last_error: DefapiError) -> None:
     async def run() -> None:
         async with waiter_of(api) as waiter:
-            with pytest.raises(type(trouble)):
+            with pytest.raises(type(last_error)):
                 await waiter.wait(Generation("in-1", "ta1"), 60.0)
 
-    api = Refresher(errors=dict.fromkeys(range(100), trouble))
+    api = Refresher(errors=dict.fromkeys(range(100), last_error))
     virtually(run)
     assert len(api.queried_at) == 1
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "last_error",
     [
         KeyRefused("", status=403),
         OutOfCredits("", status=402),
         RequestRefused("", status=400),
     ],
 )
-def test_a_wait_for_a_task_of_this_server_survives_passing_gateway_errors(trouble: DefapiError) -> None:
-    waited = waiting_for(Refresher(latency=30.0, errors=dict.fromkeys(range(4), trouble)))
+def test_a_wait_for_a_task_of_this_server_survives_passing_gateway_errors(last_error: DefapiError) -> None:
+    waited = waiting_for(Refresher(latency=30.0, errors=dict.fromkeys(range(4), last_error)))
     assert waited.generation.status is Status.SUCCESS
 
 
@@ -551,9 +551,9 @@ def test_a_failed_query_is_reported_to_who_polls_until_one_succeeds() -> None:
                 states.append(await waiter.poll(FRESH))
             return states
 
-    trouble = NoAnswer("gone")
-    api = Refresher(latency=500.0, errors={0: trouble})
-    assert virtually(run) == [WaitResult(FRESH, trouble), WaitResult(replace(FRESH, status=Status.IN_PROGRESS))]
+    last_error = NoAnswer("gone")
+    api = Refresher(latency=500.0, errors={0: last_error})
+    assert virtually(run) == [WaitResult(FRESH, last_error), WaitResult(replace(FRESH, status=Status.IN_PROGRESS))]
 
 
 def test_the_failures_of_the_tasks_that_were_polled_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,18 +561,18 @@ def test_the_failures_of_the_tasks_that_were_polled_last_are_remembered(monkeypa
         async with waiter_of(api) as waiter:
             await anyio.sleep(5.0)
             first, second, third = others(1), others(2), others(3)
-            assert (await waiter.poll(first)).trouble is trouble
+            assert (await waiter.poll(first)).last_error is last_error
             await waiter.poll(second)
-            assert (await waiter.poll(first)).trouble is trouble
+            assert (await waiter.poll(first)).last_error is last_error
             await waiter.poll(third)
-            assert (await waiter.poll(first)).trouble is trouble
+            assert (await waiter.poll(first)).last_error is last_error
             await waiter.poll(second)
             await waiter.poll(third)
-            assert (await waiter.poll(first)).trouble is None
+            assert (await waiter.poll(first)).last_error is None
 
     monkeypatch.setattr("nano_banana_mcp.tracking.waiter.MAX_POLLED_TASKS", 2)
-    trouble = NoAnswer("gone")
-    api = Refresher(latency=500.0, errors={0: trouble})
+    last_error = NoAnswer("gone")
+    api = Refresher(latency=500.0, errors={0: last_error})
     api.round_trip = 0.0  # the first task is not due again
     virtually(run)
 
@@ -626,13 +626,16 @@ def test_a_poll_beside_a_wait_leaves_the_queries_to_it() -> None:
         async with waiter_of(api) as waiter, anyio.create_task_group() as calls:
             calls.start_soon(waiter.wait, FRESH, 30.0)
             await anyio.sleep(3.0)
-            assert await waiter.poll(FRESH) == WaitResult(FRESH, trouble)
+            assert await waiter.poll(FRESH) == WaitResult(FRESH, last_error)
             for _ in range(17):
                 await anyio.sleep(1.0)
                 await waiter.poll(FRESH)
 
-    trouble = NoAnswer("gone")
-    waited, polled = Refresher(latency=19.0, errors={0: trouble}), (api := Refresher(latency=19.0, errors={0: trouble}))
+    last_error = NoAnswer("gone")
+    waited, polled = (
+        Refresher(latency=19.0, errors={0: last_error}),
+        (api := Refresher(latency=19.0, errors={0: last_error})),
+    )
     waiting_for(waited, timeout=30.0)
     virtually(run)
     assert polled.queried_at == waited.queried_at

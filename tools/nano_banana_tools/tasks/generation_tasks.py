@@ -92,7 +92,7 @@ class GenerationTasks:
         if not isinstance(item, Batch):
             return
         try:
-            await self._service().withdraw(item)
+            await self._service().cancel_unsent(item)
         except LedgerError as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from error
 
@@ -123,7 +123,7 @@ class GenerationTasks:
         if TASK_ID.fullmatch(task_id) is None:
             raise no_such_task()
         try:
-            item = await self._service().refresher.recorded(task_id, principal())
+            item = await self._service().refresher.find_recorded(task_id, principal())
         except LedgerError as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from error
         if item is None:
@@ -138,10 +138,10 @@ class GenerationTasks:
             usual = f"; {generation.model} usually takes {medians.seconds:.0f} s"
         is_partly_unsent = any(one.is_unsent for one in members(state.generation))
         unsent = " Images not yet sent are not sent." if is_partly_unsent else ""
-        trouble = "" if state.trouble is None else f" The last query failed: {state.trouble.message}"
+        last_error = "" if state.last_error is None else f" The last query failed: {state.last_error.message}"
         message = (
             f"{_describe(state.generation, service.now())}{usual}. Cancelling does not stop it: the image is still "
-            f"made, charged and stored.{unsent}{trouble}"
+            f"made, charged and stored.{unsent}{last_error}"
         )
         return self._task(state.generation, task_id, message)
 
