@@ -286,7 +286,7 @@ def submitted_with_a_callback(client: Client, ledger: DictLedger, after_attempts
 
 
 def test_a_task_that_a_callback_has_named_is_not_submitted_again() -> None:
-    client, ledger = Client(BUSY, "ta-2"), DictLedger()
+    client, ledger = Client(Busy("busy", status=503, retry_after=3.0), "ta-2"), DictLedger()
     assert submitted_with_a_callback(client, ledger, after_attempts=1).task_id == "ta-1"
     assert (client.submits, len(ledger.generations)) == (1, 1)
 
