@@ -95,13 +95,14 @@ class DurableLedger:
 
     async def begin(self, generation: Generation, check: Check | None = None) -> Generation:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
-        return (await self.begin_batch([generation], check))[0]
+        recorded = await self._write(lambda database: database.begin(generation, check))
+        self._require_current(recorded)
+        return recorded
 
     async def begin_batch(self, generations: Sequence[Generation], check: Check | None = None) -> list[Generation]:
         """See :class:`~nano_banana_mcp.ledger.base.Ledger`."""
         recorded = await self._write(lambda database: database.begin_batch(generations, check))
-        if self._is_deleted(recorded[0]):
-            raise LedgerError(STILL_RECORDED)
+        self._require_current(recorded[0])
         return recorded
 
     async def claim(self, generation: Generation) -> Generation | None:
@@ -317,8 +318,9 @@ class DurableLedger:
                 with contextlib.suppress(LedgerError):
                     await self._write(lambda database: database.probe())
 
-    def _is_deleted(self, generation: Generation) -> bool:
-        return self._pending.get(generation.generation_id, generation) is None
+    def _require_current(self, recorded: Generation) -> None:
+        if self._pending.get(recorded.generation_id, recorded) is None:
+            raise LedgerError(STILL_RECORDED)
 
     def _with_pending(self, generation: Generation | None) -> Generation | None:
         return None if generation is None else self._pending.get(generation.generation_id, generation)
