@@ -266,7 +266,9 @@ CALLED_BACK = new().accepted("ta-1", 1.0)
 BUSY = Busy("busy", status=503)
 
 
-def submitted_with_a_callback(client: Client, ledger: DictLedger, after_attempts: int) -> Generation:
+def submitted_with_a_callback(
+    client: Client, ledger: DictLedger, after_attempts: int, generation: Generation | None = None
+) -> Generation:
     """Submit while a callback names a task, 0.1 s into the attempt after this number of attempts, or into its pause."""
 
     async def call_back() -> None:
@@ -276,9 +278,13 @@ def submitted_with_a_callback(client: Client, ledger: DictLedger, after_attempts
         await ledger.save(CALLED_BACK)
 
     async def run() -> None:
-        async with submitter_of(client, ledger) as submitter, anyio.create_task_group() as tasks:
+        callbacks = CallbackTracker(lambda generation_id: f"https://me.org/{generation_id}")
+        async with (
+            submitter_of(client, ledger, callbacks=callbacks) as submitter,
+            anyio.create_task_group() as tasks,
+        ):
             tasks.start_soon(call_back)
-            results.append(await submitter.submit_once(REQUEST, new(request_id="r-1")))
+            results.append(await submitter.submit_once(REQUEST, generation or new(request_id="r-1")))
 
     results: list[Generation] = []
     virtually(run)
@@ -291,13 +297,34 @@ def test_a_task_that_a_callback_has_named_is_not_submitted_again() -> None:
     assert (client.submits, len(ledger.generations)) == (1, 1)
 
 
-def test_of_two_attempts_that_made_a_task_each_both_are_recorded() -> None:
-    client, ledger = Client("ta-2"), DictLedger()
-    assert submitted_with_a_callback(client, ledger, after_attempts=0) == CALLED_BACK
+def test_of_two_attempts_that_made_a_task_each_both_are_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    client, ledger = Client("ta-2"), BatchLedger()
+    generation = new(request_id="r-1#1", batch_id="ba-1", status=Status.PENDING, expects_callback=True)
+    assert submitted_with_a_callback(client, ledger, after_attempts=0, generation=generation) == CALLED_BACK
     assert sorted(generation.task_id or "" for generation in ledger.generations.values()) == ["ta-1", "ta-2"]
     [second] = [generation for generation in ledger.generations.values() if generation.task_id == "ta-2"]
+    assert second.generation_id.startswith("in-")
+    assert second.generation_id != "in-1"
     assert (second.request_id, second.batch_id, second.expects_callback) == (None, None, False)
-    assert (second.status, second.prompt) == (Status.PENDING, CALLED_BACK.prompt)
+    assert (second.status, second.api) == (Status.PENDING, "a")
+    assert "Two attempts of submit in-1 led to a task each." in caplog.messages
+
+
+def test_a_generation_that_was_deleted_between_two_attempts_is_recorded_again() -> None:
+    async def delete() -> None:
+        while not client.ended:
+            await anyio.sleep(0.05)
+        await anyio.sleep(0.1)
+        ledger.generations.clear()
+
+    async def run() -> None:
+        async with submitter_of(client, ledger) as submitter, anyio.create_task_group() as tasks:
+            tasks.start_soon(delete)
+            await submitter.submit_once(REQUEST, new())
+
+    client, ledger = Client(Busy("busy", status=503, retry_after=3.0), "ta-2"), DictLedger()
+    virtually(run)
+    assert [generation.task_id for generation in ledger.generations.values()] == ["ta-2"]
 
 
 @pytest.mark.parametrize("answer", [Busy("busy", status=503, retry_after=90.0), OutcomeUnknown("broken")])
@@ -618,6 +645,23 @@ class BatchLedger(DictLedger):
 
 
 BATCH = [new(number, batch_id="ba-1", status=Status.PENDING) for number in (1, 2)]
+
+
+def test_two_calls_for_one_batch_submit_it_once_and_both_get_it() -> None:
+    async def run() -> None:
+        async with submitter_of(client, BatchLedger()) as submitter, anyio.create_task_group() as tasks:
+
+            async def call() -> None:
+                results.append(await submitter.submit_batch(REQUEST, BATCH))
+
+            tasks.start_soon(call)
+            tasks.start_soon(call)
+
+    results: list[list[Generation]] = []
+    client = Client("ta1")
+    virtually(run)
+    assert client.submits == 2
+    assert [[generation.task_id for generation in result] for result in results] == [["ta1", "ta1"]] * 2
 
 
 def test_the_generations_of_a_batch_count_from_when_they_are_sent() -> None:
