@@ -24,11 +24,7 @@ class DictLedger:
 
     async def save(self, generation: Generation) -> Generation:
         earlier = self.generations.get(generation.generation_id)
-        if earlier is None or (
-            generation.task_id == earlier.task_id and not earlier.finished
-            if earlier.task_id
-            else generation.task_id or not earlier.finished
-        ):
+        if earlier is None or generation.may_replace(earlier):
             self.generations[generation.generation_id] = generation
         return self.generations[generation.generation_id]
 

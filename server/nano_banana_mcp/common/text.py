@@ -20,7 +20,6 @@ _MARKDOWN_IMAGE = re.compile(r"!+(?=\[)")
 _HTML_IMAGE = re.compile(r"<\s*/?\s*(?:img|image|picture|svg|object|embed|iframe|video)\b[^>]*>?", re.IGNORECASE)
 _HTML_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
-
 _STREAM_ERRORS = "nano_banana_mcp.stream"
 
 

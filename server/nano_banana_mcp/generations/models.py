@@ -139,6 +139,12 @@ class Generation:
             return self
         return replace(self, message=NOT_SENT if self.is_unsent else UNRECORDED_OUTCOME)
 
+    def may_replace(self, stored: Generation) -> bool:
+        """Whether it may replace a stored state: an end never changes, and a task id is never lost or replaced."""
+        if stored.task_id is None:
+            return self.task_id is not None or not stored.finished
+        return self.task_id == stored.task_id and not stored.finished
+
     def accepted(self, task_id: str, now: float) -> Self:
         """Return the generation as accepted by the API under ``task_id`` at ``now`` (Unix time)."""
         return replace(

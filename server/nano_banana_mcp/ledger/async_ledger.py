@@ -448,12 +448,8 @@ class DurableLedger:
 
 
 def _newest(pending: Generation | None, generation: Generation) -> Generation:
-    """The state to record: an end never changes, and a task id is never lost."""
-    if pending is None:
-        return generation
-    if pending.task_id is None:
-        return pending if pending.finished and generation.task_id is None else generation
-    return pending if pending.finished or generation.task_id is None else generation
+    """The state to record."""
+    return generation if pending is None or generation.may_replace(pending) else pending
 
 
 def _check_writable(database: SqlLedger) -> None:

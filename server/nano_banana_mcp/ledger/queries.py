@@ -68,7 +68,6 @@ PRUNED_MESSAGE = "The details were removed after the time set by NANO_BANANA_KEE
 
 Order = Literal["newest", "oldest", "prompt"]
 
-
 _ORDERS: Mapping[Order, str] = {
     "newest": "created_at DESC, intent_id",
     "oldest": "created_at, intent_id",
@@ -201,7 +200,7 @@ class SqlLedger(UploadQueries):
         with self._transaction():
             generation = self._reconciled(generation)
             stored = self._find_by_id(generation.generation_id)
-            if stored is not None and (_is_same(stored, generation) or not _may_replace(stored, generation)):
+            if stored is not None and (_is_same(stored, generation) or not generation.may_replace(stored)):
                 return stored
             self._write(generation)
             self._write_urls(generation)
@@ -794,13 +793,6 @@ def _is_api(api: str | None) -> str:
 def _is_same(stored: Generation, generation: Generation) -> bool:
     """Whether there is nothing to write. The time of the last query alone is not worth a write."""
     return replace(stored, open_at=None) == replace(generation, open_at=None)
-
-
-def _may_replace(stored: Generation, generation: Generation) -> bool:
-    """Whether the state is newer than the stored one: an end never changes, and a task id is never lost or replaced."""
-    if stored.task_id is None:
-        return generation.task_id is not None or not stored.finished
-    return generation.task_id == stored.task_id and not stored.finished
 
 
 def _with_outcome(generation: Generation, outcome: Generation) -> Generation:

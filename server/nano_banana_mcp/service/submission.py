@@ -41,9 +41,7 @@ RECHECK_SECONDS = 0.25
 FOREIGN_SUBMIT_SECONDS = 15.0
 """How long the unrecorded submit of another process is taken to be under way."""
 
-
 FAILED_WHILE_SUBMITTING = f"The server failed while it was submitting. {MAY_HAVE_BEEN_CHARGED}"
-
 
 CANCELLED_UNSENT = "It was cancelled before it was sent, so it was not charged."
 

@@ -54,7 +54,7 @@ class WaitResult:
     Attributes:
         generation: The last known state.
         last_error: The error of the last query, if the task is unfinished.
-        note: Why the ledger is not durable, for the caller.
+        note: Why the ledger is not durable, or why the end could not be recorded, for the caller.
         given_up: Whether the wait ended early because of ``last_error``.
         export: What became of the export of the images.
         usual: What an image of its model usually costs and takes, while it is unfinished.
