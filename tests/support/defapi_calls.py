@@ -64,28 +64,19 @@ async def submit_to(
     script: Step | Sequence[Step], timeout: float = MAX_TEST_SECONDS, request: SubmitRequest = REQUEST
 ) -> CallOutcome:
     """Submit once."""
-    async with fault_server(script) as server, client_of(server.url, timeout) as client:
-        outcome = CallOutcome(server)
-        await _record(outcome, lambda: client.submit(request))
-    return _without_key(outcome)
+    return await _outcome(script, lambda client: client.submit(request), timeout)
 
 
 async def query_to(
     script: Step | Sequence[Step], task_id: str = TASK, timeout: float = MAX_TEST_SECONDS
 ) -> CallOutcome:
     """Query once."""
-    async with fault_server(script) as server, client_of(server.url, timeout) as client:
-        outcome = CallOutcome(server)
-        await _record(outcome, lambda: client.query(task_id))
-    return _without_key(outcome)
+    return await _outcome(script, lambda client: client.query(task_id), timeout)
 
 
 async def credits_from(script: Step | Sequence[Step]) -> CallOutcome:
     """Ask for the credits once."""
-    async with fault_server(script) as server, client_of(server.url) as client:
-        outcome = CallOutcome(server)
-        await _record(outcome, client.credits)
-    return _without_key(outcome)
+    return await _outcome(script, DefapiClient.credits)
 
 
 def shown(error: BaseException) -> str:
@@ -102,14 +93,17 @@ def virtually(run: Callable[[], Awaitable[None]]) -> None:
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.2))
 
 
-async def _record(outcome: CallOutcome, call: Callable[[], Awaitable[Any]]) -> None:
-    with anyio.fail_after(100):
-        try:
-            outcome.value = await call()
-        except DefapiError as error:
-            outcome.failure = error
-
-
-def _without_key(outcome: CallOutcome) -> CallOutcome:
+async def _outcome(
+    script: Step | Sequence[Step],
+    call: Callable[[DefapiClient], Awaitable[Any]],
+    timeout: float = MAX_TEST_SECONDS,
+) -> CallOutcome:
+    async with fault_server(script) as server, client_of(server.url, timeout) as client:
+        outcome = CallOutcome(server)
+        with anyio.fail_after(100):
+            try:
+                outcome.value = await call(client)
+            except DefapiError as error:
+                outcome.failure = error
     assert outcome.failure is None or KEY not in shown(outcome.failure)
     return outcome

@@ -34,11 +34,17 @@ def test_each_key_has_a_bucket_of_its_own() -> None:
     assert limiter.acquire("a", burst=1, interval_seconds=1.0) > 0.0
 
 
-def test_full_buckets_are_forgotten() -> None:
-    clock = Clock()
+def limiter_of_all_keys(clock: Clock) -> RateLimiter:
+    """A limiter that remembers as many keys as it may."""
     limiter = RateLimiter(clock)
     for number in range(MAX_KEYS):
         limiter.acquire(number, burst=1, interval_seconds=1.0)
+    return limiter
+
+
+def test_full_buckets_are_forgotten() -> None:
+    clock = Clock()
+    limiter = limiter_of_all_keys(clock)
     clock.now += 2.0
     limiter.acquire("a", burst=1, interval_seconds=1.0)
     assert len(limiter._full_at) == 1
@@ -46,9 +52,7 @@ def test_full_buckets_are_forgotten() -> None:
 
 def test_of_many_keys_those_without_a_full_bucket_are_remembered() -> None:
     clock = Clock()
-    limiter = RateLimiter(clock)
-    for number in range(MAX_KEYS):
-        limiter.acquire(number, burst=1, interval_seconds=1.0)
+    limiter = limiter_of_all_keys(clock)
     clock.now += 0.5
     assert limiter.acquire("a", burst=1, interval_seconds=1.0) == 0.0
     assert limiter.acquire(0, burst=1, interval_seconds=1.0) == pytest.approx(0.5)

@@ -227,16 +227,21 @@ async def test_a_slow_host_does_not_hold_the_answer_for_long(tmp_path: Path) -> 
         assert facts(result)["images"][0]["url"] in text(result)
 
 
+async def make_and_leave(sandbox: Sandbox, client: Client) -> None:
+    """Wait for an image, and leave while it is downloaded."""
+    task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+    async with anyio.create_task_group() as group:
+        group.start_soon(client.call_tool, "wait_for_image", {"task_id": task_id})
+        with anyio.fail_after(60):
+            await sandbox.until(lambda stats: stats.files >= 1)
+        group.cancel_scope.cancel()
+
+
 async def test_a_caller_who_goes_does_not_stop_the_saving(tmp_path: Path) -> None:
     async with serve_sandbox(QUICK) as sandbox:
         server = server_at(sandbox.url, output_dir=tmp_path)
         async with Client(server) as client:
-            task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
-            async with anyio.create_task_group() as group:
-                group.start_soon(client.call_tool, "wait_for_image", {"task_id": task_id})
-                with anyio.fail_after(60):
-                    await sandbox.until(lambda stats: stats.files >= 1)
-                group.cancel_scope.cancel()
+            await make_and_leave(sandbox, client)
             with anyio.fail_after(60):
                 await server.wait_until_settled()
             assert len(images(tmp_path)) == 1
@@ -247,12 +252,7 @@ async def test_a_server_that_ends_first_finishes_what_it_saves(tmp_path: Path) -
     async with serve_sandbox(QUICK) as sandbox:
         server = server_at(sandbox.url, output_dir=tmp_path)
         async with Client(server) as client:
-            task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
-            async with anyio.create_task_group() as group:
-                group.start_soon(client.call_tool, "wait_for_image", {"task_id": task_id})
-                with anyio.fail_after(60):
-                    await sandbox.until(lambda stats: stats.files >= 1)
-                group.cancel_scope.cancel()
+            await make_and_leave(sandbox, client)
         assert len(images(tmp_path)) == 1
 
 
