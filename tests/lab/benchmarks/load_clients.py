@@ -20,31 +20,40 @@ from anyio.abc import TaskStatus
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.support.discovery import MODERN, envelope
+from tests.support.team import ACCEPT
+
 AT_ONCE = 32
-"""Clients that submit, or connect, at the same time."""
+"""Clients that submit, connect, or begin to wait without the SDK at the same time."""
 
 
 async def work(order: dict[str, Any]) -> dict[str, Any]:
-    """Do what is ordered: ``submit`` pictures, ``wait`` for tasks all at once, or ``call`` a tool in turn."""
+    """Do what is ordered: ``submit`` pictures, ``wait`` for tasks all at once, or ``call`` a tool in turn.
+
+    ``wait_plainly`` waits without the SDK: three thousand of its clients would keep this process so busy that it opens
+    a connection, and sends nothing on it for the 10 s after which a server closes it.
+    """
     match order["do"]:
         case "submit":
             return await _submit(order)
         case "wait":
             return await _wait(order)
+        case "wait_plainly":
+            return await _wait_plainly(order)
         case _:
             return await _call(order)
 
 
 @asynccontextmanager
 async def _client(url: str, mode: Any) -> AsyncIterator[Client]:
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-    timeout = httpx2.Timeout(60, read=300)
-    async with (
-        # A pool of its own, as any client has: one for all would go through thousands of connections at each request.
-        httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False, verify=False) as http,
-        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
-    ):
+    async with _http() as http, Client(streamable_http_client(url, http_client=http), mode=mode) as client:
         yield client
+
+
+def _http() -> httpx2.AsyncClient:
+    # A pool of its own, as any client has: one for all would go through thousands of connections at each request.
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    return httpx2.AsyncClient(limits=limits, timeout=httpx2.Timeout(60, read=300), trust_env=False, verify=False)
 
 
 async def _submit(order: dict[str, Any]) -> dict[str, Any]:
@@ -66,32 +75,19 @@ async def _submit(order: dict[str, Any]) -> dict[str, Any]:
 
 async def _wait(order: dict[str, Any]) -> dict[str, Any]:
     ends: Counter[str] = Counter()
-    reported: set[str] = set()
+    waiting: set[str] = set()
     go = anyio.Event()
     connecting = anyio.Semaphore(AT_ONCE)
 
-    async def wait(client: Client, task_id: str) -> None:
-        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-            reported.add(task_id)
-            if len(reported) == len(set(order["task_ids"])) and "all wait" not in reported:
-                reported.add("all wait")
-                _say({"waiting": True})
-
-        try:
-            result = await client.call_tool(
-                "wait_for_image",
-                {"task_id": task_id, "timeout_seconds": order["timeout"]},
-                progress_callback=on_progress if order["progress"] else None,
-            )
-        except Exception as error:  # noqa: BLE001 - counted
-            ends[_named(error)] += 1
-            return
-        said = result.structured_content
-        ends["no structured answer" if said is None else said["status"] if said["finished"] else "next step"] += 1
-
-    async def be_client(task_ids: list[str], *, task_status: TaskStatus[None]) -> None:
+    async def be_client(task_id: str, *, task_status: TaskStatus[None]) -> None:
         # In a task of its own: of a thousand clients in one task, each would be inside the cancel scopes of all before.
-        ended_before = 0
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            if task_id not in waiting:
+                waiting.add(task_id)
+                if len(waiting) == len(set(order["task_ids"])):
+                    _say({"waiting": True})
+
+        end = None
         try:
             await connecting.acquire()
             async with _client(order["url"], order["mode"]) as client:
@@ -99,24 +95,58 @@ async def _wait(order: dict[str, Any]) -> dict[str, Any]:
                 connecting.release()
                 task_status.started()
                 await go.wait()
-                async with anyio.create_task_group() as waits:
-                    for task_id in task_ids:
-                        waits.start_soon(wait, client, task_id)
-                ended_before = len(task_ids)
+                arguments = _arguments(order, task_id)
+                result = await client.call_tool("wait_for_image", arguments, progress_callback=on_progress)
+                end = _end(result.structured_content)
         except Exception as error:  # noqa: BLE001 - counted
-            ends[_named(error)] += len(task_ids) - ended_before
+            end = end or _named(error)  # the answer counts, even if the connection does not end well
+        ends[end] += 1
 
     async with anyio.create_task_group() as group:
         async with anyio.create_task_group() as starting:
-            for number in range(order["clients"]):
-                starting.start_soon(group.start, be_client, order["task_ids"][number :: order["clients"]])
+            for task_id in order["task_ids"]:
+                starting.start_soon(group.start, be_client, task_id)
         _say({"ready": True})
         began = time.perf_counter()
         go.set()
-        while sum(ends.values()) < len(order["task_ids"]):
-            await anyio.sleep(0.1)
-        seconds = time.perf_counter() - began
-    return {"ends": ends, "seconds": seconds}
+    return {"ends": ends, "seconds": time.perf_counter() - began}
+
+
+async def _wait_plainly(order: dict[str, Any]) -> dict[str, Any]:
+    ends: Counter[str] = Counter()
+    beginning = anyio.Semaphore(AT_ONCE)
+    headers = {**ACCEPT, "MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "wait_for_image"}
+
+    async def wait(task_id: str) -> None:
+        params = {"name": "wait_for_image", "arguments": _arguments(order, task_id), **envelope(progressToken=task_id)}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        try:
+            async with _http() as http:
+                async with beginning:
+                    request = http.build_request("POST", order["url"], json=body, headers=headers)
+                    response = await http.send(request, stream=True)  # until the server reports that it waits
+                *_, last = [line async for line in response.aiter_lines() if line.startswith(("data: ", "{"))]
+            end = _end(json.loads(last.removeprefix("data: "))["result"].get("structuredContent"))
+        except Exception as error:  # noqa: BLE001 - counted
+            end = _named(error)
+        ends[end] += 1
+
+    _say({"ready": True})
+    began = time.perf_counter()
+    async with anyio.create_task_group() as group:
+        for task_id in order["task_ids"]:
+            group.start_soon(wait, task_id)
+    return {"ends": ends, "seconds": time.perf_counter() - began}
+
+
+def _arguments(order: dict[str, Any], task_id: str) -> dict[str, Any]:
+    return {"task_id": task_id, "timeout_seconds": order["timeout"]}
+
+
+def _end(said: dict[str, Any] | None) -> str:
+    if said is None:
+        return "no structured answer"
+    return said["status"] if said["finished"] else "next step"
 
 
 def _named(error: BaseException) -> str:
