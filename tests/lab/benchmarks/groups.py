@@ -91,7 +91,8 @@ GROUPS = {
             "load",
             "Waits at once, over HTTP",
             """`wait_for_image` calls of as many real clients at once, in one server process, with the sandbox and
-            the clients in processes of their own. A round of the event loop is the processor time that the
+            the clients in processes of their own. Three thousand clients of the SDK would need more than one
+            processor, so those are plain HTTP clients. A round of the event loop is the processor time that the
             server's main thread takes while a request for `/healthz` waits.""",
             load.rows,
         ),
