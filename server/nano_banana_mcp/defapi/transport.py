@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from nano_banana_mcp import __version__
 from nano_banana_mcp.common.certificates import UnusableCertificates, tls_context
 from nano_banana_mcp.common.proxies import Proxy, UnusableProxy, proxy_for
 from nano_banana_mcp.common.tracing import answered
+from nano_banana_mcp.common.user_agent import USER_AGENT
 from nano_banana_mcp.defapi.responses import Answer
 
 if TYPE_CHECKING:
     import httpx
-
-USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
 
 MAX_CONNECT_SECONDS = 10.0
 MAX_SILENCE_SECONDS = 6.0

@@ -20,7 +20,8 @@ from nano_banana_mcp.common.certificates import UnusableCertificates, tls_contex
 from nano_banana_mcp.common.proxies import Proxy, UnusableProxy, proxy_for
 from nano_banana_mcp.common.rate_limit import RateLimiter
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, http_url
-from nano_banana_mcp.defapi.transport import USER_AGENT, failure_reason
+from nano_banana_mcp.common.user_agent import USER_AGENT
+from nano_banana_mcp.defapi.transport import failure_reason
 
 FETCH_SECONDS = 5.0
 """Maximum time of one request to the issuer: callers wait for it."""

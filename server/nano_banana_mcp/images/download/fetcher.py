@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, cast
 
 import anyio
 
-from nano_banana_mcp import __version__
 from nano_banana_mcp.common.certificates import UnusableCertificates
 from nano_banana_mcp.common.proxies import Proxy, UnusableProxy, proxy_for
 from nano_banana_mcp.common.tracing import answered, request_span
+from nano_banana_mcp.common.user_agent import USER_AGENT
 from nano_banana_mcp.images.download.connection import Connector, ConnectTo, unavailable
 from nano_banana_mcp.images.download.content_encoding import decode_body, is_encoded
 from nano_banana_mcp.images.download.ip_policy import is_public, is_synthetic, is_unspecified
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     import ssl
 
     import httpx
-
-USER_AGENT = f"Mozilla/5.0 (compatible; nano-banana-mcp/{__version__})"
-"""Some hosts of results answer 403 to the default User-Agent of a library."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Resolves a name and a port to addresses."""

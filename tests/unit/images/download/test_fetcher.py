@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nano_banana_mcp.images.download.fetcher import USER_AGENT, ImageFetcher
+from nano_banana_mcp.common.user_agent import USER_AGENT
+from nano_banana_mcp.images.download.fetcher import ImageFetcher
 from nano_banana_mcp.images.errors import ImageTooLarge, ImageUnavailable, NotAnImage
 from tests.support.fake_internet import PUBLIC, Host, Internet, NewFetcher, Trap, answer
 from tests.support.image_samples import PNG, drawn, large_png, png
