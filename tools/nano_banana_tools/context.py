@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mcp.server.auth.middleware.auth_context import get_access_token
@@ -20,16 +21,26 @@ def principal() -> str:
     return "" if token is None else token.client_id
 
 
-def progress(ctx: ToolContext, seconds: float) -> Report:
-    """A function that reports a wait as MCP progress: seconds waited, out of ``seconds``, with the state as message."""
+def growing_progress(ctx: ToolContext, seconds: float) -> Callable[[float, str], Awaitable[None]]:
+    """A function that reports a wait of at most ``seconds`` as MCP progress: the seconds waited, and a message."""
     last = -1.0
 
-    async def report(item: GenerationOrBatch, waited: float) -> None:
+    async def report(waited: float, message: str) -> None:
         nonlocal last
         last = max(round(waited, 1), last + 0.1)  # the protocol requires growing values
-        await ctx.report_progress(round(last, 1), seconds, f"{describe_state(item)}, {waited:.0f} s")
+        await ctx.report_progress(round(last, 1), seconds, message)
 
     return report
+
+
+def progress(ctx: ToolContext, seconds: float) -> Report:
+    """A function that reports a wait as MCP progress: seconds waited, out of ``seconds``, with the state as message."""
+    report = growing_progress(ctx, seconds)
+
+    async def report_state(item: GenerationOrBatch, waited: float) -> None:
+        await report(waited, f"{describe_state(item)}, {waited:.0f} s")
+
+    return report_state
 
 
 def describe_state(item: GenerationOrBatch) -> str:

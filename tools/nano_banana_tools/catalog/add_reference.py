@@ -21,7 +21,7 @@ from nano_banana_mcp.service.generation_service import GenerationService
 from nano_banana_mcp.service.uploads import upload_reference
 from nano_banana_tools import apps
 from nano_banana_tools.arguments import Purpose, UploadCount, UploadId, UploadWaitSeconds
-from nano_banana_tools.context import ToolContext, principal
+from nano_banana_tools.context import ToolContext, growing_progress, principal
 from nano_banana_tools.definition import ADDING, ToolDefinition
 from nano_banana_tools.revisions import FIRST_WITH_INPUT_REQUIRED
 
@@ -92,14 +92,8 @@ def _has_input_requests(ctx: ToolContext) -> bool:
 def _progress(ctx: ToolContext, url: str | None, seconds: float) -> Callable[[float], Awaitable[None]]:
     """Report a wait as MCP progress, with the page's address: the person needs it before the call returns."""
     message = "Waiting for the person's picture" + (f": {url}" if url else "")
-    last = -1.0
-
-    async def report(waited: float) -> None:
-        nonlocal last
-        last = max(round(waited, 1), last + 0.1)  # the protocol requires growing values
-        await ctx.report_progress(round(last, 1), seconds, message)
-
-    return report
+    report = growing_progress(ctx, seconds)
+    return lambda waited: report(waited, message)
 
 
 async def _elicit(ctx: ToolContext, request: UploadRequest, url: str) -> str | InputRequiredResult:
