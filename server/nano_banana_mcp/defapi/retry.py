@@ -1,7 +1,8 @@
 """Whether a submit may be sent again after a failure, and after how long. Pure: no clock and no network.
 
-A submit is paid and not idempotent, so another attempt is allowed only if the API did not take the request: it was
-never sent, or the API refused it for now (429, 500, 503). A query is free.
+A submit is paid and not idempotent, so another attempt is allowed only if the request was never sent, or after a
+complete answer of 429, 500 or 503 without a task. A 500 or 503 does not say whether anything was charged. A query is
+free.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Metrics(Instrumentation):
             outcome = _submit_outcome(error)
             raise
         except Exception:
-            outcome = ""  # another call with the same request_id came first; it is counted as repeated
+            outcome = ""  # nothing was sent: a limit was reached, or a call with the same request_id came first
             raise
         finally:
             if outcome:

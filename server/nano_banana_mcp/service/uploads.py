@@ -175,16 +175,19 @@ class UploadService:
     async def receive_piece(
         self, request: UploadRequest, image: int, piece: int, pieces: int, data: bytes
     ) -> Upload | None:
-        """Take one piece of an image. Returns the upload with the last one, whichever that is.
+        """Take one piece of an image. The piece with the highest number must come last.
 
         Args:
             image: Number of the image in its request, from 0.
             piece: Number of the piece, from 0.
             pieces: Number of all pieces of this image.
 
+        Returns:
+            The upload once the piece with the highest number arrives; None before.
+
         Raises:
-            LimitReached: Too many pieces in a short time.
-            ImageError: As :meth:`receive`, or the pieces are not a whole image.
+            LimitReached: Too many pieces in a short time, or as :meth:`receive`.
+            ImageError: As :meth:`receive`, or other pieces are missing when the last one arrives.
             LedgerError: The ledger cannot be used.
         """
         if not self.is_open(request) or image >= request.count:

@@ -40,7 +40,7 @@ CATCH_UP_AGE_SECONDS = 86_400.0
 class OpenTaskSweeper:
     """Queries the unfinished tasks of the ledger that no call waits for.
 
-    Of several processes on one ledger, one sweeps.
+    With PostgreSQL, one of the processes on a ledger sweeps; with SQLite, each process does.
 
     Args:
         api: Only tasks of this API are queried.
@@ -85,7 +85,7 @@ class OpenTaskSweeper:
                     await self._images.tidy()
 
     async def sweep(self) -> None:
-        """Query all tasks that are due, unless another process sweeps."""
+        """Query all tasks that are due, unless another process holds the sweep lock."""
         if not await self._ledger.acquire_sweep_lock():
             return
         generations = await self._ledger.open_tasks(self._now() - MAX_AGE_SECONDS)
