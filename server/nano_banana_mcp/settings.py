@@ -225,7 +225,8 @@ class Settings(BaseSettings):
         gt=0,
         le=36_500,
         allow_inf_nan=False,
-        description="Days after which finished images are forgotten. Not set: never.",
+        description="Days after which the prompt, options, URLs and bytes of a finished image are deleted. "
+        "Not set: never.",
     )
     keep_megabytes: float | None = Field(
         None,
@@ -307,7 +308,8 @@ class Settings(BaseSettings):
     )
     public_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
         None,
-        description="Address of `serve --http` on the internet; the API then calls back instead of being polled.",
+        description="Address of `serve --http` on the internet, where the API calls back. Tasks are polled until a "
+        "callback arrives; then only safety queries remain.",
     )
     webhook_keys: SecretStr | None = Field(
         None,
@@ -317,34 +319,40 @@ class Settings(BaseSettings):
     calls_per_minute: int | None = Field(
         None,
         ge=0,
-        description="Maximum calls per minute of one caller; 0: no limit. Default: 120 with tokens, else no limit.",
+        description="Maximum calls per minute of one caller; 0: no limit. "
+        "Default: 120 with tokens or OAuth, else no limit.",
     )
     open_tasks: int | None = Field(
         None,
         ge=0,
-        description="Maximum unfinished images of one caller; 0: no limit. Default: 20 with tokens, else no limit.",
+        description="Maximum unfinished images of one caller; 0: no limit. "
+        "Default: 20 with tokens or OAuth, else no limit.",
     )
     credits_per_day: Decimal | None = Field(
         None,
         ge=0,
         allow_inf_nan=False,
-        description="Maximum credits per day (UTC) of one caller; 0: no limit. Default: 50 with tokens, else no limit.",
+        description="Maximum credits per day (UTC) of one caller; 0: no limit. "
+        "Default: 50 with tokens or OAuth, else no limit.",
     )
     total_calls_per_minute: int | None = Field(
         None,
         ge=0,
-        description="The same limit for all callers together. Default: 3000 with tokens, else no limit.",
+        description="Maximum calls per minute of all callers together; 0: no limit. "
+        "Default: 3000 with tokens or OAuth, else no limit.",
     )
     total_open_tasks: int | None = Field(
         None,
         ge=0,
-        description="The same limit for all callers together. Default: 300 with tokens, else no limit.",
+        description="Maximum unfinished images of all callers together; 0: no limit. "
+        "Default: 300 with tokens or OAuth, else no limit.",
     )
     total_credits_per_day: Decimal | None = Field(
         None,
         ge=0,
         allow_inf_nan=False,
-        description="The same limit for all callers together. Default: 1000 with tokens, else no limit.",
+        description="Maximum credits per day (UTC) of all callers together; 0: no limit. "
+        "Default: 1000 with tokens or OAuth, else no limit.",
     )
     confirm: Confirm = Field(
         NEVER,

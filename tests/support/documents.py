@@ -27,7 +27,7 @@ def settings_table() -> str:
     """Every setting, in the order of ``--help``."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default in (None, "") else f"`{field.default}`"
         rows.append(f"| `{variable_of(name)}` | {default} | {field.description} |")
     return "\n".join(rows)
 
