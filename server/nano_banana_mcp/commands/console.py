@@ -8,6 +8,7 @@ import shutil
 import sys
 from typing import Any, Literal, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,8 @@ FAILED = 1
 USAGE_ERROR = 2
 DEFAULT_COLUMNS = 120
 """Width in characters where the output is not a terminal and COLUMNS is not set."""
+COLUMN_GAP = 2
+"""Characters between two columns of a table."""
 MAX_LISTED_IDS = 5
 """Ids that are shown where a prefix fits several."""
 
@@ -127,11 +130,11 @@ def table(*names: str, right: tuple[str, ...] = (), shrinks: str | None = None) 
         right: Headings of the columns that are aligned to the right.
         shrinks: Heading of the column that is cut where the terminal is too narrow; None cuts none.
     """
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    grid = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0), header_style="bold")
     for name in names:
         justify: Literal["left", "right"] = "right" if name in right else "left"
-        width = None if name != shrinks else 1
-        grid.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", ratio=width)
+        # rich cuts every column at once; `ratio` only marks the one that `_fitting_console` cuts before that.
+        grid.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", ratio=1 if name == shrinks else None)
     return grid
 
 
@@ -140,16 +143,54 @@ def add_row(grid: Table, *cells: str) -> None:
     grid.add_row(*(Text(printable(cell)) for cell in cells))
 
 
-def console(stream: TextIO | None = None) -> Console:
-    """A console of the terminal's width on a stream, standard output by default; NO_COLOR removes every style."""
+def room_to_shrink(grid: Table) -> int:
+    """Columns of the terminal that the other columns of a table leave to the one that shrinks; negative if too few."""
+    return columns() - _whole_width(grid)
+
+
+def _whole_width(grid: Table) -> int:
+    """Width of a table in characters, without the content of the column that shrinks."""
+    cells = [[cell.cell_len for cell in column.cells if isinstance(cell, Text)] for column in grid.columns]
+    whole = (
+        max([cell_len(str(column.header)), *lengths])
+        for column, lengths in zip(grid.columns, cells, strict=True)
+        if not column.flexible
+    )
+    return sum(whole) + COLUMN_GAP * len(grid.columns)
+
+
+def console(stream: TextIO | None = None, *, width: int | None = None) -> Console:
+    """A console on a stream; NO_COLOR removes every style.
+
+    Args:
+        stream: Standard output by default.
+        width: Width in characters, that of the terminal by default.
+    """
     plain = bool(os.environ.get("NO_COLOR"))
     color_system: Literal["auto"] | None = None if plain else "auto"
-    return Console(file=stream or sys.stdout, width=columns(), highlight=False, color_system=color_system)
+    return Console(file=stream or sys.stdout, width=width or columns(), highlight=False, color_system=color_system)
 
 
 def show(grid: Table) -> None:
     """Print a table on stdout."""
-    console().print(grid)
+    _fitting_console(grid).print(grid)
+
+
+def rendered_lines(grid: Table) -> list[str]:
+    """The lines that :func:`show` prints."""
+    target = _fitting_console(grid)
+    with target.capture() as capture:
+        target.print(grid)
+    return capture.get().splitlines()
+
+
+def _fitting_console(grid: Table) -> Console:
+    """A console on which only the column that shrinks is cut: lines pass the edge of a terminal that is too narrow."""
+    room = max(1, room_to_shrink(grid))
+    for column in grid.columns:
+        if column.flexible:
+            column.max_width = room
+    return console(width=max(columns(), _whole_width(grid) + 1))
 
 
 def print_json(value: Any) -> None:

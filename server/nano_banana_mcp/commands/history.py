@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
+from rich.table import Table
 
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.console import (
@@ -21,13 +22,13 @@ from nano_banana_mcp.commands.console import (
     USAGE_ERROR,
     NotSelected,
     add_row,
-    columns,
-    console,
     explained,
     for_person,
     print_json,
     printable,
     refuse,
+    rendered_lines,
+    room_to_shrink,
     select,
     select_batch,
     show,
@@ -48,9 +49,8 @@ from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import images_folder, open_database
 
 STATUSES = ("pending", "submitted", "in_progress", "success", "failed", "unknown")
-NARROW_COLUMNS = 100
-NARROW_ID_LETTERS = 12
-"""Letters of an id on a terminal below NARROW_COLUMNS, so that prompts have room; --json has the whole ids."""
+ROOM_FOR_PROMPT = {"model": 16, "batch": 16, "principal": 4}
+"""Columns left out, in this order, where the prompt has fewer letters than this beside them; --json has all of them."""
 PRINCIPAL_LETTERS = 16
 BATCH_LETTERS = 12
 """Letters of a batch's id, enough to see what belongs together; --json has the whole ids."""
@@ -286,33 +286,38 @@ async def _settle_one(service: GenerationService, generation: Generation, api: s
 
 def _print_generations(settings: Settings, rows: list[Generation], *, has_principals: bool) -> None:
     """Print a row for each generation, and below it the paths of its files."""
-    id_letters = None if columns() >= NARROW_COLUMNS else NARROW_ID_LETTERS
-    has_batches = any(generation.batch_id for generation in rows)
-    optional = [*(["batch"] if has_batches else []), *(["principal"] if has_principals else [])]
-    names = ["age", "status", "credits", "id", *optional, "model", "prompt"]
-    grid = table(*names, right=("age", "credits"), shrinks="prompt")
-    for generation in rows:
-        sandbox = "(sandbox) " if generation.is_sandbox else ""
-        cells = [
-            _age(generation.created_at),
-            generation.status.value,
-            _amount(generation.credits_consumed),
-            _shortened(generation.public_id, id_letters),
-        ]
-        if has_batches:
-            cells.append(_shortened(generation.batch_id or "-", BATCH_LETTERS))
-        if has_principals:
-            cells.append(_shortened(generation.principal or "-", PRINCIPAL_LETTERS))
-        cells.append(_shortened((generation.model or "-").rsplit("/", 1)[-1], MODEL_LETTERS))
-        add_row(grid, *cells, sandbox + (generation.prompt or ""))
-    target = console()
-    with target.capture() as capture:
-        target.print(grid)
-    heading, *lines = capture.get().splitlines()
+    cells = {
+        "age": [_age(generation.created_at) for generation in rows],
+        "status": [generation.status.value for generation in rows],
+        "credits": [_amount(generation.credits_consumed) for generation in rows],
+        "id": [generation.public_id for generation in rows],
+    }
+    if any(generation.batch_id for generation in rows):
+        cells["batch"] = [_shortened(generation.batch_id or "-", BATCH_LETTERS) for generation in rows]
+    if has_principals:
+        cells["principal"] = [_shortened(generation.principal or "-", PRINCIPAL_LETTERS) for generation in rows]
+    cells["model"] = [_shortened((generation.model or "-").rsplit("/", 1)[-1], MODEL_LETTERS) for generation in rows]
+    cells["prompt"] = [
+        ("(sandbox) " if generation.is_sandbox else "") + (generation.prompt or "") for generation in rows
+    ]
+    grid = _grid(cells)
+    for name, letters in ROOM_FOR_PROMPT.items():
+        if name in cells and room_to_shrink(grid) < letters:
+            del cells[name]
+            grid = _grid(cells)
+    heading, *lines = rendered_lines(grid)
     sys.stdout.write(f"{heading}\n")
     for line, generation in zip(lines, rows, strict=True):
         paths = "".join(f"      {path}\n" for path in _files(settings, generation))
         sys.stdout.write(f"{line}\n{paths}")
+
+
+def _grid(cells: dict[str, list[str]]) -> Table:
+    """A table of these columns, in which the prompt shrinks."""
+    grid = table(*cells, right=("age", "credits"), shrinks="prompt")
+    for row in zip(*cells.values(), strict=True):
+        add_row(grid, *row)
+    return grid
 
 
 def _print_principals(rows: list[dict[str, Any]]) -> None:
@@ -350,8 +355,8 @@ def _amount(credits_text: str | None) -> str:
     return f"{value.normalize():f}" if value else "0"
 
 
-def _shortened(text: str, letters: int | None) -> str:
-    return printable(text) if letters is None else shorten(printable(text), letters)
+def _shortened(text: str, letters: int) -> str:
+    return shorten(printable(text), letters)
 
 
 def _iso(moment: float) -> str:

@@ -158,6 +158,40 @@ def test_without_principals_there_is_no_column_for_them(state: State) -> None:
     assert "principal" not in history(state)
 
 
+LONG = "lighthouse at dawn with many gulls over the sea and a small boat in the foreground, oil on canvas, warm light"
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("principal", ["", "alice"])
+def test_a_long_prompt_is_cut_and_age_status_credits_and_id_never_are(
+    principal: str, width: int, tmp_path: Path
+) -> None:
+    state = {"NANO_BANANA_STATE_DIR": str(tmp_path)}
+    ids = [f"ta{number}87706-0058-4fca-a100-21dabd08b704" for number in range(2)]
+    ledger = open_database(settings_from(state))
+    for task_id, model in zip(ids, ("google/gempix2", "google/a-model-with-a-very-long-name"), strict=True):
+        done = replace(made(LONG, DAY, model=model), task_id=task_id, principal=principal, batch_id="ba-0123456789ab")
+        ledger.save(done)
+    ledger.close()
+    shown = run("history", settings=state, COLUMNS=str(width)).stdout
+    heading, *rows = shown.splitlines()[:3]
+    assert heading.split()[:4] == ["age", "status", "credits", "id"]
+    assert heading.split()[-1] == "prompt"
+    assert ("principal" in heading) is bool(principal)
+    for task_id, row in zip(ids, sorted(rows, key=lambda row: row.split()[3]), strict=True):
+        assert row.split()[1:4] == ["success", "0.5", task_id]
+        assert row.endswith("…")
+        assert LONG[:3] in row
+        assert len(row) <= width
+        assert principal in row
+
+
+def test_a_terminal_that_is_too_narrow_for_an_id_shows_the_whole_id(state: State) -> None:
+    rows = run("history", settings=state, COLUMNS="20").stdout.splitlines()
+    assert "in-unknown" in rows[1]
+    assert all(row.split()[1] in ("success", "unknown") for row in rows[1:6])
+
+
 def test_sums_do_not_suffer_from_binary_fractions() -> None:
     [total] = totals([Sum(3, credits="0.1"), Sum(7, credits="0.10")])
     assert total["credits"] == "1.00"
