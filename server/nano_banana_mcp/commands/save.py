@@ -11,6 +11,7 @@ import anyio
 
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.console import FAILED, USAGE_ERROR, NotSelected, explained, refuse, select, select_batch
+from nano_banana_mcp.commands.demo import writable_folder
 from nano_banana_mcp.commands.output_folders import remember_folder
 from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.defapi.errors import DefapiError
@@ -30,7 +31,12 @@ from nano_banana_mcp.storage import open_database
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     parser.add_argument("task_id", metavar="TASK_ID", help="the id that `history` shows, or its beginning")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where (default: NANO_BANANA_OUTPUT_DIR)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where to save (default: NANO_BANANA_OUTPUT_DIR, else ./pictures)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -45,8 +51,6 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         folder = settings.output_dir if output is None else output.expanduser().absolute()
     except RuntimeError:
         return refuse("save", f"--output names the home of a user who does not exist: {output}", USAGE_ERROR)
-    if folder is None:
-        return refuse("save", "name a folder with --output, or set NANO_BANANA_OUTPUT_DIR", USAGE_ERROR)
     if not TASK_ID.fullmatch(task_id):
         reason = f"{task_id[:80]!r} is not a task id. `nano-banana-mcp history` lists the ids"
         return refuse("save", reason, USAGE_ERROR)
@@ -56,10 +60,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         return refuse("save", error)
     except LedgerError as error:
         return refuse("save", error.for_operator)
-    # Without the setting, the service exports nothing by itself: this command reports on each image.
-    code: int = anyio.run(_save, settings.model_copy(update={"output_dir": None}), task_id, OutputFolder(folder))
-    if code == 0:
-        remember_folder(settings, folder)
+    code: int = anyio.run(_save, settings, task_id, folder)
     return code
 
 
@@ -73,8 +74,10 @@ def _whole_id(settings: Settings, task_id: str) -> str:
         return select(ledger, task_id).public_id
 
 
-async def _save(settings: Settings, task_id: str, folder: OutputFolder) -> int:
-    async with open_service(settings) as service:
+async def _save(settings: Settings, task_id: str, path: Path | None) -> int:
+    """Save the images in the folder at ``path``; None is the default of `generate`, made only for an image."""
+    # Without the setting, the service exports nothing by itself: this command reports on each image.
+    async with open_service(settings.model_copy(update={"output_dir": None})) as service:
         try:
             item = await _current(service, task_id)
         except DefapiError as error:
@@ -83,8 +86,12 @@ async def _save(settings: Settings, task_id: str, folder: OutputFolder) -> int:
         if not images:
             reason = f": {item.message}" if item.message else ""
             return refuse("save", f"there is no picture to save; the task is {item.status.value}{reason}")
+        folder = OutputFolder(writable_folder(None) if path is None else path)
         saved = [await _save_one(service, folder, generation, number) for generation, number in images]
-    return 0 if all(saved) else FAILED
+    if not all(saved):
+        return FAILED
+    remember_folder(settings, folder.path)
+    return 0
 
 
 async def _current(service: GenerationService, public_id: str) -> GenerationOrBatch:

@@ -52,6 +52,29 @@ async def test_a_tasks_images_are_saved_and_their_paths_printed(how: str, seen: 
     assert len((folder / "pictures.jsonl").read_text().splitlines()) == 4
 
 
+async def test_without_a_folder_images_are_saved_where_generate_saves_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with serve_sandbox(QUICK) as sandbox, client_at(sandbox.url, state_dir=tmp_path / "state") as client:
+        settings = {
+            "DEFAPI_API_KEY": KEY,
+            "DEFAPI_BASE_URL": sandbox.url,
+            "NANO_BANANA_STATE_DIR": str(tmp_path / "state"),
+        }
+        task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+        missing = await in_thread(lambda: run("save", "ta-unknown", settings=settings))
+        assert missing.returncode == 1
+        assert not (tmp_path / "pictures").exists()
+        ended = await in_thread(lambda: run("save", task_id, settings=settings))
+        assert ended.returncode == 0, ended.stderr
+        [path] = ended.stdout.splitlines()
+        made = await in_thread(lambda: run("generate", "a dog", settings=settings))
+        assert Path(made.stdout.splitlines()[0]).parent == Path(path).parent == tmp_path / "pictures"
+        shown = await in_thread(lambda: run("history", task_id, settings=settings))
+    assert path in shown.stdout
+
+
 async def test_a_batch_is_saved_by_the_beginning_of_its_id(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     async with plain_sandbox(seconds=0) as sandbox:
@@ -84,7 +107,7 @@ async def test_an_image_that_cannot_be_saved_has_a_readable_reason(tmp_path: Pat
                 ids[words] = facts(await client.call_tool("generate_image", {"prompt": prompt}))["task_id"]
         out = tmp_path / "out"
         for task_id, output, code, expected in (
-            (ids["seconds=0"], None, 2, "--output"),
+            (ids["seconds=3600"], None, 1, "no picture to save"),
             (ids["seconds=0"], "~nobody-of-this-name/out", 2, "user who does not exist"),
             ("ta/../1", out, 2, "is not a task id"),
             ("ta-unknown", out, 1, "404"),
