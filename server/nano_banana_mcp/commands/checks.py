@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from nano_banana_mcp.app import SANDBOX_KEY, open_api, quotas, stored_key_of
-from nano_banana_mcp.commands.console import KEY_ADVICE, for_person
+from nano_banana_mcp.commands.console import for_person, key_advice
 from nano_banana_mcp.commands.findings import Finding
 from nano_banana_mcp.commands.key import key_form_problem
 from nano_banana_mcp.commands.probe import NotReached, probe
@@ -82,7 +82,7 @@ def _key(settings: Settings) -> list[Finding]:
     if settings.api_key is None and stored_key_of(settings)() is not None:
         return [Finding(True, "key", "in the keyring of this system")]
     if settings.key_problem is not None:
-        return [Finding(False, "key", settings.key_problem, KEY_ADVICE)]
+        return [Finding(False, "key", settings.key_problem, key_advice())]
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     has_usual_api = settings.base_url == Settings.model_fields["base_url"].default
     if has_usual_api and (problem := key_form_problem(settings, key)):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nano_banana_mcp.common.key_store import has_extra
 from nano_banana_mcp.defapi import errors
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.models import Generation
@@ -28,12 +29,7 @@ COLUMN_GAP = 2
 MAX_LISTED_IDS = 5
 """Ids that are shown where a prefix fits several."""
 
-KEY_ADVICE = (
-    f"Get a key at {SITE}. Store it with `nano-banana-mcp key set`, or set DEFAPI_API_KEY. "
-    "Without a key, --sandbox draws pictures for free."
-)
 _ADVICE = {
-    errors.KeyMissing.hint: KEY_ADVICE,
     errors.KeyRefused.hint: f"Check the key and your account at {SITE}.",
     errors.SubmitFailed.hint: "Check your credits with `nano-banana-mcp doctor`, then try again later.",
     errors.OutcomeUnknown.hint: (
@@ -58,8 +54,16 @@ _ADVICE = {
 """What errors advise a model, and what they advise a person instead."""
 
 
+def key_advice() -> str:
+    """Where to get a key and where to put it; `key set` is named only where it can store a key."""
+    in_keyring = "Store it with `nano-banana-mcp key set`, or set DEFAPI_API_KEY"
+    store = in_keyring if has_extra() else "Set DEFAPI_API_KEY to it"
+    return f"Get a key at {SITE}. {store}. Without a key, --sandbox draws pictures for free."
+
+
 def for_person(text: str) -> str:
     """The text of an error, with advice for a person where it has advice for a model."""
+    text = text.replace(errors.KeyMissing.hint, key_advice())
     for advice, replacement in _ADVICE.items():
         text = text.replace(advice, replacement)
     return text

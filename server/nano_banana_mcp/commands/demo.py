@@ -18,7 +18,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
 
 from nano_banana_mcp.app import stored_key_of
-from nano_banana_mcp.commands.console import FAILED, KEY_ADVICE, for_person
+from nano_banana_mcp.commands.console import FAILED, for_person, key_advice
 from nano_banana_mcp.commands.output_folders import remember_folder
 from nano_banana_mcp.commands.progress import USUAL_SECONDS, WaitProgress
 from nano_banana_mcp.common.files import reason_of
@@ -50,7 +50,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         _print("Sandbox: the built-in stand-in for the API draws the picture; nothing is charged.")
     elif is_sandbox:
         _print(f"{settings.key_problem} So this is the sandbox: the built-in stand-in draws; nothing is charged.")
-        _print(f"For real pictures: {KEY_ADVICE}")
+        _print(f"For real pictures: {key_advice()}")
     else:
         _print(f"The real API at {settings.base_url}: this picture costs credits.")
     output = arguments.output or settings.output_dir

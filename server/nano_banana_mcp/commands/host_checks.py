@@ -16,7 +16,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
 from pydantic import SecretStr
 
-from nano_banana_mcp.commands.console import KEY_ADVICE, printable
+from nano_banana_mcp.commands.console import key_advice, printable
 from nano_banana_mcp.commands.findings import Finding
 from nano_banana_mcp.commands.remote_checks import check_remote_entry, is_remote_entry
 from nano_banana_mcp.common.files import reason_of
@@ -79,7 +79,7 @@ async def check_entry(host: Host, name: str, entry: Any, *, timeout_seconds: flo
     if warnings := misspelt_variables(launch.environment):
         return Finding(False, host.title, f"{text}, but a setting is wrong: {' '.join(warnings)}")
     if no_key := await anyio.to_thread.run_sync(key_problem, host, launch):
-        advice = f"{KEY_ADVICE} Or store it in the entry: nano-banana-mcp install {host.id} --store-key"
+        advice = f"{key_advice()} Or store it in the entry: nano-banana-mcp install {host.id} --store-key"
         return Finding(False, host.title, f"{text}, but it has no key: {no_key}", advice)
     return Finding(True, host.title, text)
 

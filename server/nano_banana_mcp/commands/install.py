@@ -14,7 +14,7 @@ import platformdirs
 from anyio.from_thread import start_blocking_portal
 from pydantic import SecretStr
 
-from nano_banana_mcp.commands.console import KEY_ADVICE, USAGE_ERROR, print_json, refuse
+from nano_banana_mcp.commands.console import USAGE_ERROR, key_advice, print_json, refuse
 from nano_banana_mcp.commands.entry_key import EntryKey, choose_key
 from nano_banana_mcp.common.key_store import NoKeyring, store_key, stored_key
 from nano_banana_mcp.common.urls import http_url
@@ -196,7 +196,7 @@ def _test(host: Host, written: Any) -> int:
         return refuse("install", f"the entry was written, but its server does not start: {problem}")
     sys.stdout.write("Tested: the entry starts the server.\n")
     if no_key := key_problem(host, launch):
-        sys.stdout.write(f"It has no key yet: {no_key}. {KEY_ADVICE}\n")
+        sys.stdout.write(f"It has no key yet: {no_key}. {key_advice()}\n")
     return 0
 
 

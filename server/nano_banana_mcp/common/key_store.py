@@ -17,14 +17,22 @@ class NoKeyring(Exception):
     """There is no keyring that can be used. The text says why."""
 
 
+def has_extra() -> bool:
+    """Whether the extra ``keyring`` is installed. Nothing is imported."""
+    return find_spec("keyring") is not None
+
+
 def check_keyring() -> None:
     """Check that keys can be stored.
 
     Raises:
         NoKeyring: They cannot.
     """
-    if find_spec("keyring") is None:
-        raise NoKeyring("the extra “keyring” is not installed (nano-banana-mcp[keyring])")
+    if not has_extra():
+        raise NoKeyring(
+            "the extra “keyring” is not installed. Install it with `uv tool install '.[keyring]'` in the folder of the "
+            "source"
+        )
     import keyring
     from keyring.backends import fail, null
 
@@ -34,7 +42,7 @@ def check_keyring() -> None:
 
 def stored_key() -> SecretStr | None:
     """The stored key; None if no key is stored, or no keyring can be read. It may block: call it in a thread."""
-    if find_spec("keyring") is None:
+    if not has_extra():
         return None
     _find_session_bus()
     import keyring

@@ -14,6 +14,7 @@ from mcp.client.stdio import stdio_client
 from tests.support.clients import child, clean_environment, client_at, facts, text
 from tests.support.command_line import Ended, run_here, run_process
 from tests.support.keyring import file_keyring
+from tests.support.paths import ROOT
 from tests.support.sandbox import plain_sandbox
 
 
@@ -57,6 +58,17 @@ def test_without_a_keyring_the_error_says_what_else_to_do(tmp_path: Path) -> Non
     assert ended.returncode == 1
     assert "DEFAPI_API_KEY" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_without_the_extra_key_set_names_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("nano_banana_mcp.common.key_store.find_spec", lambda name: None)
+    ended = run_here("key", "set", stdin="dk-one-1234567890\n", NANO_BANANA_STATE_DIR=str(tmp_path))
+    assert ended.returncode == 1
+    assert "uv tool install '.[keyring]'" in ended.stderr
+    assert "uv tool install '.[keyring]'" in (ROOT / "docs" / "hosts.md").read_text(encoding="utf-8")
+    assert "DEFAPI_API_KEY" in ended.stderr
 
 
 async def test_a_running_server_uses_a_changed_key_at_once_and_the_environment_wins(keyring: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import nano_banana_mcp
 from nano_banana_mcp.commands.console import for_person
+from nano_banana_mcp.defapi.errors import KeyMissing
 
 SOURCE = Path(nano_banana_mcp.__file__).parent
 LAYERS = ("defapi", "generations", "images", "media", "service", "tracking")
@@ -42,3 +43,14 @@ def test_no_error_for_a_person_advises_to_call_a_tool(layer: str) -> None:
     for file in sorted((SOURCE / layer).rglob("*.py")):
         for text in sentences(file):
             assert not FOR_MODELS.search(for_person(text)), f"{file.name}: {text}"
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_advice_for_a_missing_key_names_key_set_only_where_the_keyring_is_installed(
+    is_installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nano_banana_mcp.common.key_store.find_spec", lambda name: object() if is_installed else None)
+    advice = for_person(KeyMissing.hint)
+    assert ("`nano-banana-mcp key set`" in advice) is is_installed
+    for words in ("DEFAPI_API_KEY", "https://defapi.org", "--sandbox"):
+        assert words in advice
