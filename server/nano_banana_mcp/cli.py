@@ -48,8 +48,17 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
+def _do_nothing() -> None:
+    pass
+
+
+def main(argv: Sequence[str] | None = None, *, before_run: Callable[[], None] = _do_nothing) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+        argv: The words after the program's name, those of this process by default.
+        before_run: Called when the module of a command is imported and the settings are read.
+    """
     for stream in (sys.stdout, sys.stderr):
         configure_stream(stream)
     words = sys.argv[1:] if argv is None else list(argv)
@@ -57,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(_welcome())  # no host types at a terminal
         return 0
     arguments = build_parser(_command_in(words)).parse_args(words)
-    return _serve_stdio(arguments) if arguments.run is None else _run(arguments)
+    return _serve_stdio(arguments) if arguments.run is None else _run(arguments, before_run)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, before_run: Callable[[], None]) -> int:
     overrides: dict[str, Any] = {"sandbox": True} if arguments.sandbox else {}
     for name in arguments.overrides:
         value = getattr(arguments, name)
@@ -73,6 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return USAGE_ERROR
     run: Callable[[Settings, argparse.Namespace], int] = arguments.run
     try:
+        before_run()
         return run(settings, arguments)
     except SettingsError as error:  # of a setting that only this command needs
         sys.stderr.write(f"nano-banana-mcp: {error}\n")

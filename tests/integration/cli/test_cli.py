@@ -205,6 +205,47 @@ def test_the_version_and_the_overview_import_no_command_and_no_sdk(words: list[s
     assert printed.endswith("\n[]\n")
 
 
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class InterruptingFinder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from nano_banana_mcp.__main__ import main
+sys.meta_path.insert(0, InterruptingFinder())
+sys.argv = ["nano-banana-mcp", "history"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    "module",
+    [
+        "nano_banana_mcp.stdio.session",
+        "nano_banana_mcp.cli",
+        "pydantic",
+        "nano_banana_mcp.commands.history",
+        "rich.table",
+        "sqlite3",
+    ],
+)
+def test_ctrl_c_during_the_imports_ends_a_command_silently(module: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT.format(module=module)],
+        env={**clean_environment(), "NANO_BANANA_STATE_DIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_every_command_has_a_module() -> None:
     shown = run_here("--help").stdout
     for name in cli.COMMANDS:
