@@ -80,6 +80,9 @@ def _run(arguments: argparse.Namespace, before_run: Callable[[], None]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"nano-banana-mcp: {error}\n")
         return USAGE_ERROR
+    from nano_banana_mcp.common.logging import limit_library_loggers  # not imported for --help
+
+    limit_library_loggers()
     run: Callable[[Settings, argparse.Namespace], int] = arguments.run
     try:
         before_run()

@@ -89,9 +89,14 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     root.setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
     for name in _OURS:
         logging.getLogger(name).setLevel(level)
-    for name, min_level in _MIN_LEVELS.items():
-        logging.getLogger(name).setLevel(max(min_level, root.level))
+    limit_library_loggers()
     logging.captureWarnings(True)
+
+
+def limit_library_loggers() -> None:
+    """Silence what libraries log of normal events such as a retry; commands print those without any configuration."""
+    for name, min_level in _MIN_LEVELS.items():
+        logging.getLogger(name).setLevel(max(min_level, logging.getLogger().level))
 
 
 def configure_host_logging(level: str, form: LogFormat = "text") -> None:

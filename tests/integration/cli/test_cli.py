@@ -24,7 +24,7 @@ from nano_banana_mcp.install.configurations import configurations
 from nano_banana_mcp.settings import EXAMPLE_KEY, Settings, load_settings, variable_of
 from nano_banana_tools.server import ImageServer
 from tests.support.clients import KEY, clean_environment
-from tests.support.command_line import Ended, run_here
+from tests.support.command_line import Ended, run_here, run_process
 from tests.support.sandbox import plain_sandbox
 
 
@@ -203,6 +203,14 @@ def test_the_version_and_the_overview_import_no_command_and_no_sdk(words: list[s
     )
     printed = subprocess.check_output([sys.executable, "-c", code], env=clean_environment(), text=True)
     assert printed.endswith("\n[]\n")
+
+
+def test_a_retry_prints_no_log_line_of_a_library(tmp_path: Path) -> None:
+    settings = {"NANO_BANANA_STATE_DIR": str(tmp_path), "NANO_BANANA_SANDBOX_SECONDS": "0"}
+    prompt = "a cat sandbox:submit=503*1"
+    ended = run_process("--sandbox", "generate", prompt, "--output", str(tmp_path / "out"), settings=settings)
+    assert ended.returncode == 0, ended.stderr
+    assert {line.split()[0] for line in ended.stderr.splitlines()} == {"picture"}
 
 
 INTERRUPTED_IMPORT = """
