@@ -16,6 +16,7 @@ from nano_banana_mcp import __version__
 from nano_banana_mcp.common.text import configure_stream
 from nano_banana_mcp.settings import SITE, Settings, SettingsError, load_settings, variable_of
 
+PROGRAM = "nano-banana-mcp"
 USAGE_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -104,7 +105,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     Args:
         command: The only command to add, so that no other module is imported; None adds all commands.
     """
-    parser = _Parser(prog="nano-banana-mcp")
+    parser = _Parser(prog=PROGRAM)
     parser.add_argument("-V", "--version", action="version", version=f"nano-banana-mcp {__version__}")
     _add_common_arguments(parser, default=None)
     parser.set_defaults(run=None, overrides=())
@@ -135,7 +136,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose help fits a screen, and whose errors suggest what was meant."""
 
     def format_help(self) -> str:
-        if self.prog != "nano-banana-mcp":
+        if self.prog != PROGRAM:
             return super().format_help()
         commands = "\n".join(f"  {name:<11} {command.summary}" for name, command in COMMANDS.items())
         return (
@@ -146,6 +147,13 @@ class _Parser(argparse.ArgumentParser):
             "  --env-file  Read settings from a file first. `help settings` lists them.\n"
             "  -V, -h      Print the version, or this help. COMMAND --help has examples.\n"
         )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """In a command, refuse unknown arguments here: the outer parser would name its own help."""
+        arguments, unknown = super().parse_known_args(args, namespace)
+        if unknown and self.prog != PROGRAM:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return arguments, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: {self._explained(message)}\n")
@@ -161,6 +169,9 @@ class _Parser(argparse.ArgumentParser):
             options = [option for parser in (self, *self._commands()) for option in parser._option_string_actions]
             word = match[1].split("=")[0]
             return f"{word} is not an argument here.{_suggestion(word, options)} `{self.prog} --help` lists them."
+        if message.endswith("required: ACTION"):
+            names = ", ".join(parser.prog.split()[-1] for parser in self._commands())
+            return f"name an action: {names}. See `{self.prog} --help`."
         return f"{message}. See `{self.prog} --help`."
 
     def _commands(self) -> list[argparse.ArgumentParser]:

@@ -12,13 +12,18 @@ from nano_banana_mcp.commands.console import USAGE_ERROR, refuse
 from nano_banana_mcp.common.key_store import NoKeyring, check_keyring, remove_key, store_key, stored_key
 from nano_banana_mcp.settings import SITE, Settings
 
+ACTIONS = {
+    "set": "Ask for the key, or read it from standard input, and store it.",
+    "remove": "Remove the stored key.",
+    "show": "Say where the key comes from. The key itself is never shown.",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
-    actions.add_parser("set", description="Ask for the key, or read it from standard input, and store it.")
-    actions.add_parser("remove", description="Remove the stored key.")
-    actions.add_parser("show", description="Say where the key comes from. The key itself is never shown.")
+    for name, summary in ACTIONS.items():
+        actions.add_parser(name, help=summary, description=summary)
     parser.set_defaults(run=run)
 
 

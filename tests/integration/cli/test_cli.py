@@ -305,6 +305,40 @@ def test_a_misspelt_word_is_refused_in_one_line_with_a_suggestion(words: list[st
     assert f"Did you mean {suggestion}?" in line
 
 
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in ("key", "token")])
+def test_an_unknown_option_of_a_command_is_refused_with_the_help_of_that_command(name: str) -> None:
+    ended = run_here(name, *shlex.split(cli.COMMANDS[name].example), "--no-such-option", "y")
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"nano-banana-mcp {name}: --no-such-option is not an argument here.")
+    assert f"`nano-banana-mcp {name} --help`" in line
+
+
+def test_an_unknown_option_of_an_action_is_refused_with_the_help_of_that_action() -> None:
+    assert "`nano-banana-mcp token create --help`" in run_here("token", "create", "alice", "--modle").stderr
+    assert "`nano-banana-mcp key set --help`" in run_here("key", "set", "--modle").stderr
+
+
+def test_an_unknown_option_before_the_command_is_refused_with_the_overview() -> None:
+    ended = run_here("--modle", "generate", "a cat")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "`nano-banana-mcp --help` lists them." in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "actions"), [("key", ["set", "remove", "show"]), ("token", ["create", "list", "revoke", "key"])]
+)
+def test_a_command_of_actions_names_them_without_one_and_explains_them_in_its_help(
+    command: str, actions: list[str]
+) -> None:
+    bare = run_here(command)
+    assert bare.returncode == 2
+    assert f"name an action: {', '.join(actions)}." in bare.stderr
+    shown = run_here(command, "--help").stdout
+    for action in actions:
+        assert re.search(rf"^ +{action}  +\w+ .*\w", shown, re.MULTILINE), action
+
+
 @pytest.mark.parametrize("option", [["--port", "8000"], ["--host", "::"], ["--allow-unauthenticated"]])
 def test_options_for_http_are_refused_over_stdio(option: list[str]) -> None:
     ended = run_here("serve", *option)
