@@ -17,6 +17,7 @@ import uvicorn
 
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.commands.console import refuse
+from nano_banana_mcp.commands.listening import listen_problem, port_number
 from nano_banana_mcp.gallery.access import TOKEN, GalleryAccess
 from nano_banana_mcp.gallery.app import create_app
 from nano_banana_mcp.gallery.service import GalleryService
@@ -31,21 +32,20 @@ GRACE_SECONDS = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
-    parser.add_argument("--port", type=int, default=0, help="port on this machine (default: any free one)")
+    parser.add_argument("--port", type=port_number, default=0, help="port on this machine (default: any free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.set_defaults(run=run)
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Serve the page until interrupted. Returns the exit code."""
-    port = arguments.port
     try:
-        with _listen(port) as listener:
+        with _listen(arguments.port) as listener:
             anyio.run(_serve, settings, listener, not arguments.no_browser)
     except LedgerError as error:
         return refuse("gallery", error.for_operator)
-    except (OSError, OverflowError) as error:
-        return refuse("gallery", f"cannot listen on port {port}: {getattr(error, 'strerror', None) or error}")
+    except OSError as error:
+        return refuse("gallery", listen_problem(error, port="--port"))
     return 0
 
 
@@ -105,6 +105,9 @@ class _Server(uvicorn.Server):
 
 
 def _listen(port: int) -> socket.socket:
-    listener = socket.create_server(("127.0.0.1", port))
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on port {port}: {error.strerror}") from None
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import Any
 
+from nano_banana_mcp.commands.listening import listen_problem, port_number
 from nano_banana_mcp.common.logging import configure_logging
 from nano_banana_mcp.ledger.base import LedgerError
 from nano_banana_mcp.settings import Settings, SettingsError, misspelt_variables
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", action=_AddAddress, help="address to listen on, repeatable (default: NANO_BANANA_HOST)"
     )
-    parser.add_argument("--port", type=int, help="port to listen on (default: NANO_BANANA_PORT)")
+    parser.add_argument("--port", type=port_number, help="port to listen on (default: NANO_BANANA_PORT)")
     parser.add_argument(
         "--allow-unauthenticated",
         action="store_true",
@@ -69,6 +70,7 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
         sys.stderr.write(f"nano-banana-mcp: {error}\n")
         return WRONG_SETTING
     except OSError as error:  # such as a port in use: another process may free it
-        sys.stderr.write(f"nano-banana-mcp: {error}\n")
+        problem = listen_problem(error, port="--port or NANO_BANANA_PORT", host="--host or NANO_BANANA_HOST")
+        sys.stderr.write(f"nano-banana-mcp: {problem}\n")
         return FAILED
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tomllib
@@ -186,6 +187,55 @@ def test_a_sandbox_with_a_misspelt_directive_or_a_taken_port_ends_with_the_reaso
     assert ended.returncode == 1
     assert "sumbit" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["serve", "--http"], "--port or NANO_BANANA_PORT"),
+        (["sandbox"], "--port"),
+        (["gallery", "--no-browser"], "--port"),
+    ],
+)
+def test_a_port_in_use_is_answered_with_how_to_choose_another(words: list[str], options: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = run_here("--sandbox", *words, "--port", port, NANO_BANANA_STATE_DIR=str(tmp_path))
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert str(port) in line
+    assert line.endswith(f"Another program uses it: choose another with {options}.")
+    assert "Errno" not in line
+    assert "('" not in line
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [(["serve", "--http", "--allow-unauthenticated"], "--host or NANO_BANANA_HOST"), (["sandbox"], "--host")],
+)
+@pytest.mark.parametrize(
+    ("host", "reason"), [("no-such-host.invalid", "The name cannot be resolved"), ("192.0.2.1", "does not have")]
+)
+def test_an_address_that_is_not_of_this_machine_is_answered_with_the_option_that_names_it(
+    words: list[str], options: str, host: str, reason: str, tmp_path: Path
+) -> None:
+    ended = run_here("--sandbox", *words, "--port", "0", "--host", host, NANO_BANANA_STATE_DIR=str(tmp_path))
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert f"cannot listen on {host}" in line
+    assert reason in line
+    assert line.endswith(f"choose another with {options}.")
+    assert "Errno" not in line
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+@pytest.mark.parametrize("words", [["serve", "--http"], ["sandbox"], ["gallery"]])
+def test_an_impossible_port_is_refused_with_the_name_of_the_option(words: list[str], port: str) -> None:
+    ended = run_here(*words, f"--port={port}")
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert f"--port: '{port}' is not a port. Choose a number from 0 to 65535" in line
+    assert "NANO_BANANA_PORT" not in line
 
 
 @pytest.mark.parametrize("words", [[], ["--sandbox"], ["--sandbox", "history", "--json"], ["token", "list"], ["serve"]])
