@@ -18,7 +18,7 @@ from nano_banana_mcp.defapi import errors
 from nano_banana_mcp.defapi.schemas import TASK_ID
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.ledger.queries import SqlLedger
-from nano_banana_mcp.settings import SITE
+from nano_banana_mcp.settings import SITE, variable_of
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -64,6 +64,8 @@ def key_advice() -> str:
 def for_person(text: str) -> str:
     """The text of an error, with advice for a person where it has advice for a model."""
     text = text.replace(errors.KeyMissing.hint, key_advice())
+    budget = "total_credits_per_day" if "all users' budget" in text else "credits_per_day"
+    text = text.replace("The operator of this server can raise it.", f"Raise it with {variable_of(budget)}.")
     for advice, replacement in _ADVICE.items():
         text = text.replace(advice, replacement)
     return text

@@ -255,6 +255,15 @@ def test_the_version_and_the_overview_import_no_command_and_no_sdk(words: list[s
     assert printed.endswith("\n[]\n")
 
 
+@pytest.mark.parametrize("setting", ["NANO_BANANA_CREDITS_PER_DAY", "NANO_BANANA_TOTAL_CREDITS_PER_DAY"])
+def test_a_person_who_reaches_a_budget_is_advised_to_raise_the_setting_of_it(setting: str, tmp_path: Path) -> None:
+    settings = {"NANO_BANANA_STATE_DIR": str(tmp_path), setting: "0.1"}
+    ended = run_here("--sandbox", "generate", "a cat", "--output", tmp_path / "out", settings=settings)
+    assert ended.returncode == 1
+    assert f"Raise it with {setting}." in ended.stderr
+    assert "operator" not in ended.stderr
+
+
 def test_a_retry_prints_no_log_line_of_a_library(tmp_path: Path) -> None:
     settings = {"NANO_BANANA_STATE_DIR": str(tmp_path), "NANO_BANANA_SANDBOX_SECONDS": "0"}
     prompt = "a cat sandbox:submit=503*1"
