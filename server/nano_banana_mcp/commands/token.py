@@ -57,11 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Do the action. Returns the exit code."""
     file = (arguments.file or settings.tokens_file or settings.state_path / "tokens.json").expanduser().absolute()
+    is_new = not file.exists()
     try:
+        if is_new and arguments.action in ("create", "key"):
+            _check_folder(settings, file)
         if arguments.action == "list":
             _list(file, as_json=arguments.json)
         elif arguments.action == "create":
             _create(file, arguments.name, own_key=arguments.api_key)
+            if is_new:
+                _print(f"Created the file {file}.")
             _print_usage(settings, file)
         elif arguments.action == "revoke":
             _revoke(file, arguments.name, arguments.id)
@@ -72,6 +77,16 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     except OSError as error:
         return refuse("token", f"{file}: {reason_of(error)}")
     return 0
+
+
+def _check_folder(settings: Settings, file: Path) -> None:
+    """Refuse a new file in a missing folder, which is likely a typing error; the state folder is made when needed.
+
+    Raises:
+        Refused: The folder does not exist.
+    """
+    if not file.parent.is_dir() and file.parent != settings.state_path.absolute():
+        raise Refused(f"there is no folder {file.parent} for {file.name}. Create the folder, or name another file")
 
 
 def _create(file: Path, name: str, *, own_key: bool) -> None:

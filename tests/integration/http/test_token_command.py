@@ -49,6 +49,28 @@ async def test_create_and_revoke_take_effect_in_a_running_server(tmp_path: Path)
         assert await in_thread(status, second) == 200
 
 
+@pytest.mark.parametrize("words", [["create", "alice"], ["key", "oauth:alice"]])
+@pytest.mark.parametrize("how", ["--file", "the setting"])
+def test_a_file_in_a_missing_folder_is_refused_and_no_folder_is_created(
+    how: str, words: list[str], tmp_path: Path
+) -> None:
+    file = file_in(tmp_path / "no-such-folder")
+    options = ["--file", str(file)] if how == "--file" else []
+    ended = command(*words, *options, stdin="dk-1\n", NANO_BANANA_TOKENS_FILE=str(file))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"there is no folder {file.parent}" in ended.stderr
+    assert not file.parent.exists()
+
+
+def test_a_new_file_is_named_and_is_created_with_the_state_folder(tmp_path: Path) -> None:
+    state = tmp_path / "new" / "state"
+    first, second = (command("create", name, NANO_BANANA_STATE_DIR=str(state)) for name in ("alice", "bob"))
+    assert first.returncode == second.returncode == 0
+    assert f"Created the file {file_in(state)}." in first.stderr
+    assert "Created" not in second.stderr
+    assert file_in(state).exists()
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "said"),
     [
