@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from nano_banana_mcp.commands.console import USAGE_ERROR, key_advice, print_json, refuse
 from nano_banana_mcp.commands.entry_key import EntryKey, choose_key
 from nano_banana_mcp.common.key_store import NoKeyring, store_key, stored_key
+from nano_banana_mcp.common.text import sentence
 from nano_banana_mcp.common.urls import http_url
 from nano_banana_mcp.install.config_file import ConfigFile, check_writable, read_config, replace
 from nano_banana_mcp.install.diff import difference
@@ -204,7 +205,9 @@ def _store(key: SecretStr) -> None:
     try:
         store_key(key)
     except NoKeyring as error:
-        raise Refused(f"{error}. Nothing was written. Add --store-key to store the key in the entry") from None
+        raise Refused(
+            f"{sentence(str(error))} Nothing was written. Add --store-key to store the key in the entry"
+        ) from None
 
 
 def _uninstall(host: Host, config: ConfigFile, arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.commands.console import USAGE_ERROR, refuse
 from nano_banana_mcp.common.key_store import NoKeyring, check_keyring, remove_key, store_key, stored_key
+from nano_banana_mcp.common.text import sentence
 from nano_banana_mcp.settings import SITE, Settings
 
 ACTIONS = {
@@ -42,7 +43,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             return refuse("key", problem, USAGE_ERROR)
         store_key(SecretStr(key))
     except NoKeyring as error:
-        return refuse("key", f"{error}. Set DEFAPI_API_KEY instead, or let `install` store the key in its entry")
+        reason = f"{sentence(str(error))} Set DEFAPI_API_KEY instead, or let `install` store the key in its entry"
+        return refuse("key", reason)
     sys.stdout.write("The key is stored. A running server uses it from its next request on.\n")
     if settings.api_key is not None:
         sys.stdout.write("DEFAPI_API_KEY is set as well, and wins over the stored key.\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from anyio.to_thread import run_sync as in_thread
+from keyring.errors import PasswordSetError
 from mcp.client import Client
 from mcp.client.stdio import stdio_client
 
@@ -69,6 +70,18 @@ def test_without_the_extra_key_set_names_the_command_that_installs_it(
     assert "uv tool install '.[keyring]'" in ended.stderr
     assert "uv tool install '.[keyring]'" in (ROOT / "docs" / "hosts.md").read_text(encoding="utf-8")
     assert "DEFAPI_API_KEY" in ended.stderr
+
+
+def test_the_reason_of_a_keyring_that_refuses_a_key_ends_with_one_full_stop(
+    keyring: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(service: str, name: str, password: str) -> None:
+        raise PasswordSetError("The keychain is locked.")
+
+    monkeypatch.setattr("keyring.set_password", refuse)
+    ended = key(keyring, "set", stdin="dk-one-1234567890\n")
+    assert ended.returncode == 1
+    assert "The keychain is locked. Set DEFAPI_API_KEY instead" in ended.stderr
 
 
 async def test_a_running_server_uses_a_changed_key_at_once_and_the_environment_wins(keyring: dict[str, str]) -> None:
