@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from nano_banana_mcp import __version__
+from nano_banana_mcp.common.logging import limit_library_loggers
 from nano_banana_mcp.common.text import configure_stream
 from nano_banana_mcp.settings import SITE, Settings, SettingsError, load_settings, variable_of
 
@@ -49,11 +50,7 @@ COMMANDS = {
 }
 
 
-def _do_nothing() -> None:
-    pass
-
-
-def main(argv: Sequence[str] | None = None, *, before_run: Callable[[], None] = _do_nothing) -> int:
+def main(argv: Sequence[str] | None = None, *, before_run: Callable[[], None] = lambda: None) -> int:
     """Run the command line and return the exit code.
 
     Args:
@@ -81,8 +78,6 @@ def _run(arguments: argparse.Namespace, before_run: Callable[[], None]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"nano-banana-mcp: {error}\n")
         return USAGE_ERROR
-    from nano_banana_mcp.common.logging import limit_library_loggers  # not imported for --help
-
     limit_library_loggers()
     run: Callable[[Settings, argparse.Namespace], int] = arguments.run
     try:
