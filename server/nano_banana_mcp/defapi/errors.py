@@ -14,7 +14,7 @@
     │   ├── OutOfCredits        402
     │   ├── TaskNotFound        404
     │   └── Busy                429, 500, 503: may be asked again, after `retry_after` seconds if given
-    ├── SubmitFailed            every attempt of a submit ended in an error of the API's servers (500, 503)
+    ├── SubmitFailed            no attempt of a submit was accepted, at least one ended in 500 or 503
     ├── OutcomeUnknown          a submit that may have arrived: it may have been charged, never repeat it
     └── NoAnswer                a query without a usable answer: asking again is free
 
@@ -71,7 +71,7 @@ class KeyMissing(NotSent):
 class Unreachable(NotSent):
     """No connection to the API could be opened."""
 
-    hint = "Check the network and DEFAPI_BASE_URL, then try again. Nothing was sent, so nothing was charged."
+    hint = "Check the network and DEFAPI_BASE_URL, then try again."
 
 
 class Refused(DefapiError):

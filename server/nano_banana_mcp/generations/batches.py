@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from nano_banana_mcp.common.text import sentence
+from nano_banana_mcp.common.text import sentence, shorten
 from nano_banana_mcp.generations.models import Generation, Status
 from nano_banana_mcp.generations.quotas import usable_amount
 
@@ -91,9 +91,9 @@ class Batch:
         succeeded = sum(generation.status is Status.SUCCESS for generation in self.generations)
         parts = [f"{succeeded} of {len(self.generations)} succeeded."]
         for number, generation in enumerate(self.generations, 1):
-            reason = sentence((generation.with_message().message or "")[:MAX_REASON_CHARACTERS])
+            reason = sentence(shorten(generation.message or "", MAX_REASON_CHARACTERS)) if generation.message else ""
             if generation.status is Status.FAILED:
-                parts.append(f"Number {number} failed: {reason}")
+                parts.append(f"Number {number} failed: {reason or 'the API gave no reason.'}")
             elif generation.is_unsent:
                 parts.append(f"Number {number} was not sent, so it was not charged. {reason}".strip())
             elif generation.task_id is None:

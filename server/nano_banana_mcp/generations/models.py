@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Self
 
 UNRECORDED_OUTCOME = (
-    "The request was recorded, but its outcome was not: the server ended while it was submitting. The image may have "
-    "been charged. It is never submitted again automatically."
+    "The request is recorded, but its outcome is not: it is being submitted, or the server ended meanwhile. The image "
+    "may have been charged. It is never submitted again automatically."
 )
 
 NOT_SENT = "It was recorded, but not sent, so it was not charged."

@@ -43,6 +43,8 @@ FOREIGN_SUBMIT_SECONDS = 15.0
 
 FAILED_WHILE_SUBMITTING = f"The server failed while it was submitting. {MAY_HAVE_BEEN_CHARGED}"
 
+STOPPED = "The server is shutting down, or the call was cancelled."
+
 CANCELLED_UNSENT = "It was cancelled before it was sent, so it was not charged."
 
 
@@ -287,7 +289,10 @@ class Submitter:
             elif not self._is_being_submitted(generation):
                 return generation, None
             await anyio.sleep(RECHECK_SECONDS)
-            recorded = await self._ledger.find(generation.generation_id)
+            try:
+                recorded = await self._ledger.find(generation.generation_id)
+            except LedgerError as error:  # others of the batch may have been sent
+                return generation, error
             if recorded is None:  # the other call was refused
                 return generation, NotSent("Another call with this request_id was refused.", hint="Try again.")
             generation = recorded
@@ -315,6 +320,9 @@ class Submitter:
                 generation = await self._begin(generation)
                 try:
                     outcome = await self._send(request, generation, key, backoff, scope)
+                except anyio.get_cancelled_exc_class():  # never during an attempt, which is shielded
+                    outcome = backoff.errors[-1] if backoff.errors else NotSent(STOPPED, hint="Try again.")
+                    raise
                 except Exception:
                     logger.exception("A submit failed unexpectedly.")
                 finally:
@@ -326,7 +334,7 @@ class Submitter:
         except OutcomeUnknown:
             pass  # the message of the generation says what that means
         except DefapiError as error:
-            if isinstance(error, Refused) and any(map(_is_server_error, backoff.errors)):
+            if any(map(_is_server_error, backoff.errors)):  # it may have been charged, whatever the last error is
                 return generation, SubmitFailed(generation.message or error.message, status=error.status)
             return generation, error
         finally:
@@ -378,7 +386,7 @@ class Submitter:
             pass
         if backoff.errors:
             return backoff.errors[-1]
-        return NotSent("The server is shutting down, or the call was cancelled.", hint="Try again in a moment.")
+        return NotSent(STOPPED, hint="Try again in a moment.")
 
     async def _called_back(self, generation: Generation) -> str | None:
         """The task id that a callback has named since an attempt failed."""
@@ -386,7 +394,7 @@ class Submitter:
         return None if recorded is None else recorded.task_id
 
     async def _record(
-        self, generation: Generation, outcome: str | DefapiError, answers: list[DefapiError]
+        self, generation: Generation, outcome: str | DefapiError, errors: list[DefapiError]
     ) -> Generation:
         """Record the task id or what is known without one; remove the record of what certainly was not made."""
         generation = replace(generation, is_sandbox=generation.is_sandbox or self._client.is_sandbox)
@@ -396,8 +404,8 @@ class Submitter:
         elif isinstance(outcome, OutcomeUnknown):
             generation = replace(generation, message=outcome.message)
             logger.warning("The outcome of submit %s is unknown.", generation.generation_id)
-        elif any(_is_server_error(answer) for answer in answers):
-            generation = self._failed(generation, _failure_message(answers))
+        elif any(map(_is_server_error, errors)):
+            generation = self._failed(generation, _failure_message(errors))
             if generation.batch_id is None:  # the same request may be submitted again
                 generation = replace(generation, request_id=None)
         elif generation.batch_id is not None and isinstance(outcome, NotSent):
@@ -451,10 +459,11 @@ def _is_server_error(error: DefapiError) -> bool:
     return isinstance(error, Refused) and error.status is not None and error.status >= 500
 
 
-def _failure_message(answers: list[DefapiError]) -> str:
-    times = f"{len(answers)} times" if len(answers) > 1 else "once"
-    replies = " ".join(f"{number}. {answer.message}" for number, answer in enumerate(answers, 1))
-    return (
-        f"The request was sent {times} and the API did not accept it. {replies} "
-        "The API did not report a task, and did not say whether anything was charged."
+def _failure_message(errors: list[DefapiError]) -> str:
+    sent = sum(not isinstance(error, NotSent) for error in errors)
+    times = f"{sent} times" if sent > 1 else "once"
+    attempts = " ".join(f"{number}. {error.message}" for number, error in enumerate(errors, 1))
+    return (  # what may have been charged comes first: a list of several images shortens the rest
+        f"The request was sent {times} and the API did not accept it. It did not report a task, or say whether "
+        f"anything was charged. {attempts}"
     )
