@@ -63,11 +63,11 @@ def unknown_tool(name: str, names: Iterable[str]) -> ToolError:
 def _describe_charge(error: DefapiError) -> list[str]:
     if isinstance(error, OutcomeUnknown):
         return []  # its own message says so
-    if error.is_query and not isinstance(error, NotSent):
+    if error.is_query:
         return ["Queries are free, and the task is not lost."]
     if isinstance(error, NotSent):
         return [NOTHING_CHARGED]
-    if isinstance(error, Refused):
+    if isinstance(error, Refused) and error.status is not None:  # else the API was not asked
         return ["The API refused this request, so nothing was charged as far as the API reports."]
     return []
 

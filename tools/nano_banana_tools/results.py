@@ -127,7 +127,7 @@ def _shortfall(generation: Generation) -> str | None:
     """Why there will be no image; None if there is one, or one is being made."""
     if generation.is_open or generation.images:
         return None
-    return (generation.with_message().message or "")[:MAX_REASON_CHARACTERS] or None
+    return shorten(generation.with_message().message or "", MAX_REASON_CHARACTERS) or None
 
 
 def as_json(item: GenerationOrBatch, now: float) -> dict[str, Any]:
@@ -154,15 +154,15 @@ def format_credits(amount: str | None) -> str | None:
 
 
 def _message(outcome: WaitResult) -> str | None:
-    # Saved paths come first and are never cut: half a path is useless.
+    # Saved paths and the note are never cut: half a path is useless, and the note may be that nothing is recorded.
     saved = _describe_export(outcome.export)
-    parts = [_describe_usual(outcome), _describe_format(outcome), outcome.generation.message, outcome.note]
+    parts = [_describe_usual(outcome), _describe_format(outcome), outcome.generation.message]
     if outcome.last_error is not None:
         advice = f" {outcome.last_error.hint}" if outcome.given_up else ""
         remains = "" if outcome.generation.finished else " The task itself is not lost."
         parts.insert(0, f"The last query failed: {outcome.last_error.message}{remains}{advice}")
     other = shorten(" ".join(part for part in parts if part), MAX_MESSAGE_CHARACTERS)
-    return " ".join(part for part in (saved, other) if part) or None
+    return " ".join(part for part in (saved, other, outcome.note) if part) or None
 
 
 def _describe_usual(outcome: WaitResult) -> str | None:

@@ -1,13 +1,17 @@
 """The errors that a model reads: what happened, whether credits may be gone, and what to do."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import stamina
 
+from nano_banana_mcp.defapi.errors import TaskNotFound
+from nano_banana_mcp.tracking.refresh import CHECK_THE_ID, NO_SUCH_TASK
 from nano_banana_sandbox.server import serve_sandbox
+from nano_banana_tools.errors import tool_error
 from tests.support.clients import KEY, client_at, facts, text
-from tests.support.sandbox import plain_config, plain_sandbox
+from tests.support.sandbox import plain_config, plain_sandbox, sandbox_thread
 
 MAY_BE_CHARGED = "may have been charged"
 
@@ -92,6 +96,24 @@ async def test_a_failed_query_is_an_error_that_says_that_queries_are_free(fault:
         assert result.is_error
         assert MAY_BE_CHARGED not in text(result)
         assert sandbox.stats.charged == 1
+
+
+def test_a_task_that_is_not_recorded_is_missing_here_and_not_refused_by_the_api() -> None:
+    error = tool_error(TaskNotFound(NO_SUCH_TASK, hint=CHECK_THE_ID))
+    assert str(error) == f"{NO_SUCH_TASK} {CHECK_THE_ID}"
+
+
+async def test_a_query_without_a_network_says_nothing_about_the_charge_of_the_picture() -> None:
+    with ExitStack() as api:
+        sandbox = api.enter_context(sandbox_thread())
+        async with client_at(sandbox.url) as client:
+            task_id = facts(await client.call_tool("generate_image", {"prompt": "a cat"}))["task_id"]
+            api.close()
+            result = await client.call_tool("get_task", {"task_id": task_id})
+    assert result.is_error
+    assert "could not be reached" in text(result)
+    assert "Queries are free, and the task is not lost." in text(result)
+    assert "charged" not in text(result)
 
 
 @pytest.mark.slow
