@@ -25,6 +25,7 @@ from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import Instrumentation
 from nano_banana_mcp.generations.models import Generation, Status, new_generation_id
 from nano_banana_mcp.generations.quotas import Callers, Usage
+from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.images.formats import Size
 from nano_banana_mcp.ledger.base import Ledger, LedgerError, ModelMedians
 from nano_banana_mcp.media.export import combined
@@ -144,7 +145,8 @@ class GenerationService:
                 a batch.
             requested_count: Number that the call asked for, if ``count`` of them were approved.
             save_as: Name for the file in the output folder, without extension; a batch adds ``-1`` and so on.
-            generation_id: Id of a new single generation; one that is recorded already is returned, and never submitted.
+            generation_id: Id of a new single generation that has a ``request_id``; one that is recorded already is
+                returned, and never submitted.
 
         Raises:
             SaveAsRefused: callers may not name files here; nothing was sent.
@@ -189,6 +191,17 @@ class GenerationService:
             LedgerError: the ledger cannot be read.
         """
         return len(await self._submitter.find_earlier(request_id, self._api, principal, arguments_hash))
+
+    async def model_for(self, request_id: str | None, principal: str) -> str:
+        """Return the model of a call that names none: of the earlier call with its ``request_id``, else the default.
+
+        The default may have changed since, and a repeated call must lead to the same images.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        earlier = None if request_id is None else await self.ledger.find_request(request_id, self._api, principal)
+        return (earlier and earlier.model) or self.default_model
 
     async def usual_price(self, model: str) -> Decimal | None:
         """Return the usual credits of an image of ``model``; None if that is not known.
@@ -256,7 +269,7 @@ class GenerationService:
             LedgerError: a task has ended, and its end could not be recorded.
         """
         polled = await gather([partial(self.waiter.poll, generation) for generation in members(item)])
-        return _joined(polled) if isinstance(item, Batch) else polled[0]
+        return joined(polled) if isinstance(item, Batch) else polled[0]
 
     async def result(self, waited: WaitResult, seconds: float | None = None) -> WaitResult:
         """Complete a result with the types of the images, their export, usual figures, and the state of the ledger.
@@ -384,7 +397,12 @@ class GenerationService:
         if earlier and not any(generation.is_unsent for generation in earlier):
             return earlier
         if request.images:
-            request = await self.references.resolve(request, first.principal)
+            try:
+                request = await self.references.resolve(request, first.principal)
+            except (DefapiError, ImageError):
+                if all(generation.is_unsent for generation in earlier):
+                    raise
+                return earlier  # a part of the batch is paid for already
         try:
             if first.batch_id is None:
                 generation = await self._submitter.submit_once(request, first)
@@ -426,21 +444,22 @@ class GenerationService:
             [generation] = members(item)
             states[generation.generation_id] = WaitResult(generation)
             if report is not None and generation.generation_id == open_ids[0]:  # one report for all
-                await report(_joined(states.values()).generation, waited)
+                await report(joined(states.values()).generation, waited)
 
         async def wait_for(generation: Generation) -> None:
             states[generation.generation_id] = await self._wait_for_one(generation, seconds, report_batch)
             open_ids.remove(generation.generation_id)
 
         await gather([partial(wait_for, generation) for generation in batch.generations if generation.is_open])
-        return _joined(states.values())
+        return joined(states.values())
 
 
-def _joined(states: Iterable[WaitResult]) -> WaitResult:
-    """The states of a batch's generations as one."""
+def joined(states: Iterable[WaitResult]) -> WaitResult:
+    """Return the states of a batch's generations as one: given up once that is so for all that have no end."""
     items = list(states)
     return WaitResult(
         as_batch(generation for item in items for generation in members(item.generation)),
         next((item.last_error for item in items if item.last_error is not None), None),
-        given_up=any(item.given_up for item in items),
+        given_up=all(item.given_up or not item.generation.is_open for item in items)
+        and any(item.given_up for item in items),
     )

@@ -16,7 +16,7 @@ from nano_banana_mcp.common.files import reason_of
 from nano_banana_mcp.common.gather import gather
 from nano_banana_mcp.common.supervise import supervise
 from nano_banana_mcp.defapi.client import DefapiClient
-from nano_banana_mcp.defapi.errors import NoAnswer, TaskNotFound
+from nano_banana_mcp.defapi.errors import DefapiError, NoAnswer, TaskNotFound
 from nano_banana_mcp.defapi.schemas import TaskSnapshot, read_snapshot
 from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch, as_batch, is_batch_id, members
 from nano_banana_mcp.generations.change_bus import ChangeBus
@@ -108,14 +108,25 @@ class TaskRefresher:
 
         Raises:
             TaskNotFound: there is no such task, or it belongs to another caller.
-            DefapiError: the API could not be queried.
+            DefapiError: the API could not be queried. A batch is returned as recorded if it has images, or if another
+                of its tasks could be queried.
         """
         item = await self.find(public_id, principal)
-        refreshed = await gather([partial(self._refresh_or_read_again, generation) for generation in members(item)])
-        return as_batch(refreshed) if isinstance(item, Batch) else refreshed[0]
+        looks = await gather([partial(self._look, generation) for generation in members(item)])
+        errors = [error for _, error in looks if error is not None]
+        has_news = any(error is None and (generation.images or not generation.finished) for generation, error in looks)
+        if errors and not has_news:
+            raise errors[0]
+        generations = [generation for generation, _ in looks]
+        return as_batch(generations) if isinstance(item, Batch) else generations[0]
 
-    async def _refresh_or_read_again(self, generation: Generation) -> Generation:
-        return await (self._read_again(generation) if generation.finished else self.refresh(generation, "look"))
+    async def _look(self, generation: Generation) -> tuple[Generation, DefapiError | None]:
+        if generation.finished:
+            return await self._read_again(generation), None
+        try:
+            return await self.refresh(generation, "look"), None
+        except DefapiError as error:
+            return generation, error
 
     async def refresh(
         self, generation: Generation, why: Why = "poll", *, callback: Callback | None = None
@@ -212,7 +223,8 @@ class TaskRefresher:
             NoAnswer: The answer is about another generation.
         """
         other = await self._ledger.find(answered_id)
-        if other is not None and other.generation_id != generation.generation_id:
+        is_submitted = other is not None and other.submitted_at is not None  # else it may be this one's other id
+        if other is not None and is_submitted and other.generation_id != generation.generation_id:
             raise NoAnswer(
                 "The answer to the query was about another task, so it was not used. A proxy or gateway on the way to "
                 "the image API may cache answers.",

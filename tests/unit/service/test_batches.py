@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -14,28 +15,35 @@ import pytest
 
 from nano_banana_mcp.app import open_service
 from nano_banana_mcp.defapi import retry
-from nano_banana_mcp.defapi.errors import RequestRefused, TaskNotFound, Unreachable
+from nano_banana_mcp.defapi.errors import Busy, RequestRefused, TaskNotFound, Unreachable
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.batches import Batch, GenerationOrBatch, as_batch, located_images
 from nano_banana_mcp.generations.models import Status
 from nano_banana_mcp.generations.quotas import LimitReached
+from nano_banana_mcp.images.errors import ImageError
 from nano_banana_mcp.service import submission
-from nano_banana_mcp.service.generation_service import GenerationService
+from nano_banana_mcp.service.generation_service import GenerationService, joined
 from nano_banana_mcp.service.submission import RequestIdTaken
 from nano_banana_mcp.settings import load_settings
+from nano_banana_mcp.tracking.waiter import WaitResult
 from nano_banana_sandbox.sandbox import Sandbox
 from tests.support.clients import KEY
 from tests.support.generations import unsent_again
+from tests.support.image_samples import png
 from tests.support.sandbox import plain_sandbox
 
 pytestmark = pytest.mark.slow
 
 
 @asynccontextmanager
-async def opened(folder: Path, **settings: Any) -> AsyncIterator[tuple[Sandbox, GenerationService]]:
+async def opened(
+    folder: Path, *, local: bool = False, **settings: Any
+) -> AsyncIterator[tuple[Sandbox, GenerationService]]:
     async with (
         plain_sandbox(seconds=0.0) as sandbox,
-        open_service(load_settings(base_url=sandbox.url, api_key=KEY, state_dir=folder, **settings)) as service,
+        open_service(
+            load_settings(base_url=sandbox.url, api_key=KEY, state_dir=folder, **settings), local=local
+        ) as service,
     ):
         yield sandbox, service
 
@@ -210,6 +218,57 @@ async def test_a_repeated_call_sends_only_what_a_crash_left_unsent(
         assert again.generations[0] == accepted
         assert again.generations[1].task_id is None
         assert all(generation.status is Status.SUCCESS for generation in again.generations[2:])
+
+
+async def test_an_image_is_returned_though_another_of_its_batch_cannot_be_queried(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (sandbox, service):
+        batch = batch_of((await service.generate(asking("sandbox:query=500*2"), count=2)).generation)
+        first, _ = batch.generations
+        for _ in range(2):
+            with pytest.raises(Busy):
+                await service.get(first.public_id)
+        assert (await service.get(first.public_id)).finished
+        queries = sandbox.stats.queries
+        [(owner, _)] = located_images(await service.get(batch.batch_id))
+        assert owner.task_id == first.task_id
+        assert sandbox.stats.queries == queries + 1
+
+
+async def test_a_batch_of_which_no_image_can_be_queried_is_an_error(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (sandbox, service):
+        batch = batch_of((await service.generate(asking("sandbox:query=500"), count=2)).generation)
+        with pytest.raises(Busy):
+            await service.get(batch.batch_id)
+        assert sandbox.stats.queries == 2
+
+
+async def test_a_poll_of_a_batch_goes_on_while_one_of_its_images_is_being_made(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (_, service):
+        batch = batch_of((await service.generate(asking("sandbox:seconds=600"), count=2)).generation)
+        given_up, being_made = (WaitResult(generation) for generation in batch.generations)
+        given_up = replace(given_up, last_error=TaskNotFound("gone", status=404), given_up=True)
+        assert not joined([given_up, being_made]).given_up
+        assert joined([given_up, replace(being_made, given_up=True)]).given_up
+
+
+async def test_a_repeated_call_returns_what_is_paid_for_though_its_reference_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "FOREIGN_SUBMIT_SECONDS", 0.0)
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(png())
+    request = asking().model_copy(update={"images": [str(picture)]})
+    async with opened(tmp_path / "state", local=True, input_dirs=str(tmp_path)) as (sandbox, service):
+        batch = batch_of((await service.generate(request, count=2, request_id="r")).generation)
+        accepted, unsent = batch.generations
+        unsent_again(tmp_path / "state", unsent)
+        picture.unlink()
+        again = batch_of((await service.generate(request, count=2, request_id="r")).generation)
+        assert again.generations[0].task_id == accepted.task_id
+        assert "Number 2 was not sent" in (again.message or "")
+        with pytest.raises(ImageError):
+            await service.generate(request, count=2, request_id="another")
+        assert sandbox.stats.submits == 2
 
 
 async def test_withdrawn_requests_of_a_batch_are_never_sent_and_the_others_are_kept(tmp_path: Path) -> None:

@@ -119,6 +119,15 @@ async def test_the_state_of_another_recorded_task_is_not_recorded() -> None:
         assert only(await refresher.get("ta2", "bob")).status is Status.SUCCESS
 
 
+async def test_a_task_that_was_looked_up_by_the_other_form_of_its_id_is_the_same_task() -> None:
+    ledger = DictLedger()
+    await ledger.save(pending(1))
+    await ledger.save(Generation("in-2", "ta-another-form", Status.PENDING))
+    client = Client({"task_id": "ta-another-form", "status": "failed"})
+    async with refresher_of(ledger, Images(ledger), client=client) as refresher:
+        assert only(await refresher.get("ta1", "")).status is Status.FAILED
+
+
 async def test_an_answer_that_spells_the_task_id_in_another_form_is_used() -> None:
     ledger = DictLedger()
     await ledger.save(pending(1))

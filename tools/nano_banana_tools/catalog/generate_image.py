@@ -54,7 +54,7 @@ async def generate_image(
     if answers_with_task(ctx):
         wait_seconds = 0
     request = SubmitRequest(
-        model=model or service.default_model,
+        model=model or await service.model_for(request_id, caller),
         prompt=prompt,
         images=images or None,
         aspect_ratio=aspect_ratio,
