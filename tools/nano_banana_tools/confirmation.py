@@ -205,8 +205,9 @@ class ConfirmationNotices(ServerMiddleware[Any]):
                 raise
             raise MCPError(
                 error.error.code,
-                "This confirmation is no longer valid: it is over an hour old, or belongs to other arguments or "
-                "another user. Nothing was sent or charged. Call again to get a new question.",
+                "This confirmation is not valid (any more): it is over an hour old, or belongs to other arguments, "
+                "another user or another server. This call sent nothing. If a person approved it before, that call may "
+                "have made the images: look with browse_images, then call again to get a new question.",
                 error.error.data,
             ) from error
         if ctx.method != "tools/list" or answer is None or not self._callers().confirms():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 from collections.abc import Sequence
@@ -15,9 +16,11 @@ from pathlib import Path
 
 from mcp.server.request_state import AESGCMRequestStateCodec
 
-from nano_banana_mcp.common.files import atomic_write, private_folder
+from nano_banana_mcp.common.files import atomic_write, private_folder, reason_of
 from nano_banana_mcp.settings import Settings
 from nano_banana_mcp.storage import known_secret, shared_secret
+
+logger = logging.getLogger(__name__)
 
 WEBHOOK_PATH = "/webhooks/{intent_id}/{signature}"
 KEY_FILE = "webhook.key"
@@ -65,7 +68,9 @@ class CallbackUrls:
 
 
 class SharedStateCodec:
-    """Seals the state of confirmations, so that every replica can open it. The keys are read with the first use.
+    """Seals the state of confirmations, so that every replica, and the next process, can open it.
+
+    The keys are read with the first use. Where none can be stored, only this process can open what it has sealed.
 
     Args:
         settings: Where the keys are, as for :func:`open_key_ring`.
@@ -84,7 +89,12 @@ class SharedStateCodec:
 
     @functools.cached_property
     def _codec(self) -> AESGCMRequestStateCodec:
-        return AESGCMRequestStateCodec(open_key_ring(self._settings).derived("state of confirmations"))
+        try:
+            key_ring = open_key_ring(self._settings)
+        except OSError as error:
+            logger.warning("The key for confirmations cannot be stored: %s.", reason_of(error))
+            key_ring = KeyRing([secrets.token_bytes(32)])
+        return AESGCMRequestStateCodec(key_ring.derived("state of confirmations"))
 
 
 def answer_to(probe: str, key_ring: KeyRing) -> str:

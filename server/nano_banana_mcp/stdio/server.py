@@ -22,6 +22,8 @@ from mcp.types import INTERNAL_ERROR, CallToolResult, TextContent
 
 from nano_banana_mcp.app import build_server, serve_stdio
 from nano_banana_mcp.common.logging import configure_logging
+from nano_banana_mcp.common.supervise import supervise
+from nano_banana_mcp.http.signing import SharedStateCodec
 from nano_banana_mcp.settings import load_usable_settings, misspelt_variables
 from nano_banana_mcp.stdio import manifest
 from nano_banana_mcp.stdio.front import REPLAY_ID
@@ -39,7 +41,8 @@ def serve(session: Session, *, sandbox: bool = False, env_file: Path | None = No
     is answered with the variable and what it must be.
     """
     settings, problem = load_usable_settings(env_file, **({"sandbox": True} if sandbox else {}))
-    server = build_server(settings, local=True, sweeps_open_tasks=True)
+    codec = SharedStateCodec(settings)  # an approval outlives this process
+    server = build_server(settings, local=True, sweeps_open_tasks=True, state_codec=codec)
     if problem is not None:
         sys.stderr.write(f"nano-banana-mcp: {problem}\n")
         server.middleware.append(CallRefusal(problem))
@@ -58,7 +61,7 @@ async def serve_session(session: Session, server: ImageServer) -> None:
     stdin = anyio.wrap_file(cast(io.TextIOWrapper, ReplayedInput(session)))
     stdout = anyio.wrap_file(DeduplicatedOutput(session))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_write_missing_manifest)
+        tasks.start_soon(supervise, "Writing the answers for the next start", _write_missing_manifest)
         await serve_stdio(server, stdin, stdout)
         tasks.cancel_scope.cancel()
 

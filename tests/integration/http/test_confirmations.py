@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult
+from mcp.types import INVALID_PARAMS
 
 from nano_banana_mcp.defapi import retry
 from nano_banana_mcp.http.auth.users_file import OwnLimits
@@ -20,12 +20,10 @@ from nano_banana_mcp.http.signing import SharedStateCodec
 from nano_banana_sandbox.sandbox import Sandbox
 from tests.support.clients import facts, text
 from tests.support.http_server import at, served, settings_of
-from tests.support.people import ACCEPT, DECLINE, Person, choose
+from tests.support.people import ACCEPT, CAT, DECLINE, Person, answered, asked, choose
 from tests.support.sandbox import plain_sandbox
 from tests.support.task_clients import TasksDeclared, ended
 from tests.support.team import client_with, grant
-
-CAT = {"prompt": "a cat", "count": 4}
 
 
 @asynccontextmanager
@@ -44,29 +42,6 @@ async def replicas(*folders: Path, **settings: Any) -> AsyncIterator[tuple[Sandb
                 for server in servers
             ],
         )
-
-
-async def asked(client: Client, **arguments: Any) -> str:
-    """Call, and return the state of the question."""
-    result = await client.session.call_tool("generate_image", {**CAT, **arguments}, allow_input_required=True)
-    assert isinstance(result, InputRequiredResult)
-    assert result.input_requests is not None
-    assert list(result.input_requests) == ["confirmation"]
-    assert result.request_state is not None
-    return result.request_state
-
-
-async def answered(client: Client, state: str, answer: Any = ACCEPT, **arguments: Any) -> CallToolResult:
-    """Repeat the call with an answer."""
-    result = await client.session.call_tool(
-        "generate_image",
-        {**CAT, **arguments},
-        request_state=state,
-        input_responses={"confirmation": answer},
-        allow_input_required=True,
-    )
-    assert isinstance(result, CallToolResult)
-    return result
 
 
 async def refusal(client: Client, state: str, **arguments: Any) -> MCPError:
@@ -159,7 +134,7 @@ async def test_a_state_is_valid_for_its_own_arguments_only(tmp_path: Path) -> No
         for arguments in ({"prompt": "a dog"}, {"count": 3}, {"model": "other"}, {"request_id": "one"}):
             error = await refusal(client, state, **arguments)
             assert error.code == INVALID_PARAMS
-            assert "Nothing was sent or charged." in error.message
+            assert "This call sent nothing." in error.message
         assert sandbox.stats.submits == 0
         assert not (await answered(client, state)).is_error
 
@@ -179,7 +154,7 @@ async def test_tampered_foreign_and_expired_states_are_refused(tmp_path: Path) -
         for invalid in (expired, changed, state[:40], "", "v1.", "{}", await asked(stranger)):
             error = await refusal(client, invalid)
             assert error.code == INVALID_PARAMS
-            assert "Nothing was sent or charged." in error.message
+            assert "This call sent nothing." in error.message
         assert sandbox.stats.submits == 0
 
 

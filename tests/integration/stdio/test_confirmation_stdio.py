@@ -10,7 +10,7 @@ from mcp.client import Client
 from mcp.client.stdio import stdio_client
 
 from tests.support.clients import child_at, facts, text
-from tests.support.people import DECLINE, Person, choose
+from tests.support.people import CAT, DECLINE, Person, answered, asked, choose
 from tests.support.sandbox import plain_sandbox
 
 
@@ -28,6 +28,18 @@ async def test_a_person_is_asked_over_stdio(era: Any, tmp_path: Path) -> None:
     assert len(person.questions) == 2
     assert len(facts(accepted)["images"]) == 2
     assert "not sent, not charged" in text(declined)
+
+
+async def test_a_call_that_is_repeated_after_a_restart_leads_to_the_approved_image(tmp_path: Path) -> None:
+    async with plain_sandbox(seconds=0) as sandbox:
+        process = child_at(sandbox.url, NANO_BANANA_STATE_DIR=tmp_path, NANO_BANANA_CONFIRM="always")
+        async with Client(stdio_client(process), elicitation_callback=Person()) as client:
+            state = await asked(client)
+            approved = await answered(client, state)
+        async with Client(stdio_client(process), elicitation_callback=Person()) as client:
+            repeated = await answered(client, state)
+        assert sandbox.stats.submits == CAT["count"]
+    assert facts(repeated)["task_id"] == facts(approved)["task_id"]
 
 
 async def test_a_client_without_forms_is_refused_and_sees_the_mark_from_its_first_list_on(tmp_path: Path) -> None:
