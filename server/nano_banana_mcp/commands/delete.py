@@ -10,9 +10,10 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, refuse, select
+from nano_banana_mcp.commands.console import FAILED, NotSelected, printable, refuse, select, select_batch
 from nano_banana_mcp.commands.output_folders import exported_files
 from nano_banana_mcp.common.files import reason_of
+from nano_banana_mcp.generations.batches import is_batch_id
 from nano_banana_mcp.generations.models import Generation
 from nano_banana_mcp.generations.uploads import UPLOAD_PREFIX, Upload
 from nano_banana_mcp.ledger.base import LedgerError
@@ -26,7 +27,10 @@ from nano_banana_mcp.storage import images_folder, open_database
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     parser.add_argument(
-        "ids", nargs="+", metavar="ID", help="the id that `history` shows, or its beginning; or the id of an upload"
+        "ids",
+        nargs="+",
+        metavar="ID",
+        help="the id of a request, a batch or an upload; of the first two also its beginning",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask at a terminal")
     parser.add_argument(
@@ -40,10 +44,10 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     try:
         with closing(open_database(settings)) as ledger:
             uploads = {text: _find_upload(ledger, text) for text in arguments.ids if text.startswith(UPLOAD_PREFIX)}
-            items = [select(ledger, text) for text in arguments.ids if text not in uploads]
+            items = [item for text in arguments.ids if text not in uploads for item in _select_all(ledger, text)]
         selected = {item.generation_id: item for item in items}
         for generation in selected.values():
-            if not (generation.finished or arguments.force):
+            if not (generation.finished or generation.is_unsent or arguments.force):
                 reason = f"{generation.public_id} is {generation.status.value}; a paid picture could be lost"
                 return refuse("delete", f"{reason}. Update it with `nano-banana-mcp history settle`, or add --force")
         if not (arguments.yes or _is_confirmed(list(selected.values()), list(uploads.values()))):
@@ -53,6 +57,10 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         return refuse("delete", error)
     except LedgerError as error:
         return refuse("delete", error.for_operator)
+
+
+def _select_all(ledger: SqlLedger, text: str) -> list[Generation]:
+    return ledger.find_batch(select_batch(ledger, text)) if is_batch_id(text) else [select(ledger, text)]
 
 
 def _find_upload(ledger: SqlLedger, reference_id: str) -> Upload:

@@ -19,7 +19,7 @@ from nano_banana_mcp.commands.history import as_dict
 from nano_banana_mcp.commands.output_folders import remember_folder
 from nano_banana_mcp.commands.progress import USUAL_SECONDS, Bar, WaitProgress
 from nano_banana_mcp.common.files import reason_of
-from nano_banana_mcp.defapi.errors import DefapiError
+from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.batches import MAX_COUNT, GenerationOrBatch, members
 from nano_banana_mcp.generations.models import Generation, Status
@@ -77,24 +77,28 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         request = _request(settings, arguments)
     except ValueError as error:
         return refuse("generate", error, USAGE_ERROR)
+    target = arguments.output or settings.output_dir
     try:
-        folder = OutputFolder(writable_folder(arguments.output or settings.output_dir))
+        folder = OutputFolder(writable_folder(target))
     except (OSError, RuntimeError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else str(error)
-        return refuse("generate", f"--output: cannot save in {arguments.output}: {reason}. Nothing was sent")
+        return refuse(
+            "generate",
+            f"cannot save in {target or 'pictures'}: {reason}. Name another folder with --output. Nothing was sent",
+        )
     job = _Job(settings, request, arguments.count, folder)
     is_interrupted = False
     try:
         anyio.run(job.run)
     except KeyboardInterrupt:
         is_interrupted = True
-    ids = [generation.public_id for generation in job.generations.values() if not generation.finished]
+    ids = [
+        generation.public_id
+        for generation in job.generations.values()
+        if not (generation.finished or generation.is_unsent)
+    ]
     if is_interrupted or (ids and not job.errors):  # an ended deadline can take the cancellation of Ctrl-C with it
-        if ids:
-            sys.stderr.write(
-                f"\nStopped waiting. The API goes on, and charges for it. Get the pictures later with\n"
-                f"{''.join(f'  nano-banana-mcp save {public_id}' + chr(10) for public_id in ids)}"
-            )
+        sys.stderr.write(_interrupted(ids, was_submitted=bool(job.generations), sandbox=settings.sandbox))
         return INTERRUPTED
     if job.paths:
         remember_folder(settings, folder.path)
@@ -106,6 +110,24 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         for path in job.paths:
             webbrowser.open(path.as_uri())
     return FAILED if job.errors else 0
+
+
+def _interrupted(ids: list[str], *, was_submitted: bool, sandbox: bool) -> str:
+    """What a person should know who has pressed Ctrl-C.
+
+    Args:
+        ids: Of the images that are being made.
+        was_submitted: Whether the answer to the submit has come.
+        sandbox: Whether the API was the embedded sandbox, which ends with the command.
+    """
+    if sandbox:
+        return "\nStopped. The sandbox has ended, and its pictures were free.\n"
+    if ids:
+        commands = "".join(f"  nano-banana-mcp save {public_id}\n" for public_id in ids)
+        return f"\nStopped waiting. The API goes on, and charges for it. Get the pictures later with\n{commands}"
+    if was_submitted:
+        return ""
+    return "\nStopped. If the request was sent already, it is charged: `nano-banana-mcp history` shows it.\n"
 
 
 def _request(settings: Settings, arguments: argparse.Namespace) -> SubmitRequest:
@@ -209,9 +231,9 @@ class _Job:
         if waited.last_error is not None and not generation.finished:
             self.errors.append(f"{generation.public_id}: {explained(waited.last_error)}")
         elif generation.status is not Status.SUCCESS:
-            self.errors.append(
-                for_person(generation.message or f"{generation.public_id} is {generation.status.value}.")
-            )
+            said = generation.message or f"It is {generation.status.value}."
+            advice = f" {OutcomeUnknown.hint}" if generation.status is Status.UNKNOWN else ""
+            self.errors.append(for_person(f"{generation.public_id}: {said}{advice}"))
         else:
             await self._save(service, generation, number)
 
@@ -249,9 +271,8 @@ class _Job:
 
 def _explained(error: DefapiError | ImageError | LimitReached | LedgerError) -> str:
     """Why nothing was submitted, for a person."""
-    if isinstance(error, LedgerError):
-        return f"{error.for_operator} Nothing was sent, so nothing was charged."
-    return explained(error)
+    said = error.for_operator if isinstance(error, LedgerError) else explained(error)
+    return f"{said} Nothing was sent, so nothing was charged." if isinstance(error, LedgerError | NotSent) else said
 
 
 def _price(credits_text: str | None) -> str:

@@ -276,6 +276,8 @@ async def _settle(settings: Settings) -> int:
 
 async def _settle_one(service: GenerationService, generation: Generation, api: str) -> str:
     """Query the API once and return the outcome in words."""
+    if generation.is_unsent:
+        return "not sent, so not charged"
     if generation.task_id is None:
         return "unknown: no answer was recorded. It may have been charged; check your defapi account"
     if generation.api not in (api, None):

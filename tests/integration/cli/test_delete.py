@@ -16,6 +16,7 @@ from nano_banana_mcp.images.image import EncodedImage
 from nano_banana_mcp.storage import open_database
 from tests.support.command_line import run_here
 from tests.support.gallery import drawn, save_with_image
+from tests.support.generations import new_batch
 from tests.support.image_samples import drawn as drawn_image
 from tests.support.settings import settings_from
 from tests.support.uploads import save_upload
@@ -95,6 +96,14 @@ def test_an_unfinished_request_is_deleted_only_by_force(settings: dict[str, str]
     assert "--force" in refused.stderr
     assert run_here("delete", WAITING.public_id, "--force", settings=settings).returncode == 0
     assert "a slow one" not in prompts(settings)
+
+
+def test_a_batch_is_deleted_by_its_id_with_what_was_never_sent_of_it(settings: dict[str, str]) -> None:
+    with closing(open_database(settings_from(settings))) as ledger:
+        ledger.begin_batch(new_batch(2, batch_id="ba-of-two"))
+    ended = run_here("delete", "ba-of", settings=settings)
+    assert ended.returncode == 0, ended.stderr
+    assert prompts(settings) == {"a cat", "a dog", "a slow one"}
 
 
 def test_history_shows_one_request_by_its_beginning(settings: dict[str, str]) -> None:

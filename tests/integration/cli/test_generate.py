@@ -14,6 +14,7 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from unittest import mock
 
+import anyio
 import pytest
 from anyio.to_thread import run_sync as in_thread
 from PIL import Image
@@ -24,6 +25,7 @@ from nano_banana_mcp.commands.output_folders import FILE_NAME, remember_folder
 from nano_banana_mcp.storage import open_database
 from tests.support.clients import KEY, clean_environment
 from tests.support.command_line import run_here
+from tests.support.fault_server import Connection, fault_server
 from tests.support.image_samples import large_png
 from tests.support.sandbox import plain_sandbox, sandbox_thread
 from tests.support.settings import settings_from
@@ -205,6 +207,21 @@ def test_advice_for_a_model_is_replaced_wherever_a_command_prints_an_error() -> 
         assert not FOR_MODELS.search(for_person(f"What happened. {kind.hint}")), kind
 
 
+def test_a_folder_of_the_settings_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "pictures"
+    ended = run_here("--sandbox", "generate", "a cat", settings={"NANO_BANANA_OUTPUT_DIR": str(folder)})
+    assert ended.returncode == 1
+    assert f"cannot save in {folder}: " in ended.stderr
+    assert "Nothing was sent" in ended.stderr
+
+
+def test_an_unknown_outcome_has_its_id_and_says_what_to_check(sandboxed: dict[str, str]) -> None:
+    ended = run_here("generate", "a cat sandbox:submit=reset-after", settings=sandboxed)
+    assert ended.returncode == 1
+    assert re.search(r"in-\S+: .* Do not repeat it at once: it could be charged twice", ended.stderr)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_prints_how_to_get_the_paid_image(sandboxed: dict[str, str]) -> None:
     with subprocess.Popen(
@@ -220,6 +237,29 @@ def test_ctrl_c_prints_how_to_get_the_paid_image(sandboxed: dict[str, str]) -> N
         assert process.wait(60) == 130
     assert re.search(r"nano-banana-mcp save ta\S+", rest)
     assert "Traceback" not in rest
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+async def test_ctrl_c_during_the_submit_says_that_it_may_be_charged(tmp_path: Path) -> None:
+    interrupted = anyio.Event()
+
+    async def answer_after_the_signal(connection: Connection) -> None:
+        await connection.read()
+        await interrupted.wait()
+        connection.reset()
+
+    async with fault_server(answer_after_the_signal) as api:
+        settings = {"DEFAPI_API_KEY": KEY, "DEFAPI_BASE_URL": api.url, "NANO_BANANA_STATE_DIR": str(tmp_path)}
+        command = [sys.executable, "-m", "nano_banana_mcp", "generate", "a cat", "--output", str(tmp_path)]
+        async with await anyio.open_process(command, env={**clean_environment(), **settings}) as process:
+            await api.arrived()
+            process.send_signal(signal.SIGINT)
+            interrupted.set()
+            assert process.stderr is not None
+            said = b"".join([part async for part in process.stderr]).decode()
+            assert await process.wait() == 130
+    assert "If the request was sent already, it is charged: `nano-banana-mcp history` shows it." in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="terminals of POSIX")

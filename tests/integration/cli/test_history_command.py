@@ -20,6 +20,7 @@ from nano_banana_mcp.ledger.sums import Sum
 from nano_banana_mcp.storage import open_database
 from tests.support.clients import KEY, facts
 from tests.support.command_line import run_here as run
+from tests.support.generations import new_batch
 from tests.support.postgres import PASSWORD
 from tests.support.sandbox import plain_sandbox
 from tests.support.settings import settings_from
@@ -265,6 +266,14 @@ async def test_settle_queries_open_tasks_and_reports_unknown_outcomes_as_possibl
     ledger.close()
     assert generation is not None
     assert generation.status is Status.SUCCESS
+
+
+def test_settle_says_of_what_was_never_sent_that_it_was_not_charged(nothing_yet: State) -> None:
+    with closing(open_database(settings_from(nothing_yet))) as ledger:
+        [first, _] = ledger.begin_batch(new_batch(2))
+    ended = run("history", "settle", settings={"NANO_BANANA_SANDBOX": "1", **nothing_yet})
+    lines = dict(line.split("  ", 1) for line in ended.stdout.splitlines())
+    assert lines[first.public_id] == "not sent, so not charged"
 
 
 async def test_settle_updates_the_row_of_an_authenticated_caller_and_adds_none(nothing_yet: State) -> None:
