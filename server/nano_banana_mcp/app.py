@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from nano_banana_mcp.common.key_store import stored_key
 from nano_banana_mcp.common.supervise import supervise
-from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
+from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, is_loopback
 from nano_banana_mcp.defapi.client import DefapiClient
 from nano_banana_mcp.generations.change_bus import ChangeBus
 from nano_banana_mcp.generations.instrumentation import NO_INSTRUMENTATION, Instrumentation
@@ -310,8 +310,8 @@ async def _closing(*resources: AsyncResource) -> AsyncIterator[None]:
 def _is_open_to_others(settings: Settings, callers: Callers | None) -> bool:
     """Whether callers may be other people than the one who runs the server."""
     is_authenticated = callers is not None and callers.authenticated
-    is_reachable = settings.host not in LOOPBACK_HOSTS or bool(settings.allowed_host_names or settings.public_url)
-    return is_authenticated or is_reachable
+    listens_to_others = not all(map(is_loopback, settings.listen_addresses))
+    return is_authenticated or listens_to_others or bool(settings.allowed_host_names or settings.public_url)
 
 
 def quotas(

@@ -437,6 +437,11 @@ class Settings(BaseSettings):
         return settings
 
     @property
+    def listen_addresses(self) -> list[str]:
+        """The addresses of ``host``."""
+        return self.host.split(",")
+
+    @property
     def allowed_host_names(self) -> list[str]:
         """The names of ``allowed_hosts``."""
         return [name.strip() for name in self.allowed_hosts.split(",") if name.strip()]

@@ -21,7 +21,7 @@ from nano_banana_mcp.generations.quotas import Callers, Limits
 from nano_banana_mcp.generations.uploads import UploadRequest
 from nano_banana_mcp.http import metrics
 from nano_banana_mcp.http.auth.authentication import Authentication, open_authentication
-from nano_banana_mcp.http.auth.bind_policy import is_authenticated, listen_addresses
+from nano_banana_mcp.http.auth.bind_policy import is_authenticated
 from nano_banana_mcp.http.external_asgi import LoopbackOnly
 from nano_banana_mcp.http.health import Readiness, healthz
 from nano_banana_mcp.http.middleware.body_limits import BodyLimits
@@ -132,7 +132,7 @@ def build_application(
     max_body_bytes = round(settings.max_request_megabytes * 1024 * 1024)
     app = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
-        host=listen_addresses(settings)[0],
+        host=settings.listen_addresses[0],
         max_request_body_size=max_body_bytes,
         # CheckHostNames does this for all addresses, in any case and on any port.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from nano_banana_mcp.common.logging import announce
 from nano_banana_mcp.http.app import MCP_PATH, build_application
-from nano_banana_mcp.http.auth.bind_policy import check_bind, is_unspecified, listen_addresses
+from nano_banana_mcp.http.auth.bind_policy import check_bind, is_unspecified
 from nano_banana_mcp.http.connections import (
     AcceptErrorFilter,
     LimitedConnection,
@@ -117,7 +117,7 @@ def listeners(settings: Settings) -> Iterator[list[socket.socket]]:
     """
     with contextlib.ExitStack() as stack:
         sockets: list[socket.socket] = []
-        addresses = _without_included(listen_addresses(settings))
+        addresses = _without_included(settings.listen_addresses)
         has_ipv4 = any(":" not in address for address in addresses)
         for address in addresses:
             port = sockets[0].getsockname()[1] if sockets else settings.port

@@ -294,10 +294,10 @@ class DurableLedger:
         """Run a step until there is nothing more to do."""
         work = partial(self._run, lambda database: not database.read_only and step(database))
         try:
-            more = await self._in_own_thread(work)
+            more = await self._in_thread(work)
             while more:
                 await anyio.sleep(STEP_PAUSE_SECONDS)
-                more = await self._in_own_thread(work)
+                more = await self._in_thread(work)
         except LedgerError as error:
             logger.info("The indexes of the ledger are built later: %s", error.for_operator)
 
@@ -336,6 +336,12 @@ class DurableLedger:
         """Write, after the pending writes but the one that this write replaces."""
         try:
             result = await self._in_thread(partial(self._run, statement, writes=True, replaces=replaces))
+        except LedgerError as error:
+            problem = f"{error} {NOTHING_NEW_IS_SENT}"
+            if self.problem != problem:
+                logger.warning("%s %s", error.for_operator, NOTHING_NEW_IS_SENT)
+            self.problem = problem
+            raise
         finally:
             self._written_at = anyio.current_time()
         is_pending = self._pending.keys() - {replaces}
@@ -346,17 +352,6 @@ class DurableLedger:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run in a thread, to the end even if the caller is cancelled."""
-        try:
-            result = await self._in_own_thread(work)
-        except LedgerError as error:
-            problem = f"{error} {NOTHING_NEW_IS_SENT}"
-            if self.problem != problem:
-                logger.warning("%s %s", error.for_operator, NOTHING_NEW_IS_SENT)
-            self.problem = problem
-            raise
-        return result
-
-    async def _in_own_thread(self, work: Callable[[], T]) -> T:
         with anyio.CancelScope(shield=True):
             result = await anyio.to_thread.run_sync(work, limiter=self._threads)
         return result  # noqa: RET504 - to a type checker, a cancel scope may suppress an exception
@@ -372,9 +367,10 @@ class DurableLedger:
             raise
         except LedgerError:
             if not database.in_memory:
-                # Opened again with the next use: it may have been repaired or moved by then.
-                database.close()
-                self._database = None
+                with self._opening:  # another thread may have opened it again
+                    if self._database is database:
+                        self._database = None
+                database.close()  # opened again with the next use: it may have been repaired or moved by then
             raise
 
     def _opened(self) -> SqlLedger:

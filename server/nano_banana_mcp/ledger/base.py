@@ -75,7 +75,8 @@ class Ledger(Protocol):
             check: Called with the present usage, in the same transaction.
 
         Returns:
-            ``generation``, or the principal's earlier one with the same ``request_id`` or generation id.
+            ``generation``; where it has a ``request_id``, perhaps the principal's earlier one with the same, or the
+            one with the same generation id.
 
         Raises:
             LimitReached: ``check`` refused it; nothing was recorded.

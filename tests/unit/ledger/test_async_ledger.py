@@ -393,6 +393,24 @@ async def test_a_read_only_ledger_is_read_and_begins_nothing(tmp_path: Path, mon
     await ledger.aclose()
 
 
+async def test_a_failed_read_is_no_problem_for_what_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = DurableLedger(tmp_path)
+    await ledger.begin(new_generation())
+
+    def fail(*_: object) -> list[Generation]:
+        raise LedgerError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SqliteLedger, "recent", fail)
+        with pytest.raises(LedgerError):
+            await ledger.recent(10)
+    assert ledger.problem is None
+    assert len(await ledger.recent(10)) == 1
+    await ledger.aclose()
+
+
 async def test_a_busy_file_begins_nothing(tmp_path: Path) -> None:
     ledger = DurableLedger(lambda: SqliteLedger(tmp_path, busy_seconds=0.05))
     await ledger.begin(new_generation())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
-from nano_banana_mcp.common.urls import LOOPBACK_HOSTS
+from nano_banana_mcp.common.urls import is_loopback
 from nano_banana_mcp.settings import Settings, variable_of
 
 
@@ -17,18 +17,13 @@ def is_authenticated(settings: Settings) -> bool:
     return settings.tokens_file is not None or settings.oauth_issuer is not None
 
 
-def listen_addresses(settings: Settings) -> list[str]:
-    """The addresses of NANO_BANANA_HOST."""
-    return settings.host.split(",")
-
-
 def check_bind(settings: Settings) -> list[str]:
     """Check the addresses to listen on. Returns warnings for the operator.
 
     Raises:
         BindRefused: an address can be reached from other machines, and callers would not be authenticated.
     """
-    open_addresses = [address for address in listen_addresses(settings) if not is_loopback(address)]
+    open_addresses = [address for address in settings.listen_addresses if not is_loopback(address)]
     if not open_addresses:
         return []
     shown = ", ".join(open_addresses)
@@ -49,20 +44,9 @@ def check_bind(settings: Settings) -> list[str]:
     return warnings
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    address = _address(host)
-    return host in LOOPBACK_HOSTS or (address is not None and address.is_loopback)
-
-
 def is_unspecified(host: str) -> bool:
     """Whether the address stands for all addresses of this machine."""
-    address = _address(host)
-    return address is not None and address.is_unspecified
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(host)
+        return ip_address(host).is_unspecified
     except ValueError:
-        return None
+        return False

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, host_to_ascii
-from nano_banana_mcp.http.auth.bind_policy import is_unspecified, listen_addresses
+from nano_banana_mcp.http.auth.bind_policy import is_unspecified
 from nano_banana_mcp.settings import Settings, SettingsError, variable_of
 
 _NAME = re.compile(r"(\*\.)?(?!-)([a-z0-9_-]{1,63}\.)*(?!\d+$)[a-z0-9_-]{1,63}")
@@ -56,7 +56,7 @@ def allowed_host_names(settings: Settings) -> HostNames:
     Raises:
         SettingsError: an entry can never match.
     """
-    addresses = {address for address in listen_addresses(settings) if not is_unspecified(address)}
+    addresses = {address for address in settings.listen_addresses if not is_unspecified(address)}
     public = urlsplit(settings.public_url or "").hostname
     return HostNames(
         [*LOOPBACK_HOSTS, *addresses, *([public] if public else []), *map(_entry_name, settings.allowed_host_names)]
