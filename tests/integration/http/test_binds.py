@@ -9,12 +9,15 @@ from typing import Any
 import httpx
 import pytest
 from anyio.to_thread import run_sync as in_thread
+from mcp.client import Client
 
 from nano_banana_mcp.http.app import create_app
 from nano_banana_mcp.http.auth.bind_policy import BindRefused, check_bind
 from nano_banana_mcp.settings import SettingsError, load_settings
+from tests.support.clients import text
 from tests.support.handshake import INITIALIZE
-from tests.support.http_server import free_port, served
+from tests.support.http_server import at, free_port, served
+from tests.support.sandbox import plain_sandbox
 from tests.support.serving import listening, serving
 from tests.support.team import ACCEPT, bearer, grant
 
@@ -67,6 +70,16 @@ def test_with_authentication_an_open_bind_needs_no_warning(tmp_path: Path) -> No
             assert status(url, Host=host, **bearer(token)) == 200, host
         for host in ("0.0.0.0", f"192.0.2.1:{server.port}", "evil.example", "pictures.lan.evil.example"):
             assert status(url, Host=host, **bearer(token)) == 421, host
+
+
+@pytest.mark.parametrize(("host", "is_shown"), [("127.0.0.1,127.0.0.2", True), ("127.0.0.1,0.0.0.0", False)])
+async def test_the_balance_is_shown_where_only_this_machine_can_reach_the_server(host: str, is_shown: bool) -> None:
+    async with (
+        plain_sandbox(credit="4321.000000") as sandbox,
+        served("--host", host, "--allow-unauthenticated", **at(sandbox.url)) as server,
+        Client(f"http://127.0.0.1:{server.port}/mcp") as client,
+    ):
+        assert ("4321" in text(await client.call_tool("get_account"))) is is_shown
 
 
 def test_a_loopback_address_of_any_kind_needs_no_authentication_and_is_a_name_of_its_own() -> None:

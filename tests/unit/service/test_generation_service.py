@@ -36,6 +36,19 @@ async def test_an_image_that_cannot_be_stored_is_returned_by_its_task_id_and_not
         await is_told_that_it_is_not_lost(client, facts(made)["task_id"])
 
 
+async def test_a_repeated_call_without_a_model_is_the_same_call_after_the_default_has_changed(tmp_path: Path) -> None:
+    arguments = {"prompt": "a cat", "request_id": "r-1"}
+    async with plain_sandbox(seconds=0) as sandbox:
+        async with client_at(sandbox.url, state_dir=tmp_path) as client:
+            made = facts(await client.call_tool("generate_image", arguments))
+        async with client_at(sandbox.url, state_dir=tmp_path, model="google/nano-banana-pro") as client:
+            again = facts(await client.call_tool("generate_image", arguments))
+            other = facts(await client.call_tool("generate_image", {"prompt": "a cat", "request_id": "r-2"}))
+        assert sandbox.stats.submits == 2
+    assert (again["task_id"], again["model"]) == (made["task_id"], made["model"])
+    assert other["model"] == "google/nano-banana-pro"
+
+
 async def is_told_that_it_is_not_lost(client: Client, task_id: str) -> None:
     for tool in ("get_task", "wait_for_image"):
         looked = await client.call_tool(tool, {"task_id": task_id})
