@@ -19,6 +19,7 @@ from nano_banana_mcp.commands.history import as_dict
 from nano_banana_mcp.commands.output_folders import remember_folder
 from nano_banana_mcp.commands.progress import USUAL_SECONDS, Bar, WaitProgress
 from nano_banana_mcp.common.files import reason_of
+from nano_banana_mcp.common.text import sentence
 from nano_banana_mcp.defapi.errors import DefapiError, NotSent, OutcomeUnknown
 from nano_banana_mcp.defapi.schemas import SubmitRequest
 from nano_banana_mcp.generations.batches import MAX_COUNT, GenerationOrBatch, members
@@ -246,7 +247,7 @@ class _Job:
                 reason = reason_of(error) if isinstance(error, OSError) else explained(error)
                 reason = reason or "the image data is no longer available"
                 self.errors.append(
-                    f"A picture is paid for but not saved in {self._folder.path}: {reason}. "
+                    f"A picture is paid for but not saved in {self._folder.path}: {sentence(reason)} "
                     f"Try again with `nano-banana-mcp save {generation.public_id}`."
                 )
 

@@ -207,6 +207,13 @@ def test_advice_for_a_model_is_replaced_wherever_a_command_prints_an_error() -> 
         assert not FOR_MODELS.search(for_person(f"What happened. {kind.hint}")), kind
 
 
+def test_a_picture_that_cannot_be_downloaded_is_reported_in_whole_sentences(sandboxed: dict[str, str]) -> None:
+    ended = run_here("generate", "a cat sandbox:file=404", settings=sandboxed)
+    assert ended.returncode == 1
+    assert "A picture is paid for but not saved" in ended.stderr
+    assert ".. " not in ended.stderr
+
+
 def test_a_folder_of_the_settings_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     folder = tmp_path / "file" / "pictures"
