@@ -63,7 +63,7 @@ def names(folder: Path) -> Tally:
         unsure = [item for item in generations(folder / "api") if item.task_id is None and not item.finished]
         _count(tally, "could not be reached" in said and "Nothing was sent" in said and not unsure, f"submit: {said}")
         said = text_of(child.tool("get_task", task_id="ta000001"))
-        _count(tally, "could not be reached" in said and "Nothing was sent" in said, f"query: {said}")
+        _count(tally, "could not be reached" in said and "Queries are free" in said, f"query: {said}")
     with faulty_api() as (server, board), Stdio(folder=folder / "fetch", **api(server.url)) as child:
         task_id = "ta000002"
         board.routes = {
