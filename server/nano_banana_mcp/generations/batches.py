@@ -91,7 +91,7 @@ class Batch:
         succeeded = sum(generation.status is Status.SUCCESS for generation in self.generations)
         parts = [f"{succeeded} of {len(self.generations)} succeeded."]
         for number, generation in enumerate(self.generations, 1):
-            reason = sentence(shorten(generation.message or "", MAX_REASON_CHARACTERS)) if generation.message else ""
+            reason = sentence(shorten(generation.message, MAX_REASON_CHARACTERS)) if generation.message else ""
             if generation.status is Status.FAILED:
                 parts.append(f"Number {number} failed: {reason or 'the API gave no reason.'}")
             elif generation.is_unsent:
