@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nano_banana_mcp.common.certificates import tls_context
-from nano_banana_mcp.common.urls import LOOPBACK_HOSTS, http_url
+from nano_banana_mcp.common.urls import http_url, is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -75,8 +75,7 @@ def proxy_for(url: str) -> Proxy | None:
     """
     parts = urlsplit(url)
     host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme, 0)
-    address = _address(host)
-    if host in LOOPBACK_HOSTS or (address is not None and address.is_loopback):
+    if is_loopback(host):
         return None
     proxies = urllib.request.getproxies_environment()
     if proxies:
